@@ -1,0 +1,158 @@
+"""
+The mock queue: jobs that need no scheduler.
+
+``mock`` alone is a lively demonstration; ``mock:file=PATH`` reads its jobs from a JSON-lines file at every query, so that
+whoever edits the file sees the push.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from jobpush.command import printable
+from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush.wire import job_from_fields
+from jobpush_adapters.demo import Demo
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
+_TASK = re.compile(r"([A-Za-z0-9][A-Za-z0-9.+-]{0,100})_(0|[1-9][0-9]{0,6})")
+
+#: A jobs file larger than this, in bytes, is a mistake.
+FILE_LIMIT = 64 * 1024 * 1024
+
+
+@implementer(IBatchQueueService)
+class MockQueue:
+    """What both kinds have in common: no accounting, everything visible."""
+
+    queue_type = "mock"
+
+    def __init__(
+        self, reactor: Any, cluster: str = "mock", interval: float | None = None, timeout: float = 5.0, grace: float = 5.0
+    ) -> None:
+        self.cluster = cluster
+        self.interval = interval
+        self.timeout = timeout
+        self.grace = grace
+        self._reactor = reactor
+
+    def check(self) -> Deferred[QueueFacts]:
+        return succeed(QueueFacts(sees_all=True, evidence="the mock queue hides nothing"))
+
+    def snapshot(self) -> Deferred[Snapshot]:
+        try:
+            return succeed(self._look())
+        except QueueError:
+            return fail()
+
+    def _look(self) -> Snapshot:
+        raise NotImplementedError
+
+    def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
+        return succeed(Outcomes(answered=False))
+
+    def canonical_id(self, text: str) -> str:
+        if _ID.fullmatch(text) is None:
+            raise InvalidJobId("expected 1 to 128 letters, digits and '_.+-[]', such as 12 or 12_3")
+        return text
+
+    def task_of(self, job_id: str) -> tuple[str, int] | None:
+        found = _TASK.fullmatch(job_id)
+        return (found[1], int(found[2])) if found is not None else None
+
+    def task_id(self, array: str, index: int) -> str:
+        return f"{array}_{index}"
+
+
+class FileQueue(MockQueue):
+    """
+    :param path: a file of JSON objects, one a line: a job by the protocol's names, at least ``id`` and ``state``. Empty
+        lines and lines that begin with ``#`` are passed over.
+    """
+
+    def __init__(self, reactor: Any, path: str, **options: Any) -> None:
+        super().__init__(reactor, **options)
+        self._path = path
+        self._lines: dict[bytes, JobDescriptor | str] = {}
+
+    def _look(self) -> Snapshot:
+        began = self._reactor.seconds()
+        try:
+            with open(self._path, "rb") as file:
+                content = file.read(FILE_LIMIT + 1)
+        except OSError as error:
+            raise QueueError(f"the jobs file {self._path} cannot be read: {error.strerror}") from None
+        if len(content) > FILE_LIMIT:
+            raise QueueError(f"the jobs file {self._path} is larger than {FILE_LIMIT} bytes")
+        jobs: dict[str, JobDescriptor] = {}
+        lines: dict[bytes, JobDescriptor | str] = {}
+        rejected = []
+        rejected_ids = set()
+        for number, line in enumerate(content.split(b"\n"), 1):
+            line = line.strip()
+            if not line or line.startswith(b"#"):
+                continue
+            job = self._lines.get(line) or self._read(line, began)
+            lines[line] = job
+            if isinstance(job, str):
+                why = job
+                rejected_ids.update(_id_in(line))
+            elif job.id in jobs:
+                why = f"id {job.id!r} stands in an earlier line too"
+            else:
+                jobs[job.id] = job
+                continue
+            rejected.append(f"{self._path}, line {number}: {why}")
+        self._lines = lines
+        return Snapshot(
+            jobs=jobs,
+            began_at=began,
+            ended_at=self._reactor.seconds(),
+            rejected=tuple(rejected[:10]),
+            rejected_count=len(rejected),
+            rejected_ids=frozenset(rejected_ids),
+        )
+
+    def _read(self, line: bytes, now: float) -> JobDescriptor | str:
+        try:
+            fields = json.loads(line)
+            if not isinstance(fields, dict):
+                raise ValueError("not a JSON object")
+            job = job_from_fields(fields, self.cluster)
+            self.canonical_id(job.id)
+        except (ValueError, RecursionError) as error:
+            return printable(str(error))
+        return attrs.evolve(job, observed_at=now, source=job.source or "mock")
+
+
+class DemoQueue(MockQueue):
+    """
+    A small cluster that is always busy.
+
+    :param seed: two demonstrations with one seed, begun at one time, are alike.
+    """
+
+    def __init__(self, reactor: Any, seed: int = 1, **options: Any) -> None:
+        super().__init__(reactor, **options)
+        self._seed = seed
+        self._demo: Demo | None = None
+
+    def _look(self) -> Snapshot:
+        now = self._reactor.seconds()
+        if self._demo is None:
+            self._demo = Demo(self._seed, self.cluster, now)
+        return Snapshot(jobs=self._demo.jobs(now), began_at=now, ended_at=now)
+
+
+def _id_in(line: bytes) -> list[str]:
+    """The id that a rejected line seems to be about, so that its job is not taken for absent."""
+    found = re.search(rb'"id"\s*:\s*"([^"\\]+)"', line)
+    return [found[1].decode("utf-8", "replace")] if found is not None else []

@@ -1,0 +1,535 @@
+"""
+Slurm: one ``squeue`` for all jobs, ``sacct`` for those that left, ``scontrol show config`` for what may be believed.
+
+Facts here are from ``squeue(1)``, ``sacct(1)``, ``slurm.conf(5)`` and from measuring Slurm 22.05. What users may write
+(names, comments, work directories, accounts) is hostile: fields and rows are framed by a token that is made anew for
+each call, which no job that was submitted before can hold.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Cooperator
+from zope.interface import implementer
+
+from jobpush.command import CommandResult, find_executable, printable, run_command
+from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.model import (
+    Confidence,
+    JobDescriptor,
+    Outcome,
+    Outcomes,
+    Phase,
+    QueueFacts,
+    ReasonCode,
+    Snapshot,
+    TaskSet,
+)
+
+#: The fields that are asked for, those that users write at the end. ``exit_code`` is a wait status.
+FIELDS = (
+    "JobID", "JobArrayID", "State", "exit_code", "Reason", "Partition", "NodeList", "SubmitTime", "StartTime", "EndTime",
+    "TimeLimit", "RestartCnt", "UserName", "Account", "WorkDir", "Comment", "Name",
+)  # fmt: skip
+
+#: What is asked of accounting: nothing that users write, so that ``|`` is a safe separator.
+SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason")
+
+#: How many ids one ``sacct`` is asked for (100 cost what one costs).
+SACCT_IDS = 500
+
+#: The highest job id that Slurm gives out, federated ids included (``MAX_FED_JOBID`` is below ``NO_VAL``).
+HIGHEST_ID = 0xFFFFFFFD
+
+_Q, _H, _R, _F = Phase.QUEUED, Phase.HELD, Phase.RUNNING, Phase.FINISHING
+
+#: Slurm's states, as ``squeue -O State`` and ``sacct -o State`` spell them, and their compact forms.
+STATES: Mapping[str, tuple[Phase, Outcome | None]] = {
+    "PENDING": (_Q, None), "PD": (_Q, None),
+    "RESV_DEL_HOLD": (_H, None), "RD": (_H, None),
+    "REQUEUE_HOLD": (_H, None), "RH": (_H, None),
+    "SPECIAL_EXIT": (_H, None), "SE": (_H, None),
+    "REQUEUED": (_Q, None), "RQ": (_Q, None),
+    "REQUEUE_FED": (_Q, None), "RF": (_Q, None),
+    "CONFIGURING": (Phase.STARTING, None), "CF": (Phase.STARTING, None),
+    "POWER_UP_NODE": (Phase.STARTING, None),
+    "RUNNING": (_R, None), "R": (_R, None),
+    "RESIZING": (_R, None), "RS": (_R, None),
+    "SIGNALING": (_R, None), "SI": (_R, None),
+    "EXPEDITING": (_R, None),
+    "SUSPENDED": (Phase.SUSPENDED, None), "S": (Phase.SUSPENDED, None),
+    "STOPPED": (Phase.SUSPENDED, None), "ST": (Phase.SUSPENDED, None),
+    "COMPLETING": (_F, None), "CG": (_F, None),
+    "STAGE_OUT": (_F, None), "SO": (_F, None),
+    "UPDATE_DB": (_F, None),
+    "COMPLETED": (Phase.DONE, Outcome.COMPLETED), "CD": (Phase.DONE, Outcome.COMPLETED),
+    "FAILED": (Phase.DONE, Outcome.FAILED), "F": (Phase.DONE, Outcome.FAILED),
+    "CANCELLED": (Phase.DONE, Outcome.CANCELLED), "CA": (Phase.DONE, Outcome.CANCELLED),
+    "TIMEOUT": (Phase.DONE, Outcome.TIMEOUT), "TO": (Phase.DONE, Outcome.TIMEOUT),
+    "OUT_OF_MEMORY": (Phase.DONE, Outcome.OUT_OF_MEMORY), "OOM": (Phase.DONE, Outcome.OUT_OF_MEMORY),
+    "NODE_FAIL": (Phase.DONE, Outcome.NODE_FAIL), "NF": (Phase.DONE, Outcome.NODE_FAIL),
+    "BOOT_FAIL": (Phase.DONE, Outcome.LAUNCH_FAIL), "BF": (Phase.DONE, Outcome.LAUNCH_FAIL),
+    "DEADLINE": (Phase.DONE, Outcome.DEADLINE), "DL": (Phase.DONE, Outcome.DEADLINE),
+    "LAUNCH_FAILED": (Phase.DONE, Outcome.LAUNCH_FAIL),
+    "RECONFIG_FAIL": (Phase.DONE, Outcome.LAUNCH_FAIL),
+    "PREEMPTED": (Phase.DONE, Outcome.PREEMPTED), "PR": (Phase.DONE, Outcome.PREEMPTED),
+    "REVOKED": (Phase.DONE, Outcome.MOVED), "RV": (Phase.DONE, Outcome.MOVED),
+}  # fmt: skip
+
+#: States that are a flag on another one: told as a flag of the job.
+FLAGS = {
+    "RESIZING": "resizing", "RS": "resizing", "SIGNALING": "signaling", "SI": "signaling", "EXPEDITING": "expediting",
+    "STAGE_OUT": "stage_out", "SO": "stage_out", "STOPPED": "stopped", "ST": "stopped", "REQUEUED": "requeued",
+    "RQ": "requeued", "SPECIAL_EXIT": "special_exit", "SE": "special_exit",
+}  # fmt: skip
+
+#: Exact reasons (``squeue(1)``, JOB REASON CODES). Limits and unavailable nodes have too many names: see `reason_code`.
+REASONS = {
+    "JobHeldUser": ReasonCode.HELD_BY_USER,
+    "JobHeldAdmin": ReasonCode.HELD_BY_ADMIN,
+    "JobHoldMaxRequeue": ReasonCode.HELD_BY_ADMIN,
+    "Dependency": ReasonCode.DEPENDENCY,
+    "DependencyNeverSatisfied": ReasonCode.DEPENDENCY,
+    "BeginTime": ReasonCode.BEGIN_TIME,
+    "Resources": ReasonCode.RESOURCES,
+    "Licenses": ReasonCode.RESOURCES,
+    "Priority": ReasonCode.PRIORITY,
+    "PartitionDown": ReasonCode.NODE_DOWN,
+    "PartitionInactive": ReasonCode.NODE_DOWN,
+    "NodeDown": ReasonCode.NODE_DOWN,
+    "FrontEndDown": ReasonCode.NODE_DOWN,
+    "BurstBufferStageIn": ReasonCode.STAGE_IN,
+    "BurstBufferResources": ReasonCode.STAGE_IN,
+    "JobLaunchFailure": ReasonCode.ERROR,
+    "launch_failed_requeued_held": ReasonCode.ERROR,
+}
+
+#: Reasons for which a pending job is held by somebody.
+HELD_REASONS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "launch_failed_requeued_held"})
+
+_PLAIN = re.compile(r"[1-9][0-9]{0,9}")
+_TASK = re.compile(r"([1-9][0-9]{0,9})_(0|[1-9][0-9]{0,6})")
+_HET = re.compile(r"([1-9][0-9]{0,9})\+(0|[1-9][0-9]{0,3})")
+_RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
+
+
+@implementer(IBatchQueueService)
+class SlurmQueue:
+    """
+    :param conf: the path of ``slurm.conf``; by default that of the environment's SLURM_CONF, or what Slurm finds.
+    :param directory: where ``squeue`` and the others are; by default along PATH.
+    """
+
+    queue_type = "slurm"
+
+    def __init__(
+        self,
+        reactor: Any,
+        cluster: str = "slurm",
+        interval: float | None = None,
+        timeout: float = 20.0,
+        grace: float = 60.0,
+        conf: str | None = None,
+        directory: str | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self.interval = interval
+        self.timeout = timeout
+        self.grace = grace
+        self._reactor = reactor
+        self._conf = conf or os.environ.get("SLURM_CONF")
+        self._directory = directory
+        self._rows: dict[bytes, JobDescriptor | str] = {}
+        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+
+    # -- IBatchQueueService
+
+    def snapshot(self) -> Deferred[Snapshot]:
+        return Deferred.fromCoroutine(self._snapshot())
+
+    def check(self) -> Deferred[QueueFacts]:
+        return Deferred.fromCoroutine(self._check())
+
+    def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
+        return Deferred.fromCoroutine(self._outcomes(jobs))
+
+    def canonical_id(self, text: str) -> str:
+        for grammar in (_PLAIN, _TASK, _HET):
+            found = grammar.fullmatch(text)
+            if found is not None and int(text.partition("_")[0].partition("+")[0]) <= HIGHEST_ID:
+                return text
+        raise InvalidJobId("expected a Slurm job id such as 4711, 4711_3 (array task) or 4711+1 (het component)")
+
+    def task_of(self, job_id: str) -> tuple[str, int] | None:
+        found = _TASK.fullmatch(job_id)
+        return (found[1], int(found[2])) if found is not None else None
+
+    def task_id(self, array: str, index: int) -> str:
+        return f"{array}_{index}"
+
+    # -- squeue
+
+    async def _snapshot(self) -> Snapshot:
+        token = new_token()
+        began = self._reactor.seconds()
+        result = await self._run("squeue", *squeue_arguments(token))
+        rows = split_rows(result, token)
+        reader = RowReader(self.cluster, self._rows, began)
+        await self._cooperator.cooperate(reader.read(rows)).whenDone()
+        if rows and not reader.jobs and not reader.ids:
+            raise QueueError(f"squeue: no row could be understood: {reader.rejected[0]}")
+        self._rows = reader.cache
+        return Snapshot(
+            jobs=reader.jobs,
+            began_at=began,
+            ended_at=self._reactor.seconds(),
+            rejected=tuple(reader.rejected[:10]),
+            rejected_count=len(reader.rejected),
+            rejected_ids=frozenset(reader.ids),
+        )
+
+    # -- scontrol, sacctmgr
+
+    async def _check(self) -> QueueFacts:
+        result = await self._run("scontrol", "show", "config")
+        config = parse_config(_succeeded("scontrol", result).stdout)
+        hides = bool({"jobs", "all"} & set(config.get("PrivateData", "none").lower().split(",")))
+        accounting = config.get("AccountingStorageType", "").endswith("slurmdbd")
+        account = pwd.getpwuid(os.geteuid()).pw_name
+        sees_all, evidence = True, f"PrivateData={config.get('PrivateData', 'none')}"
+        if hides:
+            slurm_user = config.get("SlurmUser", "").partition("(")[0]
+            if account in ("root", slurm_user):
+                evidence += f", and {account} is Slurm's own user"
+            else:
+                level = await self._admin_level(account) if accounting else "not known without accounting"
+                sees_all = level in ("Operator", "Administrator")
+                evidence += f", and the AdminLevel of {account} is {level}"
+        problems = []
+        if not sees_all:
+            problems.append(
+                f"{evidence}: other users' jobs cannot be seen; give {account} AdminLevel=Operator, or leave 'jobs' out of "
+                "PrivateData"
+            )
+        if not accounting:
+            problems.append(
+                "there is no accounting (AccountingStorageType): a job that ends while jobpush does not look, and is "
+                "forgotten (MinJobAge), is told as LOST"
+            )
+        age = re.match(r"[0-9]+", config.get("MinJobAge", ""))
+        return QueueFacts(
+            sees_all=sees_all,
+            hides_jobs=hides,
+            accounting=accounting,
+            remembers_s=float(age[0]) if age is not None else None,
+            remembers_by="MinJobAge",
+            evidence=evidence,
+            problems=tuple(problems),
+        )
+
+    async def _admin_level(self, account: str) -> str:
+        try:
+            result = await self._run("sacctmgr", "-n", "-P", "show", "user", account, "format=AdminLevel")
+            return _succeeded("sacctmgr", result).stdout.decode("ascii", "replace").strip() or "None"
+        except QueueError as error:
+            return f"not known ({error})"
+
+    # -- sacct
+
+    async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
+        found: dict[str, JobDescriptor] = {}
+        for begin in range(0, len(jobs), SACCT_IDS):
+            some = {job.id: job for job in jobs[begin : begin + SACCT_IDS]}
+            result = await self._run("sacct", *sacct_arguments(list(some)))
+            now = self._reactor.seconds()
+            found.update(parse_sacct(_succeeded("sacct", result).stdout, some, now))
+        return Outcomes(answered=True, jobs=found)
+
+    def _run(self, name: str, *arguments: str) -> Deferred[CommandResult]:
+        environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "SLURM_TIME_FORMAT": "%s",
+            "SLURM_BITSTR_LEN": "0",
+        }
+        if self._conf is not None:
+            environment["SLURM_CONF"] = self._conf
+        path = find_executable(name, self._directory)
+        return run_command(self._reactor, [path, *arguments], environment, self.timeout)
+
+
+def new_token() -> str:
+    """A framing token. It begins with a letter: digits after the colon of ``-O Field:…`` would be a width."""
+    return "T" + secrets.token_hex(12)
+
+
+def squeue_arguments(token: str) -> list[str]:
+    """
+    The arguments of the one query: jobs of all users in all partitions, hidden ones too, not a federation's other
+    clusters, in all states. Each field is followed by ``token`` and ``f``, the last one by ``token`` and ``r``.
+    """
+    ends = [f"{token}f"] * (len(FIELDS) - 1) + [f"{token}r"]
+    fields = ",".join(f"{field}:{end}" for field, end in zip(FIELDS, ends, strict=True))
+    return ["--all", "--local", "-h", "-t", "all", "-O", fields]
+
+
+def split_rows(result: CommandResult, token: str) -> list[bytes]:
+    """
+    The rows of squeue's answer, their fields separated by NUL (which no field can hold).
+
+    :raise QueueError: if it is not a whole answer: another exit status than 0, a complaint about a field, a row without end.
+    """
+    _succeeded("squeue", result)
+    if b"Invalid job format" in result.stderr:
+        raise QueueError(f"squeue does not know a field: {result.complaint}")
+    if b"\0" in result.stdout:
+        raise QueueError("squeue printed a NUL")
+    rows = result.stdout.replace(f"{token}f".encode(), b"\0").split(f"{token}r\n".encode())
+    if rows.pop():
+        raise QueueError("squeue: the answer is cut off, or is none of squeue's")
+    if not rows and result.stderr.strip():
+        raise QueueError(f"squeue listed nothing and complained: {result.complaint}")
+    return rows
+
+
+class RowReader:
+    """
+    Rows to jobs. A row whose bytes equal one of last time is not read again.
+
+    :ivar jobs: the jobs by id.
+    :ivar rejected: why rows could not be understood.
+    :ivar ids: the ids of such rows, where they could be read.
+    :ivar cache: what to begin with next time.
+    """
+
+    def __init__(self, cluster: str, known: Mapping[bytes, JobDescriptor | str], now: float) -> None:
+        self.jobs: dict[str, JobDescriptor] = {}
+        self.rejected: list[str] = []
+        self.ids: set[str] = set()
+        self.cache: dict[bytes, JobDescriptor | str] = {}
+        self._cluster = cluster
+        self._known = known
+        self._now = now
+
+    def read(self, rows: Sequence[bytes]) -> Iterator[None]:
+        """Read them all, pausing now and then."""
+        for count, row in enumerate(rows):
+            if count % 128 == 127:
+                yield
+            job = self._known.get(row)
+            if job is None:
+                try:
+                    job = parse_row(self._cluster, row, self._now)
+                except ValueError as error:
+                    job = f"{printable(error.args[0])}: {printable(row.decode('utf-8', 'replace'), 120)}"
+            self.cache[row] = job
+            if isinstance(job, str):
+                self.rejected.append(job)
+                self.ids.update(_ids_of(row))
+            elif job.id in self.jobs or job.id in self.ids:
+                # Nobody may speak for another's job: which of the two rows is the job's own cannot be told.
+                self.jobs.pop(job.id, None)
+                self.ids.add(job.id)
+                self.rejected.append(f"two rows have the id {job.id}")
+            else:
+                self.jobs[job.id] = job
+
+
+def _ids_of(row: bytes) -> set[str]:
+    """The ids that a row which is not understood may stand for."""
+    texts = (field.decode("ascii", "replace") for field in row.split(b"\0", 2)[:2])
+    return {text for text in texts if _PLAIN.fullmatch(text) or _TASK.fullmatch(text) or _HET.fullmatch(text)}
+
+
+def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
+    """
+    One job of ``squeue``.
+
+    :raise ValueError: if the row does not have the fields that were asked for, or one that matters makes no sense.
+    """
+    fields = row.split(b"\0")
+    if len(fields) != len(FIELDS):
+        raise ValueError(f"{len(fields)} fields instead of {len(FIELDS)}")
+    texts = [field.decode("utf-8", "replace") for field in fields]
+    raw, shown, state, status, reason, partition, nodes, submit, start, end, limit, restarts, user = texts[:13]
+    account, workdir, comment, name = texts[13:]
+    if not _PLAIN.fullmatch(raw):
+        raise ValueError("the job id is none")
+    job_id, parent, index, pending = raw, None, None, None
+    if task := _TASK.fullmatch(shown):
+        job_id, parent, index = shown, task[1], int(task[2])
+    elif het := _HET.fullmatch(shown):
+        job_id, parent = shown, het[1]
+    elif rest := _RANGE.fullmatch(shown):
+        job_id, pending = rest[1], TaskSet.parse(rest[2])
+    elif shown != raw:
+        raise ValueError("the job id is none")
+    submitted_at, started_at, ended_at = (_time(text) for text in (submit, start, end))
+    if not re.fullmatch(r"[0-9]{1,10}", status) or not re.fullmatch(r"[0-9]{1,10}", restarts):
+        raise ValueError("the exit code or the number of restarts is no number")
+    job = JobDescriptor(
+        cluster=cluster,
+        id=job_id,
+        phase=Phase.UNKNOWN,
+        attempt=int(restarts),
+        native={"state": state, "exit_status": status, "reason": reason},
+        aliases=(raw,) if raw not in (job_id, parent) else (),
+        name=name,
+        user=user or None,
+        account=_text(account),
+        submitted_at=submitted_at,
+        queue=partition or None,
+        nodes=_text(nodes),
+        workdir=_text(workdir),
+        comment=_text(comment),
+        time_limit_s=parse_time_limit(limit),
+        observed_at=now,
+        source="squeue",
+        parent=parent,
+        task_index=index,
+        pending_tasks=pending,
+    )
+    return with_state(job, state, int(status), reason, started_at, ended_at)
+
+
+def with_state(
+    job: JobDescriptor, state: str, status: int, reason: str, started_at: float | None, ended_at: float | None
+) -> JobDescriptor:
+    """
+    A job in the state that Slurm names, with what follows from its wait status, its reason and its times.
+
+    A state that is not known leaves the phase UNKNOWN; ``native`` keeps its name.
+    """
+    phase, outcome = STATES.get(state, (Phase.UNKNOWN, None))
+    first = reason.partition(",")[0]
+    if phase is Phase.QUEUED and first in HELD_REASONS:
+        phase = Phase.HELD
+    exit_code = signal = None
+    if outcome is not None:
+        if status & 0x7F:
+            signal = status & 0x7F
+        elif status or outcome in (Outcome.COMPLETED, Outcome.FAILED):
+            exit_code = (status >> 8) & 0xFF
+        if outcome is Outcome.FAILED and signal == 53:
+            outcome, signal = Outcome.LAUNCH_FAIL, None  # slurmd's own word for "could not be started", no signal
+        elif outcome is Outcome.OUT_OF_MEMORY and signal == 125:
+            signal = None
+    waiting = phase in (Phase.QUEUED, Phase.HELD)
+    if outcome is not None and not job.nodes and started_at == ended_at:
+        started_at = None  # ended while it waited: Slurm gives its end as its start
+    code = reason_code(first)
+    if outcome is not None and code not in (ReasonCode.DEPENDENCY, ReasonCode.NODE_DOWN, ReasonCode.ERROR):
+        code = None  # why it had waited says nothing about its end
+    flag = FLAGS.get(state)
+    return attrs.evolve(
+        job,
+        phase=phase,
+        outcome=outcome,
+        # A preempted job may be requeued yet.
+        settled=outcome is not None and outcome is not Outcome.PREEMPTED,
+        exit_code=exit_code,
+        signal=signal,
+        reason=None if reason in ("None", "") else reason,
+        reason_code=code if waiting or outcome is not None else None,
+        flags=(flag,) if flag is not None else (),
+        # Before the start Slurm gives an estimate, and before the end what the time limit says.
+        started_at=started_at if not waiting else None,
+        ended_at=ended_at if phase in (Phase.DONE, Phase.FINISHING) else None,
+    )
+
+
+def reason_code(reason: str) -> ReasonCode | None:
+    """Slurm's reason in our vocabulary; None where there is none."""
+    if reason in ("None", ""):
+        return None
+    if reason in REASONS:
+        return REASONS[reason]
+    if "Limit" in reason or reason.startswith(("QOS", "Assoc", "MaxJobs", "Qos")):
+        return ReasonCode.LIMIT
+    if reason.startswith(("ReqNodeNotAvail", "Nodes_required", "Node")):
+        return ReasonCode.NODE_DOWN
+    return ReasonCode.OTHER
+
+
+def parse_time_limit(text: str) -> int | None:
+    """Seconds of ``[days-][[hours:]minutes:]seconds``; None for UNLIMITED and the like."""
+    found = re.fullmatch(r"(?:([0-9]+)-)?(?:([0-9]+):)?([0-9]+):([0-9]+)", text)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def parse_config(stdout: bytes) -> dict[str, str]:
+    """``scontrol show config`` as a table."""
+    pairs = (line.partition("=") for line in stdout.decode("utf-8", "replace").split("\n"))
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def sacct_arguments(ids: Sequence[str]) -> list[str]:
+    """Every record of these jobs, without their steps; with ``-j`` sacct looks back as far as it can."""
+    return ["-n", "-P", "-X", "-D", "--local", "-o", ",".join(SACCT_FIELDS), "-j", ",".join(ids)]
+
+
+def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) -> dict[str, JobDescriptor]:
+    """
+    The outcomes of these jobs by the last record of each.
+
+    A record counts if it is of the same submission, or of a later one of the same job (a requeue is a new submission to
+    Slurm); one that says that the job has not ended does not (records come late).
+    """
+    found: dict[str, tuple[float, JobDescriptor]] = {}
+    for line in stdout.decode("utf-8", "replace").split("\n"):
+        fields = line.split("|")
+        if len(fields) != len(SACCT_FIELDS):
+            continue
+        job_id, state, code, submit, start, end, partition, nodes, reason = fields
+        job = jobs.get(job_id)
+        submitted_at = _time(submit)
+        if job is None or submitted_at is None or submitted_at < (job.submitted_at or 0):
+            continue
+        if job_id in found and found[job_id][0] > submitted_at:
+            continue
+        exit_and_signal = re.fullmatch(r"([0-9]+):([0-9]+)", code)
+        word = state.partition(" ")[0]  # "CANCELLED by 1000"
+        if exit_and_signal is None or STATES.get(word, (None, None))[1] is None:
+            found.pop(job_id, None)
+            continue
+        status = (int(exit_and_signal[1]) & 0xFF) << 8 | (int(exit_and_signal[2]) & 0x7F)
+        told = attrs.evolve(
+            job,
+            nodes=None if nodes in ("", "None assigned") else nodes,
+            queue=partition or job.queue,
+            native={"state": state, "exit_status": code, "reason": reason},
+            submitted_at=submitted_at,
+            observed_at=now,
+            source="sacct",
+            confidence=Confidence.ACCOUNTING,
+        )
+        told = with_state(told, word, status, reason, _time(start), _time(end))
+        found[job_id] = (submitted_at, attrs.evolve(told, settled=True))
+    return {job_id: job for job_id, (_, job) in found.items()}
+
+
+def _time(text: str) -> float | None:
+    """Epoch seconds, as SLURM_TIME_FORMAT=%s prints them; None for N/A, NONE, Unknown."""
+    return float(text) if re.fullmatch(r"[1-9][0-9]{0,10}", text) else None
+
+
+def _text(text: str) -> str | None:
+    return None if text in ("", "(null)", "N/A") else text
+
+
+def _succeeded(name: str, result: CommandResult) -> CommandResult:
+    if result.status != 0:
+        raise QueueError(f"{name} ended with status {result.status}: {result.complaint}")
+    return result

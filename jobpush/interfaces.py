@@ -1,0 +1,191 @@
+"""
+The contracts of jobpush: what an adapter, a listener and a journal promise.
+
+A queue adapter is written against `IBatchQueueService` and `IBatchQueueFactory`, proved with
+`jobpush.testing.makeQueueServiceTests`, and found through Twisted's plugin system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from jobpush.model import JobDescriptor, JobRecord, JobStatusEvent, Outcomes, QueueFacts, Snapshot
+
+
+class QueueError(Exception):
+    """
+    The scheduler could not be asked, or its answer as a whole cannot be believed.
+
+    It says nothing about any job: what is known stays, and the queue counts as stale. The text is for people and holds no
+    line breaks.
+    """
+
+
+class InvalidJobId(ValueError):
+    """The text is not a job id of this scheduler. Says what was expected."""
+
+
+class BadQueueOption(ValueError):
+    """An option of a queue or listener is unknown, missing or malformed. Names it and what was expected."""
+
+
+class IBatchQueueService(Interface):
+    """One batch scheduler, asked with one query for all of its jobs."""
+
+    cluster: str = Attribute("The name under which its jobs are served, ``[A-Za-z0-9][A-Za-z0-9_.-]*``.")
+    queue_type: str = Attribute("The adapter's type, as in ``--queue TYPE``.")
+    interval: float | None = Attribute("Seconds between queries that the user asked for; None leaves it to the monitor.")
+    timeout: float = Attribute("Seconds after which a query has failed; the adapter ends its own commands by then.")
+    grace: float = Attribute("Seconds for which a job that left the queue may lack a record in accounting.")
+
+    def check() -> Deferred[QueueFacts]:
+        """
+        Find out what this account may see, and what the scheduler remembers.
+
+        Asked at the start, now and then, and before a missing row is believed. Fires with `QueueFacts`; fails with
+        `QueueError` if that cannot be told at present.
+        """
+
+    def snapshot() -> Deferred[Snapshot]:
+        """
+        Ask once for all jobs of all users.
+
+        Fires with a `Snapshot` when the scheduler has answered in full. Fails with `QueueError` if it could not be asked
+        in time or its answer cannot be believed. A row that cannot be understood is counted in
+        ``Snapshot.rejected`` and fails nothing. A job whose row is the same as last time should be the same object again: it
+        is then not compared. At most one call is in progress at a time. Cancelling ends what runs.
+        """
+
+    def outcomes(jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
+        """
+        Ask accounting how these jobs, which left the queue, have ended.
+
+        Fires with `Outcomes`; never fails for a job that it does not know. A record must belong to that very submission of
+        the id. An adapter without accounting answers ``Outcomes(answered=False)``.
+        """
+
+    def canonical_id(text: str) -> str:
+        """
+        The canonical form of a job id that a client wrote.
+
+        Pure: nothing is run. What it returns is safe as an argument of the scheduler's commands.
+
+        :raise InvalidJobId: if the text is not within the scheduler's grammar.
+        """
+
+    def task_of(job_id: str) -> tuple[str, int] | None:
+        """The array's id and the index, if this canonical id is an array task's; else None."""
+
+    def task_id(array: str, index: int) -> str:
+        """The canonical id of that task: the inverse of ``task_of``."""
+
+
+class IBatchQueueFactory(Interface):
+    """A plugin that makes queues of one type. Cheap to import: it loads the adapter when it is asked to make one."""
+
+    queue_type: str = Attribute("The word in ``--queue TYPE``: ``[a-z][a-z0-9_-]*``.")
+    queue_help: str = Attribute("One line on what it is for.")
+    arg_string_format: str = Attribute("The options that it takes, one ``key=VALUE: meaning`` a line.")
+
+    def generate_queue(reactor: object, options: Mapping[str, object]) -> IBatchQueueService:
+        """
+        Make a queue. Touches no network, no file and no process.
+
+        :param options: the ``key=value`` pairs of ``--queue`` (strings) or the table of a configuration file (TOML's types).
+        :raise BadQueueOption: if an option is unknown, missing or malformed.
+        """
+
+    def detect() -> str | None:
+        """Evidence that this scheduler is on this host (``/usr/bin/squeue``), or None. Runs nothing."""
+
+
+class IJobStatusListener(Interface):
+    """Something inside the service that is told every event, in order, at least once."""
+
+    name: str = Attribute("The name under which its place in the journal is kept; unique in a service.")
+
+    def job_changed(event: JobStatusEvent) -> Deferred[None] | None:
+        """
+        Take note of an event. The next comes when the Deferred, if any, has fired; if it fails, or this raises, the same event
+        comes again after a pause. Other listeners and clients do not wait.
+        """
+
+
+class IJobStatusListenerFactory(Interface):
+    """A plugin that makes listeners of one type, for ``--listener TYPE:key=value``."""
+
+    listener_type: str = Attribute("The word in ``--listener TYPE``.")
+    listener_help: str = Attribute("One line on what it is for.")
+    arg_string_format: str = Attribute("The options that it takes, one a line.")
+
+    def generate_listener(reactor: object, options: Mapping[str, object]) -> IJobStatusListener:
+        """
+        :raise BadQueueOption: if an option is unknown, missing or malformed.
+        """
+
+
+class JournalError(Exception):
+    """The journal cannot be opened or written. One line, for people."""
+
+
+class CursorGone(Exception):
+    """The journal no longer holds (or never held) what follows a cursor. Carries the oldest cursor's number."""
+
+    def __init__(self, oldest_seq: int) -> None:
+        super().__init__(oldest_seq)
+        self.oldest_seq = oldest_seq
+
+
+class IJournal(Interface):
+    """
+    The numbered, durable sequence of events, with the last known jobs.
+
+    One writer. What ``commit`` has fired for survives the process and, for a journal in a file, the machine.
+    """
+
+    epoch: str = Attribute("Names this sequence of numbers; a cursor of another epoch is gone. Holds no ``-``.")
+    last_seq: int = Attribute("The number of the last event that was committed, whether or not it is published yet.")
+    trimmed_seq: int = Attribute("The number of the last event that was removed; 0 if none was.")
+
+    def open() -> Mapping[str, Mapping[str, JobRecord]]:
+        """
+        Open it and read the last known jobs, by cluster and id. Blocks.
+
+        :raise JournalError: if it cannot be used, with a line that says why.
+        """
+
+    def commit(
+        events: Sequence[JobStatusEvent], records: Sequence[JobRecord], forgotten: Sequence[tuple[str, str]]
+    ) -> Deferred[None]:
+        """
+        Append events, whose numbers follow ``last_seq``, and update the known jobs, all of it or none.
+
+        Fires when it is durable. Fails with `JournalError` if nothing was written.
+        """
+
+    def read(
+        since: int, upto: int, limit: int, matches: Callable[[JobStatusEvent], bool], keys: Sequence[tuple[str, str]] | None
+    ) -> Deferred[list[JobStatusEvent]]:
+        """
+        The first ``limit`` matching events with ``since < seq <= upto``, oldest first.
+
+        :param matches: pure; called on another thread.
+        :param keys: if not None, only events of these jobs (and of the parts of these) can match.
+
+        Fails with `CursorGone` if events after ``since`` have been removed.
+        """
+
+    def last_of(key: tuple[str, str]) -> Deferred[JobStatusEvent | None]:
+        """The last event of a job, as long as the journal holds one."""
+
+    def save_cursor(listener: str, seq: int) -> Deferred[None]:
+        """Keep a listener's place."""
+
+    def cursors() -> Mapping[str, int]:
+        """The places of all listeners, as read by ``open``."""
+
+    def close() -> Deferred[None]:
+        """Finish what was begun and close. Fires when the file is closed."""

@@ -1,0 +1,493 @@
+"""
+The values that flow through jobpush: jobs, their states, events, snapshots.
+
+Frozen values and pure functions only; nothing here knows a scheduler, a clock, a file or a socket.
+Times are seconds since the epoch (UTC), as floats; durations are seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+
+import attrs
+
+
+class Phase(str, Enum):
+    """Where a job stands in its life."""
+
+    QUEUED = "QUEUED"
+    HELD = "HELD"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    FINISHING = "FINISHING"
+    DONE = "DONE"
+    UNKNOWN = "UNKNOWN"
+
+
+class Outcome(str, Enum):
+    """How a job ended; only a job whose phase is DONE has one."""
+
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    NODE_FAIL = "NODE_FAIL"
+    LAUNCH_FAIL = "LAUNCH_FAIL"
+    DEADLINE = "DEADLINE"
+    PREEMPTED = "PREEMPTED"
+    MOVED = "MOVED"
+    LOST = "LOST"
+
+
+class ReasonCode(str, Enum):
+    """Why a job is not running, in a small vocabulary that is the same for every scheduler."""
+
+    DEPENDENCY = "DEPENDENCY"
+    BEGIN_TIME = "BEGIN_TIME"
+    RESOURCES = "RESOURCES"
+    PRIORITY = "PRIORITY"
+    LIMIT = "LIMIT"
+    HELD_BY_USER = "HELD_BY_USER"
+    HELD_BY_ADMIN = "HELD_BY_ADMIN"
+    ERROR = "ERROR"
+    NODE_DOWN = "NODE_DOWN"
+    STAGE_IN = "STAGE_IN"
+    OTHER = "OTHER"
+
+
+class Confidence(str, Enum):
+    """How a state is known: seen in the queue, taken from accounting, or concluded."""
+
+    OBSERVED = "observed"
+    ACCOUNTING = "accounting"
+    INFERRED = "inferred"
+
+
+#: The phases in which a job has begun to run, whether or not it still does.
+STARTED_PHASES = frozenset({Phase.RUNNING, Phase.SUSPENDED, Phase.FINISHING, Phase.DONE})
+
+#: The phases in which a job waits for its start.
+WAITING_PHASES = frozenset({Phase.QUEUED, Phase.HELD})
+
+#: Every value that the flat ``state`` can take.
+STATES = frozenset({phase.value for phase in Phase if phase is not Phase.DONE} | {o.value for o in Outcome})
+
+
+def split_state(state: str) -> tuple[Phase, Outcome | None]:
+    """
+    The phase and outcome that a flat ``state`` stands for.
+
+    :raise ValueError: if it is none of `STATES`.
+    """
+    if state not in STATES:
+        raise ValueError(f"{state!r} is not a state; expected one of {', '.join(sorted(STATES))}")
+    if state in Phase.__members__:
+        return Phase(state), None
+    return Phase.DONE, Outcome(state)
+
+
+@attrs.frozen(order=False)
+class TaskSet:
+    """
+    The indices of an array's tasks, as sorted inclusive ranges: a pending array of a million tasks is one pair.
+    """
+
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, indices: Iterable[int]) -> TaskSet:
+        """The set of these indices, in any order, repeated or not."""
+        ranges: list[tuple[int, int]] = []
+        for index in sorted(set(indices)):
+            if ranges and ranges[-1][1] == index - 1:
+                ranges[-1] = (ranges[-1][0], index)
+            else:
+                ranges.append((index, index))
+        return cls(tuple(ranges))
+
+    @classmethod
+    def parse(cls, text: str, most: int = 4_000_001) -> TaskSet:
+        """
+        Read ``0-9``, ``1,3,5-9``, ``0-20:2``; a trailing ``%limit`` is Slurm's and is passed over.
+
+        :param most: the highest index that is believed (Slurm's MaxArraySize cannot be above 4,000,001).
+        :raise ValueError: if it is anything else.
+        """
+        ranges: list[tuple[int, int]] = []
+        for part in text.partition("%")[0].split(","):
+            found = re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7})(?::([0-9]{1,7}))?)?", part)
+            if found is None:
+                raise ValueError(f"{part!r} is not a range of array indices")
+            low = int(found[1])
+            high = int(found[2] or low)
+            step = int(found[3] or 1)
+            if low > high or high > most or step < 1:
+                raise ValueError(f"{part!r} is not a range of array indices")
+            if step == 1:
+                ranges.append((low, high))
+            else:
+                ranges.extend((index, index) for index in range(low, high + 1, step))
+        merged: list[tuple[int, int]] = []
+        for low, high in sorted(ranges):
+            if merged and low <= merged[-1][1] + 1:
+                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            else:
+                merged.append((low, high))
+        return cls(tuple(merged))
+
+    def __contains__(self, index: int) -> bool:
+        return any(low <= index <= high for low, high in self.ranges)
+
+    def __len__(self) -> int:
+        return sum(high - low + 1 for low, high in self.ranges)
+
+    def __iter__(self) -> Iterator[int]:
+        for low, high in self.ranges:
+            yield from range(low, high + 1)
+
+    def __str__(self) -> str:
+        return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in self.ranges)
+
+    def minus(self, other: TaskSet) -> TaskSet:
+        """The indices of this set that are not in the other."""
+        left: list[tuple[int, int]] = []
+        cuts = iter(other.ranges)
+        cut = next(cuts, None)
+        for low, high in self.ranges:
+            while cut is not None and cut[1] < low:
+                cut = next(cuts, None)
+            while cut is not None and cut[0] <= high:
+                if cut[0] > low:
+                    left.append((low, cut[0] - 1))
+                low = cut[1] + 1
+                if low > high:
+                    break
+                cut = next(cuts, None)
+            if low <= high:
+                left.append((low, high))
+        return TaskSet(tuple(left))
+
+
+@attrs.frozen(order=False, eq=False)
+class JobDescriptor:
+    """
+    One job as it was seen: the unit of every answer and event.
+
+    ``id`` is the scheduler's own canonical notation (``4711``, ``4711_3``, ``40+1``). ``parent`` is the id of the array or
+    heterogeneous job that this is a part of, ``task_index`` an array task's index. On an array's parent, ``pending_tasks``
+    are the tasks that the scheduler lists as a range, without a row of their own, and ``counts`` the number of parts per
+    state.
+    """
+
+    cluster: str
+    id: str
+    phase: Phase
+    outcome: Outcome | None = None
+    settled: bool = False
+    attempt: int = 0
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str | None = None
+    reason_code: ReasonCode | None = None
+    flags: tuple[str, ...] = ()
+    native: Mapping[str, str] = attrs.field(factory=dict)
+    aliases: tuple[str, ...] = ()
+    uid: str = ""
+    name: str | None = None
+    user: str | None = None
+    account: str | None = None
+    submitted_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    queue: str | None = None
+    nodes: str | None = None
+    workdir: str | None = None
+    comment: str | None = None
+    time_limit_s: int | None = None
+    observed_at: float = 0.0
+    source: str = ""
+    confidence: Confidence = Confidence.OBSERVED
+    parent: str | None = None
+    task_index: int | None = None
+    pending_tasks: TaskSet | None = None
+    counts: Mapping[str, int] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if (self.phase is Phase.DONE) != (self.outcome is not None):
+            raise ValueError(f"job {self.id}: phase {self.phase.value} with outcome {self.outcome}")
+        if not self.uid:
+            object.__setattr__(self, "uid", f"{self.cluster}/{self.id}@{int(self.submitted_at or 0)}")
+
+    @property
+    def state(self) -> str:
+        """The outcome of a job that is done, else its phase: enough for a simple client."""
+        return self.outcome.value if self.outcome is not None else self.phase.value
+
+    @property
+    def key(self) -> JobKey:
+        """What the job is found by: its cluster and its id."""
+        return (self.cluster, self.id)
+
+    @property
+    def done(self) -> bool:
+        """Has it ended, as far as is known now?"""
+        return self.phase is Phase.DONE
+
+    @property
+    def terminal(self) -> bool:
+        """Has it ended, and is that confirmed?"""
+        return self.phase is Phase.DONE and self.settled
+
+    @property
+    def started(self) -> bool:
+        """Has it begun to run (it may have ended since)?"""
+        return self.phase in STARTED_PHASES
+
+    def visible(self) -> tuple[object, ...]:
+        """
+        What makes an event when it changes. Not ``observed_at``, and not the wording of ``reason`` alone.
+        """
+        return (
+            self.phase,
+            self.outcome,
+            self.settled,
+            self.attempt,
+            self.exit_code,
+            self.signal,
+            self.reason_code,
+            self.queue,
+            self.nodes,
+            self.started_at,
+            self.ended_at,
+            self.flags,
+        )
+
+
+#: What a job is found by: (cluster, id).
+JobKey = tuple[str, str]
+
+
+@attrs.frozen(eq=False)
+class HistoryEntry:
+    """One step of a job's life: the state that it entered, when, and the event that said so."""
+
+    seq: int
+    at: float
+    state: str
+    attempt: int
+    confidence: Confidence
+
+
+@attrs.frozen(eq=False)
+class JobRecord:
+    """
+    What the service keeps of one job.
+
+    ``seen`` is the descriptor of the last snapshot that held the job (the same object as long as its row does not change),
+    ``absent_since`` the time from which successful queries did not list it, ``unsettled_since`` the time from which it
+    stands as done without confirmation. ``range_row`` is the scheduler's row for an array's pending range.
+    ``last_seq`` is the number of the job's last event.
+    """
+
+    job: JobDescriptor
+    seen: JobDescriptor | None = None
+    absent_since: float | None = None
+    unsettled_since: float | None = None
+    range_row: JobDescriptor | None = None
+    updated_at: float = 0.0
+    last_seq: int = 0
+    history: tuple[HistoryEntry, ...] = ()
+
+
+@attrs.frozen(eq=False)
+class Change:
+    """A change that has no number yet: the job as it is now, its state before, and when (seconds since the epoch)."""
+
+    job: JobDescriptor
+    previous: str | None
+    at: float
+
+
+@attrs.frozen(eq=False)
+class JobStatusEvent:
+    """A change of a job's state, numbered, with the bytes (JSON) in which every client gets it."""
+
+    seq: int
+    at: float
+    job: JobDescriptor
+    previous: str | None
+    data: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen(eq=False)
+class Snapshot:
+    """
+    What one successful query of one scheduler said.
+
+    :ivar jobs: every job that was listed, by id.
+    :ivar began_at: when the query began; what happened later may be missing.
+    :ivar ended_at: when its answer was complete.
+    :ivar rejected: why rows could not be understood, one text each (the first few of them).
+    :ivar rejected_count: how many rows that were.
+    :ivar rejected_ids: the ids of such rows, as far as they could be read. Such a job is not absent.
+    """
+
+    jobs: Mapping[str, JobDescriptor]
+    began_at: float
+    ended_at: float
+    rejected: tuple[str, ...] = ()
+    rejected_count: int = 0
+    rejected_ids: frozenset[str] = frozenset()
+
+
+@attrs.frozen(eq=False)
+class Outcomes:
+    """
+    What accounting said of jobs that left the queue.
+
+    :ivar answered: did accounting answer at all? If not, having no record says nothing.
+    :ivar jobs: the jobs that it has a record of, by id.
+    """
+
+    answered: bool
+    jobs: Mapping[str, JobDescriptor] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class QueueFacts:
+    """
+    What a scheduler lets this service see and know.
+
+    :ivar sees_all: may the service's account see every user's jobs? Only then does a missing row mean anything.
+    :ivar hides_jobs: does the scheduler hide jobs from other users? Then loopback is no protection for what is served.
+    :ivar accounting: can the outcome of a job that left the queue be asked for?
+    :ivar remembers_s: how long the scheduler lists finished jobs, in seconds; 0 if it does not; None if unknown.
+    :ivar remembers_by: the name of the scheduler's setting for that.
+    :ivar evidence: how the above is known.
+    :ivar problems: what an administrator should mend, one sentence each.
+    """
+
+    sees_all: bool
+    hides_jobs: bool = False
+    accounting: bool = False
+    remembers_s: float | None = None
+    remembers_by: str = ""
+    evidence: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Cursor:
+    """A place in the journal: after event ``seq`` of the journal ``epoch``."""
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """
+        :raise ValueError: if it is not ``<epoch>-<seq>``.
+        """
+        found = re.fullmatch(r"([0-9A-Za-z]{1,64})-([0-9]{1,18})", text)
+        if found is None:
+            raise ValueError("a cursor looks like EPOCH-NUMBER, as an earlier answer gave it")
+        return cls(found[1], int(found[2]))
+
+
+def aggregate(
+    parent: str, parts: Sequence[JobDescriptor], range_row: JobDescriptor | None, last: JobDescriptor | None
+) -> JobDescriptor:
+    """
+    The descriptor of an array or heterogeneous job as the sum of its parts.
+
+    :param parent: its id.
+    :param parts: the parts that have a row of their own.
+    :param range_row: the row of the tasks that have none yet, if there is one.
+    :param last: the aggregate as it was before, for what no part tells any more.
+    """
+    counts: dict[str, int] = {}
+    for part in parts:
+        counts[part.state] = counts.get(part.state, 0) + 1
+    pending = range_row.pending_tasks if range_row is not None else None
+    members: list[JobDescriptor] = list(parts)
+    if range_row is not None and pending:
+        counts[range_row.state] = counts.get(range_row.state, 0) + len(pending)
+        members.append(range_row)
+    if not members:
+        assert last is not None, "an array without tasks and without a past"
+        return last
+    phases = {member.phase for member in members}
+    phase = next(phase for phase in _PARENT_PRECEDENCE if phase in phases)
+    waits = next((m for m in members if m.phase is phase), members[0])
+    model = range_row or last or members[0]
+    done = phase is Phase.DONE
+    codes = [m.exit_code for m in members if m.exit_code is not None]
+    signals = [m.signal for m in members if m.signal is not None]
+    starts = [m.started_at for m in members if m.started_at is not None]
+    ends = [m.ended_at for m in members if m.ended_at is not None]
+    submits = [m.submitted_at for m in (*members, *([last] if last else [])) if m.submitted_at is not None]
+    return attrs.evolve(
+        model,
+        id=parent,
+        uid=last.uid if last is not None else f"{model.cluster}/{parent}@{int(min(submits, default=0))}",
+        aliases=(),
+        parent=None,
+        task_index=None,
+        phase=phase,
+        outcome=_worst(m.outcome for m in members if m.outcome is not None) if done else None,
+        settled=done and all(m.settled for m in members),
+        attempt=0,
+        exit_code=max(codes) if done and codes else None,
+        signal=max(signals) if done and signals else None,
+        reason=waits.reason if not done else None,
+        reason_code=waits.reason_code if phase in WAITING_PHASES else None,
+        flags=(),
+        native={"state": "+".join(sorted({m.native.get("state", m.state) for m in members}))},
+        submitted_at=min(submits, default=None),
+        started_at=min(starts, default=None),
+        ended_at=max(ends, default=None) if done else None,
+        nodes=None,
+        observed_at=max(m.observed_at for m in members),
+        confidence=Confidence.INFERRED if any(m.confidence is Confidence.INFERRED for m in members) else waits.confidence,
+        pending_tasks=pending if pending else None,
+        counts=dict(sorted(counts.items())),
+    )
+
+
+#: The phase of a whole is the first of these that any part is in.
+_PARENT_PRECEDENCE = (
+    Phase.RUNNING,
+    Phase.FINISHING,
+    Phase.STARTING,
+    Phase.SUSPENDED,
+    Phase.QUEUED,
+    Phase.HELD,
+    Phase.UNKNOWN,
+    Phase.DONE,
+)
+
+#: The outcome of a whole is the first of these that any part has.
+_WORST_FIRST = (
+    Outcome.LOST,
+    Outcome.NODE_FAIL,
+    Outcome.LAUNCH_FAIL,
+    Outcome.OUT_OF_MEMORY,
+    Outcome.FAILED,
+    Outcome.TIMEOUT,
+    Outcome.DEADLINE,
+    Outcome.PREEMPTED,
+    Outcome.CANCELLED,
+    Outcome.MOVED,
+    Outcome.COMPLETED,
+)
+
+
+def _worst(outcomes: Iterable[Outcome]) -> Outcome:
+    return min(outcomes, key=_WORST_FIRST.index)

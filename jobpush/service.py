@@ -1,0 +1,104 @@
+"""
+The service without its wire: queues watched, changes journaled, waiters woken. What `jobpush.web` is mounted on.
+
+`JobPush` can live in any Twisted application: give it queues, start it, and mount `jobpush.web.resource(service)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from jobpush.feed import Feed
+from jobpush.interfaces import IBatchQueueService, IJobStatusListener, IJournal
+from jobpush.listeners import ListenerService
+from jobpush.model import QueueFacts
+from jobpush.monitor import JobStatusMonitor
+from jobpush.publisher import Publisher
+from jobpush.table import JobTable
+from jobpush.tail import Tail
+from jobpush.tracker import JobStatusTracker
+
+#: Seconds that answers get to leave at the end.
+DRAIN_S = 5.0
+
+
+class JobPush(MultiService):
+    """
+    :param journal: not yet open; it is opened by ``startService``, which raises `JournalError` where that fails.
+    :param keep_ended: seconds for which jobs that ended stay in the served table.
+    :ivar monitors: by the name of the cluster.
+    :ivar in_flight: how many requests are being answered; the web counts, the end waits for it.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        queues: Sequence[IBatchQueueService],
+        journal: IJournal,
+        listeners: Sequence[IJobStatusListener] = (),
+        keep_ended: float = 86400.0,
+    ) -> None:
+        super().__init__()
+        self.reactor = reactor
+        self.journal = journal
+        self.table = JobTable()
+        self.tail = Tail()
+        self.tracker = JobStatusTracker(reactor)
+        self.publisher = Publisher(reactor, journal, self.table, self.tail, self.tracker)
+        self.feed = Feed(reactor, journal, self.tail, self.tracker)
+        self.monitors = {
+            queue.cluster: JobStatusMonitor(
+                reactor,
+                queue,
+                self.publisher,
+                interested=lambda: not self.tracker.idle,
+                keep_ended=keep_ended,
+                checked=self._checked,
+            )
+            for queue in queues
+        }
+        #: Called each time that a queue has said what its account may see.
+        self.on_check: Callable[[], None] = lambda: None
+        self.in_flight = 0
+        self.closing = False
+        for listener in listeners:
+            ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
+
+    def _checked(self, facts: QueueFacts) -> None:
+        self.on_check()
+
+    def startService(self) -> None:
+        self.table.load(self.journal.open())
+        for cluster in set(self.table.clusters) - set(self.monitors):
+            kept = len(self.table.cluster(cluster))
+            self.log.info("{n} known jobs of {cluster}, which is no queue now, are kept", cluster=cluster, n=kept)
+        self.tail.head = self.tracker.head = self.journal.last_seq
+        super().startService()
+        for monitor in self.monitors.values():
+            monitor.start()
+
+    def stopService(self) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._stop())
+
+    def announce_end(self) -> None:
+        """Answer everybody who waits; from now on nobody is held."""
+        self.closing = True
+        self.tracker.close()
+
+    async def _stop(self) -> None:
+        """Answer everybody, let the answers leave, end the queries, close the journal."""
+        self.announce_end()
+        until = self.reactor.seconds() + DRAIN_S
+        while self.in_flight and self.reactor.seconds() < until:
+            await deferLater(self.reactor, 0.02)
+        await gatherResults([monitor.stop() for monitor in self.monitors.values()])
+        await super().stopService()
+        await self.journal.close()

@@ -1,0 +1,278 @@
+"""
+JobStatusTracker: the continuations that wait for jobs, and the streams that follow them.
+
+A published batch touches only what is indexed under its jobs. A waiter that a batch satisfies is *claimed* in the same
+reactor turn: from then on it is answered with its whole part of the batch or it is disconnected, but it cannot time out.
+Answers go out in slices, so that other work runs between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from jobpush.model import JobDescriptor, JobKey, JobStatusEvent
+from jobpush.selection import Selection
+
+#: Seconds for which answers go out before other work gets its turn.
+SLICE_S = 0.005
+
+
+@attrs.frozen(eq=False)
+class Wake:
+    """
+    Why a continuation fired.
+
+    :ivar events: what it waited for, oldest first.
+    :ivar head: the published head up to which nothing else matched.
+    :ivar timed_out: its time was up, or the service stops (``closing``).
+    """
+
+    events: Sequence[JobStatusEvent]
+    head: int
+    timed_out: bool = False
+    closing: bool = False
+
+
+class Interest:
+    """Something that a batch can touch: what it selects, and the number after which events are news to it."""
+
+    __slots__ = ("events", "selection", "since")
+
+    def __init__(self, selection: Selection, since: int) -> None:
+        self.selection = selection
+        self.since = since
+        self.events: list[JobStatusEvent] = []
+
+    def touched(self, tracker: JobStatusTracker) -> None:
+        """Matching events were added to ``events``. Called once for a batch, in the turn that publishes it."""
+        raise NotImplementedError
+
+
+class Waiter(Interest):
+    """One held request: a Deferred that fires once with a `Wake`."""
+
+    __slots__ = ("deferred", "enough", "timer", "wake")
+
+    def __init__(self, selection: Selection, since: int, enough: Callable[[JobDescriptor], bool] | None) -> None:
+        super().__init__(selection, since)
+        self.enough = enough
+        self.deferred: Deferred[Wake]
+        self.timer: Any = None
+        self.wake: Wake | None = None
+
+    def touched(self, tracker: JobStatusTracker) -> None:
+        if self.enough is None or self.enough(self.events[-1].job) or any(self.enough(e.job) for e in self.events):
+            tracker.claim(self, Wake(self.events, tracker.head))
+
+
+class Subscription(Interest):
+    """One stream: ``deliver(events, head)`` is called, soon after the turn that publishes, until it is cancelled."""
+
+    __slots__ = ("_tracker", "active", "deliver", "waiting")
+
+    def __init__(
+        self,
+        selection: Selection,
+        since: int,
+        deliver: Callable[[Sequence[JobStatusEvent], int], None],
+        tracker: JobStatusTracker,
+    ) -> None:
+        super().__init__(selection, since)
+        self.deliver = deliver
+        self.waiting = False
+        self.active = True
+        self._tracker = tracker
+
+    def touched(self, tracker: JobStatusTracker) -> None:
+        if not self.waiting:
+            self.waiting = True
+            tracker.later(self._flush)
+
+    def _flush(self) -> None:
+        self.waiting = False
+        events, self.events = self.events, []
+        if self.active and events:
+            self.since = events[-1].seq
+            self.deliver(events, events[-1].seq)
+
+    def cancel(self) -> None:
+        """Forget it. Nothing is delivered any more."""
+        if self.active:
+            self.active = False
+            self.events = []
+            self._tracker.forget(self)
+
+
+class JobStatusTracker:
+    """All that waits, indexed by what it waits for."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, head: int = 0) -> None:
+        self.head = head
+        self._reactor = reactor
+        self._by_key: dict[JobKey, dict[Interest, None]] = {}
+        self._by_user: dict[str, dict[Interest, None]] = {}
+        self._rest: dict[Interest, None] = {}
+        self._due: deque[Callable[[], None]] = deque()
+        self._turn: Any = None
+        self._waiters: dict[Waiter, None] = {}
+        self._closing = False
+
+    @property
+    def waiting(self) -> int:
+        """How many requests are held."""
+        return len(self._waiters)
+
+    @property
+    def idle(self) -> bool:
+        """Does nobody wait or follow, and is nothing left to be answered?"""
+        return not (self._waiters or self._by_key or self._by_user or self._rest or self._due)
+
+    def wait(
+        self,
+        selection: Selection,
+        since: int,
+        timeout: float,
+        enough: Callable[[JobDescriptor], bool] | None = None,
+    ) -> Deferred[Wake]:
+        """
+        Wait for a matching event after ``since``.
+
+        :param timeout: seconds after which it fires with ``timed_out``.
+        :param enough: if given, matching events are gathered until one's job satisfies it.
+        :return: fires once with a `Wake`. Cancelling forgets the waiter; nothing is left behind.
+        """
+        waiter = Waiter(selection, since, enough)
+        waiter.deferred = Deferred(lambda _: self._disconnected(waiter))
+        if self._closing:
+            waiter.wake = Wake((), self.head, timed_out=True, closing=True)
+            waiter.deferred.callback(waiter.wake)
+            return waiter.deferred
+        self._add(waiter)
+        self._waiters[waiter] = None
+        waiter.timer = self._reactor.callLater(timeout, self._time_is_up, waiter)
+        return waiter.deferred
+
+    def subscribe(
+        self, selection: Selection, since: int, deliver: Callable[[Sequence[JobStatusEvent], int], None]
+    ) -> Subscription:
+        """
+        Follow matching events after ``since``.
+
+        :param deliver: called with events, oldest first, and the number of the last; it must not raise.
+        """
+        subscription = Subscription(selection, since, deliver, self)
+        self._add(subscription)
+        return subscription
+
+    def publish(self, batch: Sequence[JobStatusEvent], head: int) -> None:
+        """Hand a published batch to all that it concerns. Claims, and answers later."""
+        self.head = head
+        touched: dict[Interest, None] = {}
+        for event in batch:
+            for interest in self._candidates(event.job):
+                if event.seq > interest.since and interest.selection.matches(event.job):
+                    interest.events.append(event)
+                    touched[interest] = None
+        for interest in touched:
+            interest.touched(self)
+
+    def claim(self, waiter: Waiter, wake: Wake) -> None:
+        """From now on this waiter can only be answered with that, or be disconnected."""
+        waiter.wake = wake
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+            waiter.timer = None
+        self.forget(waiter)
+        self.later(lambda: self._answer(waiter))
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do this in one of the next slices."""
+        self._due.append(work)
+        if self._turn is None:
+            self._turn = self._reactor.callLater(0, self._slice)
+
+    def close(self) -> None:
+        """Answer every waiter ``timed_out`` and ``closing``, those that are claimed with what they were claimed for."""
+        self._closing = True
+        while self._due:
+            self._due.popleft()()
+        for waiter in list(self._waiters):
+            self.claim(waiter, Wake(waiter.events, self.head, timed_out=True, closing=True))
+        while self._due:
+            self._due.popleft()()
+
+    def forget(self, interest: Interest) -> None:
+        """Take it out of the indexes."""
+        for index, key in self._places(interest):
+            found = index.get(key)
+            if found is not None:
+                found.pop(interest, None)
+                if not found:
+                    del index[key]
+        self._rest.pop(interest, None)
+
+    def _candidates(self, job: JobDescriptor) -> Iterator[Interest]:
+        yield from self._by_key.get(job.key, ())
+        if job.parent is not None:
+            parent = (job.cluster, job.parent)
+            own = self._by_key.get(job.key, {})
+            for interest in self._by_key.get(parent, ()):
+                if interest not in own:
+                    yield interest
+        if job.user is not None:
+            yield from self._by_user.get(job.user, ())
+        yield from self._rest
+
+    def _places(self, interest: Interest) -> Iterable[tuple[dict[Any, dict[Interest, None]], Any]]:
+        selection = interest.selection
+        if selection.keys is not None:
+            return [(self._by_key, key) for key in selection.keys]
+        return [(self._by_user, user) for user in selection.users]
+
+    def _add(self, interest: Interest) -> None:
+        selection = interest.selection
+        if selection.keys is None and not selection.users:
+            self._rest[interest] = None
+        for index, key in self._places(interest):
+            index.setdefault(key, {})[interest] = None
+
+    def _time_is_up(self, waiter: Waiter) -> None:
+        waiter.timer = None
+        waiter.wake = Wake(waiter.events, self.head, timed_out=True)
+        self.forget(waiter)
+        del self._waiters[waiter]
+        waiter.deferred.callback(waiter.wake)
+
+    def _disconnected(self, waiter: Waiter) -> None:
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+            waiter.timer = None
+        self.forget(waiter)
+        self._waiters.pop(waiter, None)
+
+    def _answer(self, waiter: Waiter) -> None:
+        if waiter not in self._waiters or waiter.wake is None:
+            return  # disconnected since it was claimed
+        del self._waiters[waiter]
+        waiter.deferred.callback(waiter.wake)
+
+    def _slice(self) -> None:
+        self._turn = None
+        until = self._reactor.seconds() + SLICE_S
+        while self._due:
+            try:
+                self._due.popleft()()
+            except Exception:
+                self.log.failure("a waiting client could not be answered")
+            if self._reactor.seconds() >= until:
+                break
+        if self._due:
+            self._turn = self._reactor.callLater(0, self._slice)

@@ -1,0 +1,58 @@
+"""
+The HTTP side of jobpush. ``resource(service)`` can be mounted anywhere in a tree of Twisted resources.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from klein.resource import KleinResource
+
+from jobpush.service import JobPush
+from jobpush.web.access import Access
+from jobpush.web.api import Api
+from jobpush.web.holds import RESERVE, Holds, raise_descriptor_limit
+from jobpush.web.problems import Problem
+
+
+class ApiResource(KleinResource):
+    """The routes, behind what must hold for every request."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api.app)
+        self.api = api
+
+    def render(self, request: Any) -> Any:
+        service = self.api.service
+        try:
+            for part in (*request.prepath, *request.postpath, request.getRequestHostname()):
+                try:
+                    part.decode("utf-8")
+                except UnicodeDecodeError:
+                    raise Problem(400, "the path or the host is not UTF-8", "path") from None
+            if request.path not in (b"/healthz", b"/readyz"):
+                self.api.access.check()
+        except Problem as problem:
+            return problem.answer(request)
+        service.in_flight += 1
+
+        def over(_: object) -> None:
+            service.in_flight -= 1
+
+        request.notifyFinish().addBoth(over)
+        return super().render(request)
+
+
+def resource(
+    service: JobPush, allow_anonymous: bool = False, max_held: int | None = None, static: str | None = None
+) -> ApiResource:
+    """
+    The API as a resource.
+
+    :param allow_anonymous: serve all jobs to everybody even where the scheduler hides them from each other.
+    :param max_held: how many requests may be held at once; by default what the limit of open files allows, which is raised.
+    :param static: a directory whose files are served beside the API.
+    """
+    cap = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
+    bound = Api(service, Holds(service, cap), Access(service, allow_anonymous), static)
+    return ApiResource(bound)

@@ -1,0 +1,65 @@
+"""How the service and its queues are doing, for answers and for operators."""
+
+from __future__ import annotations
+
+from jobpush import __version__
+from jobpush.service import JobPush
+
+
+def rounded(seconds: float | None) -> float | None:
+    """Seconds with a precision that does not pretend."""
+    return None if seconds is None else round(seconds, 3)
+
+
+def clusters(service: JobPush, wanted: frozenset[str] = frozenset()) -> dict[str, dict[str, object]]:
+    """How fresh each cluster's jobs are."""
+    return {
+        name: {"stale_s": rounded(monitor.stale_s), "health": monitor.status.health}
+        for name, monitor in service.monitors.items()
+        if not wanted or name in wanted
+    }
+
+
+def readiness(service: JobPush) -> tuple[bool, dict[str, object]]:
+    """
+    Whether every queue has answered and shows its jobs, and what is missing in each.
+
+    A scheduler that is down for now does not make the service unready: it serves what is known, and says how old that is.
+    """
+    ready = not service.closing
+    queues: dict[str, dict[str, object]] = {}
+    for name, monitor in service.monitors.items():
+        status = monitor.status
+        missing: list[str] = []
+        if status.error is not None:
+            missing.append(status.error)
+        if status.facts is not None:
+            missing.extend(status.facts.problems)
+            remembers = status.facts.remembers_s
+            if remembers is not None and remembers < 2 * status.interval_s:
+                missing.append(
+                    f"retention: finished jobs are listed for {remembers:g} s ({status.facts.remembers_by}), less than twice "
+                    f"the interval of {status.interval_s:g} s"
+                )
+        if monitor.queue.queue_type == "mock":
+            missing.append("this is the mock queue: no scheduler is watched")
+        sees_all = status.facts is None or status.facts.sees_all
+        ready = ready and status.seen_at is not None and status.health != "blind" and sees_all
+        queues[name] = {
+            "type": monitor.queue.queue_type,
+            "health": status.health,
+            "stale_s": rounded(monitor.stale_s),
+            "interval_s": rounded(status.interval_s),
+            "jobs": len(service.table.cluster(name)),
+            "queries": status.queries,
+            "failures": status.failures,
+            "rejected_rows": status.rejected,
+            "evidence": status.facts.evidence if status.facts is not None else None,
+            "missing": missing,
+        }
+    return ready, {
+        "status": "ready" if ready else "not ready",
+        "version": __version__,
+        "waiting": service.tracker.waiting,
+        "queues": queues,
+    }

@@ -1,0 +1,267 @@
+"""
+What a client asked for, from the query string or a JSON body: every value checked, every error naming its parameter.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from jobpush.interfaces import CursorGone, InvalidJobId
+from jobpush.model import STATES, Cursor, JobKey
+from jobpush.selection import Selection
+from jobpush.service import JobPush
+from jobpush.web.problems import Problem
+
+DEFAULT_WAIT_S = 60.0
+LONGEST_WAIT_S = 600.0
+DEFAULT_LIMIT = 500
+HIGHEST_LIMIT = 10_000
+
+#: How many jobs one request may name.
+MOST_IDS = 20_000
+
+#: The filters of the protocol, and the field of `Selection` that each is for.
+FILTERS = {
+    "cluster": "clusters",
+    "user": "users",
+    "account": "accounts",
+    "state": "states",
+    "queue": "queues",
+    "name": "names",
+    "comment": "comments",
+}
+
+
+class Params:
+    """
+    The parameters of one request, by name; each a list of texts, or JSON values from a body.
+
+    :param known: the names that this route takes. Another name is an error, unless it begins with ``_``.
+    """
+
+    def __init__(self, service: JobPush, values: Mapping[str, list[Any]], known: frozenset[str]) -> None:
+        self._service = service
+        self._values = values
+        for name in values:
+            if name not in known and not name.startswith("_"):
+                raise Problem(400, f"unknown parameter {_shown(name)}; known here are {', '.join(sorted(known))}", name[:100])
+
+    @classmethod
+    def of_query(cls, service: JobPush, request: Any, known: frozenset[str]) -> Params:
+        """From the query string."""
+        values: dict[str, list[Any]] = {}
+        for name, given in request.args.items():
+            try:
+                text = name.decode("utf-8")
+            except UnicodeDecodeError:
+                raise Problem(400, "the name of a parameter is not UTF-8", name.decode("utf-8", "replace")[:100]) from None
+            try:
+                values[text] = [value.decode("utf-8") for value in given]
+            except UnicodeDecodeError:
+                raise Problem(400, f"{text} is not UTF-8", text[:100]) from None
+        return cls(service, values, known)
+
+    @classmethod
+    def of_body(cls, service: JobPush, request: Any, known: frozenset[str]) -> Params:
+        """From a JSON object; ``jobs`` is the body's word for ``job``."""
+        if request.args:
+            name = next(iter(request.args)).decode("utf-8", "replace")
+            raise Problem(400, "a POST takes its parameters from the body, not from the query string", name[:100])
+        try:
+            fields = json.loads(request.content.read())
+        except (ValueError, RecursionError) as error:
+            raise Problem(400, f"the body is not JSON: {error}", "body") from None
+        if not isinstance(fields, dict):
+            raise Problem(400, "the body is not a JSON object", "body")
+        values = {}
+        for name, value in fields.items():
+            if value is None:
+                continue
+            if name in ("job", "jobs"):
+                if not isinstance(value, list):
+                    raise Problem(400, f"{name}: expected a list of texts such as \"slurm/4711\"", name)
+                name = "job"
+            values[name] = value if isinstance(value, list) else [value]
+        return cls(service, values, known)
+
+    def one(self, name: str) -> Any:
+        """Its only value, or None."""
+        values = self._values.get(name, [])
+        if len(values) > 1:
+            raise Problem(400, f"{name} is given {len(values)} times; expected once", name)
+        return values[0] if values else None
+
+    def text(self, name: str) -> str | None:
+        """A text, or None."""
+        value = self.one(name)
+        if value is not None and not isinstance(value, str):
+            raise Problem(400, f"{name}: expected a text", name)
+        return value
+
+    def wait(self, default: float | None, name: str = "wait") -> float | None:
+        """Seconds to hold the request."""
+        value = self.one(name)
+        return default if value is None else check_wait(value, name)
+
+    def limit(self, highest: int = HIGHEST_LIMIT) -> int:
+        """How many events or jobs at most."""
+        value = self.one("limit")
+        if value is None:
+            return DEFAULT_LIMIT
+        text = str(value)
+        if isinstance(value, bool) or not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
+            raise Problem(400, f"limit: expected a whole number from 1 to {highest}", "limit")
+        return min(int(text), highest)
+
+    def since(self, name: str = "since") -> int | None:
+        """The number after which events are asked for, or None."""
+        text = self.text(name)
+        return None if text is None else resolve(self._service, text, name)
+
+    def until(self) -> str | None:
+        """``change``, ``started``, ``terminal`` or None."""
+        text = self.text("until")
+        if text not in (None, "change", "started", "terminal"):
+            raise Problem(400, "until: expected change, started or terminal", "until")
+        return text
+
+    def selection(self) -> Selection:
+        """The filters and the jobs."""
+        if "workflow" in self._values:
+            raise Problem(400, "workflow: workflows are not served by this version", "workflow")
+        fields: dict[str, Any] = {}
+        for name, field in FILTERS.items():
+            values = self._values.get(name)
+            if values is None:
+                continue
+            if not all(isinstance(value, str) for value in values):
+                raise Problem(400, f"{name}: expected a text or a list of texts", name)
+            fields[field] = tuple(values) if field in ("names", "comments") else frozenset(values)
+        for state in fields.get("states", ()):
+            if state not in STATES:
+                raise Problem(400, f"state: {_shown(state)} is none of {', '.join(sorted(STATES))}", "state")
+        for cluster in fields.get("clusters", ()):
+            check_cluster(self._service, cluster, "cluster")
+        jobs = self._values.get("job")
+        if jobs is not None:
+            if len(jobs) > MOST_IDS:
+                raise Problem(413, f"job: {len(jobs)} jobs; at most {MOST_IDS} in one request", "jobs")
+            fields["keys"] = frozenset(self._job(job) for job in jobs)
+        return Selection(**fields)
+
+    def _job(self, value: object) -> JobKey:
+        if not isinstance(value, str):
+            raise Problem(400, "job: expected texts such as \"slurm/4711\"", "job")
+        cluster, slash, job_id = value.partition("/")
+        if not slash:
+            cluster, job_id = only_cluster(self._service, "job"), value
+        check_cluster(self._service, cluster, "job")
+        return canonical_key(self._service, cluster, job_id, "job")
+
+
+def check_wait(value: object, name: str) -> float:
+    """A time to wait in seconds, clamped to what is allowed."""
+    problem = Problem(400, f"{name}: expected seconds, 0 or more, such as 60 or 2.5", name)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise problem
+    try:
+        seconds = float(value)
+    except ValueError:
+        raise problem from None
+    if not math.isfinite(seconds) or seconds < 0:
+        raise problem
+    return min(seconds, LONGEST_WAIT_S)
+
+
+def jittered(wait: float) -> float:
+    """Between 15/16 of the wait and the wait: no client's deadline is overrun, and clients drift apart."""
+    return wait * (1 - random.random() / 16)
+
+
+def resolve(service: JobPush, text: str, name: str) -> int:
+    """
+    The number that a cursor of the protocol stands for: ``now``, ``0`` or ``<epoch>-<seq>``.
+
+    :raise Problem: 400 if it is none, 410 if it is gone.
+    """
+    feed = service.feed
+    if text == "now":
+        return feed.head
+    if text == "0":
+        return feed.oldest
+    try:
+        return feed.resolve(Cursor.parse(text))
+    except ValueError as error:
+        raise Problem(400, f"{name}: {error}", name) from None
+    except CursorGone:
+        raise gone(service) from None
+
+
+def gone(service: JobPush) -> Problem:
+    """410: the cursor is lost, here is where to begin anew."""
+    return Problem(
+        410,
+        "the journal no longer holds, or never held, what follows this cursor: take a snapshot and go on from its cursor",
+        "since",
+        oldest_cursor=service.feed.cursor(service.feed.oldest),
+        snapshot_url="/v1/jobs",
+    )
+
+
+def only_cluster(service: JobPush, name: str) -> str:
+    """The one cluster that there is, for an id without one."""
+    if len(service.monitors) != 1:
+        raise Problem(400, f"{name}: several clusters are served; write CLUSTER/ID with one of {_clusters(service)}", name)
+    return next(iter(service.monitors))
+
+
+def check_cluster(service: JobPush, cluster: str, name: str, status: int = 400) -> None:
+    """Is it one of ours?"""
+    if cluster not in service.monitors:
+        raise Problem(status, f"{name}: there is no cluster {_shown(cluster)}; served are {_clusters(service)}", name)
+
+
+def canonical_key(service: JobPush, cluster: str, job_id: str, name: str) -> JobKey:
+    """The key of a job that a client wrote, aliases resolved. The id is within the scheduler's grammar."""
+    try:
+        canonical = service.monitors[cluster].queue.canonical_id(job_id)
+    except InvalidJobId as error:
+        raise Problem(400, f"{name}: {_shown(job_id)} is not a job id of {cluster}: {error}", name) from None
+    return (cluster, service.table.cluster(cluster).canonical(canonical))
+
+
+def _clusters(service: JobPush) -> str:
+    return ", ".join(sorted(service.monitors))
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + "…")
+
+
+@attrs.frozen
+class Preference:
+    """``If-None-Match`` with ``Prefer: wait=N`` (RFC 7240)."""
+
+    etags: tuple[str, ...]
+    wait: float | None
+
+
+def preference(request: Any) -> Preference | None:
+    """What a conditional request asks for, or None where it is not one."""
+    header = request.getHeader(b"if-none-match")
+    if header is None:
+        return None
+    etags = tuple(part.strip() for part in header.decode("latin-1").split(","))
+    wait = None
+    for value in request.requestHeaders.getRawHeaders(b"prefer", []):
+        for part in value.decode("latin-1").split(","):
+            name, _, seconds = part.partition(";")[0].partition("=")
+            if name.strip().lower() == "wait":
+                wait = check_wait(seconds.strip().strip('"'), "Prefer")
+    return Preference(etags, wait)

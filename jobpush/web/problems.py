@@ -1,0 +1,63 @@
+"""Errors as the client sees them: ``application/problem+json`` (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from jobpush import wire
+
+CONTENT_TYPE = b"application/problem+json"
+
+
+class Problem(Exception):
+    """
+    An answer that is not 200.
+
+    :param detail: what is wrong and what was expected, one sentence.
+    :param parameter: the name of the query parameter, body field, path part or header that is at fault.
+    :param headers: more headers of the answer.
+    :param fields: more members of the problem.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        parameter: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **fields: object,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.fields = {"parameter": parameter, **fields} if parameter is not None else fields
+
+    def body(self) -> bytes:
+        """The JSON of it."""
+        title = HTTPStatus(self.status).phrase
+        return wire.dumps(
+            {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **self.fields}
+        )
+
+    def answer(self, request: Any) -> bytes:
+        """Set the status and the headers of a request, and return what to write."""
+        body = self.body()
+        request.setResponseCode(self.status)
+        request.setHeader(b"content-type", CONTENT_TYPE)
+        request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"content-length", str(len(body)).encode())
+        for name, value in self.headers.items():
+            request.setHeader(name.encode(), value.encode())
+        return body
+
+    def raw(self) -> bytes:
+        """A whole HTTP/1.1 response that ends the connection, for what goes wrong before there is a request."""
+        body = self.body()
+        head = (
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n"
+            f"Content-Type: {CONTENT_TYPE.decode()}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        return head.encode() + body

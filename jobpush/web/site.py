@@ -1,0 +1,152 @@
+"""
+The HTTP server around the resource: limits that hold while a request arrives, errors in the protocol's form, the access log.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.logfile import DailyLogFile
+from twisted.web.http import HTTPChannel, combinedLogFormatter
+from twisted.web.iweb import IAccessLogFormatter
+from twisted.web.server import Request, Site
+from zope.interface import provider
+
+from jobpush.web.problems import Problem
+
+#: Bytes that a request's body may have. Ten thousand long job ids take a quarter of that.
+BODY_LIMIT = 2 * 1024 * 1024
+
+#: Seconds for which a refused client may go on sending, so that it can read why before the connection is gone.
+LINGER_S = 2.0
+
+
+class JobpushRequest(Request):
+    """A request whose body is refused as soon as it is too long; it knows when it came, for the access log."""
+
+    channel: Any
+    site: Any
+    came_at = 0.0
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        self.came_at = self.channel.site.reactor.seconds()
+        super().gotLength(length if length is None else min(length, BODY_LIMIT))
+        if length is not None and length > BODY_LIMIT:
+            self._too_long()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > BODY_LIMIT:
+            self._too_long()
+        else:
+            super().handleContentChunk(data)
+
+    def _too_long(self) -> None:
+        self.channel.refuse(Problem(413, f"the body is longer than {BODY_LIMIT} bytes", "body"))
+
+    def processingFailed(self, reason: Any) -> Any:
+        """A fault of ours: the log has the traceback, the client a problem."""
+        self.site.log_failure(reason)
+        if self.finished or self._disconnected:
+            return reason
+        if self.startedWriting:
+            self.channel.forceAbortClient()  # the client must not take half an answer for a whole one
+        else:
+            self.write(Problem(500, "an error of the server; its log tells more").answer(self))
+            self.finish()
+        return reason
+
+
+class JobpushChannel(HTTPChannel):
+    """A connection that answers what cannot become a request with a problem, and lets the client read it."""
+
+    transport: Any
+    refused = False
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.refused:
+            super().dataReceived(data)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        if self._receivedHeaderSize == 0:
+            self.refuse(Problem(414, f"the request line is longer than {self.MAX_LENGTH} bytes; use POST", "request line"))
+        else:
+            self.refuse(Problem(431, f"a header line is longer than {self.MAX_LENGTH} bytes", "header"))
+
+    def allContentReceived(self) -> None:
+        if not self.refused:
+            super().allContentReceived()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
+            self.refuse(Problem(431, f"the headers are longer than {self.totalHeadersSize} bytes or too many", "header"))
+        else:
+            self.refuse(Problem(400, "the request is not HTTP/1.1 as RFC 9112 has it", "request"))
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer, stop listening to what comes, and close a little later."""
+        if self.refused:
+            return
+        self.refused = True
+        self.persistent = 0
+        self.transport.write(problem.raw())
+        if hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseWriteConnection()
+            self.setTimeout(LINGER_S)
+        else:
+            self.loseConnection()
+
+
+@provider(IAccessLogFormatter)
+def access_line(timestamp: str, request: Any) -> str:
+    """Combined Log Format, then the seconds from the request's first line to its last byte."""
+    held = max(0.0, request.channel.site.reactor.seconds() - request.came_at) if request.channel is not None else 0.0
+    return f"{combinedLogFormatter(timestamp, request)} {held:.3f}"
+
+
+class AccessLog:
+    """The access log as lines of the service's own log."""
+
+    _log = Logger(namespace="jobpush.access")
+
+    def write(self, line: str) -> None:
+        """One line."""
+        self._log.info("{line}", line=line.rstrip("\n"))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class JobpushSite(Site):
+    """
+    :param access_log: the path of the access log, a new file each day; None writes to the service's log.
+    """
+
+    log_ = Logger(namespace="jobpush.web")
+    protocol: Any = JobpushChannel
+    requestFactory = JobpushRequest
+
+    def __init__(self, resource: Any, reactor: Any, access_log: str | None = None) -> None:
+        super().__init__(
+            resource,
+            reactor=reactor,
+            timeout=75,
+            logFormatter=access_line,
+            parsePOSTFormSubmission=False,
+            logPath=access_log,
+        )
+
+    def startFactory(self) -> None:
+        super().startFactory()
+        if self.logPath is None:
+            self._logFile = AccessLog()
+
+    def _openLogFile(self, path: Any) -> Any:
+        return DailyLogFile(os.path.basename(path), os.path.dirname(path) or ".")
+
+    def log_failure(self, reason: Any) -> None:
+        """An unexpected error while a request was answered."""
+        self.log_.failure("a request failed", reason)

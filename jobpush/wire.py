@@ -1,0 +1,280 @@
+"""
+Values to bytes and back: jobs and events as JSON, the envelopes of the HTTP protocol, server-sent events.
+
+Pure. An event is encoded once, when it gets its number; journal, long polls and streams share those bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from jobpush.model import (
+    STATES,
+    Change,
+    Confidence,
+    Cursor,
+    HistoryEntry,
+    JobDescriptor,
+    JobRecord,
+    JobStatusEvent,
+    ReasonCode,
+    TaskSet,
+    split_state,
+)
+
+
+def to_time(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds, from seconds since the epoch."""
+    if seconds is None:
+        return None
+    millis = round(seconds * 1000)
+    moment = _EPOCH + datetime.timedelta(milliseconds=millis)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millis % 1000:03d}Z"
+
+
+def from_time(text: str) -> float:
+    """
+    Seconds since the epoch, from RFC 3339.
+
+    :raise ValueError: if it is something else, or has no zone.
+    """
+    moment = datetime.datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; expected RFC 3339, such as 2026-11-22T06:29:21Z")
+    return round((moment - _EPOCH).total_seconds(), 3)
+
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+_TIMES = ("submitted_at", "started_at", "ended_at")
+_TEXTS = ("reason", "name", "user", "account", "queue", "nodes", "workdir", "comment")
+_NUMBERS = ("exit_code", "signal", "time_limit_s", "task_index")
+
+
+def job_fields(job: JobDescriptor) -> dict[str, object]:
+    """A job as the protocol names it."""
+    fields: dict[str, object] = {
+        "cluster": job.cluster,
+        "id": job.id,
+        "aliases": list(job.aliases),
+        "uid": job.uid,
+        "name": job.name,
+        "user": job.user,
+        "account": job.account,
+        "state": job.state,
+        "phase": job.phase.value,
+        "outcome": job.outcome.value if job.outcome is not None else None,
+        "settled": job.settled,
+        "attempt": job.attempt,
+        "exit_code": job.exit_code,
+        "signal": job.signal,
+        "reason": job.reason,
+        "reason_code": job.reason_code.value if job.reason_code is not None else None,
+        "flags": list(job.flags),
+        "native": dict(job.native),
+        "submitted_at": to_time(job.submitted_at),
+        "started_at": to_time(job.started_at),
+        "ended_at": to_time(job.ended_at),
+        "queue": job.queue,
+        "nodes": job.nodes,
+        "workdir": job.workdir,
+        "comment": job.comment,
+        "time_limit_s": job.time_limit_s,
+        "observed_at": to_time(job.observed_at),
+        "source": job.source,
+        "confidence": job.confidence.value,
+    }
+    if job.parent is not None:
+        fields["parent"] = job.parent
+    if job.task_index is not None:
+        fields["task_index"] = job.task_index
+    if job.pending_tasks is not None:
+        fields["pending_tasks"] = str(job.pending_tasks)
+    if job.counts is not None:
+        fields["counts"] = dict(job.counts)
+    return fields
+
+
+def job_from_fields(fields: Mapping[str, Any], cluster: str | None = None) -> JobDescriptor:
+    """
+    A job from the protocol's names; only ``id`` and ``state`` must be there.
+
+    :param cluster: overrides the field of that name.
+    :raise ValueError: naming the field that is wrong, and what was expected.
+    """
+    unknown = sorted(set(fields) - _KNOWN_FIELDS)
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]!r}")
+    values: dict[str, Any] = {}
+    for name in ("id", "state"):
+        if not isinstance(fields.get(name), str) or not fields[name]:
+            raise ValueError(f"{name!r} is missing or not a text")
+    phase, outcome = split_state(fields["state"])
+    for name in (*_TEXTS, "uid", "source", "parent"):
+        value = fields.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name!r} is not a text")
+        values[name] = value
+    values["uid"] = values["uid"] or ""
+    values["source"] = values["source"] or ""
+    for name in (*_NUMBERS, "attempt"):
+        value = fields.get(name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise ValueError(f"{name!r} is not a whole number")
+        values[name] = value
+    values["attempt"] = values["attempt"] or 0
+    for name in (*_TIMES, "observed_at"):
+        value = fields.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name!r} is not a time; expected RFC 3339, such as 2026-11-22T06:29:21Z")
+        values[name] = from_time(value) if value is not None else None
+    values["observed_at"] = values["observed_at"] or 0.0
+    settled = fields.get("settled", outcome is not None)
+    if not isinstance(settled, bool):
+        raise ValueError("'settled' is neither true nor false")
+    for name in ("aliases", "flags"):
+        value = fields.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ValueError(f"{name!r} is not a list of texts")
+        values[name] = tuple(value)
+    native = fields.get("native") or {"state": fields["state"]}
+    if not isinstance(native, dict) or not all(isinstance(v, str) for v in native.values()):
+        raise ValueError("'native' is not a table of texts")
+    reason_code = fields.get("reason_code")
+    confidence = fields.get("confidence") or Confidence.OBSERVED.value
+    pending = fields.get("pending_tasks")
+    if pending is not None and not isinstance(pending, str):
+        raise ValueError("'pending_tasks' is not a text such as '0-9'")
+    counts = fields.get("counts")
+    if counts is not None and (not isinstance(counts, dict) or not set(counts) <= STATES):
+        raise ValueError("'counts' is not a table of states")
+    return JobDescriptor(
+        cluster=cluster if cluster is not None else str(fields.get("cluster", "")),
+        id=fields["id"],
+        phase=phase,
+        outcome=outcome,
+        settled=settled and outcome is not None,
+        native=native,
+        reason_code=ReasonCode(reason_code) if reason_code is not None else None,
+        confidence=Confidence(confidence),
+        pending_tasks=TaskSet.parse(pending) if pending else None,
+        counts=counts,
+        **values,
+    )
+
+
+def event_bytes(epoch: str, seq: int, change: Change) -> bytes:
+    """The one encoding of an event."""
+    return dumps(
+        {
+            "seq": seq,
+            "cursor": str(Cursor(epoch, seq)),
+            "type": "job",
+            "at": to_time(change.at),
+            "job": job_fields(change.job),
+            "previous": {"state": change.previous} if change.previous is not None else None,
+        }
+    )
+
+
+def number(epoch: str, seq: int, change: Change) -> JobStatusEvent:
+    """An event with its number and its bytes."""
+    return JobStatusEvent(seq, change.at, change.job, change.previous, event_bytes(epoch, seq, change))
+
+
+def event_from_bytes(data: bytes) -> JobStatusEvent:
+    """The inverse of `number`, for what the journal has stored."""
+    fields = json.loads(data)
+    previous = fields["previous"]
+    return JobStatusEvent(
+        seq=fields["seq"],
+        at=from_time(fields["at"]),
+        job=job_from_fields(fields["job"]),
+        previous=previous["state"] if previous is not None else None,
+        data=data,
+    )
+
+
+def record_bytes(record: JobRecord) -> bytes:
+    """A known job, for the journal."""
+    return dumps(
+        {
+            "job": job_fields(record.job),
+            "absent_since": record.absent_since,
+            "unsettled_since": record.unsettled_since,
+            "range_row": job_fields(record.range_row) if record.range_row is not None else None,
+            "updated_at": record.updated_at,
+            "last_seq": record.last_seq,
+            "history": [[h.seq, h.at, h.state, h.attempt, h.confidence.value] for h in record.history],
+        }
+    )
+
+
+def record_from_bytes(data: bytes) -> JobRecord:
+    """The inverse of `record_bytes`. ``seen`` is left open: after a restart every job is compared once."""
+    fields = json.loads(data)
+    range_row = fields["range_row"]
+    return JobRecord(
+        job=job_from_fields(fields["job"]),
+        absent_since=fields["absent_since"],
+        unsettled_since=fields["unsettled_since"],
+        range_row=job_from_fields(range_row) if range_row is not None else None,
+        updated_at=fields["updated_at"],
+        last_seq=fields["last_seq"],
+        history=tuple(HistoryEntry(s, at, st, attempt, Confidence(c)) for s, at, st, attempt, c in fields["history"]),
+    )
+
+
+def history_fields(epoch: str, history: Iterable[HistoryEntry]) -> list[dict[str, object]]:
+    """A job's history as the protocol shows it, oldest first."""
+    return [
+        {
+            "cursor": str(Cursor(epoch, entry.seq)),
+            "at": to_time(entry.at),
+            "state": entry.state,
+            "attempt": entry.attempt,
+            "confidence": entry.confidence.value,
+        }
+        for entry in history
+    ]
+
+
+def envelope(fields: Mapping[str, object], events: Iterable[JobStatusEvent] | None = None) -> bytes:
+    """A JSON object of these fields; ``events`` are put in as the bytes that they already are."""
+    body = dumps(fields)
+    if events is None:
+        return body
+    listed = b'"events":[' + b",".join(event.data for event in events) + b"]"
+    return body[:-1] + (b"," if len(body) > 2 else b"") + listed + b"}"
+
+
+def sse(name: str, data: bytes, cursor: str | None = None) -> bytes:
+    """One server-sent event. ``data`` is JSON on one line."""
+    head = f"id: {cursor}\n" if cursor is not None else ""
+    return f"{head}event: {name}\ndata: ".encode() + data + b"\n\n"
+
+
+def sse_event(epoch: str, event: JobStatusEvent) -> bytes:
+    """An event of the journal as a server-sent event."""
+    return sse("job", event.data, f"{epoch}-{event.seq}")
+
+
+def dumps(fields: Mapping[str, object]) -> bytes:
+    """Compact JSON in UTF-8. Lone surrogates (a scheduler's bytes that are not UTF-8) become U+FFFD."""
+    text = _ENCODER.encode(fields)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+_KNOWN_FIELDS = (
+    {field.name for field in attrs.fields(JobDescriptor)} | {"state"}
+)

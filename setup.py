@@ -1,0 +1,59 @@
+"""How jobpush is packaged. The adapters live beside the service, not in it; the plugins join Twisted's own package."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+here = Path(__file__).parent
+found = re.search(r'__version__ = "(.+)"', (here / "jobpush" / "__init__.py").read_text())
+assert found is not None
+
+setup(
+    name="jobpush",
+    version=found[1],
+    description="Push every change of a batch job's state to the HTTP clients that wait for it",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10",
+    # Listed by hand: never an __init__.py in twisted/ or twisted/plugins/, it would replace Twisted's own.
+    packages=["jobpush", "jobpush.web", "jobpush_adapters", "twisted.plugins"],
+    package_dir={"": ".", "jobpush_adapters": "adapters/jobpush_adapters"},
+    package_data={"jobpush": ["py.typed"]},
+    # Twisted finds plugins by scanning directories: an import hook would hide them.
+    options={"editable_wheel": {"mode": "strict"}},
+    install_requires=[
+        "attrs >= 22.2",
+        "klein >= 24.8",
+        "Twisted >= 24.7",
+        "Werkzeug >= 2.3",
+        "zope.interface >= 6",
+        'tomli >= 2; python_version < "3.11"',
+    ],
+    extras_require={
+        "testing": ["hypothesis >= 6.100"],
+        "dev": [
+            "build",
+            "hypothesis >= 6.100",
+            "import-linter >= 2",
+            "mypy >= 1.10",
+            "mypy-zope >= 1.0.5",
+            "pytest >= 8",
+            "pytest-timeout >= 2.3",
+            "pytest-twisted >= 1.14.3",
+            "ruff >= 0.6",
+            "treq >= 24.9",
+        ],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: Twisted",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: System :: Clustering",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
+    zip_safe=False,
+)

@@ -1,0 +1,16 @@
+"""``twistd jobpush``, and the queues and listeners that come with it."""
+
+from twisted.application.service import ServiceMaker
+
+from jobpush.listeners import LogListenerFactory
+from jobpush_adapters.factories import MockFactory, SlurmFactory
+
+jobpush = ServiceMaker(
+    "jobpush",
+    "jobpush.tap",
+    "Push the changes of batch jobs to the HTTP clients that wait for them.",
+    "jobpush",
+)
+slurm = SlurmFactory()
+mock = MockFactory()
+log_listener = LogListenerFactory()
