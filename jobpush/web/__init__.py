@@ -4,6 +4,7 @@ The HTTP side of jobpush. ``resource(service)`` can be mounted anywhere in a tre
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
 from typing import Any
 
 from klein.resource import KleinResource

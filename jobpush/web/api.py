@@ -357,7 +357,7 @@ class Api:
     @app.route("/readyz", methods=["GET"])
     def readyz(self, request: Any) -> bytes:
         """Can it do its work, and what is missing?"""
-        ready, fields = health.readiness(self.service)
+        ready, fields = health.readiness(self.service, self.holds.held)
         if not ready:
             request.setResponseCode(503)
         return self._answer(request, wire.dumps(fields))

@@ -20,7 +20,7 @@ def clusters(service: JobPush, wanted: frozenset[str] = frozenset()) -> dict[str
     }
 
 
-def readiness(service: JobPush) -> tuple[bool, dict[str, object]]:
+def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
     """
     Whether every queue has answered and shows its jobs, and what is missing in each.
 
@@ -60,6 +60,6 @@ def readiness(service: JobPush) -> tuple[bool, dict[str, object]]:
     return ready, {
         "status": "ready" if ready else "not ready",
         "version": __version__,
-        "waiting": service.tracker.waiting,
+        "held": held,
         "queues": queues,
     }

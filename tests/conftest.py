@@ -1,0 +1,40 @@
+"""What pytest needs to know of these tests; trial runs those that are test cases without it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import slurm_cluster
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trial's test cases first: pytest-twisted keeps the reactor for itself once it has begun."""
+    items.sort(key=lambda item: "with_service" in item.nodeid)
+
+
+@pytest.fixture(scope="session")
+def short_path() -> Iterator[Path]:
+    """A directory with a short path, for sockets, that other users may enter."""
+    path = Path(tempfile.mkdtemp(prefix="jp", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def slurm(short_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
+    """A real Slurm, for all tests that need one."""
+    why = slurm_cluster.why_not()
+    if why is not None:
+        pytest.skip(why)
+    cluster = slurm_cluster.SlurmCluster(short_path / "slurm")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()

@@ -1,0 +1,254 @@
+"""
+A real Slurm for the tests: one controller and a few nodes on this host, everything under one directory.
+
+No systemd, loopback only, ports of its own; only what was started here is stopped, by pid. Needs root (slurmd starts jobs as
+their owners) and the Debian packages slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins and munge.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+#: What must be on PATH.
+PROGRAMS = ("slurmctld", "slurmd", "squeue", "sbatch", "munged")
+
+#: Accounts that every Debian has, to run jobs as.
+USER, OTHER_USER = "nobody", "games"
+
+CONFIG = """\
+ClusterName=lab
+SlurmctldHost={host}({address})
+SlurmctldPort={controller_port}
+{binding}
+AuthType=auth/munge
+AuthInfo=socket={root}/munge/socket,cred_expire=5
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={root}/state
+SlurmdSpoolDir={root}/spool/%n
+SlurmctldPidFile={root}/run/slurmctld.pid
+SlurmdPidFile={root}/run/slurmd.%n.pid
+SlurmctldLogFile={root}/log/slurmctld.log
+SlurmdLogFile={root}/log/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+ReturnToService=2
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+DefMemPerCPU=10
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=2,batch_sched_delay=0
+DependencyParameters=kill_invalid_depend
+KillWait=2
+MaxArraySize=20001
+MaxJobCount=30000
+SlurmctldTimeout=60
+SlurmdTimeout=60
+MessageTimeout=5
+MinJobAge=300
+{extra}
+NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr={address} Port=[{first_port}-{last_port}] CPUs=32 RealMemory=16000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=secret Nodes=ALL Default=NO MaxTime=INFINITE State=UP Hidden=YES
+"""
+
+
+def why_not() -> str | None:
+    """Why no Slurm can be started here; None if it can."""
+    if os.geteuid() != 0:
+        return "a real Slurm needs root (slurmd starts jobs as their owners)"
+    missing = [program for program in PROGRAMS if shutil.which(program, path=_path()) is None]
+    if missing:
+        return f"a real Slurm needs {', '.join(missing)}: apt-get install slurmctld slurmd slurm-client munge"
+    return None
+
+
+class SlurmCluster:
+    """
+    :param root: an empty directory that jobs' owners may enter; its path is short (it holds sockets).
+    :param extra: more lines of slurm.conf.
+    """
+
+    def __init__(self, root: Path, nodes: int = 2, extra: str = "") -> None:
+        self.root = root
+        self.nodes = nodes
+        self.extra = extra
+        self.conf = root / "etc" / "slurm.conf"
+        ports = free_ports(1) + free_port_range(nodes)
+        self._controller_port, self._first_port = ports[0], ports[1]
+        self._pids: dict[str, int] = {}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Slurm's commands need to find this cluster."""
+        return {"PATH": _path(), "SLURM_CONF": str(self.conf), "LC_ALL": "C.UTF-8"}
+
+    def start(self) -> None:
+        """Write the configuration and start everything; returns when the nodes are idle."""
+        for name in ("etc", "run", "log", "state", "spool", "munge"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o755)
+        (self.root / "munge").chmod(0o711)
+        key = self.root / "munge" / "key"
+        key.touch(mode=0o600)
+        key.write_bytes(os.urandom(128))
+        self.write_config()
+        (self.root / "etc" / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        self._run(
+            "munged", f"--key-file={key}", f"--socket={self.root}/munge/socket", f"--pid-file={self.root}/run/munged.pid",
+            f"--log-file={self.root}/munge/log", f"--seed-file={self.root}/munge/seed", "--num-threads=2", "--force",
+        )  # fmt: skip
+        self._await_pid("munged")
+        self.start_controller()
+        for number in range(1, self.nodes + 1):
+            (self.root / "spool" / f"n{number}").mkdir(exist_ok=True)
+            self._run("slurmd", "-N", f"n{number}")
+            self._await_pid(f"slurmd.n{number}")
+        wait_until(lambda: self.command("sinfo", "-h", "-N", "-o", "%T", "-p", "main").split() == ["idle"] * self.nodes, 60)
+
+    def write_config(self, extra: str | None = None) -> None:
+        """Write slurm.conf, with other extra lines if given; the daemons read it when they start or are told to."""
+        host = socket.gethostname().partition(".")[0]
+        try:
+            address, binding = socket.gethostbyname(host), "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny"
+        except OSError:
+            address, binding = "127.0.0.1", ""
+        self.conf.write_text(
+            CONFIG.format(
+                host=host, address=address, binding=binding, root=self.root, nodes=self.nodes,
+                controller_port=self._controller_port, first_port=self._first_port,
+                last_port=self._first_port + self.nodes - 1, extra=self.extra if extra is None else extra,
+            )
+        )  # fmt: skip
+
+    def start_controller(self) -> None:
+        """Start slurmctld; returns when it answers."""
+        self._run("slurmctld")
+        self._await_pid("slurmctld")
+        wait_until(lambda: self.run("scontrol", "ping").returncode == 0, 30)
+
+    def stop_controller(self) -> None:
+        """End slurmctld, and nothing else."""
+        self._end("slurmctld")
+
+    def stop(self) -> None:
+        """End the jobs, then what was started here."""
+        if "slurmctld" in self._pids:
+            for partition in ("main", "secret"):
+                self.run("scancel", "-p", partition)
+            try:
+                wait_until(lambda: not self.command("squeue", "-h", "-a", "-t", "R,CG", "-o", "%i"), 20)
+            except (TimeoutError, subprocess.CalledProcessError):
+                pass
+        for name in sorted(self._pids, key=lambda name: name == "munged"):
+            self._end(name)
+        self._end_steps()
+
+    # -- commands
+
+    def run(self, *argv: str, user: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command against this cluster, as that user."""
+        prefix = ["runuser", "-u", user, "--"] if user is not None else []
+        return subprocess.run(
+            [*prefix, *argv], env=self.environment, capture_output=True, timeout=timeout, text=True, errors="replace",
+            cwd="/", check=False,
+        )  # fmt: skip
+
+    def command(self, *argv: str, user: str | None = None) -> str:
+        """Run a command that must succeed; its output."""
+        result = self.run(*argv, user=user)
+        if result.returncode != 0:
+            raise AssertionError(f"{argv}: status {result.returncode}: {result.stderr.strip() or result.stdout.strip()}")
+        return result.stdout.strip()
+
+    def submit(self, *options: str, script: str = "exit 0", user: str = USER) -> str:
+        """Submit a batch job; its id."""
+        wrapped = ["sbatch", "--parsable", "-D", "/tmp", "-o", "/dev/null", *options, "--wrap", script]
+        return self.command(*wrapped, user=user).partition(";")[0]
+
+    # -- processes
+
+    def _run(self, *argv: str) -> None:
+        done = subprocess.run(argv, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise AssertionError(f"{argv}: {done.stderr.decode(errors='replace')}")
+
+    def _await_pid(self, name: str) -> None:
+        path = self.root / "run" / f"{name}.pid"
+        wait_until(lambda: path.exists() and path.read_text().strip().isdigit(), 20)
+        self._pids[name] = int(path.read_text())
+
+    def _end(self, name: str) -> None:
+        pid = self._pids.pop(name, None)
+        if pid is None or not _is(pid, name.partition(".")[0]):
+            return
+        os.kill(pid, signal.SIGTERM)
+        try:
+            wait_until(lambda: not _is(pid, name.partition(".")[0]), 15)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+        (self.root / "run" / f"{name}.pid").unlink(missing_ok=True)
+
+    def _end_steps(self) -> None:
+        """A slurmstepd is no child of slurmd: end those of this cluster."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and _is(int(entry.name), "slurmstepd"):
+                environ = (entry / "environ").read_bytes().split(b"\0") if os.access(entry / "environ", os.R_OK) else []
+                if f"SLURM_CONF={self.conf}".encode() in environ:
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
+    """Until the condition holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"not within {seconds} s")
+        time.sleep(every)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def free_port_range(count: int) -> list[int]:
+    """As many ports in a row."""
+    for first in range(21000 + os.getpid() % 5000, 60000, count):
+        try:
+            for s in [socket.create_server(("127.0.0.1", first + i)) for i in range(count)]:
+                s.close()
+        except OSError:
+            continue
+        return [first]
+    raise AssertionError("no free ports")
+
+
+def _path() -> str:
+    return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _is(pid: int, name: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == name[:15] and "Z" not in Path(
+            f"/proc/{pid}/stat"
+        ).read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+__all__ = ["OTHER_USER", "USER", "SlurmCluster", "free_ports", "wait_until", "why_not"]

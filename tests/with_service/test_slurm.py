@@ -1,0 +1,391 @@
+"""
+A real Slurm, watched by jobpush in its own process: what an HTTP client is told of each way in which a job can go.
+"""
+
+from __future__ import annotations
+
+import json
+import pwd
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.service_process import ServiceProcess
+from tests.slurm_cluster import OTHER_USER, USER, SlurmCluster, wait_until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.service, pytest.mark.timeout(300)]
+
+#: A name with everything that a shell, a table or a protocol could trip over.
+ODD_NAMES = {
+    "spaces": "a b  c ",
+    "pipe": "a|b|c",
+    "quotes": "it's \"quoted\" \\back\\",
+    "unicode": "naïve-Ω-日本-🚀",
+    "newline": "line1\nline2",
+    "comma": "a,b;c",
+    "long": "x" * 1000,
+    "tab": "a\tb",
+    "percent": "100%j %i",
+}
+
+
+@pytest.fixture(scope="module")
+def jobpush(slurm: SlurmCluster, short_path: Path) -> Iterator[ServiceProcess]:
+    """jobpush beside that Slurm, with a ``squeue`` that counts how often it runs, and how many at once."""
+    service = ServiceProcess(
+        short_path / "jobpush",
+        "--queue", f"slurm:interval=0.4:conf={slurm.conf}:bin={counting_programs(short_path / 'bin')}",
+        "--state", str(short_path / "jobpush" / "state"),
+    )  # fmt: skip
+    service.start()
+    yield service
+    service.stop()
+
+
+def counting_programs(directory: Path) -> Path:
+    """Slurm's commands, each behind a wrapper that notes when it begins and ends."""
+    directory.mkdir(exist_ok=True)
+    for name in ("squeue", "scontrol", "sacct", "sacctmgr"):
+        wrapper = directory / name
+        log = directory / f"{name}.log"
+        wrapper.write_text(f'#!/bin/sh\necho "begin $$" >>{log}\n/usr/bin/{name} "$@"\nrc=$?\necho "end $$" >>{log}\nexit $rc\n')
+        wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    return directory
+
+
+def squeue_log(directory: Path) -> list[str]:
+    """What the wrapper of ``squeue`` has noted."""
+    return (directory / "bin" / "squeue.log").read_text().splitlines()
+
+
+#: States that last a moment and may fall between two queries.
+PASSING = frozenset({"STARTING", "FINISHING"})
+
+
+@attrs.frozen
+class Ending:
+    """
+    A job that goes one way: how it is submitted and treated, and the states that a client is to see.
+
+    States that pass within a moment (STARTING, FINISHING) may be seen or not; all others must be seen, once each.
+    """
+
+    name: str
+    states: list[str]
+    options: tuple[str, ...] = ()
+    script: str = "exit 0"
+    passing: frozenset[str] = PASSING
+    then: Callable[[SlurmCluster, ServiceProcess, str], None] = lambda cluster, service, job: None
+    final: dict[str, Any] = attrs.field(factory=dict)
+
+
+def when(state: str, *command: str) -> Callable[[SlurmCluster, ServiceProcess, str], None]:
+    """When jobpush says that the job is in this state: run a command on it."""
+
+    def act(cluster: SlurmCluster, service: ServiceProcess, job: str) -> None:
+        wait_until(lambda: (service.job("slurm", job, wait=5).get("job") or {}).get("state") == state, 30)
+        cluster.command(*command, job)
+
+    return act
+
+
+def hold_and_release(cluster: SlurmCluster, service: ServiceProcess, job: str) -> None:
+    when("HELD", "scontrol", "release")(cluster, service, job)
+
+
+def requeue(cluster: SlurmCluster, service: ServiceProcess, job: str) -> None:
+    when("RUNNING", "scontrol", "requeue")(cluster, service, job)
+
+
+def cancel_never_satisfied(cluster: SlurmCluster, service: ServiceProcess, job: str) -> None:
+    """It stays pending for ever; it is told as queued for its dependency, not as held."""
+    wait_until(lambda: "Never" in str((service.job("slurm", job, wait=5)["job"] or {}).get("reason")), 60)
+    shown = service.job("slurm", job)["job"]
+    assert (shown["state"], shown["reason_code"]) == ("QUEUED", "DEPENDENCY")
+    cluster.command("scancel", job)
+
+
+ENDINGS = [
+    Ending("success", ["QUEUED", "RUNNING", "COMPLETED"], script="sleep 1", final={"exit_code": 0, "signal": None}),
+    Ending("exit 3", ["QUEUED", "RUNNING", "FAILED"], script="sleep 1; exit 3", final={"exit_code": 3, "signal": None}),
+    Ending("signal", ["QUEUED", "RUNNING", "FAILED"], script="sleep 1; kill -SEGV $$", final={"exit_code": None, "signal": 11}),
+    Ending("at once", ["QUEUED", "RUNNING", "COMPLETED"], script="true", final={"exit_code": 0}),
+    Ending(
+        "cancel pending", ["HELD", "CANCELLED"], options=("--hold",), then=when("HELD", "scancel"),
+        final={"exit_code": None, "signal": None, "started_at": None},
+    ),
+    Ending("cancel running", ["QUEUED", "RUNNING", "CANCELLED"], script="sleep 300", then=when("RUNNING", "scancel")),
+    Ending("time-out", ["QUEUED", "RUNNING", "TIMEOUT"], options=("-t", "0:05"), script="exec sleep 300", final={"time_limit_s": 60}),
+    Ending("hold and release", ["HELD", "RUNNING", "COMPLETED"], options=("--hold",), then=hold_and_release, passing=PASSING | {"QUEUED"}),
+    Ending(
+        "requeue", ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "COMPLETED"], options=("--requeue",),
+        script='[ "$SLURM_RESTART_COUNT" ] || exec sleep 300', then=requeue, final={"attempt": 1, "exit_code": 0},
+    ),
+    Ending(
+        "dependency never satisfied", ["QUEUED", "CANCELLED"], options=("-d", "afternotok:{first}"),
+        final={"reason_code": "DEPENDENCY", "exit_code": None},
+    ),
+    Ending(
+        "dependency never satisfied, kept", ["QUEUED", "CANCELLED"],
+        options=("-d", "afternotok:{first}", "--kill-on-invalid-dep=no"), then=cancel_never_satisfied,
+    ),
+    Ending("bad output path", ["QUEUED", "RUNNING", "LAUNCH_FAIL"], options=("-o", "/nonexistent/x"), final={"signal": None}),
+    Ending("hidden partition", ["QUEUED", "RUNNING", "COMPLETED"], options=("-p", "secret"), script="sleep 1"),
+    *(
+        Ending(f"name with {kind}", ["QUEUED", "RUNNING", "COMPLETED"], options=("-J", name), script="sleep 1", final={"name": name})
+        for kind, name in ODD_NAMES.items()
+    ),
+]  # fmt: skip
+
+@pytest.fixture(scope="module")
+def endings(slurm: SlurmCluster, jobpush: ServiceProcess) -> dict[str, str]:
+    """All jobs of `ENDINGS`, submitted at once and treated one after another: name to id."""
+    ids: dict[str, str] = {}
+    for ending in ENDINGS:
+        options = [option.format(first=ids.get("success", "")) if "{first}" in option else option for option in ending.options]
+        ids[ending.name] = slurm.submit(*options, script=ending.script)
+    for ending in ENDINGS:
+        ending.then(slurm, jobpush, ids[ending.name])
+    return ids
+
+
+def told(events: list[dict[str, Any]], passing: frozenset[str] = PASSING) -> list[str]:
+    """The states of these events without repetitions (a change of the reason, say) and without what passes in a moment."""
+    states: list[str] = []
+    for event in events:
+        state = event["job"]["state"]
+        if state not in passing and (not states or states[-1] != state):
+            states.append(state)
+    return states
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
+def test_history(ending: Ending, endings: dict[str, str], jobpush: ServiceProcess) -> None:
+    """The whole history of a job as a client sees it, with exit code and signal, no event twice."""
+    job_id = endings[ending.name]
+    answer = jobpush.job("slurm", job_id, until="terminal", wait=150)
+    assert answer["job"]["state"] == ending.states[-1], answer["job"]
+    assert answer["job"]["settled"] is True
+    events = jobpush.events(job=f"slurm/{job_id}")
+    assert told(events, ending.passing) == ending.states
+    for name, value in ending.final.items():
+        assert answer["job"][name] == value, (name, answer["job"])
+    cursors = [event["cursor"] for event in events]
+    assert len(set(cursors)) == len(cursors)
+    assert [entry["state"] for entry in answer["history"]] == [event["job"]["state"] for event in events]
+    before = None
+    for event in events:
+        assert (event["previous"] or {}).get("state") == before, "each event begins where the one before it ended"
+        before = event["job"]["state"]
+
+
+def test_array_with_a_limit(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
+    """Tasks have histories of their own, the array is their sum, and a task that has no row yet is answered for."""
+    array = slurm.submit("--array=0-5%2", script="sleep 1; exit $((SLURM_ARRAY_TASK_ID == 4 ? 7 : 0))")
+    waiting = jobpush.job("slurm", f"{array}_5", wait=5)
+    assert waiting["job"]["state"] == "QUEUED"
+    assert waiting["job"]["id"] == f"{array}_5"
+    whole = jobpush.job("slurm", array, until="terminal", wait=60)["job"]
+    assert whole["state"] == "FAILED"
+    assert whole["exit_code"] == 7
+    assert whole["counts"] == {"COMPLETED": 5, "FAILED": 1}
+    for index in range(6):
+        events = jobpush.events(job=f"slurm/{array}_{index}")
+        assert told(events) == ["RUNNING", "FAILED" if index == 4 else "COMPLETED"], index
+        assert events[0]["previous"] == {"state": "QUEUED"}
+    assert told([e for e in jobpush.events(job=f"slurm/{array}") if e["job"]["id"] == array]) == ["QUEUED", "RUNNING", "FAILED"]
+
+
+def test_array_tasks_cancelled_while_pending(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
+    """A pending task that is cancelled vanishes from Slurm; it is told as cancelled, inferred."""
+    array = slurm.submit("--array=1-6%1", script="sleep 3")
+    wait_until(lambda: jobpush.job("slurm", array, wait=2)["job"]["state"] == "RUNNING", 20)
+    slurm.command("scancel", f"{array}_[3,5]")
+    answer = jobpush.job("slurm", f"{array}_3", until="terminal", wait=20)["job"]
+    assert (answer["state"], answer["confidence"]) == ("CANCELLED", "inferred")
+    slurm.command("scancel", array)
+    whole = jobpush.job("slurm", array, until="terminal", wait=30)["job"]
+    assert whole["counts"].get("CANCELLED", 0) >= 5
+    for index in range(2, 7):
+        assert jobpush.job("slurm", f"{array}_{index}")["job"]["state"] == "CANCELLED"
+
+
+def test_heterogeneous_job(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
+    """A het job is the sum of its components."""
+    job = slurm.command(
+        "sbatch", "--parsable", "-D", "/tmp", "-o", "/dev/null", "-n1", ":", "-n1", "--wrap", "sleep 1", user=USER
+    ).partition(";")[0]
+    whole = jobpush.job("slurm", job, until="terminal", wait=60)["job"]
+    assert whole["state"] == "COMPLETED"
+    assert whole["counts"] == {"COMPLETED": 2}
+    part = jobpush.job("slurm", f"{job}+1")["job"]
+    assert part["parent"] == job
+    raw = part["aliases"][0]
+    assert jobpush.job("slurm", raw)["job"]["id"] == f"{job}+1"
+
+
+def test_forged_rows(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
+    """A user who names a job so as to forge another's row changes nothing but that job's own name."""
+    victim = slurm.submit(script="sleep 6", user=OTHER_USER)
+    jobpush.job("slurm", victim, until="started", wait=20)
+    row = f"{victim}\0{victim}\0FAILED\x00256".replace("\0", "|")
+    forgeries = [
+        f"x\n{row}",
+        f"x\r\n{victim}|{victim}|FAILED|256|None|main|n1|1|1|1|1:00|0|{OTHER_USER}|(null)|/tmp|(null)|forged\n",
+        f"Tdeadbeefr\n{victim}Tdeadbeeff{victim}TdeadbeeffFAILEDTdeadbeeff256",
+        f"x\x1b[2J\x01\x02\x1e\x1f\n{victim} FAILED",
+    ]
+    ids = []
+    for name in forgeries:
+        job = slurm.submit("-J", name, "--comment", name, script="sleep 1")
+        ids.append((job, name))
+    for job, name in ids:
+        answer = jobpush.job("slurm", job, until="terminal", wait=30)["job"]
+        assert (answer["state"], answer["name"], answer["comment"]) == ("COMPLETED", name, name)
+        assert answer["user"] == USER
+    end = jobpush.job("slurm", victim, until="terminal", wait=30)["job"]
+    assert (end["state"], end["user"], end["name"]) == ("COMPLETED", OTHER_USER, "wrap")
+    assert told(jobpush.events(job=f"slurm/{victim}")) == ["QUEUED", "RUNNING", "COMPLETED"]
+    ready = jobpush.get("/readyz").json
+    assert ready["queues"]["slurm"]["rejected_rows"] == 0
+
+
+def test_long_poll_is_pushed(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
+    """A client that sends its cursor back is told each change when it comes, and loses none."""
+    job = slurm.submit(script="sleep 2; exit 5")
+    answer = jobpush.job("slurm", job, wait=10)
+    seen = [entry["state"] for entry in answer["history"]]
+    while not answer["job"]["settled"]:
+        answer = jobpush.job("slurm", job, since=answer["cursor"], wait=20)
+        assert not answer["timed_out"]
+        seen.extend(event["job"]["state"] for event in answer["events"])
+    assert [state for state in dict.fromkeys(seen) if state not in PASSING] == ["QUEUED", "RUNNING", "FAILED"]
+    assert answer["job"]["exit_code"] == 5
+
+
+def test_ids_that_answer_for_others(jobpush: ServiceProcess) -> None:
+    """Ids that Slurm's commands would take for other jobs, options or lists are refused before anything runs."""
+    for job_id in ("0", "1;2", "1.batch", "--help", "4294967296", "1,2", "1_[2-3]", "01", "1_"):
+        reply = jobpush.get("/v1/jobs/slurm/" + job_id.replace(";", "%3B").replace("[", "%5B").replace("]", "%5D"))
+        assert reply.status == 400, job_id
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json["parameter"] == "id"
+
+
+def test_controller_stopped_under_held_requests(slurm: SlurmCluster, jobpush: ServiceProcess, short_path: Path) -> None:
+    """
+    The controller is gone for a minute under 500 held requests: no job ends, nobody is dropped or answered wrongly,
+    staleness grows, at most one query runs at a time; then events resume.
+    """
+    job = slurm.submit(script="sleep 75")
+    cursor = jobpush.job("slurm", job, until="started", wait=20)["cursor"]
+    live = {j["id"] for j in jobpush.get("/v1/jobs?state=RUNNING&limit=2000").json["jobs"]}
+    assert job in live
+    clients = subprocess.Popen(
+        [
+            sys.executable, "-m", "benchmarks.load", "hold", "--port", str(jobpush.port), "--connections", "500",
+            "--path", f"/v1/jobs/slurm/{job}?since={cursor}&wait=200", "--seconds", "170", "--json",
+        ],
+        cwd=Path(__file__).resolve().parent.parent.parent, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    wait_until(lambda: jobpush.get("/readyz").json["held"] >= 500, 30)
+    slurm.stop_controller()
+    stopped_at = time.monotonic()
+    log_begin = len(squeue_log(short_path))
+    before = jobpush.events(since=cursor)
+    stale = []
+    while time.monotonic() < stopped_at + 60:
+        time.sleep(5)
+        answer = jobpush.job("slurm", job)
+        assert answer["job"]["state"] == "RUNNING"
+        stale.append(answer["stale_s"])
+    assert stale == sorted(stale)
+    assert stale[-1] > 45
+    assert answer["health"] == "stale"
+    assert jobpush.events(since=cursor) == before, "nothing is told while nothing is known"
+    assert jobpush.get("/readyz").json["held"] >= 500
+    slurm.start_controller()
+    running = 0
+    for line in squeue_log(short_path)[log_begin:]:
+        running += 1 if line.startswith("begin") else -1
+        assert running <= 1, "two queries at once"
+    output, _ = clients.communicate(timeout=120)
+    report = json.loads(output)
+    assert report["answered"] == 500, report
+    assert report["errors"] == 0, report
+    end = jobpush.job("slurm", job, until="terminal", wait=60)
+    assert end["job"]["state"] == "COMPLETED"
+    assert end["health"] == "ok"
+    assert all(event["job"]["state"] != "LOST" for event in jobpush.events(since=cursor))
+
+
+def test_permission_lost_while_running(slurm: SlurmCluster, short_path: Path) -> None:
+    """When Slurm begins to hide other users' jobs from the account, no job ends; when it stops, all goes on."""
+    job = slurm.submit(script="sleep 20; exit 4")
+    # Nothing is hidden from root: twistd gives its rights up after it has started.
+    account = pwd.getpwnam(OTHER_USER)
+    service = ServiceProcess(
+        short_path / "blind", "--queue", f"slurm:interval=0.3:grace=1:conf={slurm.conf}", "--allow-anonymous",
+        twistd_options=["--uid", str(account.pw_uid), "--gid", str(account.pw_gid)],
+    )  # fmt: skip
+    service.start()
+    try:
+        assert service.job("slurm", job, until="started", wait=20)["job"]["state"] == "RUNNING"
+        slurm.write_config(extra="PrivateData=jobs")
+        slurm.command("scontrol", "reconfigure")
+        wait_until(lambda: service.job("slurm", job)["health"] == "blind", 20)
+        time.sleep(5)
+        blind = service.job("slurm", job)
+        assert blind["job"]["state"] == "RUNNING"
+        assert blind["stale_s"] > 4
+        assert any("PrivateData" in line for line in service.get("/readyz").json["queues"]["slurm"]["missing"])
+        slurm.write_config()
+        slurm.command("scontrol", "reconfigure")
+        end = service.job("slurm", job, until="terminal", wait=60)
+        assert (end["job"]["state"], end["job"]["exit_code"], end["health"]) == ("FAILED", 4, "ok")
+    finally:
+        slurm.write_config()
+        slurm.command("scontrol", "reconfigure")
+        service.stop()
+
+
+def test_loopback_is_refused_where_jobs_are_hidden(slurm: SlurmCluster, short_path: Path) -> None:
+    """Where Slurm hides users' jobs from each other, jobpush does not show them to all users of the host unasked."""
+    slurm.write_config(extra="PrivateData=jobs")
+    slurm.command("scontrol", "reconfigure")
+    try:
+        service = ServiceProcess(short_path / "refused", "--queue", f"slurm:conf={slurm.conf}")
+        with pytest.raises((AssertionError, TimeoutError)):
+            service.start(seconds=10)
+            wait_until(lambda: service.process is not None and service.process.poll() is not None, 10)
+            raise AssertionError
+        assert service.process is not None
+        assert service.process.wait(10) == 1
+        assert "--allow-anonymous" in service.log
+        allowed = ServiceProcess(short_path / "allowed", "--queue", f"slurm:conf={slurm.conf}", "--allow-anonymous")
+        allowed.start()
+        assert allowed.get("/v1/jobs").status == 200
+        assert allowed.stop() == -signal.SIGTERM, "twistd ends by the signal that it was told to end with"
+    finally:
+        slurm.write_config()
+        slurm.command("scontrol", "reconfigure")
+
+
+def test_one_query_a_tick(slurm: SlurmCluster, jobpush: ServiceProcess, short_path: Path) -> None:
+    """However many ask, one query serves them."""
+    seconds = 4.0
+    begin = len(squeue_log(short_path))
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        jobpush.get("/v1/jobs?limit=1")
+        jobpush.job("slurm", "999999", wait=0)
+    queries = sum(line.startswith("begin") for line in squeue_log(short_path)[begin:])
+    assert 2 <= queries <= seconds / 0.4 + 2
