@@ -118,7 +118,7 @@ class Api:
         resolve(self.service, cursor, "after")
         return cursor, (cluster, job_id)
 
-    @app.route("/v1/jobs/<cluster>/<job_id>", methods=["GET"])
+    @app.route("/v1/jobs/<cluster>/<path:job_id>", methods=["GET"])
     async def job(self, request: Any, cluster: str, job_id: str) -> bytes:
         """One job: at once, or when it changes."""
         params = Params.of_query(self.service, request, frozenset({"since", "wait", "until"}))

@@ -70,6 +70,14 @@ class JobpushChannel(HTTPChannel):
         if not self.refused:
             super().dataReceived(data)
 
+    def lineReceived(self, line: bytes) -> None:
+        if not self.refused:
+            super().lineReceived(line)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if not self.refused:
+            super().rawDataReceived(data)
+
     def lineLengthExceeded(self, line: bytes) -> None:
         if self._receivedHeaderSize == 0:
             self.refuse(Problem(414, f"the request line is longer than {self.MAX_LENGTH} bytes; use POST", "request line"))

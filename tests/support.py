@@ -1,0 +1,234 @@
+"""What most tests build on: a service with a scripted clock, a queue in memory, and a journal whose commits can be held up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from treq.testing import StubTreq
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.journal import MIGRATIONS, Retention, SQLiteJournal
+from jobpush.service import JobPush
+from jobpush.testing import MemoryQueue
+from jobpush.web import resource
+
+T = TypeVar("T")
+
+#: 2026-11-22T06:00:00Z
+NOW = 1795327200.0
+
+
+class StepThreads:
+    """
+    Threads that run in the caller's: at once, or, after ``hold``, only when the test says so.
+    """
+
+    def __init__(self) -> None:
+        self.held: list[Callable[[], None]] | None = None
+        self.only: str | None = None
+        self.stopped = False
+
+    def hold(self, only: str | None = None) -> None:
+        """From now on keep the work (of that thread) back."""
+        self.held = []
+        self.only = only
+
+    def release(self) -> None:
+        """Do what was kept back, and all later work at once again."""
+        held, self.held = self.held, None
+        for work in held or ():
+            work()
+
+    def run(self, name: str, work: Callable[[], T]) -> Deferred[T]:
+        if self.held is None or self.only not in (None, name):
+            return maybeDeferred(work)
+        result: Deferred[T] = Deferred()
+        self.held.append(lambda: maybeDeferred(work).chainDeferred(result))  # type: ignore[arg-type,func-returns-value]
+        return result
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class ManualClock(Clock):
+    """A clock that begins at a real date."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rightNow = NOW
+
+    def run(self, seconds: float, step: float = 0.05) -> None:
+        """Let time pass, in steps."""
+        self.pump([step] * round(seconds / step))
+
+
+class Lab:
+    """
+    A running service.
+
+    :ivar queue: the queue that it watches; `tick` makes it look.
+    """
+
+    def __init__(
+        self,
+        directory: str | None = None,
+        queues: int = 1,
+        max_held: int = 1000,
+        retention: Retention = Retention(),  # noqa: B008
+        listeners: Any = (),
+        grace: float = 5.0,
+        migrations: Any = MIGRATIONS,
+    ) -> None:
+        self.clock = ManualClock()
+        self.threads = StepThreads()
+        names = ["memory", "second", "third"][:queues]
+        self.queues = [MemoryQueue(self.clock, cluster=name, grace=grace) for name in names]
+        self.queue = self.queues[0]
+        self.journal = SQLiteJournal(
+            self.threads, directory, retention, clock=self.clock.seconds, migrations=migrations  # type: ignore[arg-type]
+        )
+        self.service = JobPush(self.clock, self.queues, self.journal, listeners)
+        self.resource = resource(self.service, max_held=max_held)
+        self.holds = self.resource.api.holds
+        self.treq = StubTreq(self.resource)
+
+    def start(self) -> Lab:
+        """Start, and take the first look."""
+        self.service.startService()
+        self.clock.advance(0)
+        return self
+
+    def stop(self) -> None:
+        """End."""
+        done = self.service.stopService()
+        for _ in range(400):
+            if done.called:
+                break
+            self.clock.advance(0.02)
+        assert done.called, "the service did not end"
+
+    def tick(self, count: int = 1) -> None:
+        """Let the queue be queried, and what comes of it be published and answered."""
+        for _ in range(count):
+            self.clock.advance(1.0)
+            for _ in range(5):
+                self.clock.advance(0)
+
+    def set(self, job_id: str, state: str, **fields: Any) -> None:
+        """A job in that state, seen."""
+        self.queue.set(job_id, state, **fields)
+        self.tick()
+
+    @property
+    def cursor(self) -> str:
+        """The head."""
+        return self.service.feed.cursor()
+
+    def request(self, method: str, path: str, **kwargs: Any) -> Pending:
+        """Begin a request."""
+        headers = kwargs.pop("headers", {})
+        return Pending(self, self.treq.request(method, "http://test" + path, headers=headers, **kwargs))
+
+    def get(self, path: str, **kwargs: Any) -> Pending:
+        """Begin a GET."""
+        return self.request("GET", path, **kwargs)
+
+    def post(self, path: str, body: Any, **kwargs: Any) -> Pending:
+        """Begin a POST of JSON, or of these bytes."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.request("POST", path, data=data, **kwargs)
+
+    def states(self) -> dict[str, str]:
+        """What is served."""
+        return {key: record.job.state for key, record in self.service.table.cluster("memory").records.items()}
+
+    def events(self, since: str = "0", query: str = "") -> list[Any]:
+        """All events after a cursor."""
+        found: list[Any] = self.get(f"/v1/changes?since={since}&wait=0&limit=10000{query}").json()["events"]
+        return found
+
+    def steps(self, job_id: str) -> list[str]:
+        """The states that the events of a job tell."""
+        return [e["job"]["state"] for e in self.events() if e["job"]["id"] == job_id]
+
+
+class Pending:
+    """A request that was begun."""
+
+    def __init__(self, lab: Lab, answer: Deferred[Any]) -> None:
+        self._lab = lab
+        self._answers: list[Any] = []
+        self._failures: list[Any] = []
+        self.deferred = answer
+        answer.addCallbacks(self._answers.append, self._failures.append)
+        self._settle()
+
+    def _settle(self) -> None:
+        for _ in range(6):
+            self._lab.clock.advance(0)
+            self._lab.treq.flush()
+
+    @property
+    def held(self) -> bool:
+        """Is it still without an answer?"""
+        self._settle()
+        return not self._answers and not self._failures
+
+    @property
+    def response(self) -> Any:
+        """The answer's head."""
+        assert not self.held, "the request is still held"
+        assert self._answers, self._failures
+        return self._answers[0]
+
+    @property
+    def status(self) -> int:
+        """The answer's status."""
+        status: int = self.response.code
+        return status
+
+    def header(self, name: str) -> str | None:
+        """A header of the answer."""
+        values = self.response.headers.getRawHeaders(name)
+        return values[0] if values else None
+
+    def body(self) -> bytes:
+        """The answer's body."""
+        case = SynchronousTestCase()
+        content = self.response.content()
+        self._settle()
+        result: bytes = case.successResultOf(content)
+        return result
+
+    def json(self) -> Any:
+        """The answer's body, read as JSON."""
+        return json.loads(self.body())
+
+    def cancel(self) -> None:
+        """The client leaves."""
+        self.deferred.cancel()
+        self._settle()
+
+
+def quoted(text: str) -> str:
+    """For use in a path or a query."""
+    return quote(text, safe="")
+
+
+class LabCase(SynchronousTestCase):
+    """A test case with a `Lab` that has a job ``1``, queued."""
+
+    def setUp(self) -> None:
+        self.lab = self.make_lab()
+        self.lab.queue.set("1", "QUEUED", name="align", user="kim", account="bio", queue="batch")
+        self.lab.start()
+        self.addCleanup(self.lab.stop)
+
+    def make_lab(self) -> Lab:
+        """The lab."""
+        return Lab()

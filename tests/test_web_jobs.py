@@ -1,0 +1,284 @@
+"""Asking for one job: at once, held until it changes, conditional, unknown; and the call of 2010."""
+
+from __future__ import annotations
+
+from jobpush.interfaces import QueueError
+from tests.support import Lab, LabCase
+
+
+class OneJobTests(LabCase):
+    """``GET /v1/jobs/{cluster}/{id}``."""
+
+    def test_present_state(self) -> None:
+        """Without ``since`` the present state comes at once, with cursor, ETag and history."""
+        answer = self.lab.get("/v1/jobs/memory/1")
+        job = answer.json()["job"]
+        self.assertEqual((job["state"], job["phase"], job["outcome"], job["settled"]), ("QUEUED", "QUEUED", None, False))
+        self.assertEqual((job["user"], job["name"], job["account"], job["queue"]), ("kim", "align", "bio", "batch"))
+        self.assertEqual(answer.json()["cursor"], self.lab.cursor)
+        self.assertEqual(answer.header("jobpush-cursor"), self.lab.cursor)
+        self.assertEqual(answer.header("etag"), f'W/"{self.lab.cursor}"')
+        self.assertEqual([entry["state"] for entry in answer.json()["history"]], ["QUEUED"])
+        self.assertFalse(answer.json()["timed_out"])
+
+    def test_wait_without_since_is_not_held(self) -> None:
+        """``wait`` alone holds nothing for a job that is known."""
+        self.assertFalse(self.lab.get("/v1/jobs/memory/1?wait=60").held)
+
+    def test_held_until_it_changes(self) -> None:
+        """With ``since`` the answer comes with the change, and holds it."""
+        answer = self.lab.get(f"/v1/jobs/memory/1?since={self.lab.cursor}&wait=60")
+        self.assertTrue(answer.held)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual([e["job"]["state"] for e in answer.json()["events"]], ["RUNNING"])
+        self.assertEqual(answer.json()["job"]["state"], "RUNNING")
+        self.assertEqual(answer.json()["events"][0]["previous"], {"state": "QUEUED"})
+
+    def test_other_jobs_do_not_wake_it(self) -> None:
+        """A waiter gets its own job's events and no other's."""
+        answer = self.lab.get("/v1/jobs/memory/1?since=now&wait=60")
+        self.lab.set("2", "RUNNING")
+        self.assertTrue(answer.held)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual({e["job"]["id"] for e in answer.json()["events"]}, {"1"})
+
+    def test_nothing_between_two_requests_is_lost(self) -> None:
+        """What happened since the cursor is told at once, all of it, oldest first."""
+        cursor = self.lab.cursor
+        self.lab.set("1", "RUNNING")
+        self.lab.set("1", "SUSPENDED")
+        answer = self.lab.get(f"/v1/jobs/memory/1?since={cursor}&wait=60")
+        self.assertEqual([e["job"]["state"] for e in answer.json()["events"]], ["RUNNING", "SUSPENDED"])
+
+    def test_time_out(self) -> None:
+        """When its time is up the answer is 200, empty, with the head as cursor; never later than asked."""
+        answer = self.lab.get("/v1/jobs/memory/1?since=now&wait=10")
+        self.lab.set("2", "QUEUED")
+        self.lab.clock.advance(10 * 15 / 16 - 1.01)
+        self.assertTrue(answer.held)
+        self.lab.clock.advance(0.65)
+        self.assertEqual((answer.status, answer.json()["events"], answer.json()["timed_out"]), (200, [], True))
+        self.assertEqual(answer.json()["cursor"], self.lab.cursor)
+
+    def test_until_started(self) -> None:
+        """``until=started`` passes over what comes before, and tells it too."""
+        answer = self.lab.get("/v1/jobs/memory/1?until=started&wait=60")
+        self.lab.set("1", "HELD")
+        self.assertTrue(answer.held)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual([e["job"]["state"] for e in answer.json()["events"]], ["HELD", "RUNNING"])
+
+    def test_until_is_level_triggered(self) -> None:
+        """What is already so is answered at once, whatever ``since`` says."""
+        self.lab.set("1", "COMPLETED", exit_code=0, started_at=2.0, ended_at=3.0)
+        for query in ("until=started", "until=terminal", "until=terminal&since=now", "until=started&since=0"):
+            answer = self.lab.get(f"/v1/jobs/memory/1?{query}&wait=60")
+            self.assertFalse(answer.held, query)
+            self.assertFalse(answer.json()["timed_out"])
+
+    def test_until_terminal_wants_it_settled(self) -> None:
+        """A provisional outcome does not answer ``until=terminal``."""
+        answer = self.lab.get("/v1/jobs/memory/1?until=terminal&wait=60")
+        self.lab.set("1", "PREEMPTED", settled=False)
+        self.assertTrue(answer.held)
+        self.lab.tick(6)
+        self.assertEqual(answer.json()["job"]["state"], "PREEMPTED")
+        self.assertTrue(answer.json()["job"]["settled"])
+
+    def test_conditional(self) -> None:
+        """``If-None-Match`` alone is answered at once: 304 if it still fits, 200 if not."""
+        etag = self.lab.get("/v1/jobs/memory/1").header("etag") or ""
+        answer = self.lab.get("/v1/jobs/memory/1", headers={"If-None-Match": etag})
+        self.assertEqual((answer.status, answer.body(), answer.header("etag")), (304, b"", etag))
+        self.assertEqual(answer.header("jobpush-cursor"), self.lab.cursor)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual(self.lab.get("/v1/jobs/memory/1", headers={"If-None-Match": etag}).status, 200)
+
+    def test_prefer_wait(self) -> None:
+        """With ``Prefer: wait`` it is held: 200 when it changes, 304 when the time is up."""
+        etag = self.lab.get("/v1/jobs/memory/1").header("etag") or ""
+        headers = {"If-None-Match": etag, "Prefer": "respond-async, wait=20"}
+        answer = self.lab.get("/v1/jobs/memory/1", headers=headers)
+        self.lab.set("2", "RUNNING")
+        self.assertTrue(answer.held)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual((answer.status, answer.header("preference-applied")), (200, "wait=20"))
+        headers["If-None-Match"] = answer.header("etag") or ""
+        answer = self.lab.get("/v1/jobs/memory/1", headers=headers)
+        self.lab.tick(20)
+        self.assertEqual((answer.status, answer.header("preference-applied")), (304, "wait=20"))
+
+    def test_since_beats_if_none_match(self) -> None:
+        """With both, ``since`` counts."""
+        etag = self.lab.get("/v1/jobs/memory/1").header("etag") or ""
+        answer = self.lab.get("/v1/jobs/memory/1?since=0&wait=0", headers={"If-None-Match": etag})
+        self.assertEqual(answer.status, 200)
+
+    def test_head(self) -> None:
+        """HEAD has the headers of GET and no body."""
+        answer = self.lab.request("HEAD", "/v1/jobs/memory/1")
+        self.assertEqual((answer.status, answer.body()), (200, b""))
+        self.assertEqual(answer.header("jobpush-cursor"), self.lab.cursor)
+
+    def test_staleness(self) -> None:
+        """A scheduler that is down is no error: 200, with the age of what is told."""
+        self.lab.queue.failure = QueueError("down")
+        self.lab.tick(6)
+        answer = self.lab.get("/v1/jobs/memory/1").json()
+        self.assertEqual((answer["job"]["state"], answer["health"]), ("QUEUED", "stale"))
+        self.assertGreater(answer["stale_s"], 5)
+
+    def test_task_without_a_row(self) -> None:
+        """A task of an array's pending range is answered for by the range."""
+        from jobpush.model import TaskSet
+
+        self.lab.queue.set("7", "QUEUED", pending_tasks=TaskSet.parse("0-9"), user="kim")
+        self.lab.tick()
+        job = self.lab.get("/v1/jobs/memory/7_4").json()["job"]
+        self.assertEqual((job["id"], job["state"], job["parent"], job["task_index"]), ("7_4", "QUEUED", "7", 4))
+        self.assertEqual(self.lab.get("/v1/jobs/memory/7_10").status, 404)
+        array = self.lab.get("/v1/jobs/memory/7").json()["job"]
+        self.assertEqual((array["state"], array["counts"], array["pending_tasks"]), ("QUEUED", {"QUEUED": 10}, "0-9"))
+
+    def test_waiting_for_a_task_without_a_row(self) -> None:
+        """A waiter for a task is woken when the task gets a row of its own."""
+        from jobpush.model import TaskSet
+
+        self.lab.queue.set("7", "QUEUED", pending_tasks=TaskSet.parse("0-9"))
+        self.lab.tick()
+        answer = self.lab.get("/v1/jobs/memory/7_4?since=now&wait=60")
+        whole = self.lab.get("/v1/jobs/memory/7?since=now&wait=60")
+        self.lab.queue.set("7", "QUEUED", pending_tasks=TaskSet.parse("0-3,5-9"))
+        self.lab.set("7_4", "RUNNING")
+        self.assertEqual(answer.json()["events"][0]["previous"], {"state": "QUEUED"})
+        self.assertEqual([e["job"]["id"] for e in whole.json()["events"]], ["7_4", "7"])
+
+
+class UnknownJobTests(LabCase):
+    """Ids that are valid and unknown."""
+
+    def test_without_wait(self) -> None:
+        """404 at once."""
+        answer = self.lab.get("/v1/jobs/memory/99")
+        self.assertEqual((answer.status, answer.json()["parameter"]), (404, "id"))
+
+    def test_with_wait(self) -> None:
+        """Held until a query that began after the request is complete, then 404."""
+        answer = self.lab.get("/v1/jobs/memory/99?wait=60")
+        self.assertTrue(answer.held)
+        self.lab.tick()
+        self.assertEqual(answer.status, 404)
+
+    def test_query_in_progress_does_not_count(self) -> None:
+        """A query that had begun before the request proves nothing."""
+        self.lab.queue.pending = []
+        self.lab.tick()
+        answer = self.lab.get("/v1/jobs/memory/99?wait=60")
+        self.lab.queue.pending.pop().callback(None)
+        self.lab.clock.advance(0)
+        self.assertTrue(answer.held)
+        self.lab.tick()
+        self.lab.queue.pending.pop().callback(None)
+        self.assertEqual(answer.status, 404)
+
+    def test_just_submitted(self) -> None:
+        """A job that the next snapshot holds is found, and its first event is after the given cursor."""
+        answer = self.lab.get(f"/v1/jobs/memory/99?since={self.lab.cursor}&wait=60")
+        self.lab.set("99", "RUNNING")
+        self.assertEqual(answer.json()["job"]["state"], "RUNNING")
+        self.assertEqual([e["job"]["state"] for e in answer.json()["events"]], ["QUEUED", "RUNNING"])
+
+    def test_just_submitted_until_terminal(self) -> None:
+        """It is waited for like any other once it is there."""
+        answer = self.lab.get("/v1/jobs/memory/99?until=terminal&wait=60")
+        self.lab.set("99", "RUNNING")
+        self.assertTrue(answer.held)
+        self.lab.set("99", "FAILED", exit_code=3)
+        self.assertEqual(answer.json()["job"]["exit_code"], 3)
+
+    def test_scheduler_down(self) -> None:
+        """While the scheduler cannot be asked, nothing proves a job unknown: the time-out says so, not 404."""
+        self.lab.queue.failure = QueueError("down")
+        self.lab.tick()
+        answer = self.lab.get("/v1/jobs/memory/99?wait=5")
+        self.lab.tick(6)
+        self.assertEqual((answer.status, answer.json()["job"], answer.json()["timed_out"]), (200, None, True))
+        self.assertEqual(answer.json()["health"], "stale")
+
+    def test_only_the_journal_remembers(self) -> None:
+        """A job that the table has forgotten is told as its last event told it."""
+        self.lab.set("1", "COMPLETED", exit_code=0)
+        self.lab.service.table.cluster("memory").forget("1")
+        answer = self.lab.get("/v1/jobs/memory/1").json()
+        self.assertEqual((answer["job"]["state"], answer["job"]["exit_code"]), ("COMPLETED", 0))
+
+    def test_disconnect(self) -> None:
+        """A client that leaves while its job is looked for leaves nothing behind."""
+        answer = self.lab.get("/v1/jobs/memory/99?wait=60")
+        self.assertEqual(self.lab.holds.held, 1)
+        answer.cancel()
+        self.assertEqual(self.lab.holds.held, 0)
+        self.assertEqual(len(self.lab.clock.getDelayedCalls()), 1, "only the monitor's next tick")
+
+
+class JobStatusTests(LabCase):
+    """``GET /jobstatus?jobId=``."""
+
+    def test_at_once(self) -> None:
+        """The bare descriptor."""
+        answer = self.lab.get("/jobstatus?jobId=1")
+        self.assertEqual((answer.json()["id"], answer.json()["state"]), ("1", "QUEUED"))
+        self.assertEqual(answer.header("jobpush-cursor"), self.lab.cursor)
+
+    def test_held(self) -> None:
+        """With ``since`` it is held until the next change."""
+        answer = self.lab.get("/jobstatus?jobId=1&since=now&timeout=60")
+        self.assertTrue(answer.held)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual(answer.json()["state"], "RUNNING")
+        answer = self.lab.get(f"/jobstatus?jobId=1&since={answer.header('jobpush-cursor')}&timeout=60")
+        self.assertTrue(answer.held)
+        self.lab.set("1", "SUSPENDED")
+        self.assertEqual(answer.json()["state"], "SUSPENDED")
+
+    def test_terminal_is_answered_at_once(self) -> None:
+        """A job that has ended is never waited for."""
+        self.lab.set("1", "FAILED", exit_code=1)
+        self.assertEqual(self.lab.get("/jobstatus?jobId=1&since=now").json()["state"], "FAILED")
+
+    def test_time_out(self) -> None:
+        """The body is ``null``, and a header says why."""
+        answer = self.lab.get("/jobstatus?jobId=1&since=now&timeout=3")
+        self.lab.tick(3)
+        self.assertEqual((answer.status, answer.json(), answer.header("jobpush-timed-out")), (200, None, "1"))
+        self.assertEqual(answer.header("jobpush-cursor"), self.lab.cursor)
+
+    def test_no_job_id(self) -> None:
+        """400, naming it."""
+        self.assertEqual(self.lab.get("/jobstatus").json()["parameter"], "jobId")
+
+
+class SeveralClustersTests(LabCase):
+    """Two queues in one service."""
+
+    def make_lab(self) -> Lab:
+        return Lab(queues=2)
+
+    def test_jobstatus_needs_the_cluster(self) -> None:
+        """400, naming the clusters."""
+        answer = self.lab.get("/jobstatus?jobId=1")
+        self.assertEqual(answer.status, 400)
+        self.assertIn("memory, second", answer.json()["detail"])
+        self.assertEqual(self.lab.get("/jobstatus?jobId=1&cluster=memory").json()["id"], "1")
+
+    def test_bare_ids_need_the_cluster(self) -> None:
+        """A bare id in a filter is refused where it could be either's."""
+        self.assertEqual(self.lab.get("/v1/changes?job=1&since=now&wait=0").json()["parameter"], "job")
+
+    def test_one_that_is_down_does_not_slow_the_other(self) -> None:
+        """Each queue has a monitor of its own."""
+        self.lab.queues[1].failure = QueueError("down")
+        self.lab.set("1", "RUNNING")
+        clusters = self.lab.get("/v1/changes").json()["clusters"]
+        self.assertEqual((clusters["memory"]["health"], clusters["second"]["health"]), ("ok", "stale"))
+        self.assertEqual(self.lab.states(), {"1": "RUNNING"})
