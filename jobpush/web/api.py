@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.static import File
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.routing import RequestRedirect
+from werkzeug.routing import BaseConverter, RequestRedirect
 
 from jobpush import __version__, wire
 from jobpush.feed import Page
@@ -55,12 +55,20 @@ _SLICE = 500
 _JOB_EVENTS = 10_000
 
 
+class _Id(BaseConverter):
+    """A job id as the client wrote it, with slashes and line breaks if need be: the adapter says what is none."""
+
+    regex = "(?s:.+)"
+    part_isolating = False
+
+
 class Api:
     """
     :param static: a directory to serve beside the API; None for none.
     """
 
     app = Klein()
+    app.url_map.converters["id"] = _Id
 
     def __init__(self, service: JobPush, holds: Holds, access: Access, static: str | None = None) -> None:
         self.service = service
@@ -118,7 +126,7 @@ class Api:
         resolve(self.service, cursor, "after")
         return cursor, (cluster, job_id)
 
-    @app.route("/v1/jobs/<cluster>/<path:job_id>", methods=["GET"])
+    @app.route("/v1/jobs/<cluster>/<id:job_id>", methods=["GET"])
     async def job(self, request: Any, cluster: str, job_id: str) -> bytes:
         """One job: at once, or when it changes."""
         params = Params.of_query(self.service, request, frozenset({"since", "wait", "until"}))
