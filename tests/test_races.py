@@ -85,33 +85,32 @@ class ClaimTests(LabCase):
     def setUp(self) -> None:
         super().setUp()
         self.held = [self.lab.get("/v1/jobs/memory/1?since=now&wait=30") for _ in range(3)]
-        # Time stands still but for the tracker, whose slice is over after one answer.
         self.slow = SlowClock(self.lab.clock)
         self.lab.service.tracker._reactor = self.slow
         self.lab.queue.set("1", "RUNNING")
-        self.lab.clock.advance(1.0)
+        self.lab.tick()
+        assert self.slow.turns, "the waiters are claimed"
+        assert self.answered() == 0
 
     def answered(self) -> int:
         return sum(bool(held._answers) for held in self.held)
 
+    def turn(self) -> None:
+        """One slice of answers."""
+        self.slow.turns.pop(0)()
+        self.lab.treq.flush()
+
     def settle(self) -> None:
-        for _ in range(10):
-            self.lab.clock.advance(0)
-            self.lab.treq.flush()
+        while self.slow.turns:
+            self.turn()
 
     def test_in_slices(self) -> None:
         """One answer a slice here; other work runs between."""
-        waiting: list[int] = []
-
-        def other_work() -> None:
-            waiting.append(self.lab.service.tracker.waiting)
-            if waiting[-1]:
-                self.lab.clock.callLater(0, other_work)
-
-        self.lab.clock.callLater(0, other_work)
-        self.settle()
-        self.assertEqual(sorted(set(waiting)), [0, 1, 2])
-        self.assertEqual(self.answered(), 3)
+        counts = []
+        while self.slow.turns:
+            self.turn()
+            counts.append(self.answered())
+        self.assertEqual(counts, [1, 2, 3])
 
     def test_a_claimed_waiter_does_not_time_out(self) -> None:
         """Its time is up before its answer goes out: it is answered with what it was claimed for."""
@@ -140,7 +139,7 @@ class ClaimTests(LabCase):
     def test_more_events_meanwhile(self) -> None:
         """What comes after the claim is not in the answer, and not lost: it is after the answer's cursor."""
         self.lab.queue.set("1", "SUSPENDED")
-        self.lab.clock.advance(1.0)
+        self.lab.tick()
         self.settle()
         for held in self.held:
             self.assertEqual(held.json()["cursor"].rpartition("-")[2], "2")
@@ -149,18 +148,22 @@ class ClaimTests(LabCase):
 
 
 class SlowClock:
-    """A clock by which every look at it takes a second; calls later are the real clock's."""
+    """A clock by which every look at it takes a second, and which keeps calls without delay for the test to make."""
 
     def __init__(self, clock: Any) -> None:
         self._clock = clock
         self._looks = 0
+        self.turns: list[Any] = []
 
     def seconds(self) -> float:
         self._looks += 1
         return float(self._clock.seconds() + self._looks)
 
-    def callLater(self, delay: float, *args: Any) -> Any:
-        return self._clock.callLater(delay, *args)
+    def callLater(self, delay: float, function: Any, *args: Any) -> Any:
+        if delay:
+            return self._clock.callLater(delay, function, *args)
+        self.turns.append(lambda: function(*args))
+        return object()
 
 
 class TailTests(LabCase):

@@ -1,0 +1,363 @@
+"""What was known and what a snapshot says, compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.diff import NOTHING_ASKED, Changes, DiffPolicy, diff, is_mass_disappearance, newly_absent, wants_outcome
+from jobpush.model import STATES, Confidence, JobDescriptor, Outcomes, Snapshot, TaskSet, split_state
+from jobpush.table import ClusterJobs
+
+
+def job(job_id: str, state: str, **fields: Any) -> JobDescriptor:
+    """A job in that state."""
+    phase, outcome = split_state(state)
+    fields.setdefault("settled", outcome is not None)
+    fields.setdefault("submitted_at", 100.0)
+    array, _, index = job_id.partition("_")
+    if index:
+        fields.update(parent=array, task_index=int(index))
+    return JobDescriptor(cluster="c", id=job_id, phase=phase, outcome=outcome, **fields)
+
+
+class World:
+    """A cluster's known jobs, and looks at it."""
+
+    def __init__(self, **policy: Any) -> None:
+        self.known = ClusterJobs()
+        self.policy = DiffPolicy(task_id=lambda array, index: f"{array}_{index}", grace=10.0, **policy)
+        self.now = 1000.0
+        self.told: list[tuple[str, str, str | None]] = []
+        self.last = Changes()
+
+    def look(self, *jobs: JobDescriptor, outcomes: Outcomes = NOTHING_ASKED, after: float = 1.0, rejected: Any = ()) -> Any:
+        """Compare with these; the changes as (id, state, state before)."""
+        self.now += after
+        snapshot = Snapshot({j.id: j for j in jobs}, self.now, self.now, rejected_ids=frozenset(rejected))
+        steps = diff(self.known, snapshot, outcomes, self.policy, self.now)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                self.last = end.value
+                break
+        for record in (*self.last.records.values(), *self.last.refreshed.values()):
+            self.known.put(record)
+        for job_id in self.last.forgotten:
+            self.known.forget(job_id)
+        told = [(c.job.id, c.job.state, c.previous) for c in self.last.changes]
+        self.told.extend(told)
+        self.policy = attrs.evolve(self.policy, first=False)
+        return told
+
+    def job(self, job_id: str) -> JobDescriptor:
+        """A known job."""
+        return self.known.records[job_id].job
+
+
+class PresentTests(SynchronousTestCase):
+    """Jobs that are listed."""
+
+    def test_first_look(self) -> None:
+        """The first look ever tells each job as it is, and concludes nothing about before."""
+        world = World(first=True)
+        self.assertEqual(world.look(job("1", "RUNNING"), job("2", "COMPLETED", started_at=120.0)), [
+            ("1", "RUNNING", None), ("2", "COMPLETED", None),
+        ])  # fmt: skip
+
+    def test_no_change_no_event(self) -> None:
+        """The same object, or one that says the same, is no news; nothing is written down."""
+        world = World()
+        seen = job("1", "RUNNING")
+        world.look(seen)
+        self.assertEqual((world.look(seen), world.look(job("1", "RUNNING"))), ([], []))
+        self.assertFalse(world.last.records)
+
+    def test_wording_alone_is_no_event(self) -> None:
+        """A change of ``reason`` or ``comment`` is kept, not told."""
+        world = World()
+        world.look(job("1", "QUEUED", reason="a"))
+        self.assertEqual(world.look(job("1", "QUEUED", reason="b")), [])
+        self.assertEqual(world.job("1").reason, "b")
+        self.assertIn("1", world.last.records)
+
+    def test_what_makes_an_event(self) -> None:
+        """Each of the fields that the protocol lists."""
+        from jobpush.model import ReasonCode
+
+        for change in (
+            {"reason_code": ReasonCode.PRIORITY}, {"queue": "long"}, {"nodes": "n1"}, {"started_at": 5.0}, {"flags": ("x",)},
+        ):  # fmt: skip
+            world = World()
+            world.look(job("1", "RUNNING"))
+            self.assertEqual(world.look(job("1", "RUNNING", **change)), [("1", "RUNNING", "RUNNING")], change)
+
+    def test_between_two_queries(self) -> None:
+        """First pending, next completed: it ran, and that is told first, inferred, with the scheduler's time."""
+        world = World()
+        world.look(job("1", "QUEUED"))
+        told = world.look(job("1", "COMPLETED", started_at=900.0, ended_at=901.0, nodes="n1", exit_code=0))
+        self.assertEqual(told, [("1", "RUNNING", "QUEUED"), ("1", "COMPLETED", "RUNNING")])
+        running = world.last.changes[0]
+        self.assertEqual((running.at, running.job.confidence, running.job.exit_code), (900.0, Confidence.INFERRED, None))
+
+    def test_all_of_it_between_two_queries(self) -> None:
+        """A job that came and went unseen was queued and ran."""
+        world = World()
+        world.look()
+        told = world.look(job("1", "FAILED", started_at=900.0, ended_at=901.0, exit_code=3))
+        self.assertEqual([state for _, state, _ in told], ["QUEUED", "RUNNING", "FAILED"])
+        self.assertEqual(world.last.changes[0].at, 100.0)
+
+    def test_cancelled_while_pending_did_not_run(self) -> None:
+        """A scheduler gives such a job's end as its start: that is no run."""
+        world = World()
+        world.look(job("1", "QUEUED"))
+        self.assertEqual(world.look(job("1", "CANCELLED", started_at=900.0, ended_at=900.0)), [("1", "CANCELLED", "QUEUED")])
+
+    def test_requeue(self) -> None:
+        """The next attempt of the same job, though Slurm gives it another time of submission."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        world.look(job("1", "QUEUED", attempt=1, submitted_at=500.0))
+        self.assertEqual((world.job("1").uid, world.job("1").attempt), ("c/1@100", 1))
+        self.assertEqual(world.look(job("1", "QUEUED", attempt=1, submitted_at=500.0)), [])
+
+    def test_requeue_seen_from_its_edges(self) -> None:
+        """Where the scheduler does not count, going back to the queue is another attempt; so is coming back from the end."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        world.look(job("1", "QUEUED"))
+        self.assertEqual(world.job("1").attempt, 1)
+        world.look(job("1", "RUNNING"))
+        self.assertEqual(world.job("1").attempt, 1)
+        world.look(job("1", "COMPLETED"))
+        world.look(job("1", "RUNNING"))
+        self.assertEqual(world.job("1").attempt, 2)
+
+    def test_unseen_requeue(self) -> None:
+        """Running before, running now, and a later attempt: it was queued in between."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        told = world.look(job("1", "RUNNING", attempt=1, submitted_at=500.0, started_at=510.0))
+        self.assertEqual([state for _, state, _ in told], ["QUEUED", "RUNNING"])
+
+    def test_another_job_by_that_id(self) -> None:
+        """Ids recur: with another time of submission it is another job, and the old one is lost."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        told = world.look(job("1", "QUEUED", submitted_at=900.0))
+        self.assertEqual(told, [("1", "LOST", "RUNNING"), ("1", "QUEUED", None)])
+        self.assertEqual((world.job("1").uid, world.job("1").attempt), ("c/1@900", 0))
+
+    def test_provisional_outcome_settles(self) -> None:
+        """What is done without confirmation is settled when its grace is over, by an event."""
+        world = World()
+        preempted = job("1", "PREEMPTED", settled=False)
+        world.look(preempted)
+        self.assertFalse(world.job("1").terminal)
+        self.assertEqual(world.look(preempted, after=5.0), [])
+        self.assertEqual(world.look(preempted, after=6.0), [("1", "PREEMPTED", "PREEMPTED")])
+        self.assertTrue(world.job("1").terminal)
+        self.assertEqual(world.look(preempted, after=100.0), [])
+
+    def test_preempted_and_requeued(self) -> None:
+        """It was no end."""
+        world = World()
+        world.look(job("1", "PREEMPTED", settled=False))
+        world.look(job("1", "QUEUED", attempt=1, submitted_at=500.0))
+        self.assertEqual((world.job("1").state, world.job("1").attempt), ("QUEUED", 1))
+
+
+class AbsentTests(SynchronousTestCase):
+    """Jobs that are not listed any more."""
+
+    def test_running_without_accounting(self) -> None:
+        """FINISHING, then UNKNOWN, then LOST; never success."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        self.assertEqual(world.look(), [("1", "FINISHING", "RUNNING")])
+        self.assertEqual(world.job("1").confidence, Confidence.INFERRED)
+        self.assertEqual(world.look(after=5.0), [])
+        self.assertEqual(world.look(after=6.0), [("1", "UNKNOWN", "FINISHING")])
+        self.assertEqual(world.look(after=10.0), [("1", "LOST", "UNKNOWN")])
+        self.assertTrue(world.job("1").terminal)
+        self.assertEqual(world.look(after=100.0), [])
+
+    def test_queued_without_accounting(self) -> None:
+        """It keeps its state for the grace, then it is LOST."""
+        world = World()
+        world.look(job("1", "QUEUED"))
+        self.assertEqual(world.look(), [])
+        self.assertEqual(world.look(after=11.0), [("1", "LOST", "QUEUED")])
+
+    def test_queued_with_accounting_that_has_no_record(self) -> None:
+        """CANCELLED, inferred, once accounting has had its time."""
+        world = World(accounting=True)
+        world.look(job("1", "HELD"))
+        self.assertEqual(world.look(outcomes=Outcomes(True)), [])
+        self.assertEqual(world.look(outcomes=Outcomes(True), after=11.0), [("1", "CANCELLED", "HELD")])
+        self.assertEqual(world.job("1").confidence, Confidence.INFERRED)
+
+    def test_accounting_that_does_not_answer(self) -> None:
+        """As long as it does not, nothing ends."""
+        world = World(accounting=True)
+        world.look(job("1", "RUNNING"), job("2", "QUEUED"))
+        for _ in range(20):
+            world.look(after=10.0)
+        self.assertEqual((world.job("1").state, world.job("2").state), ("UNKNOWN", "QUEUED"))
+
+    def test_accounting_knows(self) -> None:
+        """The outcome, with what accounting says, and the run that nobody saw."""
+        world = World(accounting=True)
+        world.look(job("1", "QUEUED"))
+        record = job("1", "FAILED", exit_code=3, started_at=900.0, ended_at=950.0, confidence=Confidence.ACCOUNTING)
+        told = world.look(outcomes=Outcomes(True, {"1": record}))
+        self.assertEqual(told, [("1", "RUNNING", "QUEUED"), ("1", "FAILED", "RUNNING")])
+        self.assertEqual((world.job("1").exit_code, world.job("1").confidence), (3, Confidence.ACCOUNTING))
+
+    def test_it_comes_back(self) -> None:
+        """A job that was missing and is listed again goes on as if nothing had been."""
+        world = World()
+        running = job("1", "RUNNING")
+        world.look(running)
+        world.look()
+        self.assertEqual(world.look(running), [("1", "RUNNING", "FINISHING")])
+        self.assertEqual(world.job("1").attempt, 0)
+        self.assertIsNone(world.known.records["1"].absent_since)
+
+    def test_ended_jobs_may_leave(self) -> None:
+        """A settled job that is not listed any more is no news."""
+        world = World()
+        world.look(job("1", "COMPLETED"))
+        self.assertEqual(world.look(after=1000.0), [])
+
+    def test_a_row_that_is_not_understood_is_not_absent(self) -> None:
+        """Its job stays what it was."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        self.assertEqual(world.look(rejected={"1"}, after=100.0), [])
+
+    def test_mass_disappearance(self) -> None:
+        """More than twenty and more than half."""
+        for live, gone, doubted in ((30, 21, True), (30, 20, False), (50, 25, False), (50, 26, True), (20, 20, False)):
+            world = World()
+            jobs = [job(str(n), "RUNNING") for n in range(live)]
+            world.look(*jobs)
+            snapshot = Snapshot({j.id: j for j in jobs[gone:]}, 0.0, 0.0)
+            absent = newly_absent(world.known, snapshot)
+            self.assertEqual((len(absent), is_mass_disappearance(world.known, len(absent))), (gone, doubted))
+
+    def test_whom_accounting_is_asked_about(self) -> None:
+        """Those that are neither listed nor settled."""
+        world = World()
+        world.look(job("1", "RUNNING"), job("2", "QUEUED"), job("3", "COMPLETED"), job("4", "RUNNING"))
+        snapshot = Snapshot({"4": job("4", "RUNNING")}, 0.0, 0.0)
+        self.assertEqual([j.id for j in wants_outcome(world.known, snapshot)], ["1", "2"])
+
+    def test_forgetting(self) -> None:
+        """What ended long ago and is not listed any more is dropped; an array as a whole."""
+        world = World()
+        world.look(job("1", "COMPLETED"), job("2", "COMPLETED"), job("3", "RUNNING"), job("7_1", "COMPLETED"))
+        world.policy = attrs.evolve(world.policy, keep_ended=50.0)
+        world.look(job("2", "COMPLETED"), job("3", "RUNNING"), after=100.0)
+        self.assertEqual(sorted(world.known.records), ["2", "3"])
+
+
+class ArrayTests(SynchronousTestCase):
+    """Arrays and their pending ranges."""
+
+    def pending(self, tasks: str, state: str = "QUEUED") -> JobDescriptor:
+        return job("7", state, pending_tasks=TaskSet.parse(tasks))
+
+    def test_tasks_split_off(self) -> None:
+        """A task that gets a row was queued before; the array runs."""
+        world = World()
+        self.assertEqual(world.look(self.pending("0-3")), [("7", "QUEUED", None)])
+        told = world.look(self.pending("1-3"), job("7_0", "RUNNING"))
+        self.assertEqual(told, [("7_0", "RUNNING", "QUEUED"), ("7", "RUNNING", "QUEUED")])
+        self.assertEqual(world.job("7").counts, {"QUEUED": 3, "RUNNING": 1})
+
+    def test_to_the_end(self) -> None:
+        """When the last task ends the array does, with the worst outcome."""
+        world = World()
+        world.look(self.pending("0-1"))
+        world.look(job("7_0", "RUNNING"), job("7_1", "RUNNING"))
+        world.look(job("7_0", "COMPLETED", exit_code=0), job("7_1", "RUNNING"))
+        told = world.look(job("7_0", "COMPLETED", exit_code=0), job("7_1", "FAILED", exit_code=2))
+        self.assertEqual(told, [("7_1", "FAILED", "RUNNING"), ("7", "FAILED", "RUNNING")])
+        self.assertEqual((world.job("7").exit_code, world.job("7").counts), (2, {"COMPLETED": 1, "FAILED": 1}))
+
+    def test_left_the_range_without_a_row(self) -> None:
+        """Cancelled, inferred."""
+        world = World()
+        world.look(self.pending("0-5"), job("7_9", "RUNNING"))
+        told = world.look(self.pending("0-2,5"), job("7_9", "RUNNING"))
+        self.assertEqual(told, [("7_3", "CANCELLED", "QUEUED"), ("7_4", "CANCELLED", "QUEUED")])
+        self.assertEqual(world.job("7_3").confidence, Confidence.INFERRED)
+
+    def test_the_last_range_row_goes(self) -> None:
+        """The rest of the range is cancelled while another task is still listed."""
+        world = World()
+        world.look(self.pending("0-1"), job("7_9", "RUNNING"))
+        told = world.look(job("7_9", "RUNNING"))
+        self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "CANCELLED"), ("7_1", "CANCELLED")])
+
+    def test_the_range_ends_as_a_whole(self) -> None:
+        """Every task of it ended."""
+        world = World()
+        world.look(self.pending("0-2"))
+        ended = self.pending("0-2", "CANCELLED")
+        told = world.look(ended)
+        self.assertEqual([(i, s) for i, s, _ in told], [(f"7_{n}", "CANCELLED") for n in range(3)] + [("7", "CANCELLED")])
+        self.assertEqual((world.look(ended), world.look()), ([], []))
+
+    def test_the_whole_array_vanishes(self) -> None:
+        """Absence is no success for a range either."""
+        world = World()
+        world.look(self.pending("0-2"))
+        self.assertEqual(world.look(), [])
+        told = world.look(after=11.0)
+        self.assertEqual([(i, s) for i, s, _ in told], [(f"7_{n}", "LOST") for n in range(3)] + [("7", "LOST")])
+        self.assertEqual(world.look(after=100.0), [])
+
+    def test_a_held_range(self) -> None:
+        """Hold and release are the array's events, not each task's."""
+        world = World()
+        world.look(self.pending("0-9999"))
+        self.assertEqual(world.look(self.pending("0-9999", "HELD")), [("7", "HELD", "QUEUED")])
+
+
+class PropertyTests(SynchronousTestCase):
+    """Whatever the scheduler says."""
+
+    @given(
+        st.lists(
+            st.dictionaries(st.sampled_from(["1", "2", "7_0", "7_1"]), st.tuples(st.sampled_from(sorted(STATES)), st.integers(0, 2))),
+            max_size=12,
+        )
+    )
+    def test_each_event_begins_where_the_last_one_ended(self, looks: Any) -> None:
+        """For every job, ``previous`` is the state of its last event; and the table holds what was told last."""
+        world = World(first=True)
+        for look in looks:
+            world.look(*(job(i, state, attempt=attempt) for i, (state, attempt) in look.items()), after=4.0)
+        last: dict[str, str] = {}
+        for job_id, state, previous in world.told:
+            self.assertEqual(previous, last.get(job_id))
+            last[job_id] = state
+        self.assertEqual({i: r.job.state for i, r in world.known.records.items()}, last)
+
+    @given(st.lists(st.sampled_from(["there", "gone"]), min_size=1, max_size=12))
+    def test_absence_is_never_success(self, looks: list[str]) -> None:
+        """However a running job comes and goes, it is never COMPLETED unless the scheduler said so."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        for look in looks:
+            world.look(*([job("1", "RUNNING")] if look == "there" else []), after=7.0)
+        self.assertNotIn("COMPLETED", [state for _, state, _ in world.told])
