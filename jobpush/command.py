@@ -82,7 +82,8 @@ def run_command(
     :param timeout: seconds until TERM; KILL follows a second later, to it alone and never to anything that it did not start.
     :param stdout_limit: bytes of standard output after which it is ended.
     :return: fires with a `CommandResult`, whatever the exit status is, when the process has ended and its output is complete;
-        fails with `CommandFailed` otherwise, at most two seconds after the deadline. Cancelling ends the process.
+        fails with `CommandFailed` otherwise, at most two seconds after the deadline. Cancelling ends the process
+        in the same way, and fails at once.
     """
     protocol = _Command(reactor, argv[0], timeout, stdout_limit)
     try:
@@ -168,13 +169,13 @@ class _Command(ProcessProtocol):
         self.timer = None
 
     def processEnded(self, reason: Failure) -> None:
+        self._stop_timer()
         if self.finished.called:
             return
         ended: Any = reason.value
         if self.failure is not None:
             self.abandon(self.failure)
         elif isinstance(ended, ProcessDone) or ended.exitCode is not None:
-            self._stop_timer()
             status = ended.exitCode or 0
             elapsed = self.reactor.seconds() - self.began
             self.finished.callback(CommandResult(status, b"".join(self.stdout), self.stderr, elapsed))

@@ -132,7 +132,10 @@ def job_from_fields(fields: Mapping[str, Any], cluster: str | None = None) -> Jo
         value = fields.get(name)
         if value is not None and not isinstance(value, str):
             raise ValueError(f"{name!r} is not a time; expected RFC 3339, such as 2026-11-22T06:29:21Z")
-        values[name] = from_time(value) if value is not None else None
+        try:
+            values[name] = from_time(value) if value is not None else None
+        except (ValueError, OverflowError):
+            raise ValueError(f"{name!r}: {value!r} is not a time; expected RFC 3339, such as 2026-11-22T06:29:21Z") from None
     values["observed_at"] = values["observed_at"] or 0.0
     settled = fields.get("settled", outcome is not None)
     if not isinstance(settled, bool):

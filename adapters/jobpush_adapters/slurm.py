@@ -427,8 +427,9 @@ def with_state(
     if outcome is not None and not job.nodes and started_at == ended_at:
         started_at = None  # ended while it waited: Slurm gives its end as its start
     code = reason_code(first)
-    if outcome is not None and code not in (ReasonCode.DEPENDENCY, ReasonCode.NODE_DOWN, ReasonCode.ERROR):
-        code = None  # why it had waited says nothing about its end
+    if outcome is not None and code not in (ReasonCode.DEPENDENCY, ReasonCode.NODE_DOWN):
+        # Why it had waited says nothing about its end, and Slurm gives JobLaunchFailure for any death by SIGKILL.
+        code = ReasonCode.ERROR if outcome is Outcome.LAUNCH_FAIL else None
     flag = FLAGS.get(state)
     return attrs.evolve(
         job,

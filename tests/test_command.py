@@ -1,0 +1,106 @@
+"""Running commands: deadlines, limits, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from jobpush.command import CommandFailed, find_executable, printable, run_command
+
+
+class RunTests(TestCase):
+    """`run_command`."""
+
+    def sh(self, script: str, timeout: float = 10.0, limit: int = 1_000_000, **environment: str):  # type: ignore[no-untyped-def]
+        return run_command(reactor, ["/bin/sh", "-c", script], environment, timeout, limit)
+
+    async def test_result(self) -> None:
+        """Exit status and both outputs; standard input is empty; the environment is what was given."""
+        result = await self.sh("cat; env; echo out; echo err >&2; exit 7", A="1")
+        self.assertEqual((result.status, result.stderr, result.complaint), (7, b"err\n", "err"))
+        self.assertIn(b"A=1\n", result.stdout)
+        self.assertNotIn(b"HOME=", result.stdout)
+        self.assertTrue(result.stdout.endswith(b"out\n"))
+
+    async def test_arguments_are_no_shell_words(self) -> None:
+        """They arrive as they are."""
+        words = ["$(id)", "a b", ";", "*", "--x", "'", "\n"]
+        result = await run_command(reactor, ["/usr/bin/printf", "%s|", *words], {}, 10)
+        self.assertEqual(result.stdout.decode(), "".join(f"{word}|" for word in words))
+
+    async def test_deadline(self) -> None:
+        """A command that hangs is ended by TERM."""
+        began = time.monotonic()
+        error = await self.assertFailure(self.sh("exec sleep 60", timeout=0.2), CommandFailed)
+        self.assertIn("0.2 s", str(error))
+        self.assertLess(time.monotonic() - began, 1.0)
+
+    async def test_deaf_command(self) -> None:
+        """One that ignores TERM is ended by KILL."""
+        pidfile = os.path.abspath(self.mktemp())
+        await self.assertFailure(
+            self.sh(f"trap '' TERM; echo $$ >{pidfile}; while :; do /bin/sleep 0.05; done", timeout=0.3), CommandFailed
+        )
+        with open(pidfile) as file:
+            pid = int(file.read())
+        for _ in range(100):
+            if not os.path.exists(f"/proc/{pid}"):
+                break
+            await deferLater(reactor, 0.02)
+        self.assertFalse(os.path.exists(f"/proc/{pid}"))
+
+    async def test_a_grandchild_holds_the_pipe(self) -> None:
+        """The answer does not wait for whoever else has the pipe open."""
+        began = time.monotonic()
+        await self.assertFailure(self.sh("sleep 4 & echo begun; exec sleep 60", timeout=0.2), CommandFailed)
+        self.assertLess(time.monotonic() - began, 3.0)
+        await deferLater(reactor, 0.1)
+
+    async def test_limit(self) -> None:
+        """Too much output ends it."""
+        error = await self.assertFailure(self.sh("exec cat /dev/zero", limit=1_000_000), CommandFailed)
+        self.assertIn("1000000 bytes", str(error))
+
+    async def test_much_on_standard_error(self) -> None:
+        """It is cut, and ends nothing."""
+        result = await self.sh("head -c 1000000 /dev/zero >&2")
+        self.assertEqual((result.status, len(result.stderr)), (0, 65536))
+
+    async def test_signal(self) -> None:
+        """Ended by a signal that we did not send: no result."""
+        error = await self.assertFailure(self.sh("kill -9 $$"), CommandFailed)
+        self.assertIn("signal 9", str(error))
+
+    async def test_not_there(self) -> None:
+        """A command that cannot be run."""
+        result = run_command(reactor, ["/nonexistent/squeue"], {}, 10)
+        try:
+            answer = await result
+            self.assertNotEqual(answer.status, 0)
+        except CommandFailed as error:
+            self.assertIn("squeue", str(error))
+        self.assertRaises(CommandFailed, find_executable, "no-such-command-as-this")
+        self.assertEqual(find_executable("sh", "/bin"), "/bin/sh")
+
+    async def test_cancelled(self) -> None:
+        """Cancelling ends the command."""
+        pidfile = os.path.abspath(self.mktemp())
+        running = self.sh(f"echo $$ >{pidfile}; exec sleep 60")
+        while not os.path.exists(pidfile) or not os.path.getsize(pidfile):
+            await deferLater(reactor, 0.01)
+        with open(pidfile) as file:
+            pid = file.read().strip()
+        running.cancel()
+        await self.assertFailure(running, CancelledError)
+        while os.path.exists(f"/proc/{pid}"):
+            await deferLater(reactor, 0.01)
+
+    def test_printable(self) -> None:
+        """Text from strangers cannot write to a terminal or a log."""
+        self.assertEqual(printable("a\x1b[2J\nb\u202ec\ud800"), "a\\x1b[2J\\nb\\u202ec\\ud800")
+        self.assertEqual(len(printable("x" * 1000, 10)), 11)

@@ -1,0 +1,225 @@
+"""The monitor: one query at a time, back-off, staleness, doubt."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.interfaces import QueueError
+from jobpush.model import Outcomes, QueueFacts
+from tests.support import Lab, LabCase
+
+
+class QueryTests(LabCase):
+    """When it asks."""
+
+    @property
+    def monitor(self):  # type: ignore[no-untyped-def]
+        return self.lab.service.monitors["memory"]
+
+    def test_interval(self) -> None:
+        """As often as the user has said."""
+        begin = self.lab.queue.queries
+        self.lab.clock.run(10)
+        self.assertIn(self.lab.queue.queries - begin, (9, 10))
+
+    def test_one_at_a_time(self) -> None:
+        """However long a query takes, the next one waits for it."""
+        self.lab.queue.pending = []
+        self.lab.clock.run(20)
+        self.assertEqual(len(self.lab.queue.pending), 1)
+
+    def test_a_queue_that_never_answers(self) -> None:
+        """It is given up, even where the adapter does not keep its own deadline; then asked again."""
+        self.lab.queue.pending = []
+        self.lab.clock.run(30, step=0.5)
+        self.assertEqual(self.monitor.status.health, "stale")
+        self.assertIn("no answer", self.monitor.status.error or "")
+        self.lab.clock.run(5, step=0.5)
+        self.assertEqual(len(self.lab.queue.pending), 2)
+
+    def test_back_off(self) -> None:
+        """Failures are followed by longer and longer pauses, up to half a minute; success ends that."""
+        self.lab.queue.failure = QueueError("down")
+        begin = self.lab.queue.queries
+        self.lab.clock.run(120, step=0.25)
+        failed = self.lab.queue.queries - begin
+        self.assertTrue(6 <= failed <= 14, failed)
+        self.lab.queue.failure = None
+        self.lab.clock.run(31, step=0.25)
+        begin = self.lab.queue.queries
+        self.lab.clock.run(5, step=0.25)
+        self.assertEqual((self.lab.queue.queries - begin >= 4, self.monitor.status.health), (True, "ok"))
+
+    def test_duty_limit(self) -> None:
+        """A query that takes long is asked seldom: it gets a twentieth of the time."""
+        self.lab.queue.pending = []
+        self.lab.clock.advance(1.0)
+        self.lab.clock.advance(2.0)
+        self.lab.queue.pending.pop().callback(None)
+        self.lab.clock.run(39, step=0.5)
+        self.assertEqual(self.lab.queue.pending, [])
+        self.lab.clock.run(2, step=0.5)
+        self.assertEqual(len(self.lab.queue.pending), 1)
+
+    def test_unexpected_errors_end_nothing(self) -> None:
+        """A fault in an adapter is logged with its traceback, and the monitor goes on."""
+        self.lab.queue.failure = ZeroDivisionError("oops")
+        self.lab.tick()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.monitor.status.health, "stale")
+        self.lab.queue.failure = None
+        self.lab.tick(3)
+        self.assertEqual(self.monitor.status.health, "ok")
+
+    def test_stale_changes_no_job(self) -> None:
+        """A failed query is not an absence."""
+        self.lab.queue.failure = QueueError("down")
+        self.lab.clock.run(300, step=1.0)
+        self.assertEqual(self.lab.steps("1"), ["QUEUED"])
+        self.assertGreater(self.monitor.stale_s or 0, 290)
+
+
+class AdaptiveTests(SynchronousTestCase):
+    """An interval that the user has not set."""
+
+    def setUp(self) -> None:
+        self.lab = Lab()
+        self.lab.queue.interval = None
+        self.lab.queue.set("1", "RUNNING")
+        self.lab.start()
+        self.addCleanup(self.lab.stop)
+
+    def queries(self, seconds: float) -> int:
+        begin = self.lab.queue.queries
+        self.lab.clock.run(seconds, step=0.25)
+        return self.lab.queue.queries - begin
+
+    def test_idle_and_busy(self) -> None:
+        """While nobody waits and nothing changes it asks seldom; as soon as somebody waits, every two seconds."""
+        self.queries(60)
+        self.assertTrue(5 <= self.queries(60) <= 7)
+        held = self.lab.get("/v1/changes?since=now&wait=600")
+        self.queries(12)
+        self.assertTrue(28 <= self.queries(60) <= 31)
+        held.cancel()
+
+    def test_half_of_what_the_scheduler_remembers(self) -> None:
+        """It never waits longer than half of that."""
+        self.lab.queue.facts = QueueFacts(sees_all=True, remembers_s=8.0, remembers_by="MinJobAge", evidence="test")
+        self.queries(400)
+        self.assertGreaterEqual(self.queries(60), 14)
+
+    def test_somebody_asks_for_an_unknown_job(self) -> None:
+        """It looks at once: the job was perhaps just submitted."""
+        self.queries(61)
+        self.lab.queue.set("99", "RUNNING")
+        begin = self.lab.clock.seconds()
+        asked = self.lab.get("/v1/jobs/memory/99?wait=60")
+        self.lab.clock.run(0.5)
+        self.assertLess(self.lab.clock.seconds() - begin, 1.0)
+        self.assertEqual(asked.json()["job"]["state"], "RUNNING")
+
+
+class VisibilityTests(LabCase):
+    """What the account may see decides what absence means."""
+
+    BLIND = QueueFacts(sees_all=False, hides_jobs=False, evidence="PrivateData=jobs")
+
+    def fill(self, count: int) -> None:
+        for number in range(count):
+            self.lab.queue.set(f"1{number:03}", "RUNNING")
+        self.lab.tick()
+
+    def test_permission_lost(self) -> None:
+        """An empty answer where the account may not see: no job ends, the queue is blind, what is seen is told."""
+        self.lab.set("2", "RUNNING")
+        del self.lab.queue.jobs["1"]
+        self.lab.queue.facts = self.BLIND
+        self.lab.set("2", "FAILED", exit_code=1)
+        self.lab.clock.run(300, step=1.0)
+        self.assertEqual(self.lab.states(), {"1": "QUEUED", "2": "FAILED"})
+        status = self.lab.service.monitors["memory"].status
+        self.assertEqual(status.health, "blind")
+        self.assertIn("PrivateData", status.error or "")
+        ready = self.lab.get("/readyz")
+        self.assertEqual(ready.status, 503)
+        self.lab.queue.facts = attrs.evolve(self.BLIND, sees_all=True)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual((self.lab.states()["1"], status.health), ("RUNNING", "ok"))
+
+    def test_visibility_that_cannot_be_checked(self) -> None:
+        """Then the query has failed."""
+        self.lab.queue.jobs.clear()
+        self.lab.queue.facts = QueueError("scontrol: down")
+        self.lab.clock.run(60, step=1.0)
+        self.assertEqual(self.lab.states(), {"1": "QUEUED"})
+        self.assertEqual(self.lab.service.monitors["memory"].status.health, "stale")
+
+    def test_mass_disappearance(self) -> None:
+        """Most jobs gone at once: doubted; believed when a second query says the same."""
+        self.fill(40)
+        self.lab.queue.jobs.clear()
+        self.lab.tick()
+        self.assertEqual(set(self.lab.states().values()) - {"QUEUED"}, {"RUNNING"})
+        self.assertIn("vanished", self.lab.service.monitors["memory"].status.error or "")
+        self.lab.tick(2)
+        self.assertIn("FINISHING", self.lab.states().values())
+
+    def test_mass_disappearance_that_was_none(self) -> None:
+        """They are back: nothing was told."""
+        self.fill(40)
+        head = self.lab.cursor
+        jobs = dict(self.lab.queue.jobs)
+        self.lab.queue.jobs.clear()
+        self.lab.tick()
+        self.lab.queue.jobs.update(jobs)
+        self.lab.tick(5)
+        self.assertEqual(self.lab.events(head), [])
+
+    def test_forgetful_scheduler(self) -> None:
+        """A warning at the start, with the setting's name, and a word in ``/readyz``."""
+        lab = Lab()
+        lab.queue.facts = QueueFacts(sees_all=True, remembers_s=1.5, remembers_by="MinJobAge", evidence="test")
+        lab.start()
+        self.addCleanup(lab.stop)
+        missing = lab.get("/readyz").json()["queues"]["memory"]["missing"]
+        self.assertTrue(any("MinJobAge" in line for line in missing), missing)
+
+
+class AccountingTests(LabCase):
+    """Jobs that left the queue."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.queue.facts = QueueFacts(sees_all=True, accounting=True, evidence="test")
+
+    def test_outcome_from_accounting(self) -> None:
+        """Asked for what is absent; its answer ends the job."""
+        self.lab.set("1", "RUNNING", started_at=2.0)
+        record = self.lab.queue.set("1", "FAILED", exit_code=3, started_at=2.0, ended_at=9.0)
+        del self.lab.queue.jobs["1"]
+        self.lab.tick()
+        self.assertEqual(self.lab.states()["1"], "FINISHING")
+        self.lab.queue.records["1"] = record
+        self.lab.clock.run(8)
+        self.assertEqual(self.lab.states()["1"], "FAILED")
+        self.assertEqual(self.lab.get("/v1/jobs/memory/1").json()["job"]["exit_code"], 3)
+
+    def test_accounting_that_fails(self) -> None:
+        """It fails nothing else, and ends no job, however long."""
+        self.lab.set("1", "RUNNING")
+        self.lab.set("2", "QUEUED")
+        asked = []
+
+        def broken(jobs: object) -> Deferred[Outcomes]:
+            asked.append(jobs)
+            return fail(QueueError("slurmdbd is down"))
+
+        self.lab.queue.outcomes = broken  # type: ignore[method-assign,assignment]
+        self.lab.queue.jobs.clear()
+        self.lab.set("3", "RUNNING")
+        self.lab.clock.run(300, step=1.0)
+        self.assertEqual(self.lab.states(), {"1": "UNKNOWN", "2": "QUEUED", "3": "RUNNING"})
+        self.assertTrue(8 <= len(asked) <= 40, "and it is asked less and less often")

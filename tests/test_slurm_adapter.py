@@ -1,0 +1,393 @@
+"""The Slurm adapter on recorded and hostile output; a real Slurm is in ``with_service``."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from jobpush.command import CommandResult
+from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.model import STATES as FLAT_STATES
+from jobpush.model import Confidence, JobDescriptor, Phase
+from jobpush.testing import QueueUnderTest, makeQueueServiceTests
+from jobpush_adapters import slurm
+from tests.support import NOW
+
+CAPTURES = Path(__file__).parent / "captures" / "slurm"
+
+
+def row(job_id: str = "1", state: str = "RUNNING", **fields: str) -> bytes:
+    """One row as ``squeue`` gives it, split by NUL."""
+    values = {
+        "JobID": job_id.partition("_")[0].partition("+")[0], "JobArrayID": job_id, "State": state, "exit_code": "0",
+        "Reason": "None", "Partition": "main", "NodeList": "n1", "SubmitTime": "1795327000", "StartTime": "1795327100",
+        "EndTime": "1795327200", "TimeLimit": "1:00:00", "RestartCnt": "0", "UserName": "kim", "Account": "(null)",
+        "WorkDir": "/home/kim", "Comment": "(null)", "Name": "align", **fields,
+    }  # fmt: skip
+    return "\0".join(values[field] for field in slurm.FIELDS).encode()
+
+
+def parse(*args: Any, **fields: Any) -> JobDescriptor:
+    """The job of that row."""
+    return slurm.parse_row("slurm", row(*args, **fields), NOW)
+
+
+class StateTests(SynchronousTestCase):
+    """STATES.md's table for Slurm, row by row."""
+
+    def test_every_state(self) -> None:
+        """Each of Slurm's states, long and short, has its phase, outcome and flag."""
+        for names, expected, flags in [
+            ("PENDING PD", "QUEUED", ()), ("RESV_DEL_HOLD RD", "HELD", ()), ("REQUEUE_HOLD RH", "HELD", ()),
+            ("SPECIAL_EXIT SE", "HELD", ("special_exit",)), ("REQUEUED RQ", "QUEUED", ("requeued",)), ("REQUEUE_FED RF", "QUEUED", ()),
+            ("CONFIGURING CF", "STARTING", ()), ("POWER_UP_NODE", "STARTING", ()), ("RUNNING R", "RUNNING", ()),
+            ("RESIZING RS", "RUNNING", ("resizing",)), ("SIGNALING SI", "RUNNING", ("signaling",)),
+            ("EXPEDITING", "RUNNING", ("expediting",)), ("SUSPENDED S", "SUSPENDED", ()), ("STOPPED ST", "SUSPENDED", ("stopped",)),
+            ("COMPLETING CG", "FINISHING", ()), ("STAGE_OUT SO", "FINISHING", ("stage_out",)), ("UPDATE_DB", "FINISHING", ()),
+            ("COMPLETED CD", "COMPLETED", ()), ("FAILED F", "FAILED", ()), ("CANCELLED CA", "CANCELLED", ()), ("TIMEOUT TO", "TIMEOUT", ()),
+            ("OUT_OF_MEMORY OOM", "OUT_OF_MEMORY", ()), ("NODE_FAIL NF", "NODE_FAIL", ()), ("BOOT_FAIL BF", "LAUNCH_FAIL", ()),
+            ("DEADLINE DL", "DEADLINE", ()), ("LAUNCH_FAILED", "LAUNCH_FAIL", ()), ("RECONFIG_FAIL", "LAUNCH_FAIL", ()),
+            ("PREEMPTED PR", "PREEMPTED", ()), ("REVOKED RV", "MOVED", ()),
+        ]:  # fmt: skip
+            for name in names.split():
+                job = parse(state=name)
+                self.assertEqual((job.state, job.flags, job.native["state"]), (expected, flags, name))
+                self.assertEqual(job.settled, job.done and expected != "PREEMPTED")
+
+    def test_unknown_state(self) -> None:
+        """It is kept as it is, and means nothing."""
+        job = parse(state="TELEPORTING")
+        self.assertEqual((job.phase, job.outcome, job.native["state"]), (Phase.UNKNOWN, None, "TELEPORTING"))
+
+    def test_reasons(self) -> None:
+        """Held by a person is HELD; waiting for something is QUEUED with a code."""
+        for reason, state, code in [
+            ("JobHeldUser", "HELD", "HELD_BY_USER"), ("JobHeldAdmin", "HELD", "HELD_BY_ADMIN"), ("Dependency", "QUEUED", "DEPENDENCY"),
+            ("DependencyNeverSatisfied", "QUEUED", "DEPENDENCY"), ("BeginTime", "QUEUED", "BEGIN_TIME"), ("Resources", "QUEUED", "RESOURCES"),
+            ("Priority", "QUEUED", "PRIORITY"), ("JobArrayTaskLimit", "QUEUED", "LIMIT"), ("QOSMaxJobsPerUserLimit", "QUEUED", "LIMIT"),
+            ("AssocGrpCpuLimit", "QUEUED", "LIMIT"), ("PartitionTimeLimit", "QUEUED", "LIMIT"),
+            ("ReqNodeNotAvail, UnavailableNodes:n1", "QUEUED", "NODE_DOWN"), ("PartitionDown", "QUEUED", "NODE_DOWN"),
+            ("BurstBufferStageIn", "QUEUED", "STAGE_IN"), ("launch_failed_requeued_held", "HELD", "ERROR"), ("Sunspots", "QUEUED", "OTHER"),
+            ("JobArrayTaskLimit,JobHeldAdmin", "QUEUED", "LIMIT"), ("None", "QUEUED", None),
+        ]:  # fmt: skip
+            job = parse(state="PENDING", Reason=reason)
+            self.assertEqual((job.state, job.reason_code and job.reason_code.value), (state, code), reason)
+            self.assertEqual(job.reason, None if reason == "None" else reason)
+
+    def test_wait_status(self) -> None:
+        """The low seven bits are a signal; else the next byte is the exit code; two codes are Slurm's own."""
+        for state, status, expected in [
+            ("COMPLETED", "0", ("COMPLETED", 0, None)), ("FAILED", "768", ("FAILED", 3, None)), ("FAILED", "9", ("FAILED", None, 9)),
+            ("FAILED", "11", ("FAILED", None, 11)), ("FAILED", "53", ("LAUNCH_FAIL", None, None)), ("FAILED", "35584", ("FAILED", 139, None)),
+            ("OUT_OF_MEMORY", "125", ("OUT_OF_MEMORY", None, None)), ("CANCELLED", "15", ("CANCELLED", None, 15)),
+            ("CANCELLED", "0", ("CANCELLED", None, None)), ("TIMEOUT", "0", ("TIMEOUT", None, None)), ("RUNNING", "9", ("RUNNING", None, None)),
+            ("COMPLETING", "1024", ("FINISHING", None, None)),
+        ]:  # fmt: skip
+            job = parse(state=state, exit_code=status)
+            self.assertEqual((job.state, job.exit_code, job.signal), expected, (state, status))
+
+    def test_times(self) -> None:
+        """Estimates are no times: a start before the job has begun, an end before it has ended."""
+        pending, running, ended = parse(state="PENDING"), parse(state="RUNNING"), parse(state="FAILED")
+        self.assertEqual((pending.started_at, pending.ended_at), (None, None))
+        self.assertEqual((running.started_at, running.ended_at), (1795327100.0, None))
+        self.assertEqual((ended.started_at, ended.ended_at, ended.submitted_at), (1795327100.0, 1795327200.0, 1795327000.0))
+        never = parse(state="CANCELLED", NodeList="", StartTime="1795327200")
+        self.assertEqual((never.started_at, never.ended_at), (None, 1795327200.0))
+
+    def test_time_limits(self) -> None:
+        """Days, hours, minutes, seconds."""
+        for text, seconds in {"5:00": 300, "1:00:00": 3600, "2-03:04:05": 183845, "UNLIMITED": None, "NOT_SET": None, "0:30": 30}.items():
+            self.assertEqual(slurm.parse_time_limit(text), seconds)
+
+    def test_ids(self) -> None:
+        """Tasks, ranges and components know what they are part of."""
+        task = parse("33_1", JobID="35")
+        self.assertEqual((task.id, task.parent, task.task_index, task.aliases), ("33_1", "33", 1, ("35",)))
+        rest = parse("33_[2-3,6-9%2]", state="PENDING", JobID="33")
+        self.assertEqual((rest.id, str(rest.pending_tasks), rest.aliases, rest.parent), ("33", "2-3,6-9", (), None))
+        part = parse("46+1", JobID="47")
+        self.assertEqual((part.id, part.parent, part.aliases), ("46+1", "46", ("47",)))
+        self.assertEqual(parse("67108865", JobID="67108865").id, "67108865")
+
+    def test_rows_that_make_no_sense(self) -> None:
+        """Each is refused with a ValueError that says why."""
+        for bad in (
+            b"", b"1", row("1") + b"\0more", row("0", JobID="0"), row("1;2"), row("1_[2-3,4..."), row("1", exit_code="-"),
+            row("1", RestartCnt=""), row("abc", JobID="abc"), row("2", JobID="1"),
+        ):  # fmt: skip
+            self.assertRaises(ValueError, slurm.parse_row, "slurm", bad, NOW)
+
+    def test_odd_texts(self) -> None:
+        """Names and comments come as they are; bytes that are not UTF-8 are replaced."""
+        for name in ("a|b|c", "line1\nline2", "naïve-Ω-日本-🚀", "100%j %i", "x JobState=FAILED", "a\tb", "L" * 5000, "(null)"):
+            self.assertEqual(parse(Name=name, Comment=name).name, name)
+        bad = slurm.parse_row("slurm", row(Name="bad??utf8").replace(b"??", b"\xff\xfe"), NOW)
+        self.assertEqual(bad.name, "bad\ufffd\ufffdutf8")
+
+
+class FramingTests(SynchronousTestCase):
+    """Rows and fields are framed by a token that no job can know."""
+
+    def frame(self, *rows: bytes, token: str = "Tabc") -> bytes:
+        return b"".join(r.replace(b"\0", f"{token}f".encode()) + f"{token}r\n".encode() for r in rows)
+
+    def read(self, stdout: bytes, status: int = 0, stderr: bytes = b"", token: str = "Tabc") -> slurm.RowReader:
+        reader = slurm.RowReader("slurm", {}, NOW)
+        for _ in reader.read(slurm.split_rows(CommandResult(status, stdout, stderr), token)):
+            pass
+        return reader
+
+    def test_arguments(self) -> None:
+        """One query for everything, with the exit code; each field is followed by the token, which is new each time."""
+        token, other = slurm.new_token(), slurm.new_token()
+        self.assertNotEqual(token, other)
+        self.assertTrue(token[0].isalpha())
+        arguments = slurm.squeue_arguments(token)
+        self.assertEqual(arguments[:6], ["--all", "--local", "-h", "-t", "all", "-O"])
+        self.assertEqual(arguments[6].split(",")[0], f"JobID:{token}f")
+        self.assertEqual(arguments[6].split(",")[-1], f"Name:{token}r")
+        self.assertIn("exit_code:", arguments[6])
+
+    def test_forged_rows(self) -> None:
+        """Whatever a name holds, it stays a name."""
+        forged = "x\n2\t2\tFAILED Tdeadr\n" + row("2", state="FAILED").decode().replace("\0", "Tdeadf") + "Tdeadr\n"
+        reader = self.read(self.frame(row("1", Name=forged), row("2")))
+        self.assertEqual({i: j.state for i, j in reader.jobs.items()}, {"1": "RUNNING", "2": "RUNNING"})
+        self.assertEqual(reader.jobs["1"].name, forged)
+
+    def test_even_a_known_token(self) -> None:
+        """Who could learn the token could add a row for another's job: then neither row is believed."""
+        forged = "x" + "Tabcr\n" + row("2", state="FAILED").decode().replace("\0", "Tabcf")
+        reader = self.read(self.frame(row("1", Name=forged), row("2")))
+        self.assertNotIn("2", reader.jobs)
+        self.assertIn("2", reader.ids, "its job is not absent either")
+
+    def test_four_results(self) -> None:
+        """A failed query is an error; an empty one is empty; a bad row is one bad row."""
+        self.assertEqual(self.read(b"").jobs, {})
+        good = self.frame(row("1"))
+        for stdout, status, stderr in [
+            (b"", 1, b"slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n"),
+            (good[:-5], 0, b""), (good + b"2", 0, b""), (b"<html><body>502 Bad Gateway</body></html>", 0, b""),
+            (b"\0", 0, b""), (good, 0, b"squeue: error: Invalid job format specification: exit_code\n"),
+            (b"", 0, b"squeue: error: something new\n"), (b'{"jobs": []}', 0, b""),
+        ]:  # fmt: skip
+            error = self.assertRaises(QueueError, self.read, stdout, status, stderr)
+            self.assertNotIn("\n", str(error))
+        reader = self.read(self.frame(row("1"), row("2", exit_code="x"), row("3")))
+        self.assertEqual((sorted(reader.jobs), len(reader.rejected), reader.ids), (["1", "3"], 1, {"2"}))
+
+    def test_unchanged_rows_are_not_read_again(self) -> None:
+        """The same bytes, under another token, are the same object."""
+        first = self.read(self.frame(row("1"), row("2")))
+        again = slurm.RowReader("slurm", first.cache, NOW + 1)
+        rows = slurm.split_rows(CommandResult(0, self.frame(row("1"), row("2", state="COMPLETED"), token="Txyz"), b""), "Txyz")
+        for _ in again.read(rows):
+            pass
+        self.assertIs(again.jobs["1"], first.jobs["1"])
+        self.assertEqual(again.jobs["2"].state, "COMPLETED")
+        self.assertEqual(len(again.cache), 2, "rows that are gone are forgotten")
+
+    @given(st.binary(max_size=400), st.integers(0, 2), st.binary(max_size=60))
+    def test_arbitrary_bytes(self, stdout: bytes, status: int, stderr: bytes) -> None:
+        """Nothing but a QueueError leaves the parser."""
+        try:
+            self.read(stdout, status, stderr)
+        except QueueError:
+            pass
+
+    @given(st.lists(st.binary(max_size=30).filter(lambda b: b"\0" not in b), min_size=17, max_size=17), st.booleans())
+    def test_arbitrary_fields(self, fields: list[bytes], id_is_good: bool) -> None:
+        """Whole rows of arbitrary fields: a job with a known state, or a rejected row."""
+        if id_is_good:
+            fields[:2] = [b"7", b"7"]
+        if any(b"Tabc" in field for field in fields):
+            return
+        reader = self.read(self.frame(b"\0".join(fields)))
+        self.assertEqual(len(reader.jobs) + len(reader.rejected), 1)
+        for job in reader.jobs.values():
+            self.assertIn(job.state, FLAT_STATES)
+
+
+class AccountingTests(SynchronousTestCase):
+    """``sacct``."""
+
+    def sacct(self, *lines: str, job_id: str = "23", submitted_at: float = 1795330673.0) -> Any:
+        job = JobDescriptor(
+            cluster="slurm", id=job_id, phase=Phase.RUNNING, submitted_at=submitted_at, name="a|b", user="kim", queue="main"
+        )
+        return slurm.parse_sacct("\n".join(lines).encode() + b"\n", {job_id: job}, NOW).get(job_id)
+
+    def test_outcome(self) -> None:
+        """State, exit code and times; the name stays what squeue said."""
+        job = self.sacct("23|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None")
+        self.assertEqual((job.state, job.exit_code, job.signal, job.settled), ("FAILED", 3, None, True))
+        self.assertEqual((job.started_at, job.ended_at, job.name), (1795330674.0, 1795330676.0, "a|b"))
+        self.assertEqual((job.source, job.confidence), ("sacct", Confidence.ACCOUNTING))
+
+    def test_signals_and_cancelling(self) -> None:
+        """``0:9`` is a signal; "CANCELLED by 0" is CANCELLED; ``0:53`` is no signal."""
+        job = self.sacct("23|CANCELLED by 0|0:15|1795330673|1795330674|1795330676|main|n1|None")
+        self.assertEqual((job.state, job.signal, job.native["state"]), ("CANCELLED", 15, "CANCELLED by 0"))
+        self.assertEqual(self.sacct("23|FAILED|0:53|1795330673|1795330674|1795330676|main|n1|None").state, "LAUNCH_FAIL")
+        never = self.sacct("23|CANCELLED by 0|0:0|1795330673|1795330676|1795330676|main|None assigned|JobHeldUser")
+        self.assertEqual((never.state, never.started_at, never.nodes), ("CANCELLED", None, None))
+
+    def test_several_records(self) -> None:
+        """A requeue leaves one for each attempt: the last counts."""
+        first = "23|REQUEUED|0:0|1795330673|1795330674|1795330676|main|n1|None"
+        second = "23|COMPLETED|0:0|1795330676|1795330681|1795330682|main|n1|None"
+        self.assertEqual(self.sacct(first, second).state, "COMPLETED")
+        self.assertEqual(self.sacct(second, first).state, "COMPLETED")
+        self.assertIsNone(self.sacct(first), "it has not ended")
+
+    def test_another_submission(self) -> None:
+        """A record of an earlier job by the same id says nothing."""
+        self.assertIsNone(self.sacct("23|COMPLETED|0:0|1795000000|1795000001|1795000002|main|n1|None"))
+
+    def test_not_ended_yet(self) -> None:
+        """Records come late: one that says RUNNING or PENDING is no answer."""
+        for state in ("RUNNING", "PENDING", "allocation", "NEW_STATE"):
+            self.assertIsNone(self.sacct(f"23|{state}|0:0|1795330673|1795330674|Unknown|main|n1|None"), state)
+
+    def test_arguments(self) -> None:
+        """No text that users write is asked for."""
+        arguments = slurm.sacct_arguments(["1", "33_4", "46+0"])
+        self.assertEqual(arguments[-2:], ["-j", "1,33_4,46+0"])
+        self.assertFalse({"JobName", "Comment", "WorkDir", "User"} & set(slurm.SACCT_FIELDS))
+
+    @given(st.binary(max_size=300))
+    def test_arbitrary_bytes(self, stdout: bytes) -> None:
+        """Nothing is told that was not asked."""
+        job = JobDescriptor(cluster="slurm", id="1", phase=Phase.RUNNING, submitted_at=1.0)
+        self.assertLessEqual(set(slurm.parse_sacct(stdout, {"1": job}, NOW)), {"1"})
+
+
+class IdTests(SynchronousTestCase):
+    """Slurm's grammar."""
+
+    def test_canonical(self) -> None:
+        """What Slurm takes for one job, and nothing that it takes for several or for an option."""
+        queue = slurm.SlurmQueue(None)
+        verifyObject(IBatchQueueService, queue)
+        for good in ("1", "4711", "4711_0", "4711_4000000", "40+1", "4294967293", "67108865"):
+            self.assertEqual(queue.canonical_id(good), good)
+        for bad in (
+            "0", "00", "01", "4294967296", "99999999999", "1.batch", "1.0", "1;2", "1,2", "1 2", "1_", "1_01", "1_[2]", "1_*", "1+", "+1", "-5",
+            "--help", "abc", "12a", "", "\u0661", "1\n", "0_1", "1_99999999",
+        ):  # fmt: skip
+            self.assertRaises(InvalidJobId, queue.canonical_id, bad)
+
+    @given(st.text())
+    def test_arbitrary_text(self, text: str) -> None:
+        """What passes is safe as an argument."""
+        try:
+            self.assertRegex(slurm.SlurmQueue(None).canonical_id(text), r"\A[1-9][0-9]*([_+][0-9]+)?\Z")
+        except InvalidJobId:
+            pass
+
+
+FAKE_SQUEUE = """\
+#!/bin/sh
+# As squeue does: the rows of a file, each field followed by what -O asks for.
+[ -e "$DIR/fail" ] && { rm "$DIR/fail"; echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }
+[ "$#" = 7 ] || { echo "unexpected arguments: $*" >&2; exit 2; }
+env >"$DIR/environment"
+token=$(printf %s "$7" | sed 's/^JobID:\\(T[0-9a-f]*\\)f,.*/\\1/')
+sed "s/@F/${token}f/g; s/@R/${token}r/g" "$DIR/rows"
+"""
+
+NATIVE = {"QUEUED": "PENDING", "RUNNING": "RUNNING", "COMPLETED": "COMPLETED"}
+
+
+class Recorded:
+    """An adapter with commands that answer what a test has written down."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory).resolve()
+        self.directory.mkdir()
+        self.write("squeue", FAKE_SQUEUE)
+        self.write("scontrol", f'#!/bin/sh\ncat "{CAPTURES}/scontrol-show-config.txt"\n')
+        self.write("sacct", "#!/bin/sh\nexit 0\n")
+        self.queue = slurm.SlurmQueue(reactor, directory=str(self.directory), conf=str(self.directory / "slurm.conf"))
+        self.show({})
+
+    def write(self, name: str, script: str) -> None:
+        path = self.directory / name
+        path.write_text(script.replace("$DIR", str(self.directory)))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def show(self, jobs: Any) -> Any:
+        rows = (row(job_id, NATIVE[state]).replace(b"\0", b"@F") + b"@R\n" for job_id, state in jobs.items())
+        (self.directory / "rows").write_bytes(b"".join(rows))
+        return jobs
+
+    def fail(self) -> None:
+        (self.directory / "fail").touch()
+
+
+def recorded(case: TestCase) -> QueueUnderTest:
+    fake = Recorded(case.mktemp())
+    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids=("1", "4711", "33_4", "46+1"), task=("33_4", "33", 4))
+
+
+class SlurmContractTests(makeQueueServiceTests(recorded)):  # type: ignore[misc]
+    """The public contract."""
+
+
+class CommandTests(TestCase):
+    """The adapter and its commands."""
+
+    def setUp(self) -> None:
+        self.fake = Recorded(self.mktemp())
+
+    async def test_environment(self) -> None:
+        """Commands start from an empty environment: nothing that could change squeue's answer comes through."""
+        os.environ["SQUEUE_STATES"] = os.environ["SLURM_CLUSTERS"] = "other"
+        self.addCleanup(os.environ.pop, "SQUEUE_STATES")
+        self.addCleanup(os.environ.pop, "SLURM_CLUSTERS")
+        await self.fake.queue.snapshot()
+        lines = (self.fake.directory / "environment").read_text().splitlines()
+        environment = dict(line.split("=", 1) for line in lines)
+        self.assertLessEqual(
+            set(environment),
+            {"PATH", "LC_ALL", "TZ", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN", "SLURM_CONF", "PWD", "OLDPWD", "SHLVL", "_"},
+        )
+        self.assertEqual((environment["TZ"], environment["SLURM_TIME_FORMAT"], environment["SLURM_BITSTR_LEN"]), ("UTC", "%s", "0"))
+
+    async def test_facts(self) -> None:
+        """What ``scontrol show config`` of a real Slurm says."""
+        facts = await self.fake.queue.check()
+        self.assertEqual((facts.sees_all, facts.hides_jobs, facts.accounting), (True, False, True))
+        self.assertEqual((facts.remembers_s, facts.remembers_by), (3600.0, "MinJobAge"))
+
+    async def test_hidden_jobs(self) -> None:
+        """PrivateData against the account's AdminLevel."""
+        self.fake.write("scontrol", "#!/bin/sh\nprintf 'PrivateData = cloud,jobs\\nAccountingStorageType = accounting_storage/slurmdbd\\n'\n")
+        for level, sees in (("None", False), ("Operator", True), ("Administrator", True), ("", False)):
+            self.fake.write("sacctmgr", f"#!/bin/sh\necho {level}\n")
+            self.patch(slurm.pwd, "getpwuid", lambda uid: slurm.pwd.struct_passwd(("jobpush", "x", 7, 7, "", "/", "/bin/sh")))
+            facts = await self.fake.queue.check()
+            self.assertEqual((facts.sees_all, facts.hides_jobs), (sees, True), level)
+            self.assertEqual(bool(facts.problems), not sees)
+
+    async def test_missing_command(self) -> None:
+        """A command that is not there is a failed query that names it."""
+        (self.fake.directory / "squeue").unlink()
+        error = await self.assertFailure(self.fake.queue.snapshot(), QueueError)
+        self.assertIn("squeue", str(error))
+
+    async def test_too_much_output(self) -> None:
+        """Without end: the command is ended, the query has failed."""
+        self.fake.write("squeue", "#!/bin/sh\nexec cat /dev/zero\n")
+        error = await self.assertFailure(self.fake.queue.snapshot(), QueueError)
+        self.assertIn("bytes", str(error))
