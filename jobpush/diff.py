@@ -8,10 +8,12 @@ transition between two queries is not lost, one event for each visible change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 
 import attrs
 
+from jobpush.absence import DiffPolicy, conclude, concluded
+from jobpush.aggregate import aggregate
 from jobpush.model import (
     STARTED_PHASES,
     WAITING_PHASES,
@@ -23,33 +25,12 @@ from jobpush.model import (
     Outcomes,
     Phase,
     Snapshot,
-    TaskSet,
-    aggregate,
 )
 from jobpush.table import ClusterJobs, pending_task
+from jobpush.tasks import TaskSet
 
 #: After how many jobs the generator pauses.
 PAUSE_EVERY = 256
-
-NOTHING_ASKED = Outcomes(answered=False)
-
-
-@attrs.frozen
-class DiffPolicy:
-    """
-    :ivar accounting: is there accounting that could know how a job ended?
-    :ivar grace: seconds for which a job may be absent without a record before that means something.
-    :ivar keep_ended: seconds for which a job that has ended, and is no longer listed, stays in the table; None: do not look
-        for such jobs this time.
-    :ivar task_id: (array, index) to the id of that task.
-    :ivar first: is this the first look at this cluster ever? Then nothing is concluded about what came before.
-    """
-
-    task_id: Callable[[str, int], str]
-    accounting: bool = False
-    grace: float = 30.0
-    keep_ended: float | None = None
-    first: bool = False
 
 
 @attrs.define(eq=False)
@@ -70,35 +51,6 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.changes or self.records or self.forgotten)
-
-
-def newly_absent(known: ClusterJobs, snapshot: Snapshot) -> list[JobRecord]:
-    """The live jobs that the snapshot before this one listed, and this one does not."""
-    listed = snapshot.jobs
-    absent = [
-        record
-        for record in known.live()
-        if record.absent_since is None and record.job.id not in listed and record.job.id not in snapshot.rejected_ids
-    ]
-    for array in known.ranges:
-        record = known.records[array]
-        if record.absent_since is None and array not in listed and not any(part in listed for part in known.parts(array)):
-            absent.append(record)
-    return absent
-
-
-def is_mass_disappearance(known: ClusterJobs, absent: int) -> bool:
-    """More than 20 jobs, and more than half of the live ones, gone at once: the query is to be doubted, not the jobs."""
-    return absent > 20 and absent * 2 > sum(1 for record in known.live() if record.absent_since is None)
-
-
-def wants_outcome(known: ClusterJobs, snapshot: Snapshot) -> list[JobDescriptor]:
-    """The jobs that accounting is to be asked about: not listed any more, and not settled."""
-    return [
-        known.records[job_id].job
-        for job_id in known.open
-        if job_id not in snapshot.jobs and job_id not in snapshot.rejected_ids
-    ]
 
 
 def diff(
@@ -169,7 +121,7 @@ class _Diff:
         job = record.job
         if job.uid != row.uid and not (row.attempt > job.attempt or row.submitted_at == job.submitted_at):
             if not job.terminal:
-                self.emit(_concluded(job, Phase.DONE, Outcome.LOST, True), job.state)
+                self.emit(concluded(job, Phase.DONE, Outcome.LOST, True), job.state)
             self.arrive(row)
             self.keep(row, row)
             return
@@ -277,31 +229,12 @@ class _Diff:
             self.step(job, told)
             self.keep(told, None, record, absent_since=since)
             return
-        concluded = self.conclude(job, self.now - since, record)
-        if concluded is not job:
-            self.step(job, concluded)
-            self.keep(concluded, None, record, absent_since=since)
+        now = conclude(job, self.now - since, self.policy, self.outcomes)
+        if now is not job:
+            self.step(job, now)
+            self.keep(now, None, record, absent_since=since)
         elif record.absent_since is None:
             self.keep(job, None, record, absent_since=since)
-
-    def conclude(self, job: JobDescriptor, absent_for: float, record: JobRecord) -> JobDescriptor:
-        """What an absent job without a record in accounting is called, after so many seconds."""
-        grace = self.policy.grace
-        if job.done:
-            return attrs.evolve(job, settled=True) if absent_for >= grace else job
-        unknowable = not self.policy.accounting
-        no_record = unknowable or self.outcomes.answered
-        if job.phase in WAITING_PHASES:
-            if absent_for < grace or not no_record:
-                return job
-            return _concluded(job, Phase.DONE, Outcome.LOST if unknowable else Outcome.CANCELLED, True)
-        if absent_for < grace:
-            phase = Phase.FINISHING
-        elif absent_for < 2 * grace or not no_record:
-            phase = Phase.UNKNOWN
-        else:
-            return _concluded(job, Phase.DONE, Outcome.LOST, True)
-        return job if job.phase is phase else _concluded(job, phase, None, False)
 
     # -- arrays and heterogeneous jobs
 
@@ -338,7 +271,7 @@ class _Diff:
             job_id = self.policy.task_id(row.id, index)
             if not self.has_record(job_id) and job_id not in self.snapshot.rejected_ids:
                 task = pending_task(row, job_id, index)
-                self.emit(_concluded(task, Phase.DONE, Outcome.CANCELLED, True, self.now), task.state)
+                self.emit(concluded(task, Phase.DONE, Outcome.CANCELLED, True, self.now), task.state)
                 self.keep(self.result.changes[-1].job, None)
 
     def ended_range(self, row: JobDescriptor, tasks: TaskSet) -> Generator[None, None, None]:
@@ -358,13 +291,13 @@ class _Diff:
     def missing_range(self, record: JobRecord, row: JobDescriptor) -> Generator[None, None, None]:
         """A whole array is absent, its pending tasks with it."""
         since = record.absent_since if record.absent_since is not None else self.now
-        concluded = self.conclude(row, self.now - since, record)
-        if concluded is row:
+        ended = conclude(row, self.now - since, self.policy, self.outcomes)
+        if ended is row:
             if record.absent_since is None:
                 self.keep(record.job, None, record, absent_since=since)
             return
         assert row.pending_tasks is not None
-        yield from self.ended_range(concluded, row.pending_tasks)
+        yield from self.ended_range(ended, row.pending_tasks)
         self.touched[row.id] = None
 
     def whole(self, parent: str, row: JobDescriptor | None) -> None:
@@ -469,21 +402,4 @@ def _at_begin(job: JobDescriptor) -> JobDescriptor:
         confidence=Confidence.INFERRED,
         counts=None,
         pending_tasks=None,
-    )
-
-
-def _concluded(
-    job: JobDescriptor, phase: Phase, outcome: Outcome | None, settled: bool, ended_at: float | None = None
-) -> JobDescriptor:
-    """A job of which no row tells any more. When it ended is not known, unless given."""
-    return attrs.evolve(
-        job,
-        phase=phase,
-        outcome=outcome,
-        settled=settled,
-        reason_code=None,
-        flags=(),
-        ended_at=ended_at,
-        source="absence",
-        confidence=Confidence.INFERRED,
     )

@@ -35,6 +35,9 @@ BATCH = 200
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 
+#: Where `LogListener` writes.
+EVENTS = Logger(namespace="jobpush.events")
+
 
 class ListenerService(Service):
     """
@@ -117,14 +120,12 @@ class ListenerService(Service):
 class LogListener:
     """One line in the service's log for each event."""
 
-    log = Logger(namespace="jobpush.events")
-
     def __init__(self, name: str) -> None:
         self.name = name
 
     def job_changed(self, event: JobStatusEvent) -> None:
         job = event.job
-        self.log.info(
+        EVENTS.info(
             "job {cluster}/{id} {previous} -> {state} user={user} name={name} exit_code={exit_code} signal={signal} "
             "confidence={confidence} cursor={cursor}",
             cluster=job.cluster,

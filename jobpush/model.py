@@ -8,10 +8,12 @@ Times are seconds since the epoch (UTC), as floats; durations are seconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 
 import attrs
+
+from jobpush.tasks import TaskSet
 
 
 class Phase(str, Enum):
@@ -88,88 +90,6 @@ def split_state(state: str) -> tuple[Phase, Outcome | None]:
     if state in Phase.__members__:
         return Phase(state), None
     return Phase.DONE, Outcome(state)
-
-
-@attrs.frozen(order=False)
-class TaskSet:
-    """
-    The indices of an array's tasks, as sorted inclusive ranges: a pending array of a million tasks is one pair.
-    """
-
-    ranges: tuple[tuple[int, int], ...] = ()
-
-    @classmethod
-    def of(cls, indices: Iterable[int]) -> TaskSet:
-        """The set of these indices, in any order, repeated or not."""
-        ranges: list[tuple[int, int]] = []
-        for index in sorted(set(indices)):
-            if ranges and ranges[-1][1] == index - 1:
-                ranges[-1] = (ranges[-1][0], index)
-            else:
-                ranges.append((index, index))
-        return cls(tuple(ranges))
-
-    @classmethod
-    def parse(cls, text: str, most: int = 4_000_001) -> TaskSet:
-        """
-        Read ``0-9``, ``1,3,5-9``, ``0-20:2``; a trailing ``%limit`` is Slurm's and is passed over.
-
-        :param most: the highest index that is believed (Slurm's MaxArraySize cannot be above 4,000,001).
-        :raise ValueError: if it is anything else.
-        """
-        ranges: list[tuple[int, int]] = []
-        for part in text.partition("%")[0].split(","):
-            found = re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7})(?::([0-9]{1,7}))?)?", part)
-            if found is None:
-                raise ValueError(f"{part!r} is not a range of array indices")
-            low = int(found[1])
-            high = int(found[2] or low)
-            step = int(found[3] or 1)
-            if low > high or high > most or step < 1:
-                raise ValueError(f"{part!r} is not a range of array indices")
-            if step == 1:
-                ranges.append((low, high))
-            else:
-                ranges.extend((index, index) for index in range(low, high + 1, step))
-        merged: list[tuple[int, int]] = []
-        for low, high in sorted(ranges):
-            if merged and low <= merged[-1][1] + 1:
-                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-            else:
-                merged.append((low, high))
-        return cls(tuple(merged))
-
-    def __contains__(self, index: int) -> bool:
-        return any(low <= index <= high for low, high in self.ranges)
-
-    def __len__(self) -> int:
-        return sum(high - low + 1 for low, high in self.ranges)
-
-    def __iter__(self) -> Iterator[int]:
-        for low, high in self.ranges:
-            yield from range(low, high + 1)
-
-    def __str__(self) -> str:
-        return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in self.ranges)
-
-    def minus(self, other: TaskSet) -> TaskSet:
-        """The indices of this set that are not in the other."""
-        left: list[tuple[int, int]] = []
-        cuts = iter(other.ranges)
-        cut = next(cuts, None)
-        for low, high in self.ranges:
-            while cut is not None and cut[1] < low:
-                cut = next(cuts, None)
-            while cut is not None and cut[0] <= high:
-                if cut[0] > low:
-                    left.append((low, cut[0] - 1))
-                low = cut[1] + 1
-                if low > high:
-                    break
-                cut = next(cuts, None)
-            if low <= high:
-                left.append((low, high))
-        return TaskSet(tuple(left))
 
 
 @attrs.frozen(order=False, eq=False)
@@ -399,97 +319,3 @@ class Cursor:
         if found is None:
             raise ValueError("a cursor looks like EPOCH-NUMBER, as an earlier answer gave it")
         return cls(found[1], int(found[2]))
-
-
-def aggregate(
-    parent: str, parts: Sequence[JobDescriptor], range_row: JobDescriptor | None, last: JobDescriptor | None
-) -> JobDescriptor:
-    """
-    The descriptor of an array or heterogeneous job as the sum of its parts.
-
-    :param parent: its id.
-    :param parts: the parts that have a row of their own.
-    :param range_row: the row of the tasks that have none yet, if there is one.
-    :param last: the aggregate as it was before, for what no part tells any more.
-    """
-    counts: dict[str, int] = {}
-    for part in parts:
-        counts[part.state] = counts.get(part.state, 0) + 1
-    pending = range_row.pending_tasks if range_row is not None else None
-    members: list[JobDescriptor] = list(parts)
-    if range_row is not None and pending:
-        counts[range_row.state] = counts.get(range_row.state, 0) + len(pending)
-        members.append(range_row)
-    if not members:
-        assert last is not None, "an array without tasks and without a past"
-        return last
-    phases = {member.phase for member in members}
-    phase = next(phase for phase in _PARENT_PRECEDENCE if phase in phases)
-    if phase is Phase.QUEUED and any(member.started_at is not None for member in members):
-        phase = Phase.RUNNING  # between the end of one part and the start of the next the whole does not go back
-    waits = next((m for m in members if m.phase is phase), members[0])
-    model = range_row or last or members[0]
-    done = phase is Phase.DONE
-    codes = [m.exit_code for m in members if m.exit_code is not None]
-    signals = [m.signal for m in members if m.signal is not None]
-    starts = [m.started_at for m in members if m.started_at is not None]
-    ends = [m.ended_at for m in members if m.ended_at is not None]
-    submits = [m.submitted_at for m in (*members, *([last] if last else [])) if m.submitted_at is not None]
-    return attrs.evolve(
-        model,
-        id=parent,
-        uid=last.uid if last is not None else f"{model.cluster}/{parent}@{int(min(submits, default=0))}",
-        aliases=(),
-        parent=None,
-        task_index=None,
-        phase=phase,
-        outcome=_worst(m.outcome for m in members if m.outcome is not None) if done else None,
-        settled=done and all(m.settled for m in members),
-        attempt=0,
-        exit_code=max(codes) if done and codes else None,
-        signal=max(signals) if done and signals else None,
-        reason=waits.reason if not done else None,
-        reason_code=waits.reason_code if phase in WAITING_PHASES else None,
-        flags=(),
-        native={"state": "+".join(sorted({m.native.get("state", m.state) for m in members}))},
-        submitted_at=min(submits, default=None),
-        started_at=min(starts, default=None),
-        ended_at=max(ends, default=None) if done else None,
-        nodes=None,
-        observed_at=max(m.observed_at for m in members),
-        confidence=Confidence.INFERRED if any(m.confidence is Confidence.INFERRED for m in members) else waits.confidence,
-        pending_tasks=pending if pending else None,
-        counts=dict(sorted(counts.items())),
-    )
-
-
-#: The phase of a whole is the first of these that any part is in.
-_PARENT_PRECEDENCE = (
-    Phase.RUNNING,
-    Phase.FINISHING,
-    Phase.STARTING,
-    Phase.SUSPENDED,
-    Phase.QUEUED,
-    Phase.HELD,
-    Phase.UNKNOWN,
-    Phase.DONE,
-)
-
-#: The outcome of a whole is the first of these that any part has.
-_WORST_FIRST = (
-    Outcome.LOST,
-    Outcome.NODE_FAIL,
-    Outcome.LAUNCH_FAIL,
-    Outcome.OUT_OF_MEMORY,
-    Outcome.FAILED,
-    Outcome.TIMEOUT,
-    Outcome.DEADLINE,
-    Outcome.PREEMPTED,
-    Outcome.CANCELLED,
-    Outcome.MOVED,
-    Outcome.COMPLETED,
-)
-
-
-def _worst(outcomes: Iterable[Outcome]) -> Outcome:
-    return min(outcomes, key=_WORST_FIRST.index)

@@ -17,15 +17,8 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybe
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from jobpush.diff import (
-    NOTHING_ASKED,
-    Changes,
-    DiffPolicy,
-    diff,
-    is_mass_disappearance,
-    newly_absent,
-    wants_outcome,
-)
+from jobpush.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
+from jobpush.diff import Changes, diff
 from jobpush.interfaces import IBatchQueueService, JournalError, QueueError
 from jobpush.model import JobRecord, Outcomes, QueueFacts, Snapshot
 from jobpush.publisher import Publisher

@@ -40,6 +40,8 @@ from jobpush.web.site import JobpushSite
 
 DEFAULT_PORT = "8080"
 
+LOG = Logger(namespace="jobpush")
+
 
 class Options(usage.Options):
     """The command line of ``twistd jobpush``."""
@@ -217,8 +219,6 @@ def is_public(endpoint: str) -> bool:
 class Assembly(MultiService):
     """The port and what it serves; what fails at the start becomes one line and a non-zero exit."""
 
-    log = Logger(namespace="jobpush")
-
     def __init__(self, options: Options, service: JobPush, site: JobpushSite, api: Any) -> None:
         super().__init__()
         self._options = options
@@ -241,15 +241,15 @@ class Assembly(MultiService):
 
     def startService(self) -> None:
         for line in self._options.found:
-            self.log.warn("{line}", line=line)
+            LOG.warn("{line}", line=line)
         if self._service.journal.directory is None:  # type: ignore[attr-defined]
-            self.log.warn("the journal is in memory: cursors and known jobs do not survive a restart (--state DIR keeps them)")
+            LOG.warn("the journal is in memory: cursors and known jobs do not survive a restart (--state DIR keeps them)")
         try:
             super().startService()
         except JournalError as error:
             _die(str(error))
         clusters = ", ".join(f"{q.cluster} ({q.queue_type})" for q in self._options.queues)
-        self.log.info(
+        LOG.info(
             "jobpush {version} serves {clusters} on {endpoint}",
             version=__version__,
             clusters=clusters,
@@ -260,8 +260,8 @@ class Assembly(MultiService):
         """A scheduler that hides users' jobs from each other must not have them shown to all by an oversight."""
         why = self._api.access.hidden()
         if why is not None and not self._started:
-            self.log.critical("{why}", why=why)
-            print(f"jobpush: {why}", file=sys.stderr)
+            LOG.critical("{why}", why=why)
+            print(f"jobpush: {why}", file=sys.__stderr__, flush=True)
             atexit.register(_exit_with_failure)
             from twisted.internet import reactor
 
@@ -299,8 +299,10 @@ def makeService(options: Options) -> IService:
 
 def _die(line: str) -> None:
     """End before anything runs: one line, status 1."""
-    Assembly.log.critical("{line}", line=line)
-    raise SystemExit(f"jobpush: {line}")
+    LOG.critical("{line}", line=line)
+    # Not sys.stderr: with --logfile, twistd has put the log there.
+    print(f"jobpush: {line}", file=sys.__stderr__, flush=True)
+    raise SystemExit(1)
 
 
 def _exit_with_failure() -> None:

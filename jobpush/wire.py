@@ -23,9 +23,9 @@ from jobpush.model import (
     JobRecord,
     JobStatusEvent,
     ReasonCode,
-    TaskSet,
     split_state,
 )
+from jobpush.tasks import TaskSet
 
 
 def to_time(seconds: float | None) -> str | None:

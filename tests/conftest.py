@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,15 @@ from tests import slurm_cluster
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Trial's test cases first: pytest-twisted keeps the reactor for itself once it has begun."""
     items.sort(key=lambda item: "with_service" in item.nodeid)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Test cases make their files where pytest runs: not in the checkout."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("work"))
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture(scope="session")

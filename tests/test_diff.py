@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.diff import NOTHING_ASKED, Changes, DiffPolicy, diff, is_mass_disappearance, newly_absent, wants_outcome
-from jobpush.model import STATES, Confidence, JobDescriptor, Outcomes, Snapshot, TaskSet, split_state
+from jobpush.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
+from jobpush.diff import Changes, diff
+from jobpush.model import STATES, Confidence, JobDescriptor, Outcomes, Snapshot, split_state
 from jobpush.table import ClusterJobs
+from jobpush.tasks import TaskSet
 
 
 def job(job_id: str, state: str, **fields: Any) -> JobDescriptor:

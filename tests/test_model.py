@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobpush.aggregate import aggregate
 from jobpush.model import (
     STATES,
     Cursor,
     JobDescriptor,
     Outcome,
     Phase,
-    TaskSet,
-    aggregate,
     split_state,
 )
+from jobpush.tasks import TaskSet
 
 INDICES = st.frozensets(st.integers(0, 60), max_size=40)
 

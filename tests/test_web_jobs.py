@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobpush.interfaces import QueueError
+from jobpush.tasks import TaskSet
 from tests.support import Lab, LabCase
 
 
@@ -130,8 +131,6 @@ class OneJobTests(LabCase):
 
     def test_task_without_a_row(self) -> None:
         """A task of an array's pending range is answered for by the range."""
-        from jobpush.model import TaskSet
-
         self.lab.queue.set("7", "QUEUED", pending_tasks=TaskSet.parse("0-9"), user="kim")
         self.lab.tick()
         job = self.lab.get("/v1/jobs/memory/7_4").json()["job"]
@@ -142,8 +141,6 @@ class OneJobTests(LabCase):
 
     def test_waiting_for_a_task_without_a_row(self) -> None:
         """A waiter for a task is woken when the task gets a row of its own."""
-        from jobpush.model import TaskSet
-
         self.lab.queue.set("7", "QUEUED", pending_tasks=TaskSet.parse("0-9"))
         self.lab.tick()
         answer = self.lab.get("/v1/jobs/memory/7_4?since=now&wait=60")

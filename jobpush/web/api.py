@@ -15,9 +15,7 @@ from typing import Any
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
-from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
-from twisted.web.static import File
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, RequestRedirect
 
@@ -43,6 +41,7 @@ from jobpush.web.params import (
     resolve,
 )
 from jobpush.web.problems import Problem
+from jobpush.web.static import Static
 from jobpush.web.streams import Streams
 
 _SELECTION = frozenset({*FILTERS, "workflow", "job"})
@@ -75,7 +74,7 @@ class Api:
         self.holds = holds
         self.access = access
         self.streams = Streams(service)
-        self._static = _Static(static) if static is not None else None
+        self._static = Static(static) if static is not None else None
 
     # -- jobs
 
@@ -431,25 +430,6 @@ class Api:
     @app.handle_errors(CancelledError)
     def disconnected(self, request: Any, failure: Any) -> None:
         """The client left while it was held: there is nobody to answer."""
-
-
-class _Static(File):
-    """Files, with errors in the protocol's form and no listings of directories."""
-
-    def __init__(self, path: str, *args: Any, **kwargs: Any) -> None:
-        super().__init__(path, *args, **kwargs)
-        self.childNotFound: Any = _Missing()
-
-    def directoryListing(self) -> Any:
-        return self.childNotFound
-
-
-class _Missing(Resource):
-    isLeaf = True
-
-    def render(self, request: Any) -> bytes:
-        path = request.path.decode("utf-8", "replace")[:200]
-        return Problem(404, f"there is nothing at {path}").answer(request)
 
 
 def _enough(until: str | None, key: JobKey) -> Callable[[JobDescriptor], bool] | None:

@@ -22,6 +22,9 @@ BODY_LIMIT = 2 * 1024 * 1024
 #: Seconds for which a refused client may go on sending, so that it can read why before the connection is gone.
 LINGER_S = 2.0
 
+ACCESS = Logger(namespace="jobpush.access")
+WEB = Logger(namespace="jobpush.web")
+
 
 class JobpushRequest(Request):
     """A request whose body is refused as soon as it is too long; it knows when it came, for the access log."""
@@ -118,11 +121,9 @@ def access_line(timestamp: str, request: Any) -> str:
 class AccessLog:
     """The access log as lines of the service's own log."""
 
-    _log = Logger(namespace="jobpush.access")
-
     def write(self, line: str) -> None:
         """One line."""
-        self._log.info("{line}", line=line.rstrip("\n"))
+        ACCESS.info("{line}", line=line.rstrip("\n"))
 
     def close(self) -> None:
         """Nothing to close."""
@@ -133,7 +134,6 @@ class JobpushSite(Site):
     :param access_log: the path of the access log, a new file each day; None writes to the service's log.
     """
 
-    log_ = Logger(namespace="jobpush.web")
     protocol: Any = JobpushChannel
     requestFactory = JobpushRequest
 
@@ -157,4 +157,4 @@ class JobpushSite(Site):
 
     def log_failure(self, reason: Any) -> None:
         """An unexpected error while a request was answered."""
-        self.log_.failure("a request failed", reason)
+        WEB.failure("a request failed", reason)

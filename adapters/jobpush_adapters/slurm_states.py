@@ -1,0 +1,139 @@
+"""
+Slurm's words for states, reasons and wait statuses, and what they mean. Pure.
+
+From ``squeue(1)`` (JOB STATE CODES, JOB REASON CODES) and from measuring Slurm 22.05.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from jobpush.model import JobDescriptor, Outcome, Phase, ReasonCode
+
+_Q, _H, _R, _F = Phase.QUEUED, Phase.HELD, Phase.RUNNING, Phase.FINISHING
+
+#: Slurm's states, as ``squeue -O State`` and ``sacct -o State`` spell them, and their compact forms.
+STATES: Mapping[str, tuple[Phase, Outcome | None]] = {
+    "PENDING": (_Q, None), "PD": (_Q, None),
+    "RESV_DEL_HOLD": (_H, None), "RD": (_H, None),
+    "REQUEUE_HOLD": (_H, None), "RH": (_H, None),
+    "SPECIAL_EXIT": (_H, None), "SE": (_H, None),
+    "REQUEUED": (_Q, None), "RQ": (_Q, None),
+    "REQUEUE_FED": (_Q, None), "RF": (_Q, None),
+    "CONFIGURING": (Phase.STARTING, None), "CF": (Phase.STARTING, None),
+    "POWER_UP_NODE": (Phase.STARTING, None),
+    "RUNNING": (_R, None), "R": (_R, None),
+    "RESIZING": (_R, None), "RS": (_R, None),
+    "SIGNALING": (_R, None), "SI": (_R, None),
+    "EXPEDITING": (_R, None),
+    "SUSPENDED": (Phase.SUSPENDED, None), "S": (Phase.SUSPENDED, None),
+    "STOPPED": (Phase.SUSPENDED, None), "ST": (Phase.SUSPENDED, None),
+    "COMPLETING": (_F, None), "CG": (_F, None),
+    "STAGE_OUT": (_F, None), "SO": (_F, None),
+    "UPDATE_DB": (_F, None),
+    "COMPLETED": (Phase.DONE, Outcome.COMPLETED), "CD": (Phase.DONE, Outcome.COMPLETED),
+    "FAILED": (Phase.DONE, Outcome.FAILED), "F": (Phase.DONE, Outcome.FAILED),
+    "CANCELLED": (Phase.DONE, Outcome.CANCELLED), "CA": (Phase.DONE, Outcome.CANCELLED),
+    "TIMEOUT": (Phase.DONE, Outcome.TIMEOUT), "TO": (Phase.DONE, Outcome.TIMEOUT),
+    "OUT_OF_MEMORY": (Phase.DONE, Outcome.OUT_OF_MEMORY), "OOM": (Phase.DONE, Outcome.OUT_OF_MEMORY),
+    "NODE_FAIL": (Phase.DONE, Outcome.NODE_FAIL), "NF": (Phase.DONE, Outcome.NODE_FAIL),
+    "BOOT_FAIL": (Phase.DONE, Outcome.LAUNCH_FAIL), "BF": (Phase.DONE, Outcome.LAUNCH_FAIL),
+    "DEADLINE": (Phase.DONE, Outcome.DEADLINE), "DL": (Phase.DONE, Outcome.DEADLINE),
+    "LAUNCH_FAILED": (Phase.DONE, Outcome.LAUNCH_FAIL),
+    "RECONFIG_FAIL": (Phase.DONE, Outcome.LAUNCH_FAIL),
+    "PREEMPTED": (Phase.DONE, Outcome.PREEMPTED), "PR": (Phase.DONE, Outcome.PREEMPTED),
+    "REVOKED": (Phase.DONE, Outcome.MOVED), "RV": (Phase.DONE, Outcome.MOVED),
+}  # fmt: skip
+
+#: States that are a flag on another one: told as a flag of the job.
+FLAGS = {
+    "RESIZING": "resizing", "RS": "resizing", "SIGNALING": "signaling", "SI": "signaling", "EXPEDITING": "expediting",
+    "STAGE_OUT": "stage_out", "SO": "stage_out", "STOPPED": "stopped", "ST": "stopped", "REQUEUED": "requeued",
+    "RQ": "requeued", "SPECIAL_EXIT": "special_exit", "SE": "special_exit",
+}  # fmt: skip
+
+#: Exact reasons (``squeue(1)``, JOB REASON CODES). Limits and unavailable nodes have too many names: see `reason_code`.
+REASONS = {
+    "JobHeldUser": ReasonCode.HELD_BY_USER,
+    "JobHeldAdmin": ReasonCode.HELD_BY_ADMIN,
+    "JobHoldMaxRequeue": ReasonCode.HELD_BY_ADMIN,
+    "Dependency": ReasonCode.DEPENDENCY,
+    "DependencyNeverSatisfied": ReasonCode.DEPENDENCY,
+    "BeginTime": ReasonCode.BEGIN_TIME,
+    "Resources": ReasonCode.RESOURCES,
+    "Licenses": ReasonCode.RESOURCES,
+    "Priority": ReasonCode.PRIORITY,
+    "PartitionDown": ReasonCode.NODE_DOWN,
+    "PartitionInactive": ReasonCode.NODE_DOWN,
+    "NodeDown": ReasonCode.NODE_DOWN,
+    "FrontEndDown": ReasonCode.NODE_DOWN,
+    "BurstBufferStageIn": ReasonCode.STAGE_IN,
+    "BurstBufferResources": ReasonCode.STAGE_IN,
+    "JobLaunchFailure": ReasonCode.ERROR,
+    "launch_failed_requeued_held": ReasonCode.ERROR,
+}
+
+#: Reasons for which a pending job is held by somebody.
+HELD_REASONS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "launch_failed_requeued_held"})
+
+
+def with_state(
+    job: JobDescriptor, state: str, status: int, reason: str, started_at: float | None, ended_at: float | None
+) -> JobDescriptor:
+    """
+    A job in the state that Slurm names, with what follows from its wait status, its reason and its times.
+
+    A state that is not known leaves the phase UNKNOWN; ``native`` keeps its name.
+    """
+    phase, outcome = STATES.get(state, (Phase.UNKNOWN, None))
+    first = reason.partition(",")[0]
+    if phase is Phase.QUEUED and first in HELD_REASONS:
+        phase = Phase.HELD
+    exit_code = signal = None
+    if outcome is not None:
+        if status & 0x7F:
+            signal = status & 0x7F
+        elif status or outcome in (Outcome.COMPLETED, Outcome.FAILED):
+            exit_code = (status >> 8) & 0xFF
+        if outcome is Outcome.FAILED and signal == 53:
+            outcome, signal = Outcome.LAUNCH_FAIL, None  # slurmd's own word for "could not be started", no signal
+        elif outcome is Outcome.OUT_OF_MEMORY and signal == 125:
+            signal = None
+    waiting = phase in (Phase.QUEUED, Phase.HELD)
+    if outcome is not None and not job.nodes and started_at == ended_at:
+        started_at = None  # ended while it waited: Slurm gives its end as its start
+    code = reason_code(first)
+    if outcome is not None and code not in (ReasonCode.DEPENDENCY, ReasonCode.NODE_DOWN):
+        # Why it had waited says nothing about its end, and Slurm gives JobLaunchFailure for any death by SIGKILL.
+        code = ReasonCode.ERROR if outcome is Outcome.LAUNCH_FAIL else None
+    flag = FLAGS.get(state)
+    return attrs.evolve(
+        job,
+        phase=phase,
+        outcome=outcome,
+        # A preempted job may be requeued yet.
+        settled=outcome is not None and outcome is not Outcome.PREEMPTED,
+        exit_code=exit_code,
+        signal=signal,
+        reason=None if reason in ("None", "") else reason,
+        reason_code=code if waiting or outcome is not None else None,
+        flags=(flag,) if flag is not None else (),
+        # Before the start Slurm gives an estimate, and before the end what the time limit says.
+        started_at=started_at if not waiting else None,
+        ended_at=ended_at if phase in (Phase.DONE, Phase.FINISHING) else None,
+    )
+
+
+def reason_code(reason: str) -> ReasonCode | None:
+    """Slurm's reason in our vocabulary; None where there is none."""
+    if reason in ("None", ""):
+        return None
+    if reason in REASONS:
+        return REASONS[reason]
+    if "Limit" in reason or reason.startswith(("QOS", "Assoc", "MaxJobs", "Qos")):
+        return ReasonCode.LIMIT
+    if reason.startswith(("ReqNodeNotAvail", "Nodes_required", "Node")):
+        return ReasonCode.NODE_DOWN
+    return ReasonCode.OTHER

@@ -1,0 +1,29 @@
+"""A site's own files beside the API: errors in the protocol's form, no listings of directories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.web.resource import Resource
+from twisted.web.static import File
+
+from jobpush.web.problems import Problem
+
+
+class Static(File):
+    """A directory or a file."""
+
+    def __init__(self, path: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(path, *args, **kwargs)
+        self.childNotFound: Any = _Missing()
+
+    def directoryListing(self) -> Any:
+        return self.childNotFound
+
+
+class _Missing(Resource):
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        path = request.path.decode("utf-8", "replace")[:200]
+        return Problem(404, f"there is nothing at {path}").answer(request)

@@ -1,0 +1,60 @@
+"""What the layout promises."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: The modules that may speak HTTP.
+WEB = {"jobpush.tap"}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+class LayoutTests(SynchronousTestCase):
+    """Files and imports."""
+
+    def test_no_init_in_twisted(self) -> None:
+        """An ``__init__.py`` there would replace Twisted's own, and uninstalling would delete that."""
+        self.assertEqual(list((ROOT / "twisted").rglob("__init__.py")), [])
+
+    def test_only_web_knows_the_web(self) -> None:
+        """No module but ``jobpush.web`` and the assembly imports ``twisted.web`` or Klein; adapters neither."""
+        for path in [*(ROOT / "jobpush").glob("*.py"), *(ROOT / "adapters").rglob("*.py")]:
+            if f"jobpush.{path.stem}" not in WEB:
+                web = {name for name in imports(path) if name.startswith(("twisted.web", "klein", "werkzeug"))}
+                self.assertEqual(web, set(), path)
+
+    def test_light_plugins(self) -> None:
+        """A drop-in is imported by every twistd run: it pulls in neither the web nor an adapter's machinery."""
+        import subprocess
+        import sys
+
+        from tests.service_process import twistd_environment
+
+        code = (
+            "import sys; sys.path[:0] = ['twisted/plugins']; import jobpush_service; "
+            "print([m for m in sys.modules if m.startswith(('klein', 'twisted.web', 'sqlite3', 'jobpush.tap', 'jobpush_adapters.slurm'))])"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=twistd_environment(None), capture_output=True, text=True, check=True
+        )
+        self.assertEqual(result.stdout.strip(), "[]")
+
+    def test_files_stay_small(self) -> None:
+        """A file past about 400 lines wants to be two."""
+        for path in [*(ROOT / "jobpush").rglob("*.py"), *(ROOT / "adapters").rglob("*.py")]:
+            self.assertLess(len(path.read_text().splitlines()), 470, path)
