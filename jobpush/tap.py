@@ -40,6 +40,10 @@ from jobpush.web.site import JobpushSite
 
 DEFAULT_PORT = "8080"
 
+#: Connections that may wait to be accepted. Thousands of clients come back at once after each event; the default of 50
+#: makes most of them wait for a second or three until TCP tries again.
+BACKLOG = 4096
+
 LOG = Logger(namespace="jobpush")
 
 
@@ -194,7 +198,7 @@ class Options(usage.Options):
     def endpoint(self) -> str:
         """The endpoint string to listen on."""
         port = self.settings.port or DEFAULT_PORT
-        return f"tcp:{port}:interface=127.0.0.1" if port.isascii() and port.isdigit() else port
+        return f"tcp:{port}:interface=127.0.0.1:backlog={BACKLOG}" if port.isascii() and port.isdigit() else port
 
 
 #: The options of the command line that have a value and a namesake in the configuration file.

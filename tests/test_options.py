@@ -39,7 +39,7 @@ class OptionTests(SynchronousTestCase):
         """Port 8080 on loopback; what is found on this host, else the mock queue, said loudly."""
         self.patch(os, "environ", {**os.environ, "PATH": "/nonexistent"})
         parsed = options()
-        self.assertEqual(parsed.endpoint, "tcp:8080:interface=127.0.0.1")
+        self.assertEqual(parsed.endpoint, "tcp:8080:interface=127.0.0.1:backlog=4096")
         self.assertEqual([q.queue_type for q in parsed.queues], ["mock"])
         self.assertIn("NO SCHEDULER", parsed.found[0])
 
@@ -142,7 +142,7 @@ class ConfigTests(SynchronousTestCase):
         """What the command line says goes before the file."""
         path = self.write('port = 9999\ninterval = 5\n[[queue]]\ntype = "slurm"\n')
         parsed = options("--config", path, "--port", "1234", "--queue", "mock")
-        self.assertEqual((parsed.endpoint, [q.queue_type for q in parsed.queues]), ("tcp:1234:interface=127.0.0.1", ["mock"]))
+        self.assertEqual((parsed.endpoint, [q.queue_type for q in parsed.queues]), ("tcp:1234:interface=127.0.0.1:backlog=4096", ["mock"]))
         self.assertEqual(parsed.queues[0].interval, 5.0)
 
     def test_refused(self) -> None:

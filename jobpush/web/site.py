@@ -50,6 +50,13 @@ class JobpushRequest(Request):
     def _too_long(self) -> None:
         self.channel.refuse(Problem(413, f"the body is longer than {BODY_LIMIT} bytes", "body"))
 
+    def getRequestHostname(self) -> bytes:
+        """The host that the client asked for; a unix socket's client need not name one."""
+        if self.getHeader(b"host") is None and not hasattr(self.getHost(), "host"):
+            return b"localhost"
+        name: bytes = super().getRequestHostname()
+        return name
+
     def processingFailed(self, reason: Any) -> Any:
         """A fault of ours: the log has the traceback, the client a problem."""
         self.site.log_failure(reason)

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.service_process import ServiceProcess
+from tests.service_process import ROOT, ServiceProcess
 from tests.slurm_cluster import OTHER_USER, USER, SlurmCluster, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.service, pytest.mark.timeout(300)]
@@ -294,7 +294,7 @@ def test_controller_stopped_under_held_requests(slurm: SlurmCluster, jobpush: Se
             sys.executable, "-m", "benchmarks.load", "hold", "--port", str(jobpush.port), "--connections", "500",
             "--path", f"/v1/jobs/slurm/{job}?since={cursor}&wait=200", "--seconds", "170", "--json",
         ],
-        cwd=Path(__file__).resolve().parent.parent.parent, stdout=subprocess.PIPE,
+        cwd=ROOT, stdout=subprocess.PIPE,
     )  # fmt: skip
     wait_until(lambda: jobpush.get("/readyz").json["held"] >= 500, 30)
     slurm.stop_controller()
@@ -389,3 +389,47 @@ def test_one_query_a_tick(slurm: SlurmCluster, jobpush: ServiceProcess, short_pa
         jobpush.job("slurm", "999999", wait=0)
     queries = sum(line.startswith("begin") for line in squeue_log(short_path)[begin:])
     assert 2 <= queries <= seconds / 0.4 + 2
+
+
+@pytest.mark.load
+def test_a_thousand_clients_on_two_hundred_jobs(slurm: SlurmCluster, jobpush: ServiceProcess, short_path: Path) -> None:
+    """
+    1,000 clients on 200 jobs, with random disconnects, for a minute: each sees every transition of its jobs exactly once by
+    cursor, and ``squeue`` runs once a tick, whoever waits.
+    """
+    jobs = [slurm.submit("--hold", script=f"sleep {n % 6}; exit {n % 3}") for n in range(200)]
+    wait_until(lambda: jobpush.job("slurm", jobs[-1], wait=5)["job"] is not None, 20)
+    before = jobpush.get("/readyz").json["queues"]["slurm"]["queries"]
+    squeues = sum(line.startswith("begin") for line in squeue_log(short_path))
+    clients = subprocess.Popen(
+        [sys.executable, "-m", "tests.followers", str(jobpush.port), "1000", "60", "7"],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert clients.stdin is not None
+    clients.stdin.write(json.dumps([f"slurm/{job}" for job in jobs]))
+    clients.stdin.close()
+    clients.stdin = None
+    began = time.monotonic()
+    for number, job in enumerate(jobs):
+        slurm.command("scontrol", "release", job)
+        if number % 10 == 0:
+            slurm.run("scontrol", "hold", jobs[(number + 37) % len(jobs)])
+            time.sleep(1.5)
+    for job in jobs:
+        slurm.run("scontrol", "release", job)
+    output, _ = clients.communicate(timeout=150)
+    elapsed = time.monotonic() - began
+    followers = json.loads(output)
+    events = jobpush.events()
+    assert len(followers) == 1000
+    assert sum(f["disconnects"] for f in followers) > 500
+    for follower in followers:
+        first, last = (int(follower[name].rpartition("-")[2]) for name in ("begin", "end"))
+        wanted = set(follower["jobs"])
+        expected = [e["cursor"] for e in events if f"slurm/{e['job']['id']}" in wanted and first < e["seq"] <= last]
+        assert follower["seen"] == expected
+    assert sum(len(f["seen"]) for f in followers) > 3000
+    queries = jobpush.get("/readyz").json["queues"]["slurm"]["queries"] - before
+    ran = sum(line.startswith("begin") for line in squeue_log(short_path)) - squeues
+    assert abs(ran - queries) <= 1
+    assert queries <= elapsed / 0.4 + 2
