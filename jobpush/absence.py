@@ -57,12 +57,20 @@ def is_mass_disappearance(known: ClusterJobs, absent: int) -> bool:
 
 
 def wants_outcome(known: ClusterJobs, snapshot: Snapshot) -> list[JobDescriptor]:
-    """The jobs that accounting is to be asked about: not listed any more, and not settled."""
-    return [
+    """
+    The jobs that accounting is to be asked about: not listed any more, and not settled. An array of which some tasks
+    never had a row is asked about as a whole.
+    """
+    missing = [
         known.records[job_id].job
         for job_id in known.open
         if job_id not in snapshot.jobs and job_id not in snapshot.rejected_ids
     ]
+    for array in known.ranges:
+        row = known.records[array].range_row
+        if row is not None and array not in snapshot.jobs and array not in snapshot.rejected_ids:
+            missing.append(row)
+    return missing
 
 
 def conclude(job: JobDescriptor, absent_for: float, policy: DiffPolicy, outcomes: Outcomes) -> JobDescriptor:

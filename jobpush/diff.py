@@ -291,7 +291,11 @@ class _Diff:
     def missing_range(self, record: JobRecord, row: JobDescriptor) -> Generator[None, None, None]:
         """A whole array is absent, its pending tasks with it."""
         since = record.absent_since if record.absent_since is not None else self.now
-        ended = conclude(row, self.now - since, self.policy, self.outcomes)
+        told = self.outcomes.jobs.get(row.id)
+        if told is not None and told.done:
+            ended = attrs.evolve(told, uid=row.uid, aliases=row.aliases, pending_tasks=row.pending_tasks)
+        else:
+            ended = conclude(row, self.now - since, self.policy, self.outcomes)
         if ended is row:
             if record.absent_since is None:
                 self.keep(record.job, None, record, absent_since=since)

@@ -39,10 +39,20 @@ def short_path() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def slurm(short_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
     """A real Slurm, for all tests that need one."""
-    why = slurm_cluster.why_not()
+    yield from running(slurm_cluster.SlurmCluster(short_path / "slurm"))
+
+
+@pytest.fixture(scope="session")
+def forgetful_slurm(short_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
+    """A real Slurm that forgets finished jobs in a few seconds, with accounting."""
+    yield from running(slurm_cluster.SlurmCluster(short_path / "acct", extra="MinJobAge=2", accounting=True))
+
+
+def running(cluster: slurm_cluster.SlurmCluster) -> Iterator[slurm_cluster.SlurmCluster]:
+    """A cluster while it runs."""
+    why = slurm_cluster.why_not(cluster.accounting)
     if why is not None:
         pytest.skip(why)
-    cluster = slurm_cluster.SlurmCluster(short_path / "slurm")
     try:
         cluster.start()
         yield cluster

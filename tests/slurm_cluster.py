@@ -63,11 +63,48 @@ PartitionName=secret Nodes=ALL Default=NO MaxTime=INFINITE State=UP Hidden=YES
 """
 
 
-def why_not() -> str | None:
+#: What accounting needs besides.
+ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb", "sacct")
+
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost={address}
+AccountingStoragePort={database_port}
+AccountingStoragePass={root}/munge/socket
+"""
+
+DATABASE_CONFIG = """\
+DbdHost={host}
+DbdAddr={address}
+DbdPort={database_port}
+AuthType=auth/munge
+AuthInfo=socket={root}/munge/socket
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={sql_port}
+StorageUser=slurm
+StoragePass=lab
+StorageLoc=slurm_acct_db
+PidFile={root}/run/slurmdbd.pid
+LogFile={root}/log/slurmdbd.log
+{binding}
+"""
+
+GRANTS = """\
+create database slurm_acct_db;
+create user 'slurm'@'127.0.0.1' identified by 'lab';
+create user 'slurm'@'localhost' identified by 'lab';
+grant all on slurm_acct_db.* to 'slurm'@'127.0.0.1';
+grant all on slurm_acct_db.* to 'slurm'@'localhost';
+"""
+
+
+def why_not(accounting: bool = False) -> str | None:
     """Why no Slurm can be started here; None if it can."""
     if os.geteuid() != 0:
         return "a real Slurm needs root (slurmd starts jobs as their owners)"
-    missing = [program for program in PROGRAMS if shutil.which(program, path=_path()) is None]
+    missing = [program for program in (*PROGRAMS, *(ACCOUNTING_PROGRAMS if accounting else ())) if shutil.which(program, path=_path()) is None]
     if missing:
         return f"a real Slurm needs {', '.join(missing)}: apt-get install slurmctld slurmd slurm-client munge"
     return None
@@ -77,15 +114,18 @@ class SlurmCluster:
     """
     :param root: an empty directory that jobs' owners may enter; its path is short (it holds sockets).
     :param extra: more lines of slurm.conf.
+    :param accounting: with a database behind ``sacct``.
     """
 
-    def __init__(self, root: Path, nodes: int = 2, extra: str = "") -> None:
+    def __init__(self, root: Path, nodes: int = 2, extra: str = "", accounting: bool = False) -> None:
         self.root = root
         self.nodes = nodes
         self.extra = extra
         self.conf = root / "etc" / "slurm.conf"
-        ports = free_ports(1) + free_port_range(nodes)
-        self._controller_port, self._first_port = ports[0], ports[1]
+        self.accounting = accounting
+        self._controller_port, self._database_port, self._sql_port = free_ports(3)
+        self._first_port = free_port_range(nodes)[0]
+        self._database: subprocess.Popen[bytes] | None = None
         self._pids: dict[str, int] = {}
 
     @property
@@ -109,6 +149,8 @@ class SlurmCluster:
             f"--log-file={self.root}/munge/log", f"--seed-file={self.root}/munge/seed", "--num-threads=2", "--force",
         )  # fmt: skip
         self._await_pid("munged")
+        if self.accounting:
+            self._start_accounting()
         self.start_controller()
         for number in range(1, self.nodes + 1):
             (self.root / "spool" / f"n{number}").mkdir(exist_ok=True)
@@ -118,18 +160,55 @@ class SlurmCluster:
 
     def write_config(self, extra: str | None = None) -> None:
         """Write slurm.conf, with other extra lines if given; the daemons read it when they start or are told to."""
+        extra = self.extra if extra is None else extra
+        if self.accounting:
+            extra += "\n" + self._format(ACCOUNTING)
+        text = self._format(CONFIG, extra=extra)
+        for line in extra.splitlines():
+            key = line.partition("=")[0]  # a key that is set in the extra lines replaces ours
+            text = "\n".join(given for given in text.split("\n") if given == line or not key or given.partition("=")[0] != key)
+        self.conf.write_text(text)
+
+    def _format(self, template: str, **values: str) -> str:
         host = socket.gethostname().partition(".")[0]
         try:
             address, binding = socket.gethostbyname(host), "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny"
         except OSError:
             address, binding = "127.0.0.1", ""
-        self.conf.write_text(
-            CONFIG.format(
-                host=host, address=address, binding=binding, root=self.root, nodes=self.nodes,
-                controller_port=self._controller_port, first_port=self._first_port,
-                last_port=self._first_port + self.nodes - 1, extra=self.extra if extra is None else extra,
-            )
+        return template.format(
+            host=host, address=address, binding=binding, root=self.root, nodes=self.nodes, sql_port=self._sql_port,
+            controller_port=self._controller_port, database_port=self._database_port, first_port=self._first_port,
+            last_port=self._first_port + self.nodes - 1, **values,
         )  # fmt: skip
+
+    def _start_accounting(self) -> None:
+        """A database of its own, and slurmdbd."""
+        data = self.root / "db"
+        data.mkdir()
+        shutil.chown(data, "nobody")
+        self._run(
+            "mariadb-install-db", "--no-defaults", "--user=nobody", f"--datadir={data}", "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+        )  # fmt: skip
+        with open(self.root / "log" / "mariadb.log", "wb") as log:
+            self._database = subprocess.Popen(
+                [
+                    "mariadbd", "--no-defaults", "--user=nobody", f"--datadir={data}", f"--socket={data}/sock",
+                    "--bind-address=127.0.0.1", f"--port={self._sql_port}", f"--pid-file={data}/pid",
+                    "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900",
+                ],
+                env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        sock = data / "sock"
+        client = ["mariadb", "--no-defaults", "-uroot", "-S", str(sock), "-e"]
+        wait_until(lambda: self.run(*client, "select 1").returncode == 0, 30)
+        self.command(*client, GRANTS)
+        config = self.root / "etc" / "slurmdbd.conf"
+        config.touch(mode=0o600)
+        config.write_text(self._format(DATABASE_CONFIG).replace(",NoCtldInAddrAny", ""))
+        self._run("slurmdbd")
+        self._await_pid("slurmdbd")
+        wait_until(lambda: self.run("sacctmgr", "-i", "add", "cluster", "lab").returncode == 0, 60)
 
     def start_controller(self) -> None:
         """Start slurmctld; returns when it answers."""
@@ -150,8 +229,12 @@ class SlurmCluster:
                 wait_until(lambda: not self.command("squeue", "-h", "-a", "-t", "R,CG", "-o", "%i"), 20)
             except (TimeoutError, subprocess.CalledProcessError):
                 pass
-        for name in sorted(self._pids, key=lambda name: name == "munged"):
+        last = ("slurmdbd", "munged")
+        for name in sorted(self._pids, key=lambda name: last.index(name) if name in last else -1):
             self._end(name)
+        if self._database is not None:
+            self._database.terminate()
+            self._database.wait(30)
         self._end_steps()
 
     # -- commands

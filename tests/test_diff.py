@@ -328,6 +328,15 @@ class ArrayTests(SynchronousTestCase):
         self.assertEqual([(i, s) for i, s, _ in told], [(f"7_{n}", "LOST") for n in range(3)] + [("7", "LOST")])
         self.assertEqual(world.look(after=100.0), [])
 
+    def test_the_whole_array_vanishes_and_accounting_knows(self) -> None:
+        """What accounting says of the rest of an array holds for each of its tasks."""
+        world = World(accounting=True)
+        world.look(self.pending("0-1"))
+        record = job("7", "CANCELLED", ended_at=950.0, confidence=Confidence.ACCOUNTING)
+        told = world.look(outcomes=Outcomes(True, {"7": record}))
+        self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "CANCELLED"), ("7_1", "CANCELLED"), ("7", "CANCELLED")])
+        self.assertEqual(world.job("7_1").confidence, Confidence.ACCOUNTING)
+
     def test_a_held_range(self) -> None:
         """Hold and release are the array's events, not each task's."""
         world = World()

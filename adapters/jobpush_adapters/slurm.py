@@ -366,7 +366,10 @@ def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) ->
         fields = line.split("|")
         if len(fields) != len(SACCT_FIELDS):
             continue
-        job_id, state, code, submit, start, end, partition, nodes, reason = fields
+        shown, state, code, submit, start, end, partition, nodes, reason = fields
+        # What never ran of an array has one record: 33_[2-9]
+        rest = _RANGE.fullmatch(shown)
+        job_id = rest[1] if rest is not None else shown
         job = jobs.get(job_id)
         submitted_at = _time(submit)
         if job is None or submitted_at is None or submitted_at < (job.submitted_at or 0):

@@ -1,0 +1,97 @@
+"""
+A real Slurm that forgets finished jobs in seconds, with a real slurmdbd: what ended while jobpush did not look is found in
+accounting; what accounting has not, is not called a success.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.service_process import ServiceProcess
+from tests.slurm_cluster import SlurmCluster, wait_until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.service, pytest.mark.timeout(240)]
+
+
+def test_ended_while_jobpush_was_down(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """Jobs end, and Slurm forgets them, while jobpush is down: their outcomes come from accounting, with Slurm's own times."""
+    slurm = forgetful_slurm
+    state = str(short_path / "acct-state")
+    arguments = ["--queue", f"slurm:interval=0.3:grace=8:conf={slurm.conf}", "--state", state]
+    service = ServiceProcess(short_path / "acct1", *arguments)
+    service.start()
+    ready = service.get("/readyz").json
+    wait_until(lambda: service.get("/readyz").status == 200, 20)
+    running = {
+        "exit 3": slurm.submit(script="sleep 4; exit 3"),
+        "success": slurm.submit(script="sleep 4"),
+        "signal": slurm.submit(script="sleep 4; kill -SEGV $$"),
+        "cancelled": slurm.submit(script="sleep 300"),
+    }
+    pending = {"never ran": slurm.submit("--hold"), "ran unseen": slurm.submit("--hold", script="sleep 1; exit 7")}
+    array = slurm.submit("--array=0-3%1", "--hold", script="sleep 300")
+    jobs = {**running, **pending}
+    for job in running.values():
+        assert service.job("slurm", job, until="started", wait=20)["job"]["state"] == "RUNNING"
+    for job in [*pending.values(), array]:
+        assert service.job("slurm", job, wait=20)["job"]["state"] == "HELD"
+    cursor = service.get("/v1/changes").json["cursor"]
+    service.stop()
+    slurm.command("scancel", jobs["cancelled"], jobs["never ran"], array)
+    slurm.command("scontrol", "release", jobs["ran unseen"])
+    wait_until(lambda: not slurm.command("squeue", "-h", "-a", "-t", "all", "-o", "%i"), 120)
+    service = ServiceProcess(short_path / "acct2", *arguments)
+    service.start()
+    try:
+        ends = {name: service.job("slurm", job, until="terminal", wait=60)["job"] for name, job in jobs.items()}
+        assert {name: (end["state"], end["exit_code"], end["signal"]) for name, end in ends.items()} == {
+            "exit 3": ("FAILED", 3, None),
+            "success": ("COMPLETED", 0, None),
+            "signal": ("FAILED", None, 11),
+            "cancelled": ("CANCELLED", None, ends["cancelled"]["signal"]),
+            "never ran": ("CANCELLED", None, None),
+            "ran unseen": ("FAILED", 7, None),
+        }
+        for name, end in ends.items():
+            assert (end["source"], end["confidence"], end["settled"]) == ("sacct", "accounting", True), (name, end)
+        assert ends["never ran"]["started_at"] is None
+        told = [e["job"]["state"] for e in service.events(since=cursor, job=f"slurm/{jobs['ran unseen']}")]
+        assert told == ["RUNNING", "FAILED"]
+        assert ends["ran unseen"]["ended_at"] > ends["ran unseen"]["started_at"]
+        whole = service.job("slurm", array, until="terminal", wait=60)["job"]
+        assert whole["counts"] == {"CANCELLED": 4}
+        assert whole["source"] == "sacct"
+        assert any("MinJobAge" in line for line in ready["queues"]["slurm"]["missing"]) is False
+    finally:
+        service.stop()
+
+
+def test_task_that_accounting_does_not_know(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """A pending array task that is cancelled is in no record at all: cancelled, inferred; never completed."""
+    slurm = forgetful_slurm
+    service = ServiceProcess(short_path / "acct3", "--queue", f"slurm:interval=0.3:grace=2:conf={slurm.conf}")
+    service.start()
+    try:
+        array = slurm.submit("--array=0-3%1", script="sleep 8")
+        service.job("slurm", f"{array}_0", until="started", wait=20)
+        slurm.command("scancel", f"{array}_2")
+        end = service.job("slurm", f"{array}_2", until="terminal", wait=20)["job"]
+        assert (end["state"], end["confidence"]) == ("CANCELLED", "inferred")
+        slurm.command("scancel", array)
+        assert service.job("slurm", array, until="terminal", wait=30)["job"]["state"] == "CANCELLED"
+    finally:
+        service.stop()
+
+
+def test_warning_about_a_forgetful_slurm(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """Where Slurm forgets sooner than twice the interval, the log says so at the start, with the setting's name."""
+    service = ServiceProcess(short_path / "acct4", "--queue", f"slurm:interval=5:conf={forgetful_slurm.conf}")
+    service.start()
+    try:
+        wait_until(lambda: service.get("/readyz").status == 200, 20)
+        assert "MinJobAge" in service.log
+        assert any("MinJobAge" in line for line in service.get("/readyz").json["queues"]["slurm"]["missing"])
+    finally:
+        service.stop()
