@@ -65,6 +65,7 @@ def aggregate(
         ended_at=max(ends, default=None) if done else None,
         nodes=None,
         observed_at=max(m.observed_at for m in members),
+        source=waits.source,
         confidence=Confidence.INFERRED if any(m.confidence is Confidence.INFERRED for m in members) else waits.confidence,
         pending_tasks=pending if pending else None,
         counts=dict(sorted(counts.items())),
