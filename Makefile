@@ -30,7 +30,7 @@ run: $(VENV)/run
 test: $(VENV)/dev
 	@sh tests/install-slurm.sh
 	$(BIN)/python -m pytest
-	$(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial --reporter=summary tests
+	$(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial --reporter=text tests
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import klein
+
 import twisted
 
 ROOT = Path(__file__).resolve().parent.parent

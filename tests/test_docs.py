@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobpush.tap import Options
 from tests.service_process import ROOT, ServiceProcess, free_ports, start_twistd, twistd_environment
 from tests.slurm_cluster import wait_until
 
@@ -38,7 +39,7 @@ class AdapterPageTests(SynchronousTestCase):
     def test_its_adapter_keeps_the_contract(self) -> None:
         """The worked example's tests pass."""
         result = subprocess.run(
-            [sys.executable, "-m", "twisted.trial", "--reporter=summary", "test_lsq"],
+            [sys.executable, "-m", "twisted.trial", "--reporter=text", "test_lsq"],
             cwd=self.site, env=self.environment, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
@@ -108,11 +109,9 @@ class LinkTests(SynchronousTestCase):
 
     def test_options_are_documented(self) -> None:
         """Every option that the README names is one."""
-        from jobpush.tap import Options
-
-        known = {f"--{name}" for name in Options().longOpt for name in [name.rstrip("=")]}
-        twistd = {"--nodaemon", "--pidfile", "--help", "--version", "--python", "--uid", "--gid", "--logfile"}
-        others = {"--parsable", "--wrap", "--no-buffer"}
+        known = {f"--{name.rstrip('=')}" for name in Options().longOpt}
+        twistd = {"--nodaemon", "--pidfile", "--help", "--version", "--python"}
+        others = {"--parsable", "--wrap", "--system", "--home-dir", "--shell", "--now"}
         for page in (ROOT / "README.md", DOCS / "service-account.md", DOCS / "embedding.md"):
             named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
             self.assertLessEqual(named - twistd - others, known, page)
