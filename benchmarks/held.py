@@ -136,9 +136,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory:
             server = Server(Path(directory))
             try:
-                rounds = [
-                    one_round(server, count, "SUSPENDED" if number % 2 == 0 else "RUNNING") for number in range(given.rounds + 1)
-                ]
+                states = ["SUSPENDED", "RUNNING"] * given.rounds
+                rounds = [one_round(server, count, state) for state in states[: given.rounds + 1]]
             finally:
                 server.stop()
         first, rest = rounds[0], rounds[1:]

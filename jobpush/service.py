@@ -59,7 +59,7 @@ class JobPush(MultiService):
                 reactor,
                 queue,
                 self.publisher,
-                interested=lambda: not self.tracker.idle,
+                interested=lambda: self.in_flight > 0,
                 keep_ended=keep_ended,
                 checked=self._checked,
             )
