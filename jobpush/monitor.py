@@ -124,8 +124,7 @@ class JobStatusMonitor:
         self._stopping = True
         if self._loop.running:
             self._loop.stop()
-        for waiting in (*self._fresh, *self._next_fresh):
-            waiting.cancel()
+        self.give_up()
         done: Deferred[None] = Deferred()
         if self._running is None:
             done.callback(None)
@@ -133,6 +132,11 @@ class JobStatusMonitor:
         self._running.addBoth(lambda _: done.callback(None))
         self._running.cancel()
         return done
+
+    def give_up(self) -> None:
+        """Cancel all that wait for a fresh answer."""
+        for waiting in (*self._fresh, *self._next_fresh):
+            waiting.cancel()
 
     def fresh(self) -> Deferred[None]:
         """

@@ -92,6 +92,8 @@ class JobPush(MultiService):
         """Answer everybody who waits; from now on nobody is held."""
         self.closing = True
         self.tracker.close()
+        for monitor in self.monitors.values():
+            monitor.give_up()
 
     async def _stop(self) -> None:
         """Answer everybody, let the answers leave, end the queries, close the journal."""

@@ -143,6 +143,9 @@ class ClaimTests(LabCase):
         self.settle()
         for held in self.held:
             self.assertEqual(held.json()["cursor"].rpartition("-")[2], "2")
+            self.assertEqual(held.json()["job"]["state"], "RUNNING", "the state does not run ahead of the cursor")
+            self.assertEqual([h["state"] for h in held.json()["history"]], ["QUEUED", "RUNNING"])
+            self.assertEqual(held.header("etag"), f'W/"{held.json()["cursor"]}"')
             later = self.lab.get(f"/v1/jobs/memory/1?since={held.json()['cursor']}&wait=0").json()
             self.assertEqual([e["seq"] for e in later["events"]], [3])
 

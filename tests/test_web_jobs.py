@@ -202,6 +202,26 @@ class UnknownJobTests(LabCase):
         self.assertEqual((answer.status, answer.json()["job"], answer.json()["timed_out"]), (200, None, True))
         self.assertEqual(answer.json()["health"], "stale")
 
+    def test_no_query_in_time(self) -> None:
+        """A wait that is over before any query could prove anything is a time-out, not 404."""
+        self.lab.queue.pending = []
+        self.lab.tick()
+        answer = self.lab.get("/v1/jobs/memory/99?wait=2")
+        self.lab.tick(3)
+        self.assertEqual((answer.status, answer.json()["job"], answer.json()["timed_out"]), (200, None, True))
+        answer = self.lab.get("/jobstatus?jobId=99&timeout=2")
+        self.lab.tick(3)
+        self.assertEqual((answer.status, answer.json(), answer.header("jobpush-timed-out")), (200, None, "1"))
+
+    def test_the_end_of_the_service_proves_nothing(self) -> None:
+        """Who looks for a job when the service ends is told to come back."""
+        self.lab.queue.pending = []
+        self.lab.tick()
+        answer = self.lab.get("/v1/jobs/memory/99?wait=60")
+        self.lab.service.announce_end()
+        self.assertEqual((answer.status, answer.json()["timed_out"]), (200, True))
+        self.assertIsNotNone(answer.header("retry-after"))
+
     def test_only_the_journal_remembers(self) -> None:
         """A job that the table has forgotten is told as its last event told it."""
         self.lab.set("1", "COMPLETED", exit_code=0)

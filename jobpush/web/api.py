@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import attrs
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -22,7 +23,7 @@ from werkzeug.routing import BaseConverter, RequestRedirect
 from jobpush import __version__, wire
 from jobpush.feed import Page
 from jobpush.interfaces import CursorGone
-from jobpush.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
+from jobpush.model import HistoryEntry, JobDescriptor, JobKey, JobRecord, JobStatusEvent
 from jobpush.selection import Selection
 from jobpush.service import JobPush
 from jobpush.web import health
@@ -141,9 +142,9 @@ class Api:
         deadline = self.service.reactor.seconds() + wait
         key = canonical_key(self.service, cluster, job_id, "id")
         began_at = self.service.feed.head
-        found = await self._find(key, wait)
+        found, proven = await self._find(key, wait)
         if found is None:
-            return self._unknown(request, cluster, job_id, waited=asked is not None and wait > 0)
+            return self._unknown(request, cluster, job_id, proven)
         job, record = found
         key = job.key
         if wanted is not None and _etag(self.service, record) in wanted.etags:
@@ -159,23 +160,25 @@ class Api:
             page = Page((), page.seq, timed_out=True)
         return self._job_answer(request, key, self._known(key) or found, page)
 
-    async def _find(self, key: JobKey, wait: float) -> tuple[JobDescriptor, JobRecord] | None:
+    async def _find(self, key: JobKey, wait: float) -> tuple[tuple[JobDescriptor, JobRecord] | None, bool]:
         """
         A job of the table, or one that only the journal remembers. One that neither knows may have been submitted after the
         last snapshot: wait, as long as is allowed, for a query that begins now.
+
+        :return: the job, if there is one; and whether all that was asked for was done to find it.
         """
         found = self._known(key)
         if found is None:
             last = await self.service.journal.last_of(key)
             found = self._known(key)
             if found is None and last is not None:
-                return last.job, _from_event(last)
-        if found is None and wait > 0:
-            with self.holds.holding():
-                await self._fresh(key[0], wait)
-            cluster = self.service.table.cluster(key[0])
-            found = self._known((key[0], cluster.canonical(key[1])))
-        return found
+                return (last.job, _from_event(last)), True
+        if found is not None or wait <= 0:
+            return found, True
+        with self.holds.holding():
+            proven = await self._fresh(key[0], wait)
+        cluster = self.service.table.cluster(key[0])
+        return self._known((key[0], cluster.canonical(key[1]))), proven
 
     async def _fresh(self, cluster: str, wait: float) -> bool:
         """Wait until a query that begins after now is published; was it in time?"""
@@ -194,10 +197,10 @@ class Api:
     def _known(self, key: JobKey) -> tuple[JobDescriptor, JobRecord] | None:
         return self.service.table.find(*key, self.service.monitors[key[0]].queue.task_of)
 
-    def _unknown(self, request: Any, cluster: str, job_id: str, waited: bool) -> bytes:
-        """Proved unknown by a query, or not known because there was none: not the same."""
+    def _unknown(self, request: Any, cluster: str, job_id: str, proven: bool) -> bytes:
+        """Unknown to a query that began after the request, or not known because there was none in time: not the same."""
         monitor = self.service.monitors[cluster]
-        if waited and monitor.status.health != "ok":
+        if not proven:
             fields: dict[str, object] = {
                 "job": None, "history": [], "events": [], "cursor": self.service.feed.cursor(), "timed_out": True,
                 "stale_s": health.rounded(monitor.stale_s), "health": monitor.status.health,
@@ -205,7 +208,7 @@ class Api:
             return self._answer(request, wire.dumps(fields), closing=self.service.closing)
         raise Problem(
             404,
-            f"{cluster} lists no job {job_id}" + ("" if waited else ", as of its last answer"),
+            f"{cluster} lists no job {job_id}",
             "id",
             stale_s=health.rounded(monitor.stale_s),
             health=monitor.status.health,
@@ -236,6 +239,12 @@ class Api:
         job, record = found
         feed = self.service.feed
         cursor = feed.cursor(page.seq)
+        if record.last_seq > page.seq:
+            # It has changed again since this answer was claimed: the state must not run ahead of the cursor.
+            told = [event for event in page.events if event.job.key == job.key]
+            if told:
+                history = tuple(entry for entry in record.history if entry.seq <= page.seq)
+                job, record = told[-1].job, attrs.evolve(record, last_seq=told[-1].seq, history=history)
         request.setHeader(b"etag", _etag(self.service, record).encode())
         monitor = self.service.monitors[key[0]]
         fields: dict[str, object] = {
@@ -338,8 +347,8 @@ class Api:
         since = params.since()
         deadline = self.service.reactor.seconds() + wait
         key = canonical_key(self.service, cluster, job_id, "jobId")
-        found = await self._find(key, wait)
-        if found is None and self.service.monitors[cluster].status.health == "ok":
+        found, proven = await self._find(key, wait)
+        if found is None and proven:
             raise Problem(404, f"{cluster} lists no job {job_id}", "jobId")
         page = Page((), self.service.feed.head)
         if found is not None:
@@ -446,6 +455,8 @@ def _etag(service: JobPush, record: JobRecord) -> str:
 
 def _from_event(event: JobStatusEvent) -> JobRecord:
     """A job that only the journal remembers."""
-    return JobRecord(job=event.job, last_seq=event.seq)
+    job = event.job
+    step = HistoryEntry(event.seq, event.at, job.state, job.attempt, job.confidence)
+    return JobRecord(job=job, last_seq=event.seq, history=(step,))
 
 
