@@ -118,6 +118,7 @@ class SQLiteJournal:
             else:
                 self._lock = _lock_directory(self.directory)
                 path = os.path.join(self.directory, "journal.sqlite")
+                _create(path)
                 self._writer = _connect(path)
                 self._writer.execute("PRAGMA journal_mode=WAL")
                 self._writer.execute("PRAGMA synchronous=FULL")
@@ -146,6 +147,7 @@ class SQLiteJournal:
             )
         if 0 < version < wanted and self.directory is not None:
             backup = os.path.join(self.directory, f"journal.v{version}.sqlite")
+            _create(backup)
             with sqlite3.connect(backup) as copy:
                 db.backup(copy)
             copy.close()
@@ -349,6 +351,14 @@ def _set_meta(db: sqlite3.Connection, **values: object) -> None:
 def _connect(path: str) -> sqlite3.Connection:
     # Each connection is used by one thread at a time, in turn: the one that opens it, then its own.
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+
+
+def _create(path: str) -> None:
+    """Make a file that others may not read: jobs' names and comments are in it. SQLite gives its helpers the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+    except OSError as error:
+        raise JournalError(f"{path} cannot be used: {error.strerror}") from None
 
 
 def _lock_directory(directory: str) -> int:

@@ -86,6 +86,12 @@ class DurabilityTests(JournalCase):
         journal = self.open()
         self.assertRaises(ValueError, journal.commit, [wire.number(journal.epoch, 5, change("1", "RUNNING"))], [], [])
 
+    def test_others_may_not_read_it(self) -> None:
+        """Whatever the state directory's mode is."""
+        self.write(self.open(), change("1", "RUNNING"))
+        for name in os.listdir(self.directory):
+            self.assertEqual(os.stat(os.path.join(self.directory, name)).st_mode & 0o007, 0, name)
+
     def test_settings(self) -> None:
         """The file survives a power cut: a write-ahead log, synced at every commit."""
         journal = self.open()

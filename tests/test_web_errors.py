@@ -68,7 +68,7 @@ class BadInputTests(LabCase):
         for body, status, name in [
             (b"", 400, "body"), (b"{", 400, "body"), (b"[1]", 400, "body"), (b"\xff\xfe", 400, "body"), (b"[" * 100000, 400, "body"),
             (json.dumps({"jobs": "memory/1"}).encode(), 400, "jobs"), (json.dumps({"jobs": [1]}).encode(), 400, "job"),
-            (json.dumps({"wait": True}).encode(), 400, "wait"), (json.dumps({"wait": "soon"}).encode(), 400, "wait"),
+            (json.dumps({"wait": True}).encode(), 400, "wait"), (b'{"wait":1' + b"0" * 400 + b"}", 400, "wait"), (json.dumps({"wait": "soon"}).encode(), 400, "wait"),
             (json.dumps({"limit": True}).encode(), 400, "limit"), (json.dumps({"since": 5}).encode(), 400, "since"),
             (json.dumps({"user": 5}).encode(), 400, "user"), (json.dumps({"users": ["kim"]}).encode(), 400, "users"),
             (json.dumps({"jobs": [f"memory/{n}" for n in range(100_000)]}).encode(), 413, "jobs"),
@@ -210,6 +210,14 @@ class LimitTests(TestCase):
         await self.refused(b"HELLO\r\n\r\n", 400, "request")
         await self.refused(b"GET / HTTP/1.1\r\nno colon here\r\n\r\n", 400, "request")
         await self.refused(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "request")
+
+    async def test_hosts(self) -> None:
+        """A Host header that no host can have."""
+        for host in (b"a" * 100, b"..", b"a..b", b"\xff\xfe"):
+            received = await self.exchange(b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+            self.assertIn(b"400 Bad Request", received)
+            self.assertIn(b"problem+json", received)
+        await self.refused(b"GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400, "path")
 
     async def test_body_too_long(self) -> None:
         """413, as soon as its length is known, or is reached."""

@@ -8,6 +8,8 @@ import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid 
 from typing import Any
 
 from klein.resource import KleinResource
+from twisted.web.server import NOT_DONE_YET
+from werkzeug.exceptions import HTTPException
 
 from jobpush.service import JobPush
 from jobpush.web.access import Access
@@ -34,14 +36,23 @@ class ApiResource(KleinResource):
             if request.path not in (b"/healthz", b"/readyz"):
                 self.api.access.check()
         except Problem as problem:
-            return problem.answer(request)
+            return _refuse(request, problem)
         service.in_flight += 1
 
         def over(_: object) -> None:
             service.in_flight -= 1
 
         request.notifyFinish().addBoth(over)
-        return super().render(request)
+        try:
+            return super().render(request)
+        except HTTPException as error:  # the router's, before there is a route: a host that is none
+            return _refuse(request, Problem(400, f"the Host header is not a host name ({error.name})", "Host"))
+
+
+def _refuse(request: Any, problem: Problem) -> int:
+    request.write(problem.answer(request))
+    request.finish()
+    return NOT_DONE_YET
 
 
 def resource(

@@ -172,7 +172,7 @@ def check_wait(value: object, name: str) -> float:
         raise problem
     try:
         seconds = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise problem from None
     if not math.isfinite(seconds) or seconds < 0:
         raise problem

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from twisted.internet.interfaces import ITCPTransport
 from twisted.logger import Logger
 from twisted.python.logfile import DailyLogFile
 from twisted.web.http import HTTPChannel, combinedLogFormatter
@@ -33,6 +34,13 @@ class JobpushRequest(Request):
     site: Any
     came_at = 0.0
     _received = 0
+
+    def process(self) -> None:
+        if self.path == b"*" and self.method != b"OPTIONS":
+            self.write(Problem(400, "only OPTIONS may ask about the server as a whole", "path").answer(self))
+            self.finish()
+        else:
+            super().process()
 
     def gotLength(self, length: int | None) -> None:
         self.came_at = self.channel.site.reactor.seconds()
@@ -75,6 +83,12 @@ class JobpushChannel(HTTPChannel):
 
     transport: Any
     refused = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        if ITCPTransport.providedBy(self.transport):
+            # A held request says nothing for minutes; a client that is gone without a word is noticed all the same.
+            self.transport.setTcpKeepAlive(True)
 
     def dataReceived(self, data: bytes) -> None:
         if not self.refused:

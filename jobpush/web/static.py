@@ -17,6 +17,12 @@ class Static(File):
         super().__init__(path, *args, **kwargs)
         self.childNotFound: Any = _Missing()
 
+    def getChild(self, path: bytes, request: Any) -> Any:
+        try:
+            return super().getChild(path, request)
+        except (OSError, ValueError):  # a name that no file can have
+            return self.childNotFound
+
     def directoryListing(self) -> Any:
         return self.childNotFound
 
