@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 
 import attrs
 
-from jobpush.absence import DiffPolicy, conclude, concluded
+from jobpush.absence import DiffPolicy, conclude, concluded, unlisted
 from jobpush.aggregate import aggregate
 from jobpush.model import (
     STARTED_PHASES,
@@ -206,11 +206,9 @@ class _Diff:
     # -- jobs that are not listed
 
     def absent(self) -> Generator[None, None, None]:
-        for count, job_id in enumerate(list(self.known.open)):
+        for count, job_id in enumerate(unlisted(self.known, self.snapshot)):
             if count % PAUSE_EVERY == 0:
                 yield
-            if job_id in self.snapshot.jobs or job_id in self.snapshot.rejected_ids:
-                continue
             self.missing(self.known.records[job_id])
 
     def missing(self, record: JobRecord) -> None:

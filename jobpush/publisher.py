@@ -1,14 +1,15 @@
 """
 One order, no gap: diff, commit, publish, claim.
 
-A tick's changes get their numbers, are made durable together with the known jobs, and only then, in one reactor turn,
-become visible: the tail and the head move, the served table moves, and the waiters that they concern are claimed. The
-next tick of any queue waits for its turn.
+A tick's changes get their numbers, are made durable together with the known jobs, and only then become visible: in one reactor
+turn the tail and the head move, the served table moves, and the waiters that they concern are claimed. A batch of thousands
+becomes visible in parts, each in a turn of its own, so that a state never runs ahead of its cursor and nobody stalls. The next
+tick of any queue waits for its turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -26,6 +27,9 @@ from jobpush.tracker import JobStatusTracker
 #: How many steps of its life a job's record keeps; older ones are in the journal as long as that keeps them.
 HISTORY_LENGTH = 200
 
+#: About how many events become visible in one reactor turn.
+PART = 500
+
 #: What compares a cluster's jobs with something: a generator that pauses, and returns the changes.
 Compare = Callable[[ClusterJobs], Generator[None, None, Changes]]
 
@@ -38,8 +42,6 @@ class Publisher:
         self.table = table
         self.tail = tail
         self.tracker = tracker
-        #: Called with each published batch, after the waiters were claimed.
-        self.followers: list[Callable[[Sequence[JobStatusEvent]], None]] = []
         self._lock = DeferredLock()
         self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
 
@@ -56,6 +58,7 @@ class Publisher:
         jobs = self.table.cluster(cluster)
         changes = Changes()
         events: list[JobStatusEvent] = []
+        records: dict[str, JobRecord] = {}
 
         def compared() -> Generator[None, None, None]:
             nonlocal changes
@@ -64,28 +67,55 @@ class Publisher:
                 events.append(wire.number(self.journal.epoch, seq, change))
                 if seq % 64 == 0:
                     yield
+            yield from _with_history(changes.records, events, records)
 
-        await self._cooperator.cooperate(compared()).whenDone()
-        records = _with_history(changes.records, events)
+        await self._cooperate(compared())
         forgotten = [(cluster, job_id) for job_id in changes.forgotten]
         if events or records or forgotten:
-            await self.journal.commit(events, records, forgotten)
-        # From here to the end is one reactor turn.
-        self.tail.append(events)
-        for record in records:
-            jobs.put(record)
-        for record in changes.refreshed.values():
+            await self.journal.commit(events, list(records.values()), forgotten)
+        await self._cooperate(self._publish(jobs, events, records))
+        # What follows is visible to nobody as an event.
+        for record in (*records.values(), *changes.refreshed.values()):
             jobs.put(record)
         for job_id in changes.forgotten:
             jobs.forget(job_id)
-        self.tracker.publish(events, self.tail.head)
-        for follower in self.followers:
-            follower(events)
         return events
 
+    def _publish(
+        self, jobs: ClusterJobs, events: Sequence[JobStatusEvent], records: dict[str, JobRecord]
+    ) -> Generator[None, None, None]:
+        """
+        Make a durable batch visible, a part in each reactor turn: the tail and the head move, the records of the jobs whose
+        last event it is move with them, and waiters are claimed. A first look at a huge queue stalls nobody.
+        """
+        for part in parts(events):
+            self.tail.append(part)
+            for event in part:
+                record = records.get(event.job.id)
+                if record is not None and record.last_seq == event.seq:
+                    jobs.put(records.pop(event.job.id))
+            self.tracker.publish(part, self.tail.head)
+            yield
 
-def _with_history(records: dict[str, JobRecord], events: Sequence[JobStatusEvent]) -> list[JobRecord]:
-    """The records with the steps that these events add."""
+    def _cooperate(self, work: Generator[None, None, None]) -> Deferred[Any]:
+        return self._cooperator.cooperate(work).whenDone()
+
+
+def parts(events: Sequence[JobStatusEvent], size: int = PART) -> Iterator[Sequence[JobStatusEvent]]:
+    """A batch in parts of about that size. The events of one job that follow each other stay together."""
+    begin = 0
+    while begin < len(events):
+        end = min(begin + size, len(events))
+        while end < len(events) and events[end].job.key == events[end - 1].job.key:
+            end += 1
+        yield events[begin:end]
+        begin = end
+
+
+def _with_history(
+    records: dict[str, JobRecord], events: Sequence[JobStatusEvent], complete: dict[str, JobRecord]
+) -> Generator[None, None, None]:
+    """Fill ``complete`` with the records and the steps that these events add."""
     steps: dict[str, list[HistoryEntry]] = {}
     uids: dict[str, str] = {}
     for event in events:
@@ -96,11 +126,11 @@ def _with_history(records: dict[str, JobRecord], events: Sequence[JobStatusEvent
         steps.setdefault(job.id, []).append(
             HistoryEntry(event.seq, event.at, job.state, job.attempt, job.confidence)
         )
-    complete = []
-    for job_id, record in records.items():
+    for count, (job_id, record) in enumerate(records.items()):
+        if count % 256 == 0:
+            yield
         new = steps.get(job_id)
         if new is not None:
             history = (*record.history, *new)[-HISTORY_LENGTH:]
             record = attrs.evolve(record, last_seq=new[-1].seq, history=history)
-        complete.append(record)
-    return complete
+        complete[job_id] = record

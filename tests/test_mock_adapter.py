@@ -71,11 +71,14 @@ class FileTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.path = os.path.abspath(self.mktemp())
-        self.queue = FileQueue(ManualClock(), self.path)
+        self.clock = ManualClock()
+        self.queue = FileQueue(self.clock, self.path)
 
     def look(self, *lines: object) -> Snapshot:
         write(self.path, *lines)
-        return self.successResultOf(self.queue.snapshot())
+        answer = self.queue.snapshot()
+        self.clock.advance(0)
+        return self.successResultOf(answer)
 
     def test_a_descriptor(self) -> None:
         """The protocol's own names; what an answer shows can be written back."""

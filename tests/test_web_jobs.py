@@ -50,6 +50,9 @@ class OneJobTests(LabCase):
         self.lab.set("1", "SUSPENDED")
         answer = self.lab.get(f"/v1/jobs/memory/1?since={cursor}&wait=60")
         self.assertEqual([e["job"]["state"] for e in answer.json()["events"]], ["RUNNING", "SUSPENDED"])
+        whole = self.lab.get("/v1/jobs/memory/1?since=0").json()
+        self.assertEqual([e["job"]["state"] for e in whole["events"]], ["QUEUED", "RUNNING", "SUSPENDED"])
+        self.assertTrue(whole["oldest_cursor"].endswith("-0"))
 
     def test_time_out(self) -> None:
         """When its time is up the answer is 200, empty, with the head as cursor; never later than asked."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Cooperator
 from zope.interface import implementer
 
 from jobpush.command import printable
@@ -48,12 +49,9 @@ class MockQueue:
         return succeed(QueueFacts(sees_all=True, evidence="the mock queue hides nothing"))
 
     def snapshot(self) -> Deferred[Snapshot]:
-        try:
-            return succeed(self._look())
-        except QueueError:
-            return fail()
+        return Deferred.fromCoroutine(self._look())
 
-    def _look(self) -> Snapshot:
+    async def _look(self) -> Snapshot:
         raise NotImplementedError
 
     def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
@@ -82,8 +80,9 @@ class FileQueue(MockQueue):
         super().__init__(reactor, **options)
         self._path = path
         self._lines: dict[bytes, JobDescriptor | str] = {}
+        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
 
-    def _look(self) -> Snapshot:
+    async def _look(self) -> Snapshot:
         began = self._reactor.seconds()
         try:
             with open(self._path, "rb") as file:
@@ -93,14 +92,30 @@ class FileQueue(MockQueue):
         if len(content) > FILE_LIMIT:
             raise QueueError(f"the jobs file {self._path} is larger than {FILE_LIMIT} bytes")
         jobs: dict[str, JobDescriptor] = {}
+        rejected: list[str] = []
+        rejected_ids: set[str] = set()
+        await self._cooperator.cooperate(self._read_lines(content, began, jobs, rejected, rejected_ids)).whenDone()
+        return Snapshot(
+            jobs=jobs,
+            began_at=began,
+            ended_at=self._reactor.seconds(),
+            rejected=tuple(rejected[:10]),
+            rejected_count=len(rejected),
+            rejected_ids=frozenset(rejected_ids),
+        )
+
+    def _read_lines(
+        self, content: bytes, now: float, jobs: dict[str, JobDescriptor], rejected: list[str], rejected_ids: set[str]
+    ) -> Iterator[None]:
+        """Read them all, pausing now and then. A line whose bytes equal one of last time is not read again."""
         lines: dict[bytes, JobDescriptor | str] = {}
-        rejected = []
-        rejected_ids = set()
         for number, line in enumerate(content.split(b"\n"), 1):
+            if number % 128 == 0:
+                yield
             line = line.strip()
             if not line or line.startswith(b"#"):
                 continue
-            job = self._lines.get(line) or self._read(line, began)
+            job = self._lines.get(line) or self._read(line, now)
             lines[line] = job
             if isinstance(job, str):
                 why = job
@@ -112,14 +127,6 @@ class FileQueue(MockQueue):
                 continue
             rejected.append(f"{self._path}, line {number}: {why}")
         self._lines = lines
-        return Snapshot(
-            jobs=jobs,
-            began_at=began,
-            ended_at=self._reactor.seconds(),
-            rejected=tuple(rejected[:10]),
-            rejected_count=len(rejected),
-            rejected_ids=frozenset(rejected_ids),
-        )
 
     def _read(self, line: bytes, now: float) -> JobDescriptor | str:
         try:
@@ -145,7 +152,7 @@ class DemoQueue(MockQueue):
         self._seed = seed
         self._demo: Demo | None = None
 
-    def _look(self) -> Snapshot:
+    async def _look(self) -> Snapshot:
         now = self._reactor.seconds()
         if self._demo is None:
             self._demo = Demo(self._seed, self.cluster, now)

@@ -257,6 +257,8 @@ class Api:
         }
         if page.more:
             fields["more"] = True
+        if request.args.get(b"since") == [b"0"]:
+            fields["oldest_cursor"] = feed.cursor(feed.oldest)
         return self._answer(request, wire.envelope(fields, page.events), cursor, page.closing)
 
     # -- changes
@@ -274,7 +276,6 @@ class Api:
     async def _changes(self, request: Any, params: Params) -> bytes:
         selection, limit = params.selection(), params.limit()
         wait = params.wait(DEFAULT_WAIT_S)
-        oldest_asked = params.text("since") == "0"
         since = params.since()
         if since is None:
             page = Page((), self.service.feed.head)
@@ -287,7 +288,7 @@ class Api:
             "timed_out": page.timed_out,
             "clusters": health.clusters(self.service, selection.clusters),
         }
-        if oldest_asked:
+        if params.text("since") == "0":
             fields["oldest_cursor"] = self.service.feed.cursor(since)
         return self._answer(request, wire.envelope(fields, page.events), cursor, page.closing)
 
