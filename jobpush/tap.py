@@ -133,12 +133,13 @@ class Options(usage.Options):
             raise usage.UsageError(f"--static {static}: there is no such directory")
 
     def _settings(self) -> Settings:
-        """The file's settings, with what the command line says in place of it."""
+        """The file's settings, with what the command line says in place of it; both checked alike."""
         settings = config.load(self["config"]) if self["config"] is not None else Settings()
-        reader = OptionReader(
-            {name.replace("-", "_"): self[name] for name in _VALUES if self[name] is not None}
-        )
-        given: dict[str, Any] = {
+        names = [name.replace("-", "_") for name in _VALUES]
+        given = {name: getattr(settings, name) for name in names}
+        given.update({name: self[option] for name, option in zip(names, _VALUES, strict=True) if self[option] is not None})
+        reader = OptionReader({name: value for name, value in given.items() if value is not None})
+        checked: dict[str, Any] = {
             "port": reader.text("port"),
             "state": reader.path("state"),
             "interval": reader.seconds("interval", None),
@@ -147,14 +148,13 @@ class Options(usage.Options):
             "max_held": reader.integer("max_held", 0, least=1) or None,
             "keep_events": reader.integer("keep_events", 0, least=1) or None,
             "keep_days": reader.seconds("keep_days", None, most=36500),
-            "allow_anonymous": True if self["allow-anonymous"] else None,
+            "allow_anonymous": bool(self["allow-anonymous"]) or bool(settings.allow_anonymous),
         }
-        given = {name: value for name, value in given.items() if value is not None}
         if self.queue_arguments:
-            given["queues"] = [parse_argument(argument) for argument in self.queue_arguments]
+            checked["queues"] = [parse_argument(argument) for argument in self.queue_arguments]
         if self.listener_arguments:
-            given["listeners"] = [parse_argument(argument) for argument in self.listener_arguments]
-        return attrs.evolve(settings, **given)
+            checked["listeners"] = [parse_argument(argument) for argument in self.listener_arguments]
+        return attrs.evolve(settings, **checked)
 
     def _make_queues(self, reactor: Any) -> None:
         interval = {} if self.settings.interval is None else {"interval": self.settings.interval}

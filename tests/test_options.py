@@ -155,7 +155,8 @@ class ConfigTests(SynchronousTestCase):
             self.assertIn(word, str(error))
         for text, word in {
             '[[queue]]\ntype = "slurm"\ncolour = "red"': "colour", '[[queue]]\ntype = "slurm"\ninterval = true': "interval",
-            '[[queue]]\ntype = "nqs"': "nqs",
+            '[[queue]]\ntype = "nqs"': "nqs", "max_held = 0": "max_held", "keep_events = -5": "keep_events", "interval = -1.5": "interval",
+            "keep_days = nan": "keep_days",
         }.items():  # fmt: skip
             error = self.assertRaises(UsageError, options, "--config", self.write(text))
             self.assertIn(word, str(error))
