@@ -34,8 +34,12 @@ DUTY = 0.05
 #: Seconds to which the pause after failed queries grows.
 LONGEST_BACKOFF_S = 30.0
 
-#: Seconds after which what the account may see is checked again, and old jobs are looked for.
+#: Seconds until a query that somebody asked for while another one ran.
+SOON_S = 0.05
+
+#: Seconds after which what the account may see is checked again, and after which old jobs are looked for.
 CHECK_EVERY_S = 300.0
+CHECK_BLIND_EVERY_S = 30.0
 FORGET_EVERY_S = 60.0
 
 #: Seconds to which the pause between questions to accounting grows, while it has no answer.
@@ -90,13 +94,14 @@ class JobStatusMonitor:
         self._publisher = publisher
         self._interested = interested
         self._keep_ended = keep_ended
-        self._told = checked
+        self._on_check = checked
         self._loop = LoopingCall(self._tick)
         self._loop.clock = reactor
         self._running: Deferred[None] | None = None
         self._stopping = False
         self._failed_in_row = 0
         self._again = False
+        self._changed = False
         self._fresh: list[Deferred[None]] = []
         self._next_fresh: list[Deferred[None]] = []
         self._checked_at: float | None = None
@@ -158,15 +163,12 @@ class JobStatusMonitor:
             due_in = self._loop.call.getTime() - self._reactor.seconds()
             soonest = self.status.query_s / DUTY - (self._reactor.seconds() - (self.status.seen_at or 0.0))
             if soonest < due_in:
-                self._restart(max(0.0, soonest))
+                self._loop.call.reset(max(0.0, soonest))
 
     def _unwanted(self, waiting: Deferred[None]) -> None:
         for waiters in (self._fresh, self._next_fresh):
             if waiting in waiters:
                 waiters.remove(waiting)
-
-    def _restart(self, pause: float) -> None:
-        self._loop.call.reset(pause)  # type: ignore[union-attr]
 
     # -- one tick
 
@@ -199,30 +201,35 @@ class JobStatusMonitor:
 
     def _pause(self) -> float:
         """Seconds until the next query."""
-        status = self.status
-        wanted = self.queue.interval or status.interval_s
         if self._failed_in_row:
-            least = self.queue.interval or DEFAULT_INTERVAL_S
-            most = max(LONGEST_BACKOFF_S, least)
-            wanted = min(most, least * 2.0 ** min(self._failed_in_row - 1, 10))
-            return wanted * random.uniform(0.75, 1.0) if self._failed_in_row > 1 else wanted
-        limit = status.query_s / DUTY
-        if self.queue.interval is None:
-            if self._again:
-                return max(0.05, limit)
-            busy = self._interested() or self._changed
-            wanted = DEFAULT_INTERVAL_S if busy else min(IDLE_INTERVAL_S, status.interval_s * 1.5)
-            wanted = max(wanted, DEFAULT_INTERVAL_S)
-            remembers = status.facts.remembers_s if status.facts is not None else None
-            if remembers:
-                wanted = min(wanted, max(DEFAULT_INTERVAL_S, remembers / 2))
-        return max(wanted, limit)
+            return self._back_off()
+        wanted = self.queue.interval if self.queue.interval is not None else self._adapted()
+        return max(wanted, self.status.query_s / DUTY)
 
-    _changed = False
+    def _back_off(self) -> float:
+        """After failures: twice as long each time, a little less than that so that many services drift apart."""
+        least = self.queue.interval or DEFAULT_INTERVAL_S
+        wanted = least * 2.0 ** min(self._failed_in_row - 1, 10)
+        jitter = random.uniform(0.75, 1.0) if self._failed_in_row > 1 else 1.0
+        return min(wanted, max(LONGEST_BACKOFF_S, least)) * jitter
+
+    def _adapted(self) -> float:
+        """Where the user has not said: often while somebody waits or something changes, seldom otherwise."""
+        if self._again:
+            return SOON_S
+        if self._interested() or self._changed:
+            return DEFAULT_INTERVAL_S
+        facts = self.status.facts
+        longest = IDLE_INTERVAL_S
+        if facts is not None and facts.remembers_s:
+            longest = min(longest, max(DEFAULT_INTERVAL_S, facts.remembers_s / 2))
+        return min(longest, max(DEFAULT_INTERVAL_S, self.status.interval_s * 1.5))
 
     async def _look(self) -> None:
         """One query, whatever comes of it published. Raises where it failed."""
-        if self._checked_at is None or self._reactor.seconds() - self._checked_at >= CHECK_EVERY_S:
+        facts = self.status.facts
+        every = CHECK_EVERY_S if facts is not None and facts.sees_all else CHECK_BLIND_EVERY_S
+        if self._checked_at is None or self._reactor.seconds() - self._checked_at >= every:
             await self._check()
         fresh, self._next_fresh = self._next_fresh, []
         self._fresh = fresh
@@ -249,7 +256,7 @@ class JobStatusMonitor:
         facts: QueueFacts = await self._in_time(self.queue.check)
         self._checked_at = self._reactor.seconds()
         before, self.status.facts = self.status.facts, facts
-        self._told(facts)
+        self._on_check(facts)
         if before is None or before.problems != facts.problems:
             for problem in facts.problems:
                 self.log.warn("{cluster}: {problem}", cluster=self.queue.cluster, problem=problem)

@@ -29,5 +29,9 @@ status=0
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 $missing
 } >"$log" 2>&1 || status=$?
 [ -z "$made" ] || rm -f "$policy"
-[ "$status" = 0 ] || tail -5 "$log" >&2
-exit "$status"
+if [ "$status" != 0 ]; then
+    tail -5 "$log" >&2
+    echo "SKIPPED: the tests against a real Slurm; these packages could not be installed:$missing" >&2
+    # A run that must not skip them fails here.
+    [ -z "${CI:-}" ] || exit "$status"
+fi
