@@ -13,6 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import attrs
@@ -316,12 +317,14 @@ class SQLiteJournal:
         for cluster, job in keys:
             for column in ("job", "parent"):
                 rows = self._reader.execute(
-                    f"SELECT body FROM event WHERE cluster = ? AND {column} = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-                    (cluster, job, since, upto, limit * 4),
+                    f"SELECT body FROM event WHERE cluster = ? AND {column} = ? AND seq > ? AND seq <= ? ORDER BY seq",
+                    (cluster, job, since, upto),
                 )
-                events.update((event.seq, event) for event in _decode(rows))
+                # The first of each are enough for the first of all; rows beyond them are not even read.
+                some = islice((event for event in _decode(rows) if matches(event)), limit)
+                events.update((event.seq, event) for event in some)
         self._check_gone(since)
-        return [events[seq] for seq in sorted(events) if matches(events[seq])][:limit]
+        return [events[seq] for seq in sorted(events)][:limit]
 
     def _check_gone(self, since: int) -> None:
         """Asked after a read: a trim may have overtaken it."""

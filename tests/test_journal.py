@@ -145,6 +145,13 @@ class ReadingTests(JournalCase):
         self.assertEqual((last.seq, last.job.state), (5, "FAILED"))
         self.assertIsNone(self.successResultOf(journal.last_of(("c", "99"))))
 
+    def test_a_filter_that_few_events_of_a_job_pass(self) -> None:
+        """However many of the job's events come before, the first that matches is found."""
+        journal = self.open()
+        self.write(journal, *(change("1", "RUNNING" if n % 2 else "SUSPENDED") for n in range(200)), change("1", "FAILED"))
+        found = journal.read(0, 201, 1, lambda e: e.job.state == "FAILED", [("c", "1")])
+        self.assertEqual([e.seq for e in self.successResultOf(found)], [201])
+
     def test_in_chunks(self) -> None:
         """However many there are, the first ``limit`` of them."""
         journal = self.open()
