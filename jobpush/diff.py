@@ -119,7 +119,7 @@ class _Diff:
             self.keep(row, row)
             return
         job = record.job
-        if job.uid != row.uid and not (row.attempt > job.attempt or row.submitted_at == job.submitted_at):
+        if _another_job(job, row):
             if not job.terminal:
                 self.emit(concluded(job, Phase.DONE, Outcome.LOST, True), job.state)
             self.arrive(row)
@@ -373,6 +373,16 @@ class _Diff:
             family = [job_id, *self.known.parts(job_id)]
             if not any(i in self.snapshot.jobs or i in self.result.records for i in family):
                 self.result.forgotten.extend(family)
+
+
+def _another_job(job: JobDescriptor, row: JobDescriptor) -> bool:
+    """
+    Does the row show another job by the same id? Another time of submission says so, unless it is a requeue, which is a new
+    submission to Slurm; a time that is not known says nothing.
+    """
+    if job.submitted_at is None or row.submitted_at is None or job.submitted_at == row.submitted_at:
+        return False
+    return job.uid != row.uid and row.attempt <= job.attempt
 
 
 #: Phases from which going back to the queue is a new attempt.

@@ -157,6 +157,13 @@ class PresentTests(SynchronousTestCase):
         self.assertEqual(told, [("1", "LOST", "RUNNING"), ("1", "QUEUED", None)])
         self.assertEqual((world.job("1").uid, world.job("1").attempt), ("c/1@900", 0))
 
+    def test_a_time_of_submission_that_becomes_known(self) -> None:
+        """Is no other job's."""
+        world = World()
+        world.look(job("1", "QUEUED", submitted_at=None))
+        self.assertEqual(world.look(job("1", "RUNNING")), [("1", "RUNNING", "QUEUED")])
+        self.assertEqual(world.look(job("1", "RUNNING", submitted_at=None)), [])
+
     def test_provisional_outcome_settles(self) -> None:
         """What is done without confirmation is settled when its grace is over, by an event."""
         world = World()

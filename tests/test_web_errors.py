@@ -223,6 +223,8 @@ class LimitTests(TestCase):
         """413, as soon as its length is known, or is reached."""
         length = str(BODY_LIMIT + 1).encode()
         await self.refused(b"POST /v1/changes HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n{", 413, "body")
+        head = b"POST /v1/changes HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "
+        self.assertNotIn(b"100 Continue", await self.exchange(head + length + b"\r\n\r\n"))
         chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
         chunks = chunk * (BODY_LIMIT // 65536 + 2)
         await self.refused(b"POST /v1/changes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks, 413, "body")

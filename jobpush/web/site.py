@@ -112,6 +112,10 @@ class JobpushChannel(HTTPChannel):
         if not self.refused:
             super().allContentReceived()
 
+    def _send100Continue(self) -> None:
+        if not self.refused:
+            super()._send100Continue()
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
             self.refuse(Problem(431, f"the headers are longer than {self.totalHeadersSize} bytes or too many", "header"))
