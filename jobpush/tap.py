@@ -220,6 +220,10 @@ def is_public(endpoint: str) -> bool:
         return True
 
 
+class CannotStart(Exception):
+    """The service cannot start; one line that says why."""
+
+
 class Assembly(MultiService):
     """The port and what it serves; what fails at the start becomes one line and a non-zero exit."""
 
@@ -239,9 +243,9 @@ class Assembly(MultiService):
         try:
             super().privilegedStartService()
         except CannotListenError as error:
-            _die(f"cannot listen on {self._options.endpoint}: {error.socketError}")
+            self._die(f"cannot listen on {self._options.endpoint}: {error.socketError}")
         except OSError as error:
-            _die(f"cannot listen on {self._options.endpoint}: {error}")
+            self._die(f"cannot listen on {self._options.endpoint}: {error}")
 
     def startService(self) -> None:
         for line in self._options.found:
@@ -251,7 +255,7 @@ class Assembly(MultiService):
         try:
             super().startService()
         except JournalError as error:
-            _die(str(error))
+            self._die(str(error))
         clusters = ", ".join(f"{q.cluster} ({q.queue_type})" for q in self._options.queues)
         LOG.info(
             "jobpush {version} serves {clusters} on {endpoint}",
@@ -259,6 +263,16 @@ class Assembly(MultiService):
             clusters=clusters,
             endpoint=self._options.endpoint,
         )
+
+    def _die(self, line: str) -> None:
+        """End before anything runs: one line, status 1."""
+        LOG.critical("{line}", line=line)
+        twistd = self._options.parent
+        if twistd is not None and not twistd["nodaemon"]:
+            raise CannotStart(line)  # the parent of the daemon waits for it to say this
+        # Not sys.stderr: with --logfile, twistd has put the log there.
+        print(f"jobpush: {line}", file=sys.__stderr__, flush=True)
+        raise SystemExit(1)
 
     def _checked(self) -> None:
         """A scheduler that hides users' jobs from each other must not have them shown to all by an oversight."""
@@ -299,14 +313,6 @@ def makeService(options: Options) -> IService:
     root = resource(service, bool(settings.allow_anonymous), settings.max_held, settings.static)
     site = JobpushSite(root, reactor, settings.access_log)
     return Assembly(options, service, site, root.api)
-
-
-def _die(line: str) -> None:
-    """End before anything runs: one line, status 1."""
-    LOG.critical("{line}", line=line)
-    # Not sys.stderr: with --logfile, twistd has put the log there.
-    print(f"jobpush: {line}", file=sys.__stderr__, flush=True)
-    raise SystemExit(1)
 
 
 def _exit_with_failure() -> None:

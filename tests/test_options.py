@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from jobpush.interfaces import BadQueueOption
 from jobpush.options import OptionReader
 from jobpush.queues import parse_argument, queue_factories
 from jobpush.tap import Options, is_public, makeService
-from tests.service_process import ROOT, free_ports, run_twistd, twistd_environment
+from tests.service_process import ROOT, ServiceProcess, free_ports, run_twistd, twistd_environment
 
 
 def options(*arguments: str) -> Options:
@@ -224,6 +225,26 @@ class TwistdTests(SynchronousTestCase):
         line = self.failure("--port", str(free_ports(1)[0]), "--state", str(self.directory / "file" / "state"))
         self.assertIn("state directory", line)
 
+    def test_in_the_background(self) -> None:
+        """twistd without ``--nodaemon``: it serves; and one that cannot start says why, with a status that is not 0."""
+        port = free_ports(1)[0]
+        arguments = ["jobpush", "--queue", "mock", "--port", str(port), "--state", "state"]
+        started = run_twistd("--pidfile=one.pid", "--logfile=one.log", *arguments, cwd=self.directory)
+        self.assertEqual(started.returncode, 0, started.stderr)
+        pidfile = self.directory / "one.pid"
+        self.addCleanup(lambda: os.kill(int(pidfile.read_text()), signal.SIGTERM))
+        service = ServiceProcess(self.directory)
+        service.port = port
+        self.assertEqual(service.get("/healthz").status, 200)
+        self.assertTrue(service.get("/v1/changes?since=0&wait=10").json["events"], "its journal's threads work after the fork")
+        for number, expected in ((port, "cannot listen"), (free_ports(1)[0], "in use by another jobpush")):
+            arguments[4] = str(number)
+            result = run_twistd("--pidfile=two.pid", "--logfile=two.log", *arguments, cwd=self.directory)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("CannotStart", result.stdout + result.stderr)
+            self.assertIn(expected, (self.directory / "two.log").read_text(), "twistd cuts the line after 100 bytes")
+            self.assertFalse((self.directory / "two.pid").exists())
+
     def test_unknown_adapter(self) -> None:
         """One line of usage, status 1."""
         result = run_twistd("--nodaemon", "jobpush", "--queue", "nqs", cwd=self.directory)
@@ -275,8 +296,6 @@ class ThirdPartyTests(SynchronousTestCase):
             env=environment, capture_output=True, text=True, timeout=60, cwd=directory, check=False,
         )  # fmt: skip
         self.assertIn("somebody else's scheduler", result.stdout, result.stderr)
-        from tests.service_process import ServiceProcess
-
         service = ServiceProcess(directory / "run", "--queue", "lsf:cluster=theirs", environment={"PYTHONPATH": environment["PYTHONPATH"]})
         service.start()
         try:
