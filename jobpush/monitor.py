@@ -165,6 +165,15 @@ class JobStatusMonitor:
             if soonest < due_in:
                 self._loop.call.reset(max(0.0, soonest))
 
+    def awaited(self) -> None:
+        """Somebody begins to wait: after an idle time, do not sleep on for longer than while somebody waits."""
+        call = self._loop.call
+        if self.queue.interval is not None or self._failed_in_row or self._running is not None or call is None:
+            return
+        due = (self._loop.starttime or 0.0) + max(DEFAULT_INTERVAL_S, self.status.query_s / DUTY)
+        if due < call.getTime():
+            call.reset(max(0.0, due - self._reactor.seconds()))
+
     def _unwanted(self, waiting: Deferred[None]) -> None:
         for waiters in (self._fresh, self._next_fresh):
             if waiting in waiters:

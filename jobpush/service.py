@@ -88,6 +88,12 @@ class JobPush(MultiService):
     def stopService(self) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._stop())
 
+    def awaited(self, clusters: frozenset[str] = frozenset()) -> None:
+        """Somebody begins to wait for jobs of these clusters; of all, if none is named."""
+        for name, monitor in self.monitors.items():
+            if not clusters or name in clusters:
+                monitor.awaited()
+
     def announce_end(self) -> None:
         """Answer everybody who waits; from now on nobody is held."""
         self.closing = True

@@ -105,6 +105,15 @@ class AdaptiveTests(SynchronousTestCase):
         self.assertTrue(28 <= self.queries(60) <= 31)
         held.cancel()
 
+    def test_first_to_wait(self) -> None:
+        """Who begins to wait after an idle time is not made to wait for the end of a long pause."""
+        for path in ("/v1/changes?since=now&wait=60", "/v1/jobs/memory/1?since=now&wait=60"):
+            self.queries(61)
+            self.lab.queue.set("1", "RUNNING" if "jobs" in path else "SUSPENDED")
+            held = self.lab.get(path)
+            self.lab.clock.run(2.2)
+            self.assertFalse(held.held, path)
+
     def test_half_of_what_the_scheduler_remembers(self) -> None:
         """It never waits longer than half of that."""
         self.lab.queue.facts = QueueFacts(sees_all=True, remembers_s=8.0, remembers_by="MinJobAge", evidence="test")

@@ -305,6 +305,7 @@ class Api:
             if wait <= 0:
                 return await self.service.feed.next(selection, since, 0, limit, enough)
             with self.holds.holding():
+                self.service.awaited(selection.clusters)
                 return await self.service.feed.next(selection, since, wait, limit, enough)
         except CursorGone:
             raise gone(self.service) from None
@@ -330,6 +331,7 @@ class Api:
             self.streams.headers(request)
             return b""
         with self.holds.holding():
+            self.service.awaited(selection.clusters)
             await self.streams.run(request, selection, since)
         return NOT_DONE_YET
 
