@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from pathlib import Path
@@ -48,6 +49,7 @@ class DisconnectTests(TestCase):
 
     async def check(self, route: str) -> None:
         await deferLater(reactor, 0)  # the reactor runs, with descriptors of its own
+        gc.collect()  # and without those of tests before this one
         timers = len(self.lab.clock.getDelayedCalls())
         descriptors = len(os.listdir("/proc/self/fd"))
         objects = self.lab.service.in_flight
@@ -69,7 +71,7 @@ class DisconnectTests(TestCase):
         self.assertFalse(self.lab.resource.api.streams._streams, route)
         self.assertFalse(self.lab.service.monitors["memory"]._next_fresh, route)
         self.assertEqual(len(self.lab.clock.getDelayedCalls()), timers, f"{route}: {self.lab.clock.getDelayedCalls()}")
-        self.assertEqual(len(os.listdir("/proc/self/fd")), descriptors, route)
+        self.assertLessEqual(len(os.listdir("/proc/self/fd")), descriptors, route)
 
 
 def _add(number: int, route: str) -> None:
