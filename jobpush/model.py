@@ -242,6 +242,11 @@ class JobStatusEvent:
     previous: str | None
     data: bytes = attrs.field(repr=False)
 
+    @property
+    def step(self) -> HistoryEntry:
+        """What this event adds to the history of its job."""
+        return HistoryEntry(self.seq, self.at, self.job.state, self.job.attempt, self.job.confidence)
+
 
 @attrs.frozen(eq=False)
 class Snapshot:

@@ -317,9 +317,10 @@ class JobStatusMonitor:
     async def _outcomes(self, jobs: ClusterJobs, snapshot: Snapshot) -> Outcomes:
         """Ask accounting about the jobs that left, less often the longer it has no answer."""
         facts = self.status.facts
-        wanted = wants_outcome(jobs, snapshot)
+        accounting = facts is not None and facts.accounting
+        wanted = wants_outcome(jobs, snapshot) if accounting else []
         now = self._reactor.seconds()
-        if not wanted or facts is None or not facts.accounting:
+        if not wanted:
             self._accounting_pause = 1.0
             return NOTHING_ASKED
         if now < self._accounting_due:

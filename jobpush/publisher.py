@@ -123,9 +123,7 @@ def _with_history(
         if uids.setdefault(job.id, job.uid) != job.uid:
             steps.pop(job.id, None)  # another job by the same id: its history is its own
             uids[job.id] = job.uid
-        steps.setdefault(job.id, []).append(
-            HistoryEntry(event.seq, event.at, job.state, job.attempt, job.confidence)
-        )
+        steps.setdefault(job.id, []).append(event.step)
     for count, (job_id, record) in enumerate(records.items()):
         if count % 256 == 0:
             yield

@@ -50,8 +50,7 @@ class ApiResource(KleinResource):
 
 
 def _refuse(request: Any, problem: Problem) -> int:
-    request.write(problem.answer(request))
-    request.finish()
+    problem.send(request)
     return NOT_DONE_YET
 
 

@@ -23,7 +23,7 @@ from werkzeug.routing import BaseConverter, RequestRedirect
 from jobpush import __version__, wire
 from jobpush.feed import Page
 from jobpush.interfaces import CursorGone
-from jobpush.model import HistoryEntry, JobDescriptor, JobKey, JobRecord, JobStatusEvent
+from jobpush.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
 from jobpush.selection import Selection
 from jobpush.service import JobPush
 from jobpush.web import health
@@ -41,7 +41,7 @@ from jobpush.web.params import (
     preference,
     resolve,
 )
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, nothing_at
 from jobpush.web.static import Static
 from jobpush.web.streams import Streams
 
@@ -431,8 +431,7 @@ class Api:
     @app.handle_errors(NotFound, RequestRedirect)
     def not_found(self, request: Any, failure: Any) -> bytes:
         """404."""
-        path = request.path.decode("utf-8", "replace")[:200]
-        return Problem(404, f"there is nothing at {path}").answer(request)
+        return nothing_at(request).answer(request)
 
     @app.handle_errors(HTTPException)
     def other_error(self, request: Any, failure: Any) -> bytes:
@@ -458,8 +457,6 @@ def _etag(service: JobPush, record: JobRecord) -> str:
 
 def _from_event(event: JobStatusEvent) -> JobRecord:
     """A job that only the journal remembers."""
-    job = event.job
-    step = HistoryEntry(event.seq, event.at, job.state, job.attempt, job.confidence)
-    return JobRecord(job=job, last_seq=event.seq, history=(step,))
+    return JobRecord(job=event.job, last_seq=event.seq, history=(event.step,))
 
 

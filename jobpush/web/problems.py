@@ -53,6 +53,11 @@ class Problem(Exception):
             request.setHeader(name.encode(), value.encode())
         return body
 
+    def send(self, request: Any) -> None:
+        """Answer a request that nothing else will answer."""
+        request.write(self.answer(request))
+        request.finish()
+
     def raw(self) -> bytes:
         """A whole HTTP/1.1 response that ends the connection, for what goes wrong before there is a request."""
         body = self.body()
@@ -61,3 +66,9 @@ class Problem(Exception):
             f"Content-Type: {CONTENT_TYPE.decode()}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         return head.encode() + body
+
+
+def nothing_at(request: Any) -> Problem:
+    """404 for the address of a request."""
+    path = request.path.decode("utf-8", "replace")[:200]
+    return Problem(404, f"there is nothing at {path}")

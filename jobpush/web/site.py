@@ -37,8 +37,7 @@ class JobpushRequest(Request):
 
     def process(self) -> None:
         if self.path == b"*" and self.method != b"OPTIONS":
-            self.write(Problem(400, "only OPTIONS may ask about the server as a whole", "path").answer(self))
-            self.finish()
+            Problem(400, "only OPTIONS may ask about the server as a whole", "path").send(self)
         else:
             super().process()
 
@@ -73,8 +72,7 @@ class JobpushRequest(Request):
         if self.startedWriting:
             self.channel.forceAbortClient()  # the client must not take half an answer for a whole one
         else:
-            self.write(Problem(500, "an error of the server; its log tells more").answer(self))
-            self.finish()
+            Problem(500, "an error of the server; its log tells more").send(self)
         return reason
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.static import File
 
-from jobpush.web.problems import Problem
+from jobpush.web.problems import nothing_at
 
 
 class Static(File):
@@ -31,5 +31,4 @@ class _Missing(Resource):
     isLeaf = True
 
     def render(self, request: Any) -> bytes:
-        path = request.path.decode("utf-8", "replace")[:200]
-        return Problem(404, f"there is nothing at {path}").answer(request)
+        return nothing_at(request).answer(request)
