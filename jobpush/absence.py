@@ -37,9 +37,22 @@ class DiffPolicy:
 
 
 def unlisted(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
-    """The ids of jobs that are not terminal and that the snapshot neither lists nor failed to understand."""
+    """
+    The ids of jobs that are not terminal and that the snapshot neither lists nor failed to understand. A task that its array's
+    pending range holds is listed.
+    """
     # A difference of dictionaries' keys: a hundred thousand jobs, of which few are missing, take milliseconds.
-    return sorted((known.open.keys() - snapshot.jobs.keys()) - snapshot.rejected_ids)
+    missing = sorted((known.open.keys() - snapshot.jobs.keys()) - snapshot.rejected_ids)
+    jobs = ((job_id, known.records[job_id].job) for job_id in missing)
+    return [i for i, job in jobs if job.parent not in snapshot.rejected_ids and range_of(job, snapshot) is None]
+
+
+def range_of(job: JobDescriptor, snapshot: Snapshot) -> JobDescriptor | None:
+    """The listed row of the pending range that holds this array task; None where there is none."""
+    row = snapshot.jobs.get(job.parent) if job.parent is not None else None
+    if row is None or row.pending_tasks is None or row.done:
+        return None
+    return row if job.task_index in row.pending_tasks else None
 
 
 def newly_absent(known: ClusterJobs, snapshot: Snapshot) -> list[JobRecord]:

@@ -33,7 +33,9 @@ def aggregate(
         return last
     phases = {member.phase for member in members}
     phase = next(phase for phase in _PARENT_PRECEDENCE if phase in phases)
-    if phase is Phase.QUEUED and any(member.started_at is not None for member in members):
+    begun = any(member.started_at is not None and member.phase is not Phase.STARTING for member in members)
+    unfinished = phase is Phase.FINISHING and not phases <= {Phase.FINISHING, Phase.DONE}
+    if (phase in (Phase.QUEUED, Phase.STARTING) and begun) or unfinished:
         phase = Phase.RUNNING  # between the end of one part and the start of the next the whole does not go back
     waits = next((m for m in members if m.phase is phase), members[0])
     model = range_row or last or members[0]

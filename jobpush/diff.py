@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 
 import attrs
 
-from jobpush.absence import DiffPolicy, conclude, concluded, unlisted
+from jobpush.absence import DiffPolicy, conclude, concluded, range_of, unlisted
 from jobpush.aggregate import aggregate
 from jobpush.model import (
     STARTED_PHASES,
@@ -97,6 +97,8 @@ class _Diff:
                 continue
             self.present(row, record)
         yield
+        if ranges:
+            yield from self.back_in_range()
         yield from self.absent()
         yield from self.arrays(ranges, families)
         for count, parent in enumerate(self.touched):
@@ -147,9 +149,10 @@ class _Diff:
         ):
             attempt = job.attempt + 1
         settled = row.settled or (job.settled and row.done and job.outcome is row.outcome and attempt == job.attempt)
-        if (row.uid, row.attempt, row.settled) == (job.uid, attempt, settled):
+        lacks = {name: getattr(job, name) for name in _lacking(row) if getattr(job, name) is not None}
+        if (row.uid, row.attempt, row.settled) == (job.uid, attempt, settled) and not lacks:
             return row
-        return attrs.evolve(row, uid=job.uid, attempt=attempt, settled=settled)
+        return attrs.evolve(row, uid=job.uid, attempt=attempt, settled=settled, **lacks)
 
     def from_range(self, row: JobDescriptor) -> JobDescriptor | None:
         """A task's state while it was part of its array's pending range."""
@@ -202,6 +205,16 @@ class _Diff:
         running = attrs.evolve(_at_begin(job), phase=Phase.RUNNING)
         self.emit(running, previous, job.started_at)
         return running.state
+
+    def back_in_range(self) -> Generator[None, None, None]:
+        """Tasks that had a row of their own and are now part of their array's pending range: released, or to start again."""
+        for count, job_id in enumerate(sorted(self.known.open.keys() - self.snapshot.jobs.keys())):
+            if count % PAUSE_EVERY == 0:
+                yield
+            record = self.known.records[job_id]
+            row = range_of(record.job, self.snapshot)
+            if row is not None and record.job.task_index is not None:
+                self.present(pending_task(row, job_id, record.job.task_index), record)
 
     # -- jobs that are not listed
 
@@ -383,6 +396,16 @@ def _another_job(job: JobDescriptor, row: JobDescriptor) -> bool:
     if job.submitted_at is None or row.submitted_at is None or job.submitted_at == row.submitted_at:
         return False
     return job.uid != row.uid and row.attempt <= job.attempt
+
+
+#: What an accounting record may lack of a job that was seen in the queue.
+_DESCRIBES = ("submitted_at", "workdir", "comment", "time_limit_s", "name", "user", "account")
+
+
+def _lacking(row: JobDescriptor) -> list[str]:
+    """What is to be kept of a job because its row does not say it: a time of submission never goes away."""
+    names = _DESCRIBES if row.confidence is Confidence.ACCOUNTING else _DESCRIBES[:1]
+    return [name for name in names if getattr(row, name) is None]
 
 
 #: Phases from which going back to the queue is a new attempt.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 from collections.abc import Mapping
 
 from jobpush.interfaces import BadQueueOption
@@ -36,9 +37,13 @@ class OptionReader:
 
     def cluster(self, default: str) -> str:
         """``cluster``: the name under which a queue is served."""
-        value = self.text("cluster", default) or default
-        if not _CLUSTER.fullmatch(value):
-            raise BadQueueOption(f"cluster={value!r}: expected letters, digits, '_', '-' and '.', at most 63")
+        return self.cluster_name("cluster") or default
+
+    def cluster_name(self, key: str) -> str | None:
+        """A name of the kind that clusters, cells and servers have: it can be no option of a command."""
+        value = self.text(key)
+        if value is not None and not _CLUSTER.fullmatch(value):
+            raise BadQueueOption(f"{key}={value!r}: expected letters, digits, '_', '-' and '.', at most 63")
         return value
 
     def path(self, key: str) -> str | None:
@@ -70,6 +75,21 @@ class OptionReader:
         if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,10}", str(value)) or not least <= int(str(value)) <= most:
             raise BadQueueOption(f"{key}={value!r}: expected a whole number from {least} to {most}")
         return int(str(value))
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """A command line: a list of words, or a text that is taken apart as a shell would."""
+        value = self._take(key)
+        if value is None:
+            return ()
+        expected = f"{key}={value!r}: expected a command and its arguments, such as ssh -o BatchMode=yes login1"
+        if isinstance(value, str):
+            try:
+                value = shlex.split(value)
+            except ValueError as error:
+                raise BadQueueOption(f"{expected} ({error})") from None
+        if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
+            raise BadQueueOption(expected)
+        return tuple(value)
 
     def finish(self) -> None:
         """

@@ -57,8 +57,8 @@ class TaskSet:
                 merged.append((low, high))
         return cls(tuple(merged))
 
-    def __contains__(self, index: int) -> bool:
-        return any(low <= index <= high for low, high in self.ranges)
+    def __contains__(self, index: int | None) -> bool:
+        return index is not None and any(low <= index <= high for low, high in self.ranges)
 
     def __len__(self) -> int:
         return sum(high - low + 1 for low, high in self.ranges)

@@ -18,7 +18,7 @@ from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import STATES as FLAT_STATES
 from jobpush.model import Confidence, JobDescriptor, Phase
 from jobpush.testing import QueueUnderTest, makeQueueServiceTests
-from jobpush_adapters import slurm
+from jobpush_adapters import commands, slurm
 from tests.support import NOW
 
 CAPTURES = Path(__file__).parent / "captures" / "slurm"
@@ -375,7 +375,7 @@ class CommandTests(TestCase):
         self.fake.write("scontrol", "#!/bin/sh\nprintf 'PrivateData = cloud,jobs\\nAccountingStorageType = accounting_storage/slurmdbd\\n'\n")
         for level, sees in (("None", False), ("Operator", True), ("Administrator", True), ("", False)):
             self.fake.write("sacctmgr", f"#!/bin/sh\necho {level}\n")
-            self.patch(slurm.pwd, "getpwuid", lambda uid: slurm.pwd.struct_passwd(("jobpush", "x", 7, 7, "", "/", "/bin/sh")))
+            self.patch(commands.pwd, "getpwuid", lambda uid: commands.pwd.struct_passwd(("jobpush", "x", 7, 7, "", "/", "/bin/sh")))
             facts = await self.fake.queue.check()
             self.assertEqual((facts.sees_all, facts.hides_jobs), (sees, True), level)
             self.assertEqual(bool(facts.problems), not sees)

@@ -4,7 +4,6 @@ What jobpush's plugins are made of: light objects that load an adapter when they
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +11,34 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from jobpush.interfaces import IBatchQueueFactory, IBatchQueueService
+from jobpush.options import OptionReader
+from jobpush_adapters.detect import detect_grid_engine, detect_slurm
 
-_COMMON = """\
+_OPTIONS = """\
 cluster=NAME: the name under which its jobs are served (default: {kind})
 interval=SECONDS: the time between two queries (default: 2, and longer while nobody waits)
 timeout=SECONDS: after which a query has failed (default: {timeout})
 grace=SECONDS: for which a job that left the queue may lack a record of its end (default: {grace})"""
+
+_COMMANDS = """
+bin=DIRECTORY: where its commands are (default: along PATH)
+prefix=COMMAND: how to reach its commands on another host: prefix=ssh -o BatchMode=yes login1"""
+
+
+def _common(reader: OptionReader, kind: str, timeout: float, grace: float) -> dict[str, Any]:
+    """The options that every queue takes."""
+    return {
+        "cluster": reader.cluster(kind),
+        "interval": reader.seconds("interval", None),
+        "timeout": reader.seconds("timeout", timeout),
+        "grace": reader.seconds("grace", grace),
+    }
+
+
+def _commands(reader: OptionReader) -> dict[str, Any]:
+    """The options of a queue that runs commands. Far away, a path is the far side's."""
+    prefix = reader.words("prefix")
+    return {"prefix": prefix, "directory": reader.text("bin") if prefix else reader.path("bin")}
 
 
 @implementer(IPlugin, IBatchQueueFactory)
@@ -27,31 +48,56 @@ class SlurmFactory:
     queue_type = "slurm"
     queue_help = "Slurm: squeue for all jobs, sacct for those that left"
     arg_string_format = (
-        _COMMON.format(kind="slurm", timeout=20, grace=60)
+        _OPTIONS.format(kind="slurm", timeout=20, grace=60)
         + """
 conf=PATH: slurm.conf (default: SLURM_CONF of the environment, or Slurm's own)
-bin=DIRECTORY: where squeue, scontrol and sacct are (default: along PATH)"""
+clusters=NAME: another cluster of the same accounting database, as in squeue --clusters"""
+        + _COMMANDS
     )
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
-        from jobpush.options import OptionReader
         from jobpush_adapters.slurm import SlurmQueue
 
         reader = OptionReader(options)
-        queue = SlurmQueue(
-            reactor,
-            cluster=reader.cluster("slurm"),
-            interval=reader.seconds("interval", None),
-            timeout=reader.seconds("timeout", 20.0) or 20.0,
-            grace=reader.seconds("grace", 60.0) or 60.0,
-            conf=reader.path("conf"),
-            directory=reader.path("bin"),
-        )
+        common = _common(reader, "slurm", 20.0, 60.0)
+        commands = _commands(reader)
+        conf = reader.text("conf") if commands["prefix"] else reader.path("conf")
+        clusters = reader.cluster_name("clusters")
         reader.finish()
-        return queue
+        return SlurmQueue(reactor, **common, **commands, conf=conf, clusters=clusters)
 
     def detect(self) -> str | None:
-        return shutil.which("squeue")
+        return detect_slurm()
+
+
+@implementer(IPlugin, IBatchQueueFactory)
+class GridEngineFactory:
+    """``--queue sge``."""
+
+    queue_type = "sge"
+    queue_help = "Grid Engine: qstat for all jobs, its accounting and reporting files for those that left"
+    arg_string_format = (
+        _OPTIONS.format(kind="sge", timeout=20, grace=60)
+        + """
+root=PATH: SGE_ROOT (default: of the environment)
+cell=NAME: SGE_CELL (default: of the environment, or default)
+qmaster_port=NUMBER: SGE_QMASTER_PORT (default: of the environment, or /etc/services)"""
+        + _COMMANDS
+    )
+
+    def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
+        from jobpush_adapters.sge import GridEngineQueue
+
+        reader = OptionReader(options)
+        common = _common(reader, "sge", 20.0, 60.0)
+        commands = _commands(reader)
+        root = reader.text("root") if commands["prefix"] else reader.path("root")
+        cell, port = reader.cluster_name("cell"), reader.integer("qmaster_port", 0, most=65535) or None
+        reader.finish()
+        return GridEngineQueue(reactor, **common, **commands, root=root, cell=cell, qmaster_port=port)
+
+    def detect(self) -> str | None:
+        return detect_grid_engine()
 
 
 @implementer(IPlugin, IBatchQueueFactory)
@@ -61,23 +107,17 @@ class MockFactory:
     queue_type = "mock"
     queue_help = "no scheduler: a demonstration, or jobs from a file that you edit"
     arg_string_format = (
-        _COMMON.format(kind="mock", timeout=5, grace=5)
+        _OPTIONS.format(kind="mock", timeout=5, grace=5)
         + """
 file=PATH: read the jobs from this file of JSON lines, such as {"id": "1", "state": "RUNNING"}
 seed=NUMBER: of the demonstration (default: 1)"""
     )
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
-        from jobpush.options import OptionReader
         from jobpush_adapters.mock import DemoQueue, FileQueue
 
         reader = OptionReader(options)
-        common: dict[str, Any] = {
-            "cluster": reader.cluster("mock"),
-            "interval": reader.seconds("interval", None),
-            "timeout": reader.seconds("timeout", 5.0),
-            "grace": reader.seconds("grace", 5.0),
-        }
+        common = _common(reader, "mock", 5.0, 5.0)
         path, seed = reader.path("file"), reader.integer("seed", 1)
         reader.finish()
         if path is not None:

@@ -9,7 +9,6 @@ each call, which no job that was submitted before can hold.
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Cooperator
 from zope.interface import implementer
 
-from jobpush.command import CommandResult, find_executable, printable, run_command
+from jobpush.command import CommandResult, printable
 from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import (
     Confidence,
@@ -31,6 +30,7 @@ from jobpush.model import (
     Snapshot,
 )
 from jobpush.tasks import TaskSet
+from jobpush_adapters.commands import Commands, succeeded
 from jobpush_adapters.slurm_states import STATES, with_state
 
 #: The fields that are asked for, those that users write at the end. ``exit_code`` is a wait status.
@@ -58,7 +58,9 @@ _RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
 class SlurmQueue:
     """
     :param conf: the path of ``slurm.conf``; by default that of the environment's SLURM_CONF, or what Slurm finds.
+    :param clusters: the name of another cluster that the same accounting database knows.
     :param directory: where ``squeue`` and the others are; by default along PATH.
+    :param prefix: how to reach them on another host.
     """
 
     queue_type = "slurm"
@@ -71,15 +73,19 @@ class SlurmQueue:
         timeout: float = 20.0,
         grace: float = 60.0,
         conf: str | None = None,
+        clusters: str | None = None,
         directory: str | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.cluster = cluster
         self.interval = interval
         self.timeout = timeout
         self.grace = grace
         self._reactor = reactor
-        self._conf = conf or os.environ.get("SLURM_CONF")
-        self._directory = directory
+        self._clusters = clusters
+        conf = conf or (os.environ.get("SLURM_CONF") if not prefix else None)
+        environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
+        self._commands = Commands(reactor, timeout, environment, directory, tuple(prefix))
         self._rows: dict[bytes, JobDescriptor | str] = {}
         self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
 
@@ -113,7 +119,7 @@ class SlurmQueue:
     async def _snapshot(self) -> Snapshot:
         token = new_token()
         began = self._reactor.seconds()
-        result = await self._run("squeue", *squeue_arguments(token))
+        result = await self._commands.run("squeue", *squeue_arguments(token, self._clusters))
         rows = split_rows(result, token)
         reader = RowReader(self.cluster, self._rows, began)
         await self._cooperator.cooperate(reader.read(rows)).whenDone()
@@ -132,11 +138,12 @@ class SlurmQueue:
     # -- scontrol, sacctmgr
 
     async def _check(self) -> QueueFacts:
-        result = await self._run("scontrol", "show", "config")
-        config = parse_config(_succeeded("scontrol", result).stdout)
+        which = ["-M", self._clusters] if self._clusters else []
+        result = await self._commands.run("scontrol", *which, "show", "config")
+        config = parse_config(succeeded("scontrol", result).stdout)
         hides = bool({"jobs", "all"} & set(config.get("PrivateData", "none").lower().split(",")))
         accounting = config.get("AccountingStorageType", "").endswith("slurmdbd")
-        account = pwd.getpwuid(os.geteuid()).pw_name
+        account = await self._commands.account()
         sees_all, evidence = True, f"PrivateData={config.get('PrivateData', 'none')}"
         if hides:
             slurm_user = config.get("SlurmUser", "").partition("(")[0]
@@ -170,8 +177,8 @@ class SlurmQueue:
 
     async def _admin_level(self, account: str) -> str:
         try:
-            result = await self._run("sacctmgr", "-n", "-P", "show", "user", account, "format=AdminLevel")
-            return _succeeded("sacctmgr", result).stdout.decode("ascii", "replace").strip() or "None"
+            result = await self._commands.run("sacctmgr", "-n", "-P", "show", "user", account, "format=AdminLevel")
+            return succeeded("sacctmgr", result).stdout.decode("ascii", "replace").strip() or "None"
         except QueueError as error:
             return f"not known ({error})"
 
@@ -181,23 +188,10 @@ class SlurmQueue:
         found: dict[str, JobDescriptor] = {}
         for begin in range(0, len(jobs), SACCT_IDS):
             some = {job.id: job for job in jobs[begin : begin + SACCT_IDS]}
-            result = await self._run("sacct", *sacct_arguments(list(some)))
+            result = await self._commands.run("sacct", *sacct_arguments(list(some), self._clusters))
             now = self._reactor.seconds()
-            found.update(parse_sacct(_succeeded("sacct", result).stdout, some, now))
+            found.update(parse_sacct(succeeded("sacct", result).stdout, some, now))
         return Outcomes(answered=True, jobs=found)
-
-    def _run(self, name: str, *arguments: str) -> Deferred[CommandResult]:
-        environment = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "LC_ALL": "C.UTF-8",
-            "TZ": "UTC",
-            "SLURM_TIME_FORMAT": "%s",
-            "SLURM_BITSTR_LEN": "0",
-        }
-        if self._conf is not None:
-            environment["SLURM_CONF"] = self._conf
-        path = find_executable(name, self._directory)
-        return run_command(self._reactor, [path, *arguments], environment, self.timeout)
 
 
 def new_token() -> str:
@@ -205,14 +199,19 @@ def new_token() -> str:
     return "T" + secrets.token_hex(12)
 
 
-def squeue_arguments(token: str) -> list[str]:
+def squeue_arguments(token: str, clusters: str | None = None) -> list[str]:
     """
     The arguments of the one query: jobs of all users in all partitions, hidden ones too, not a federation's other
     clusters, in all states. Each field is followed by ``token`` and ``f``, the last one by ``token`` and ``r``.
     """
     ends = [f"{token}f"] * (len(FIELDS) - 1) + [f"{token}r"]
     fields = ",".join(f"{field}:{end}" for field, end in zip(FIELDS, ends, strict=True))
-    return ["--all", "--local", "-h", "-t", "all", "-O", fields]
+    return ["--all", *_where(clusters), "-h", "-t", "all", "-O", fields]
+
+
+def _where(clusters: str | None) -> list[str]:
+    """Not a federation's other clusters; or one that is named."""
+    return [f"--clusters={clusters}"] if clusters else ["--local"]
 
 
 def split_rows(result: CommandResult, token: str) -> list[bytes]:
@@ -221,7 +220,7 @@ def split_rows(result: CommandResult, token: str) -> list[bytes]:
 
     :raise QueueError: if it is not a whole answer: another exit status than 0, a complaint about a field, a row without end.
     """
-    _succeeded("squeue", result)
+    succeeded("squeue", result)
     if b"Invalid job format" in result.stderr:
         raise QueueError(f"squeue does not know a field: {result.complaint}")
     if b"\0" in result.stdout:
@@ -349,9 +348,9 @@ def parse_config(stdout: bytes) -> dict[str, str]:
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
-def sacct_arguments(ids: Sequence[str]) -> list[str]:
+def sacct_arguments(ids: Sequence[str], clusters: str | None = None) -> list[str]:
     """Every record of these jobs, without their steps; with ``-j`` sacct looks back as far as it can."""
-    return ["-n", "-P", "-X", "-D", "--local", "-o", ",".join(SACCT_FIELDS), "-j", ",".join(ids)]
+    return ["-n", "-P", "-X", "-D", *_where(clusters), "-o", ",".join(SACCT_FIELDS), "-j", ",".join(ids)]
 
 
 def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) -> dict[str, JobDescriptor]:
@@ -404,9 +403,3 @@ def _time(text: str) -> float | None:
 
 def _text(text: str) -> str | None:
     return None if text in ("", "(null)", "N/A") else text
-
-
-def _succeeded(name: str, result: CommandResult) -> CommandResult:
-    if result.status != 0:
-        raise QueueError(f"{name} ended with status {result.status}: {result.complaint}")
-    return result

@@ -3,7 +3,7 @@
 from twisted.application.service import ServiceMaker
 
 from jobpush.listeners import LogListenerFactory
-from jobpush_adapters.factories import MockFactory, SlurmFactory
+from jobpush_adapters.factories import GridEngineFactory, MockFactory, SlurmFactory
 
 jobpush = ServiceMaker(
     "jobpush",
@@ -12,5 +12,6 @@ jobpush = ServiceMaker(
     "jobpush",
 )
 slurm = SlurmFactory()
+sge = GridEngineFactory()
 mock = MockFactory()
 log_listener = LogListenerFactory()

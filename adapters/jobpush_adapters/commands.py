@@ -1,0 +1,97 @@
+"""
+How an adapter reaches its scheduler's commands: on this host, or through a prefix such as ``ssh login1`` on another.
+
+Either way a command gets an environment of its own, a deadline and a limit on what it may print. Far away every argument
+is quoted for the shell that ssh gives it to, and ``timeout`` ends the command there even where the connection dies.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from jobpush.command import CommandResult, find_executable, run_command
+from jobpush.interfaces import QueueError
+
+#: What of this process's environment a prefix command may need: ssh its keys and its agent.
+_KEPT_FOR_PREFIX = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")
+
+#: timeout(1) ends with this status when the time was up.
+_TIMED_OUT = 124
+
+
+@attrs.frozen
+class Commands:
+    """
+    :ivar timeout: seconds for each command.
+    :ivar environment: what every command gets besides PATH, LC_ALL and TZ.
+    :ivar directory: where the commands are; by default along PATH.
+    :ivar prefix: what is put before each command; its words go as they are, the command's are quoted for a shell.
+    """
+
+    reactor: Any
+    timeout: float
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+    directory: str | None = None
+    prefix: tuple[str, ...] = ()
+
+    @property
+    def remote(self) -> bool:
+        """Do they run on another host, whose files cannot be read here?"""
+        return bool(self.prefix)
+
+    def run(self, name: str, *arguments: str, **more: str) -> Deferred[CommandResult]:
+        """
+        Run one command; fires and fails as `run_command` does.
+
+        :param more: variables for this command's environment alone.
+        """
+        environment = {"LC_ALL": "C.UTF-8", "TZ": "UTC", **self.environment, **more}
+        if not self.prefix:
+            path = find_executable(name, self.directory)
+            local = {"PATH": "/usr/local/bin:/usr/bin:/bin", **environment}
+            return run_command(self.reactor, [path, *arguments], local, self.timeout)
+        argv = [find_executable(self.prefix[0]), *self.prefix[1:], *self.far(name, arguments, environment)]
+        kept = {key: os.environ[key] for key in _KEPT_FOR_PREFIX if key in os.environ}
+        # The far side ends its command by itself first.
+        return run_command(self.reactor, argv, kept, self.timeout + 2.0).addCallback(_in_time, name, self.timeout)
+
+    def far(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+        """The words for the far side's shell: only PATH and HOME of its environment are kept."""
+        path = os.path.join(self.directory, name) if self.directory else name
+        quoted = [shlex.quote(f"{key}={value}") for key, value in environment.items()]
+        command = [shlex.quote(word) for word in (path, *arguments)]
+        return ["env", "-i", 'PATH="$PATH"', 'HOME="$HOME"', *quoted, "timeout", "-k", "1", f"{self.timeout:g}", *command]
+
+    async def account(self) -> str:
+        """
+        The name of the account that the commands run as.
+
+        :raise QueueError: if it cannot be told.
+        """
+        if not self.prefix:
+            return pwd.getpwuid(os.geteuid()).pw_name
+        return succeeded("id", await self.run("id", "-un")).stdout.decode("utf-8", "replace").strip()
+
+
+def succeeded(name: str, result: CommandResult) -> CommandResult:
+    """
+    The result, if the command ended well.
+
+    :raise QueueError: with its status and its first words otherwise.
+    """
+    if result.status != 0:
+        raise QueueError(f"{name} ended with status {result.status}: {result.complaint}")
+    return result
+
+
+def _in_time(result: CommandResult, name: str, seconds: float) -> CommandResult:
+    if result.status == _TIMED_OUT:
+        raise QueueError(f"{name} did not answer within {seconds:g} s on the other host")
+    return result

@@ -1,0 +1,404 @@
+"""
+Grid Engine: one ``qstat -xml`` for all jobs, ``qstat -j`` for those that changed, and its own files for those that ended.
+
+Facts here are from ``qstat(1)``, ``accounting(5)``, ``sge_conf(5)`` and from measuring Son of Grid Engine 8.1.9: a finished
+job leaves ``qstat`` at once, only ``qstat`` has the state letters, and only ``qstat -j`` has a running job's time of
+submission and what a pending one waits for.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Cooperator
+from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
+
+from jobpush.command import CommandResult
+from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
+from jobpush.tasks import TaskSet
+from jobpush_adapters.commands import Commands
+from jobpush_adapters.sge_accounting import deleted_descriptor, descriptor, parse_qacct, task_id
+from jobpush_adapters.sge_ended import REMEMBER_S, EndedJobs
+from jobpush_adapters.sge_facts import Files, Settings, facts
+from jobpush_adapters.sge_rows import Entry, RowReader
+from jobpush_adapters.sge_states import flags_of, phase_of
+from jobpush_adapters.sge_xml import (
+    Details,
+    Row,
+    complaint,
+    parse_details,
+    parse_row,
+    split_rows,
+)
+
+#: How many jobs one ``qstat -j`` is asked for (100 cost little more than one).
+DETAILS_AT_ONCE = 200
+
+#: Seconds after which the kinds of holds are asked for again, while anything is held: its row does not tell them.
+HOLDS_EVERY_S = 15.0
+
+#: How many jobs ``qacct`` is asked for in one go, where the accounting file cannot be read: each time it reads all of it.
+QACCT_AT_ONCE = 20
+
+#: The kinds of holds that ``qstat -s`` tells apart, the one that says most first.
+HOLDS = (("hs", ReasonCode.HELD_BY_ADMIN), ("ho", ReasonCode.HELD_BY_ADMIN), ("hu", ReasonCode.HELD_BY_USER))
+
+_ID = re.compile(r"[1-9][0-9]{0,9}")
+_TASK = re.compile(r"([1-9][0-9]{0,9})\.([1-9][0-9]{0,6})")
+_NOTHING = Details()
+
+
+@implementer(IBatchQueueService)
+class GridEngineQueue:
+    """
+    :param root: SGE_ROOT; by default that of the environment.
+    :param cell: SGE_CELL.
+    :param qmaster_port: SGE_QMASTER_PORT.
+    :param directory: where ``qstat`` and the others are; by default along PATH, then in SGE_ROOT/bin.
+    :param prefix: how to reach them on another host; then the files are not followed, and ``qacct`` is asked.
+    """
+
+    queue_type = "sge"
+
+    def __init__(
+        self,
+        reactor: Any,
+        cluster: str = "sge",
+        interval: float | None = None,
+        timeout: float = 20.0,
+        grace: float = 60.0,
+        root: str | None = None,
+        cell: str | None = None,
+        qmaster_port: int | None = None,
+        directory: str | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.cluster = cluster
+        self.interval = interval
+        self.timeout = timeout
+        self.grace = grace
+        self._reactor = reactor
+        here = {} if prefix else os.environ
+        self._root = root or here.get("SGE_ROOT")
+        self._cell = cell or here.get("SGE_CELL") or "default"
+        environment = {key: here[key] for key in ("SGE_ARCH", "SGE_EXECD_PORT", "SGE_QMASTER_PORT") if key in here}
+        environment.update({"SGE_ROOT": self._root} if self._root else {}, SGE_CELL=self._cell)
+        if qmaster_port is not None:
+            environment["SGE_QMASTER_PORT"] = str(qmaster_port)
+            environment.setdefault("SGE_EXECD_PORT", str(qmaster_port + 1))
+        self._commands = Commands(reactor, timeout, environment, directory, tuple(prefix))
+        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._ended: EndedJobs | None = None
+        self._cache: dict[bytes, Entry | str] = {}
+        self._details: dict[str, Details] = {}
+        self._submitted: dict[str, float] = {}
+        self._holds: dict[str, tuple[TaskSet | None, ReasonCode]] = {}
+        self._holds_at = 0.0
+        self._seen: dict[str, JobDescriptor] = {}
+        self._looked_back: set[str] = set()
+
+    # -- IBatchQueueService
+
+    def snapshot(self) -> Deferred[Snapshot]:
+        return Deferred.fromCoroutine(self._snapshot())
+
+    def check(self) -> Deferred[QueueFacts]:
+        return Deferred.fromCoroutine(self._check())
+
+    def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
+        return Deferred.fromCoroutine(self._outcomes(jobs))
+
+    def canonical_id(self, text: str) -> str:
+        if _ID.fullmatch(text) or _TASK.fullmatch(text):
+            return text
+        raise InvalidJobId("expected a Grid Engine job id such as 4711, or 4711.3 (array task)")
+
+    def task_of(self, job_id: str) -> tuple[str, int] | None:
+        found = _TASK.fullmatch(job_id)
+        return (found[1], int(found[2])) if found is not None else None
+
+    def task_id(self, array: str, index: int) -> str:
+        return f"{array}.{index}"
+
+    # -- qstat
+
+    async def _snapshot(self) -> Snapshot:
+        began = self._reactor.seconds()
+        rows = split_rows(await self._run("qstat", "-u", "*", "-s", "prs", "-xml"))
+        reader = RowReader(self._cache)
+        await self._work(reader.read(rows))
+        if rows and not reader.entries:
+            raise QueueError(f"qstat: no row could be understood: {reader.rejected[0]}")
+        listed = {entry.row.number for entry in reader.entries}
+        changed = await self._learn(reader, listed)
+        await self._learn_holds(reader)
+        jobs: dict[str, JobDescriptor] = {}
+        await self._work(self._describe(reader, changed, jobs, began))
+        self._cache = reader.cache
+        self._seen.update(jobs)
+        await self._add_ended(jobs, reader.numbers, began)
+        # What the queue does not list any more is kept for as long as its record may be late.
+        for job_id in self._seen.keys() - jobs.keys():
+            if began - self._seen[job_id].observed_at > 2 * REMEMBER_S:
+                del self._seen[job_id]
+        return Snapshot(
+            jobs=jobs,
+            began_at=began,
+            ended_at=self._reactor.seconds(),
+            rejected=tuple(reader.rejected[:10]),
+            rejected_count=len(reader.rejected),
+            rejected_ids=frozenset(reader.numbers),
+        )
+
+    async def _learn(self, reader: RowReader, listed: set[str]) -> set[str]:
+        """Ask for the details of jobs whose rows are new; the numbers of those of which something is known anew."""
+        wanted: dict[str, None] = {}
+        for entry in reader.new:
+            row = entry.row
+            # The details of a big array are long: not again for each task that starts.
+            if row.tasks is None or row.number not in self._details or "E" in row.letters:
+                wanted[row.number] = None
+        numbers = list(wanted)
+        for begin in range(0, len(numbers), DETAILS_AT_ONCE):
+            some = numbers[begin : begin + DETAILS_AT_ONCE]
+            self._details.update(parse_details(await self._run("qstat", "-xml", "-j", ",".join(some))))
+            await self._work(iter([None]))
+        for number in self._details.keys() - listed:
+            del self._details[number]
+        for number in self._submitted.keys() - listed:
+            del self._submitted[number]
+        for entry in reader.new:
+            row, details = entry.row, self._details.get(entry.row.number, _NOTHING)
+            # Rescheduling a job gives it a new time of submission; it stays the same job.
+            if "R" not in row.letters:
+                submitted_at = details.submitted_at or (row.time if row.waits else None)
+                if submitted_at is not None:
+                    self._submitted.setdefault(row.number, submitted_at)
+        return set(wanted)
+
+    async def _learn_holds(self, reader: RowReader) -> None:
+        """Ask who holds what is held: all kinds of holds have one letter."""
+        held = [entry for entry in reader.entries if "h" in entry.row.letters and phase_of(entry.row.letters) is Phase.HELD]
+        if not held:
+            self._holds = {}
+            return
+        now = self._reactor.seconds()
+        if now - self._holds_at < HOLDS_EVERY_S and not any("h" in entry.row.letters for entry in reader.new):
+            return
+        holds: dict[str, tuple[TaskSet | None, ReasonCode]] = {}
+        for kind, code in reversed(HOLDS):
+            for raw in split_rows(await self._run("qstat", "-u", "*", "-s", kind, "-xml")):
+                try:
+                    row = parse_row(raw)
+                except ValueError:
+                    continue
+                holds[row.number] = (row.tasks, code)
+        for entry in reader.entries:
+            if self._holds.get(entry.row.number) != holds.get(entry.row.number):
+                entry.jobs = None
+        self._holds, self._holds_at = holds, now
+
+    def _describe(self, reader: RowReader, changed: set[str], jobs: dict[str, JobDescriptor], now: float) -> Iterator[None]:
+        """Rows to jobs: the pending tasks of an array as a range, as far as they are all in one state."""
+        ranges: dict[str, list[Entry]] = {}
+        doubled: set[str] = set()
+        for count, entry in enumerate(reader.entries):
+            if count % 64 == 63:
+                yield
+            row = entry.row
+            if row.tasks is not None and row.waits:
+                ranges.setdefault(row.number, []).append(entry)
+                continue
+            if entry.jobs is None or row.number in changed or self._due(entry, now):
+                task = next(iter(row.tasks)) if row.tasks is not None else 0
+                entry.jobs = (self._job(row, task, now),)
+            for job in entry.jobs:
+                if job.id in jobs:
+                    doubled.add(job.id)
+                jobs[job.id] = job
+        for number, entries in ranges.items():
+            yield
+            # A range is one row; tasks that wait in another state than most have rows of their own.
+            entries.sort(key=lambda entry: -len(entry.row.tasks or ()))
+            for place, entry in enumerate(entries):
+                if entry.jobs is None or number in changed or self._due(entry, now) or entry.place != place:
+                    entry.place = place
+                    tasks = entry.row.tasks or TaskSet()
+                    if place == 0:
+                        entry.jobs = (attrs.evolve(self._job(entry.row, 0, now), pending_tasks=tasks),)
+                    else:
+                        entry.jobs = tuple(self._job(entry.row, task, now) for task in tasks)
+                for job in entry.jobs:
+                    if job.id in jobs:
+                        doubled.add(job.id)
+                    jobs[job.id] = job
+        for job_id in doubled:
+            del jobs[job_id]
+            reader.numbers.add(job_id)
+            reader.rejected.append(f"two rows have the id {job_id}")
+
+    def _due(self, entry: Entry, now: float) -> bool:
+        """Is it a job whose start time has come, which its row does not tell?"""
+        if not entry.jobs or entry.jobs[0].reason_code is not ReasonCode.BEGIN_TIME:
+            return False
+        begin_at = self._details.get(entry.row.number, _NOTHING).begin_at
+        return begin_at is None or begin_at <= now
+
+    def _job(self, row: Row, task: int, now: float) -> JobDescriptor:
+        details = self._details.get(row.number, _NOTHING)
+        reason: str | None = None
+        code: ReasonCode | None = None
+        phase = phase_of(row.letters)
+        if phase is Phase.HELD and "E" in row.letters:
+            reason, code = details.errors.get(task or 1), ReasonCode.ERROR
+        elif phase is Phase.HELD:
+            tasks, holder = self._holds.get(row.number, (None, None))
+            if holder is not None and (tasks is None or task == 0 or task in tasks):
+                code = holder
+            elif details.depends:
+                phase, code = Phase.QUEUED, ReasonCode.DEPENDENCY
+            else:
+                code = ReasonCode.OTHER
+        elif phase is Phase.QUEUED and details.begin_at is not None and details.begin_at > now:
+            code = ReasonCode.BEGIN_TIME
+        queue, _, host = row.queue.partition("@")
+        return JobDescriptor(
+            cluster=self.cluster,
+            id=task_id(row.number, task),
+            phase=phase,
+            attempt=1 if "R" in row.letters else 0,
+            reason=reason,
+            reason_code=code,
+            flags=flags_of(row.letters),
+            native={"state": row.letters},
+            name=row.name,
+            user=row.user or None,
+            account=details.account,
+            submitted_at=self._submitted.get(row.number),
+            started_at=row.time if not row.waits else None,
+            queue=queue or None,
+            nodes=host or None,
+            workdir=details.workdir,
+            comment=details.comment,
+            time_limit_s=details.time_limit_s,
+            observed_at=now,
+            source="qstat",
+            parent=row.number if task > 0 else None,
+            task_index=task if task > 0 else None,
+        )
+
+    async def _add_ended(self, jobs: dict[str, JobDescriptor], rejected: set[str], now: float) -> None:
+        """Add the jobs that have ended lately, as the scheduler's files tell."""
+        ended = self._ended
+        if ended is None:
+            return
+        try:
+            told = await self._on_thread(ended.read, now)
+        except OSError as error:
+            raise QueueError(f"{error.filename}: {error.strerror}") from None
+        ended.take(told, now)
+
+        def waiting(job_id: str) -> bool:
+            task = self.task_of(job_id)
+            row = jobs.get(task[0]) if task is not None else None
+            return row is not None and task is not None and row.pending_tasks is not None and task[1] in row.pending_tasks
+
+        for job_id, job in ended.ended(jobs, waiting, self._seen, now).items():
+            if job_id not in rejected and job_id.partition(".")[0] not in rejected:
+                jobs[job_id] = job
+                self._seen.pop(job_id, None)
+
+    # -- qconf
+
+    async def _check(self) -> QueueFacts:
+        self._find_commands()
+        result = await self._run("qconf", "-sconf")
+        if result.status != 0:
+            raise QueueError(f"qconf ended with status {result.status}: {complaint(result)}")
+        settings = Settings.parse(result.stdout)
+        root = self._root or ("/var/lib/gridengine" if os.path.isdir("/var/lib/gridengine") else None)
+        files = Files.find(None if self._commands.remote else root, self._cell, settings, self._commands.remote)
+        if files.accounting is None:
+            self._ended = None
+        elif self._ended is None or self._ended.reporting != files.reporting:
+            self._ended = EndedJobs(self.cluster, files.accounting, files.reporting)
+        return facts(settings, files, self._cell, self.grace)
+
+    def _find_commands(self) -> None:
+        """Where no directory is given and PATH has no qstat, Grid Engine's own directory of programs."""
+        commands = self._commands
+        if commands.directory is None and not commands.remote and self._root:
+            for path in sorted(glob.glob(os.path.join(glob.escape(self._root), "bin", "*", "qstat"))):
+                self._commands = attrs.evolve(commands, directory=os.path.dirname(path))
+                return
+
+    # -- what became of jobs that left
+
+    async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
+        if not jobs:
+            return Outcomes(answered=True)
+        if self._ended is None:
+            return await self._ask_qacct(jobs)
+        # What ended since the files are followed is in the snapshots; what ended before is looked for once.
+        asked = [job for job in jobs if job.uid not in self._looked_back]
+        if not asked:
+            return Outcomes(answered=True)
+        now = self._reactor.seconds()
+        try:
+            told = await self._on_thread(self._ended.look_back, asked, min(job.observed_at for job in asked))
+        except OSError as error:
+            raise QueueError(f"{error.filename}: {error.strerror}") from None
+        self._looked_back.update(job.uid for job in asked)
+        found = {}
+        for job in asked:
+            records, deletion = told.get(job.id, ([], None))
+            ended = None
+            if records:
+                deleted = deletion is not None or "deleting" in job.flags
+                ended = descriptor(self.cluster, records, deleted, attrs.evolve(job, pending_tasks=None), now, "accounting")
+            if ended is None and deletion is not None:
+                ended = deleted_descriptor(self.cluster, deletion, job, now)
+            if ended is not None:
+                found[job.id] = ended
+        return Outcomes(answered=True, jobs=found)
+
+    async def _ask_qacct(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
+        found: dict[str, JobDescriptor] = {}
+        now = self._reactor.seconds()
+        numbers = dict.fromkeys(job.id.partition(".")[0] for job in jobs)
+        for number in list(numbers)[:QACCT_AT_ONCE]:
+            result = await self._run("qacct", "-j", number)
+            none = b"not found" in result.stderr or b"no jobs running since startup" in result.stdout
+            if result.status != 0 and not none:
+                raise QueueError(f"qacct ended with status {result.status}: {complaint(result)}")
+            records = list(parse_qacct(result.stdout)) if result.status == 0 else []
+            for job in jobs:
+                own = [
+                    record for record in records
+                    if record.job_id == job.id
+                    and (not job.submitted_at or record.submitted_at <= 0 or record.submitted_at >= int(job.submitted_at))
+                ]  # fmt: skip
+                ended = descriptor(self.cluster, own, "deleting" in job.flags, job, now, "qacct") if own else None
+                if ended is not None:
+                    found[job.id] = ended
+        # Of the others nothing is known yet: they are asked for next time.
+        return Outcomes(answered=len(numbers) <= QACCT_AT_ONCE, jobs=found)
+
+    # -- helpers
+
+    def _run(self, name: str, *arguments: str) -> Deferred[CommandResult]:
+        return self._commands.run(name, *arguments)
+
+    def _work(self, steps: Iterator[None]) -> Deferred[Any]:
+        return self._cooperator.cooperate(steps).whenDone()
+
+    def _on_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)

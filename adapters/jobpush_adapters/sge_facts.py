@@ -1,0 +1,125 @@
+"""What a Grid Engine lets jobpush see and know: its configuration, its files, and what follows from them."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import attrs
+
+from jobpush.model import QueueFacts
+from jobpush_adapters.sge_states import seconds
+
+#: Options in ``sge_qstat(5)`` that would hide jobs from every ``qstat``.
+_NARROWING = {"-q", "-l", "-pe", "-U", "-qs"}
+
+
+@attrs.frozen
+class Settings:
+    """
+    What matters of ``qconf -sconf`` (``sge_conf(5)``, reporting_params).
+
+    :ivar flush_s: seconds for which accounting records may be kept back.
+    """
+
+    accounting: bool
+    joblog: bool
+    flush_s: int
+
+    @classmethod
+    def parse(cls, stdout: bytes) -> Settings:
+        """Of what ``qconf -sconf`` prints."""
+        parameters = dict(re.findall(r"([a-z_]+)=([^ ,]+)", parse_config(stdout).get("reporting_params", "")))
+        on = {name for name, value in parameters.items() if value.lower() in ("true", "1")}
+        flush = parameters.get("accounting_flush_time") or parameters.get("flush_time", "")
+        # 00:00:00 of accounting_flush_time means at once; flush_time has no such value.
+        return cls("accounting" in on, {"reporting", "joblog"} <= on, 15 if seconds(flush) is None else seconds(flush) or 0)
+
+
+@attrs.frozen
+class Files:
+    """
+    The files that can be followed, and what is missing.
+
+    :ivar accounting: its path, or None: then ``qacct`` is asked.
+    :ivar reporting: its path, or None: then a deletion cannot be told from a signal.
+    :ivar problems: what an administrator may want to mend.
+    :ivar hides: a file with options that narrow every ``qstat``, and which.
+    """
+
+    accounting: str | None = None
+    reporting: str | None = None
+    problems: tuple[str, ...] = ()
+    hides: str | None = None
+
+    @classmethod
+    def find(cls, root: str | None, cell: str, settings: Settings, remote: bool) -> Files:
+        """What is there under ``root/cell/common``."""
+        if not settings.accounting:
+            return cls()
+        asked = "qacct is asked instead, and a job that comes and goes between two queries is not seen"
+        if remote:
+            return cls(problems=(f"the accounting file is on another host and cannot be followed: {asked}",))
+        common = os.path.join(root, cell, "common") if root is not None else None
+        if common is None or not os.path.isdir(common):
+            return cls(problems=(f"the accounting file cannot be found ({common or 'no SGE_ROOT'}; say root=): {asked}",))
+        hides = _narrowing_defaults(os.path.join(common, "sge_qstat"))
+        accounting, reporting = os.path.join(common, "accounting"), os.path.join(common, "reporting")
+        if not _may_read(accounting):
+            return cls(problems=(f"{accounting} cannot be read: {asked}",), hides=hides)
+        if not settings.joblog:
+            why = "deletions are not logged (reporting_params reporting=true joblog=true)"
+        elif not _may_read(reporting):
+            why = f"{reporting} cannot be read"
+        else:
+            return cls(accounting, reporting, hides=hides)
+        return cls(accounting, None, (f"{why}: a job that was deleted cannot be told from one that was killed",), hides)
+
+
+def facts(settings: Settings, files: Files, cell: str, grace: float) -> QueueFacts:
+    """The facts that follow."""
+    problems = list(files.problems)
+    if not settings.accounting:
+        problems.append(
+            "there is no accounting (reporting_params accounting=false): how a job ended cannot be known, it is told as LOST"
+        )
+    elif settings.flush_s > grace / 2:
+        problems.append(
+            f"accounting records are written every {settings.flush_s} s only (reporting_params accounting_flush_time), and after "
+            f"grace={grace:g} s a job is told as LOST: make one shorter or the other longer"
+        )
+    evidence = f"qconf answers, so this is a submit or admin host of cell {cell}, and Grid Engine hides no jobs"
+    if files.hides is not None:
+        problems.append(files.hides)
+        evidence = files.hides
+    return QueueFacts(
+        sees_all=files.hides is None,
+        accounting=settings.accounting,
+        remembers_s=None if settings.accounting else 0.0,
+        remembers_by="reporting_params accounting",
+        evidence=evidence,
+        problems=tuple(problems),
+    )
+
+
+def _narrowing_defaults(path: str) -> str | None:
+    """Options that every ``qstat`` gets from a file, and that would hide jobs from us (``sge_qstat(5)``)."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            words = {word for line in file if not line.startswith("#") for word in line.split()}
+    except OSError:
+        return None
+    narrowing = " ".join(sorted(_NARROWING & words))
+    return f"{path} narrows every qstat ({narrowing}): jobs are hidden" if narrowing else None
+
+
+def _may_read(path: str) -> bool:
+    """Can it be read, or does it not exist yet?"""
+    return not os.path.exists(path) or os.access(path, os.R_OK)
+
+
+def parse_config(stdout: bytes) -> dict[str, str]:
+    """``qconf -sconf`` as a table; long values go on after a backslash."""
+    text = re.sub(r"\\\n\s*", " ", stdout.decode("utf-8", "replace"))
+    pairs = (line.split(None, 1) for line in text.split("\n") if not line.startswith("#"))
+    return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}

@@ -1,0 +1,61 @@
+"""The rows of one ``qstat``, read once as long as their bytes stay the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from jobpush.command import printable
+from jobpush.model import JobDescriptor
+from jobpush_adapters.sge_xml import Row, number_of, parse_row
+
+
+@attrs.define(eq=False)
+class Entry:
+    """A row with the jobs that it was read as; ``place`` is its rank among the pending rows of its array."""
+
+    row: Row
+    jobs: tuple[JobDescriptor, ...] | None = None
+    place: int = -1
+
+
+class RowReader:
+    """
+    Rows to entries. A row whose bytes equal one of last time is not read again.
+
+    :ivar entries: the rows that were understood.
+    :ivar new: those of them that were not there last time.
+    :ivar rejected: why rows could not be understood.
+    :ivar numbers: the job numbers of such rows, where they could be read.
+    :ivar cache: what to begin with next time.
+    """
+
+    def __init__(self, known: dict[bytes, Entry | str]) -> None:
+        self.entries: list[Entry] = []
+        self.new: list[Entry] = []
+        self.rejected: list[str] = []
+        self.numbers: set[str] = set()
+        self.cache: dict[bytes, Entry | str] = {}
+        self._known = known
+
+    def read(self, rows: Sequence[bytes]) -> Iterator[None]:
+        """Read them all, pausing now and then."""
+        for count, raw in enumerate(rows):
+            if count % 256 == 255:
+                yield
+            entry = self._known.get(raw)
+            if entry is None:
+                try:
+                    entry = Entry(parse_row(raw))
+                    self.new.append(entry)
+                except ValueError as error:
+                    entry = f"{printable(error.args[0])}: {printable(raw.decode('utf-8', 'replace'), 120)}"
+            self.cache[raw] = entry
+            if isinstance(entry, str):
+                self.rejected.append(entry)
+                number = number_of(raw)
+                if number is not None:
+                    self.numbers.add(number)
+            else:
+                self.entries.append(entry)
