@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import slurm_cluster
+from tests import sge_cluster, slurm_cluster
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,6 +46,20 @@ def slurm(short_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
 def forgetful_slurm(short_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
     """A real Slurm that forgets finished jobs in a few seconds, with accounting."""
     yield from running(slurm_cluster.SlurmCluster(short_path / "acct", extra="MinJobAge=2", accounting=True))
+
+
+@pytest.fixture(scope="session")
+def sge(short_path: Path) -> Iterator[sge_cluster.GridEngine]:
+    """A real Grid Engine, for all tests that need one."""
+    why = sge_cluster.why_not()
+    if why is not None:
+        pytest.skip(why)
+    cluster = sge_cluster.GridEngine(short_path / "sge")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 def running(cluster: slurm_cluster.SlurmCluster) -> Iterator[slurm_cluster.SlurmCluster]:

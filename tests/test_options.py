@@ -305,4 +305,4 @@ class ThirdPartyTests(SynchronousTestCase):
 
     def test_our_own_are_found_the_same_way(self) -> None:
         """Through the same plugins."""
-        self.assertEqual([f.queue_type for f in queue_factories()], ["mock", "sge", "slurm"])
+        self.assertEqual([f.queue_type for f in queue_factories()], ["mock", "pbs", "sge", "slurm"])

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from jobpush.interfaces import IBatchQueueFactory, IBatchQueueService
 from jobpush.options import OptionReader
-from jobpush_adapters.detect import detect_grid_engine, detect_slurm
+from jobpush_adapters.detect import detect_grid_engine, detect_pbs, detect_slurm
 
 _OPTIONS = """\
 cluster=NAME: the name under which its jobs are served (default: {kind})
@@ -98,6 +98,34 @@ qmaster_port=NUMBER: SGE_QMASTER_PORT (default: of the environment, or /etc/serv
 
     def detect(self) -> str | None:
         return detect_grid_engine()
+
+
+@implementer(IPlugin, IBatchQueueFactory)
+class PbsFactory:
+    """``--queue pbs``."""
+
+    queue_type = "pbs"
+    queue_help = "OpenPBS, PBS Pro and Torque: qstat for all jobs, the server's history for those that left"
+    arg_string_format = (
+        _OPTIONS.format(kind="pbs", timeout=20, grace=60)
+        + """
+server=NAME: PBS_SERVER (default: of the environment, or of pbs.conf)
+home=PATH: PBS_HOME, where the accounting log is, for a server without history (default: /var/spool/pbs)"""
+        + _COMMANDS
+    )
+
+    def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
+        from jobpush_adapters.pbs import PbsQueue
+
+        reader = OptionReader(options)
+        common = _common(reader, "pbs", 20.0, 60.0)
+        commands = _commands(reader)
+        server, home = reader.cluster_name("server"), reader.path("home")
+        reader.finish()
+        return PbsQueue(reactor, **common, **commands, server=server, home=home)
+
+    def detect(self) -> str | None:
+        return detect_pbs()
 
 
 @implementer(IPlugin, IBatchQueueFactory)

@@ -17,6 +17,13 @@ BLOCK = 256 * 1024
 LONGEST_LINE = 1024 * 1024
 
 
+#: A place in a file: its inode and the offset.
+Place = tuple[int, int]
+
+#: The place of a file that was not there.
+NOWHERE: Place = (0, 0)
+
+
 class Follower:
     """
     Reads what is appended to a file.
@@ -32,13 +39,14 @@ class Follower:
         self._offset = 0
         self._rest = b""
 
-    def skip(self) -> None:
-        """Pass over what is there now."""
+    def skip(self) -> Place:
+        """Pass over what is there now; where that ends."""
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
-            return
+            return NOWHERE
         self._inode, self._offset, self._rest = found.st_ino, found.st_size, b""
+        return (found.st_ino, found.st_size)
 
     def lines(self) -> list[bytes]:
         """
@@ -89,23 +97,29 @@ def rotated(path: str) -> list[str]:
     return [f"{path}.{suffix}" for suffix in ("0", "1")]
 
 
-def look_back(paths: Sequence[str], enough: Callable[[bytes], bool], most: int = 4 * 1024**3) -> Iterator[list[bytes]]:
+def look_back(
+    paths: Sequence[str], enough: Callable[[bytes], bool], upto: Place | None = None, most: int = 4 * 1024**3
+) -> Iterator[list[bytes]]:
     """
     The whole lines of these files, the last first, in blocks, each block's lines in their order.
 
     :param paths: the youngest file first; one that is not there is passed over.
     :param enough: told the first whole line of each block; when it says so, that block is the last.
+    :param upto: what was appended after this place is passed over, if the file is among these.
     :param most: bytes after which it gives up.
     :raise OSError: if a file is there and cannot be read.
     """
+    if upto == NOWHERE:
+        return
     budget = most
-    for path in paths:
-        try:
-            file = open(path, "rb")  # noqa: SIM115 - closed below, also where the caller stops
-        except FileNotFoundError:
-            continue
-        with file:
+    there = [path for path in paths if os.path.exists(path)]
+    inodes = [os.stat(path).st_ino for path in there]
+    first = inodes.index(upto[0]) if upto is not None and upto[0] in inodes else 0
+    for path, inode in list(zip(there, inodes, strict=True))[first:]:
+        with open(path, "rb") as file:
             position = file.seek(0, os.SEEK_END)
+            if upto is not None and inode == upto[0]:
+                position = min(position, upto[1])
             rest = b""
             while position > 0 and budget > 0:
                 size = min(BLOCK, position)

@@ -364,7 +364,7 @@ class GridEngineQueue:
             if records:
                 deleted = deletion is not None or "deleting" in job.flags
                 ended = descriptor(self.cluster, records, deleted, attrs.evolve(job, pending_tasks=None), now, "accounting")
-            if ended is None and deletion is not None:
+            if ended is None and deletion is not None and (deletion.waited or records):
                 ended = deleted_descriptor(self.cluster, deletion, job, now)
             if ended is not None:
                 found[job.id] = ended

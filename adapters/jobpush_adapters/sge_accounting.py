@@ -65,6 +65,11 @@ class Deletion:
         """The id of the job or task."""
         return task_id(self.number, self.task)
 
+    @property
+    def waited(self) -> bool:
+        """Did it wait when it was deleted? Then no accounting record will come."""
+        return not set(self.state) & set("rtsST")
+
 
 def task_id(number: str, task: int) -> str:
     """The id of a job, or of a task where there is one."""

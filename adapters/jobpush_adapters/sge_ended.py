@@ -8,13 +8,13 @@ only if the queue does not list it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TypeVar
 
 import attrs
 
 from jobpush.model import JobDescriptor, ReasonCode
-from jobpush_adapters.logs import Follower, look_back, rotated
+from jobpush_adapters.logs import NOWHERE, Follower, Place, look_back, rotated
 from jobpush_adapters.sge_accounting import (
     Deletion,
     Record,
@@ -64,7 +64,7 @@ class EndedJobs:
         self._accounting = Follower(accounting)
         self._reporting = Follower(reporting) if reporting is not None else None
         self._told: dict[str, _Told] = {}
-        self._begun = False
+        self._begun: tuple[Place, Place] | None = None
 
     # -- on a thread
 
@@ -74,14 +74,12 @@ class EndedJobs:
 
         :raise OSError: if a file cannot be read.
         """
-        if not self._begun:
-            self._begun = True
+        if self._begun is None:
             since = now - REMEMBER_S
-            self._accounting.skip()
+            self._begun = (self._accounting.skip(), self._reporting.skip() if self._reporting is not None else NOWHERE)
             records = [record for record in self._records_back(since) if record.ended_at >= since]
             deletions: list[Deletion] = []
             if self._reporting is not None:
-                self._reporting.skip()
                 deletions = [deletion for deletion in self._deletions_back(since) if deletion.at >= since]
             return records, deletions, [record.job_id for record in records]
         records = [record for line in self._accounting.lines() if (record := parse_accounting(line)) is not None]
@@ -115,7 +113,7 @@ class EndedJobs:
             record = parse_accounting(line)
             return record is not None and 0 < record.ended_at < since
 
-        return _collect(self._accounting_path, parse_accounting, old)
+        return _collect(self._accounting_path, parse_accounting, old, self._begun[0] if self._begun else None)
 
     def _deletions_back(self, since: float) -> list[Deletion]:
         assert self.reporting is not None
@@ -124,7 +122,7 @@ class EndedJobs:
             stamp = line.split(b":", 1)[0]
             return stamp.isdigit() and 0 < int(stamp) < since
 
-        return _collect(self.reporting, parse_deletion, old)
+        return _collect(self.reporting, parse_deletion, old, self._begun[1] if self._begun else None)
 
     # -- on the reactor's thread
 
@@ -145,12 +143,12 @@ class EndedJobs:
             del self._told[next(iter(self._told))]
 
     def ended(
-        self, listed: Mapping[str, JobDescriptor], waiting: Callable[[str], bool], seen: Mapping[str, JobDescriptor], now: float
+        self, listed: Container[str], waiting: Callable[[str], bool], seen: Mapping[str, JobDescriptor], now: float
     ) -> dict[str, JobDescriptor]:
         """
         The jobs that have ended and that the queue does not list, as long as they are remembered.
 
-        :param listed: the jobs that the queue lists, by id.
+        :param listed: the ids that the queue lists.
         :param waiting: is this the id of a task in a pending range that the queue lists?
         :param seen: the jobs as the queue listed them last.
         """
@@ -158,8 +156,6 @@ class EndedJobs:
         for job_id, kept in list(self._told.items()):
             if job_id in listed or waiting(job_id):
                 kept.at, kept.shown = now, None
-                if job_id in listed and listed[job_id].reason_code is ReasonCode.ERROR:
-                    kept.finished = False  # an attempt was; the job goes on, or is deleted
                 continue
             if kept.shown is None:
                 kept.shown = self._judge(job_id, kept, seen.get(job_id), now)
@@ -178,14 +174,15 @@ class EndedJobs:
         if known is not None and (known.done or not self._belongs(kept, known)):
             known = None
         if not kept.records:
-            if kept.deletion is not None and not set(kept.deletion.state) & set("rtsST"):
+            if kept.deletion is not None and kept.deletion.waited:
                 return deleted_descriptor(self.cluster, kept.deletion, known, now)
             return None
         deleted = kept.deletion is not None or (known is not None and "deleting" in known.flags)
-        failed = kept.records[-1].failed
-        open_question = failed not in (0, 37) and not deleted and not kept.finished and self.reporting is not None
-        if open_question and now - kept.at < DELETION_WAIT_S:
-            return None
+        if kept.records[-1].failed not in (0, 37) and not deleted and self.reporting is not None:
+            # Who was in the error state leaves it only by a person's hand: a "finished" is an attempt's.
+            in_error = known is not None and known.reason_code is ReasonCode.ERROR
+            if (in_error or not kept.finished) and now - kept.at < DELETION_WAIT_S:
+                return None
         job = descriptor(self.cluster, kept.records, deleted, known, now, "accounting")
         if job is not None and known is not None and known.reason_code is ReasonCode.ERROR:
             return attrs.evolve(job, started_at=None)  # that attempt was told when it was made
@@ -207,7 +204,7 @@ def _of(job: JobDescriptor, submitted_at: float) -> bool:
     return job.submitted_at is None or submitted_at <= 0 or submitted_at >= int(job.submitted_at)
 
 
-def _collect(path: str, parse: Callable[[bytes], _T | None], old: Callable[[bytes], bool]) -> list[_T]:
-    """What the lines from the end back to an old one mean, in the file's order."""
-    blocks = list(look_back([path, *rotated(path)], old))
+def _collect(path: str, parse: Callable[[bytes], _T | None], old: Callable[[bytes], bool], upto: Place | None) -> list[_T]:
+    """What the lines from that place back to an old one mean, in the file's order."""
+    blocks = list(look_back([path, *rotated(path)], old, upto))
     return [found for lines in reversed(blocks) for line in lines if (found := parse(line)) is not None]

@@ -85,8 +85,8 @@ def facts(settings: Settings, files: Files, cell: str, grace: float) -> QueueFac
         )
     elif settings.flush_s > grace / 2:
         problems.append(
-            f"accounting records are written every {settings.flush_s} s only (reporting_params accounting_flush_time), and after "
-            f"grace={grace:g} s a job is told as LOST: make one shorter or the other longer"
+            f"accounting records are written every {settings.flush_s} s only (reporting_params accounting_flush_time), and "
+            f"after grace={grace:g} s a job is told as LOST: make one shorter or the other longer"
         )
     evidence = f"qconf answers, so this is a submit or admin host of cell {cell}, and Grid Engine hides no jobs"
     if files.hides is not None:

@@ -11,13 +11,12 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 
+from tests.endings import NAMES, PASSING, Doing, Ending, cell, check_column, check_history, submit_all, told, when
 from tests.service_process import ROOT, ServiceProcess
 from tests.slurm_cluster import OTHER_USER, USER, SlurmCluster, wait_until
 
@@ -66,78 +65,71 @@ def squeue_log(directory: Path) -> list[str]:
     return (directory / "bin" / "squeue.log").read_text().splitlines()
 
 
-#: States that last a moment and may fall between two queries.
-PASSING = frozenset({"STARTING", "FINISHING"})
+def release(doing: Doing) -> None:
+    when("HELD", "scontrol", "release")(doing)
 
 
-@attrs.frozen
-class Ending:
-    """
-    A job that goes one way: how it is submitted and treated, and the states that a client is to see.
-
-    States that pass within a moment (STARTING, FINISHING) may be seen or not; all others must be seen, once each.
-    """
-
-    name: str
-    states: list[str]
-    options: tuple[str, ...] = ()
-    script: str = "exit 0"
-    passing: frozenset[str] = PASSING
-    then: Callable[[SlurmCluster, ServiceProcess, str], None] = lambda cluster, service, job: None
-    final: dict[str, Any] = attrs.field(factory=dict)
+def suspend_and_resume(doing: Doing) -> None:
+    when("RUNNING", "scontrol", "suspend")(doing)
+    when("SUSPENDED", "scontrol", "resume")(doing)
 
 
-def when(state: str, *command: str) -> Callable[[SlurmCluster, ServiceProcess, str], None]:
-    """When jobpush says that the job is in this state: run a command on it."""
-
-    def act(cluster: SlurmCluster, service: ServiceProcess, job: str) -> None:
-        wait_until(lambda: (service.job("slurm", job, wait=5).get("job") or {}).get("state") == state, 30)
-        cluster.command(*command, job)
-
-    return act
-
-
-def hold_and_release(cluster: SlurmCluster, service: ServiceProcess, job: str) -> None:
-    when("HELD", "scontrol", "release")(cluster, service, job)
-
-
-def requeue(cluster: SlurmCluster, service: ServiceProcess, job: str) -> None:
-    when("RUNNING", "scontrol", "requeue")(cluster, service, job)
-
-
-def cancel_never_satisfied(cluster: SlurmCluster, service: ServiceProcess, job: str) -> None:
+def cancel_never_satisfied(doing: Doing) -> None:
     """It stays pending for ever; it is told as queued for its dependency, not as held."""
-    wait_until(lambda: "Never" in str((service.job("slurm", job, wait=5)["job"] or {}).get("reason")), 60)
-    shown = service.job("slurm", job)["job"]
+    wait_until(lambda: "Never" in str(doing.shown().get("reason")), 60)
+    shown = doing.shown()
     assert (shown["state"], shown["reason_code"]) == ("QUEUED", "DEPENDENCY")
-    cluster.command("scancel", job)
+    doing.cluster.command("scancel", doing.job)
 
+
+#: A script that uses 100 MB.
+GREEDY = "exec python3 -c 'import time; x = bytearray(100 * 1024 * 1024); time.sleep(60)'"
 
 ENDINGS = [
     Ending("success", ["QUEUED", "RUNNING", "COMPLETED"], script="sleep 1", final={"exit_code": 0, "signal": None}),
     Ending("exit 3", ["QUEUED", "RUNNING", "FAILED"], script="sleep 1; exit 3", final={"exit_code": 3, "signal": None}),
+    Ending("exit 255", ["QUEUED", "RUNNING", "FAILED"], script="sleep 1; exit 255", final={"exit_code": 255}),
+    Ending("exit 137", ["QUEUED", "RUNNING", "FAILED"], script="sleep 1; exit 137", final={"exit_code": 137, "signal": None}),
     Ending("signal", ["QUEUED", "RUNNING", "FAILED"], script="sleep 1; kill -SEGV $$", final={"exit_code": None, "signal": 11}),
+    Ending("kill -9", ["QUEUED", "RUNNING", "FAILED"], script="sleep 1; kill -KILL $$", final={"exit_code": None, "signal": 9}),
     Ending("at once", ["QUEUED", "RUNNING", "COMPLETED"], script="true", final={"exit_code": 0}),
     Ending(
         "cancel pending", ["HELD", "CANCELLED"], options=("--hold",), then=when("HELD", "scancel"),
         final={"exit_code": None, "signal": None, "started_at": None},
     ),
+    Ending("cancel waiting", ["QUEUED", "CANCELLED"], options=("--begin=now+1hour",), then=when("QUEUED", "scancel")),
     Ending("cancel running", ["QUEUED", "RUNNING", "CANCELLED"], script="sleep 300", then=when("RUNNING", "scancel")),
     Ending("time-out", ["QUEUED", "RUNNING", "TIMEOUT"], options=("-t", "0:05"), script="exec sleep 300", final={"time_limit_s": 60}),
-    Ending("hold and release", ["HELD", "RUNNING", "COMPLETED"], options=("--hold",), then=hold_and_release, passing=PASSING | {"QUEUED"}),
+    Ending("memory", ["QUEUED", "RUNNING", "FAILED"], options=("--mem=20",), script=GREEDY, final={"signal": 9}),
+    Ending("hold and release", ["HELD", "RUNNING", "COMPLETED"], options=("--hold",), then=release, passing=PASSING | {"QUEUED"}),
     Ending(
-        "requeue", ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "COMPLETED"], options=("--requeue",),
-        script='[ "$SLURM_RESTART_COUNT" ] || exec sleep 300', then=requeue, final={"attempt": 1, "exit_code": 0},
+        "suspend and resume", ["QUEUED", "RUNNING", "SUSPENDED", "RUNNING", "COMPLETED"], script="for i in 1 2 3 4 5 6; do sleep 1; done",
+        then=suspend_and_resume,
     ),
     Ending(
-        "dependency never satisfied", ["QUEUED", "CANCELLED"], options=("-d", "afternotok:{first}"),
+        "requeue", ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "COMPLETED"], options=("--requeue",),
+        script='[ "$SLURM_RESTART_COUNT" ] || exec sleep 300', then=when("RUNNING", "scontrol", "requeue"),
+        final={"attempt": 1, "exit_code": 0},
+    ),
+    Ending("dependency", ["QUEUED", "RUNNING", "COMPLETED"], options=("-d", "afterok:{success}"), final={"exit_code": 0}),
+    Ending(
+        "dependency never satisfied", ["QUEUED", "CANCELLED"], options=("-d", "afternotok:{success}"),
         final={"reason_code": "DEPENDENCY", "exit_code": None},
     ),
     Ending(
         "dependency never satisfied, kept", ["QUEUED", "CANCELLED"],
-        options=("-d", "afternotok:{first}", "--kill-on-invalid-dep=no"), then=cancel_never_satisfied,
+        options=("-d", "afternotok:{success}", "--kill-on-invalid-dep=no"), then=cancel_never_satisfied,
     ),
     Ending("bad output path", ["QUEUED", "RUNNING", "LAUNCH_FAIL"], options=("-o", "/nonexistent/x"), final={"signal": None}),
+    Ending("bad work directory", ["QUEUED", "RUNNING", "COMPLETED"], options=("-D", "/nonexistent"), script="sleep 1"),
+    Ending(
+        "array, one fails", ["QUEUED", "RUNNING", "FAILED"], options=("--array=1-3",), script="sleep 1; exit $((SLURM_ARRAY_TASK_ID == 2 ? 7 : 0))",
+        final={"exit_code": 7, "counts": {"COMPLETED": 2, "FAILED": 1}},
+    ),
+    Ending(
+        "array, cancelled", ["QUEUED", "RUNNING", "CANCELLED"], options=("--array=1-3%1",), script="sleep 300",
+        then=when("RUNNING", "scancel"), final={"counts": {"CANCELLED": 3}},
+    ),
     Ending("hidden partition", ["QUEUED", "RUNNING", "COMPLETED"], options=("-p", "secret"), script="sleep 1"),
     *(
         Ending(f"name with {kind}", ["QUEUED", "RUNNING", "COMPLETED"], options=("-J", name), script="sleep 1", final={"name": name})
@@ -145,46 +137,23 @@ ENDINGS = [
     ),
 ]  # fmt: skip
 
+
 @pytest.fixture(scope="module")
 def endings(slurm: SlurmCluster, jobpush: ServiceProcess) -> dict[str, str]:
-    """All jobs of `ENDINGS`, submitted at once and treated one after another: name to id."""
-    ids: dict[str, str] = {}
-    for ending in ENDINGS:
-        options = [option.format(first=ids.get("success", "")) if "{first}" in option else option for option in ending.options]
-        ids[ending.name] = slurm.submit(*options, script=ending.script)
-    for ending in ENDINGS:
-        ending.then(slurm, jobpush, ids[ending.name])
-    return ids
-
-
-def told(events: list[dict[str, Any]], passing: frozenset[str] = PASSING) -> list[str]:
-    """The states of these events without repetitions (a change of the reason, say) and without what passes in a moment."""
-    states: list[str] = []
-    for event in events:
-        state = event["job"]["state"]
-        if state not in passing and (not states or states[-1] != state):
-            states.append(state)
-    return states
+    """All jobs of `ENDINGS`: name to id."""
+    return submit_all(ENDINGS, slurm, jobpush, "slurm")
 
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
-def test_history(ending: Ending, endings: dict[str, str], jobpush: ServiceProcess) -> None:
-    """The whole history of a job as a client sees it, with exit code and signal, no event twice."""
-    job_id = endings[ending.name]
-    answer = jobpush.job("slurm", job_id, until="terminal", wait=150)
-    assert answer["job"]["state"] == ending.states[-1], answer["job"]
-    assert answer["job"]["settled"] is True
-    events = jobpush.events(job=f"slurm/{job_id}")
-    assert told(events, ending.passing) == ending.states
-    for name, value in ending.final.items():
-        assert answer["job"][name] == value, (name, answer["job"])
-    cursors = [event["cursor"] for event in events]
-    assert len(set(cursors)) == len(cursors)
-    assert [entry["state"] for entry in answer["history"]] == [event["job"]["state"] for event in events]
-    before = None
-    for event in events:
-        assert (event["previous"] or {}).get("state") == before, "each event begins where the one before it ended"
-        before = event["job"]["state"]
+def test_history(ending: Ending, endings: dict[str, str], slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
+    """What a client is told of each way in which a job can go."""
+    check_history(ending, Doing(slurm, jobpush, "slurm", endings[ending.name]))
+
+
+def test_table(endings: dict[str, str], jobpush: ServiceProcess) -> None:
+    """The documentation's table of endings says what was seen."""
+    ends = {name: jobpush.job("slurm", endings[name], until="terminal", wait=100)["job"] for name in NAMES}
+    check_column("Slurm", {name: cell(job) for name, job in ends.items()})
 
 
 def test_array_with_a_limit(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:

@@ -3,7 +3,7 @@
 from twisted.application.service import ServiceMaker
 
 from jobpush.listeners import LogListenerFactory
-from jobpush_adapters.factories import GridEngineFactory, MockFactory, SlurmFactory
+from jobpush_adapters.factories import GridEngineFactory, MockFactory, PbsFactory, SlurmFactory
 
 jobpush = ServiceMaker(
     "jobpush",
@@ -13,5 +13,6 @@ jobpush = ServiceMaker(
 )
 slurm = SlurmFactory()
 sge = GridEngineFactory()
+pbs = PbsFactory()
 mock = MockFactory()
 log_listener = LogListenerFactory()

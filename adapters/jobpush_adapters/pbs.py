@@ -1,0 +1,134 @@
+"""
+PBS: OpenPBS, PBS Pro and Torque. Finds out which of them it talks to, and asks each in its own way.
+
+What the two have in common: the notation of job ids, the commands' names, and that the server says what may be seen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from jobpush.command import printable
+from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush_adapters.commands import Commands
+from jobpush_adapters.openpbs import OpenPbs
+from jobpush_adapters.pbs_parse import ID
+from jobpush_adapters.torque import Torque
+
+#: Variables of this process's environment that say where PBS is.
+_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME")
+
+
+class Dialect(Protocol):
+    """How one kind of PBS is asked."""
+
+    server: str | None
+
+    async def check(self) -> QueueFacts:
+        """What the account may see, and what the server remembers."""
+
+    async def snapshot(self) -> Snapshot:
+        """All jobs."""
+
+    async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
+        """What became of jobs that left."""
+
+
+@implementer(IBatchQueueService)
+class PbsQueue:
+    """
+    :param server: PBS_SERVER (Torque: PBS_DEFAULT); by default that of the environment, or of pbs.conf.
+    :param home: PBS_HOME, where the accounting log is, for a server that keeps no history.
+    :param directory: where ``qstat`` and ``qselect`` are; by default along PATH.
+    :param prefix: how to reach them on another host.
+    """
+
+    queue_type = "pbs"
+
+    def __init__(
+        self,
+        reactor: Any,
+        cluster: str = "pbs",
+        interval: float | None = None,
+        timeout: float = 20.0,
+        grace: float = 60.0,
+        server: str | None = None,
+        home: str | None = None,
+        directory: str | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.cluster = cluster
+        self.interval = interval
+        self.timeout = timeout
+        self.grace = grace
+        self._reactor = reactor
+        here = {} if prefix else os.environ
+        environment = {key: here[key] for key in _VARIABLES if key in here}
+        if server is not None:
+            environment.update(PBS_SERVER=server, PBS_DEFAULT=server)
+        self._home = home or here.get("PBS_HOME") or "/var/spool/pbs"
+        self._commands = Commands(reactor, timeout, environment, directory, tuple(prefix))
+        self._dialect: Dialect | None = None
+
+    # -- IBatchQueueService
+
+    def snapshot(self) -> Deferred[Snapshot]:
+        return Deferred.fromCoroutine(self._snapshot())
+
+    def check(self) -> Deferred[QueueFacts]:
+        return Deferred.fromCoroutine(self._check())
+
+    def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
+        return Deferred.fromCoroutine(self._outcomes(jobs))
+
+    def canonical_id(self, text: str) -> str:
+        found = ID.fullmatch(text)
+        if found is None:
+            raise InvalidJobId(
+                "expected a PBS job id such as 4711.server or 4711, 4711[].server (array), 4711[3].server (subjob)"
+            )
+        server = self._dialect.server if self._dialect is not None else None
+        # The short form is this server's own job; a job of another server keeps that one's name.
+        return text if found[3] is not None or server is None else f"{text}.{server}"
+
+    def task_of(self, job_id: str) -> tuple[str, int] | None:
+        found = re.fullmatch(r"([0-9]+)\[([0-9]+)\](.*)", job_id)
+        return (f"{found[1]}[]{found[3]}", int(found[2])) if found is not None else None
+
+    def task_id(self, array: str, index: int) -> str:
+        return array.replace("[]", f"[{index}]", 1)
+
+    # -- in the server's own way
+
+    async def _asked(self) -> Dialect:
+        if self._dialect is None:
+            result = await self._commands.run("qstat", "--version")
+            said = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
+            make: Any
+            if "pbs_version" in said or re.search(r"\bPBS Pro|OpenPBS|PBSPro", said):
+                make = OpenPbs
+            elif re.match(r"[Vv]ersion:", said):
+                make = Torque
+            else:
+                raise QueueError(f"qstat --version: neither PBS nor Torque: {printable(said, 80) or 'no answer'}")
+            self._dialect = make(self._reactor, self._commands, self.cluster, self._home)
+        assert self._dialect is not None
+        return self._dialect
+
+    async def _check(self) -> QueueFacts:
+        return await (await self._asked()).check()
+
+    async def _snapshot(self) -> Snapshot:
+        return await (await self._asked()).snapshot()
+
+    async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
+        if not jobs:
+            return Outcomes(answered=True)
+        return await (await self._asked()).outcomes(jobs)

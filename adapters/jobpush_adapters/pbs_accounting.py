@@ -1,0 +1,112 @@
+"""
+PBS's accounting log, for a server that keeps no history: which of its jobs ended, and how.
+
+One file a day in ``server_priv/accounting``, readable by root alone as a rule. From the PBS Administrator's Guide
+(Accounting): ``date;E;id;key=value …`` at the end of a job that ran, ``D`` where somebody deleted it. Blocks: called on a
+thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+
+import attrs
+
+from jobpush.model import Confidence, JobDescriptor, Outcome, Phase
+from jobpush_adapters.pbs_parse import moment, nodes, number
+from jobpush_adapters.pbs_states import exit_of
+
+#: How many days are looked through at most.
+MOST_DAYS = 400
+
+
+@attrs.frozen
+class Entry:
+    """What the log says of the end of a job: the fields of its last E record, and who deleted it."""
+
+    fields: Mapping[str, str] | None = None
+    deleted: bool = False
+
+
+def find(directory: str, ids: Collection[str], since: float, now: float) -> dict[str, Entry]:
+    """
+    The entries of these full ids, in the files from the day of ``since`` on.
+
+    :raise OSError: if the directory or a file cannot be read.
+    """
+    names = set(os.listdir(directory))
+    found: dict[str, Entry] = {}
+    for day in _days(since, now):
+        if day not in names:
+            continue
+        with open(os.path.join(directory, day), "rb") as file:
+            for line in file:
+                # Most lines are not of interest: no text is made of them.
+                kind = line[19:22]
+                if kind not in (b";E;", b";D;"):
+                    continue
+                job_id = line[22:300].split(b";", 1)[0].decode("ascii", "replace")
+                if job_id in ids:
+                    found[job_id] = _with(found.get(job_id, Entry()), kind, line)
+    return found
+
+
+def _with(entry: Entry, kind: bytes, line: bytes) -> Entry:
+    if kind == b";D;":
+        return attrs.evolve(entry, deleted=True)
+    text = line.decode("utf-8", "replace").rstrip("\n").split(";", 3)[3]
+    # An account may hold spaces and what looks like another key; those that are read come after it, the last counts.
+    return attrs.evolve(entry, fields=dict(word.partition("=")[::2] for word in text.split(" ")))
+
+
+def _days(since: float, now: float) -> Iterator[str]:
+    """The names of the files; they follow the server's time zone: a day more on both sides."""
+    first = datetime.fromtimestamp(max(since, now - MOST_DAYS * 86400), timezone.utc) - timedelta(days=1)
+    last = datetime.fromtimestamp(now, timezone.utc) + timedelta(days=1)
+    while first <= last:
+        yield first.strftime("%Y%m%d")
+        first += timedelta(days=1)
+
+
+def ended(job: JobDescriptor, entry: Entry, now: float) -> JobDescriptor | None:
+    """The job as the log says that it ended; None if it does not say so of this submission."""
+    fields = entry.fields or {}
+    ctime = moment(fields.get("ctime"))
+    if ctime is not None and job.submitted_at is not None and ctime != int(job.submitted_at):
+        return None
+    status = number(fields.get("Exit_status"))
+    if status is None and not entry.deleted:
+        return None
+    end = exit_of(status)
+    if entry.deleted:
+        end = attrs.evolve(end, outcome=Outcome.CANCELLED, reason=None, reason_code=None)
+    return attrs.evolve(
+        job,
+        phase=Phase.DONE,
+        outcome=end.outcome,
+        settled=True,
+        exit_code=end.exit_code,
+        signal=end.signal,
+        reason=end.reason,
+        reason_code=end.reason_code,
+        flags=(),
+        native={"exit_status": fields["Exit_status"]} if "Exit_status" in fields else {"record": "D"},
+        started_at=moment(fields.get("start")) or job.started_at,
+        ended_at=moment(fields.get("end")),
+        nodes=nodes(fields.get("exec_host")) or job.nodes,
+        pending_tasks=None,
+        observed_at=now,
+        source="accounting",
+        confidence=Confidence.ACCOUNTING,
+    )
+
+
+def readable(directory: str) -> bool:
+    """May the log be read?"""
+    try:
+        names = sorted(name for name in os.listdir(directory) if name.isdigit())
+        return not names or os.access(os.path.join(directory, names[-1]), os.R_OK)
+    except OSError:
+        return False

@@ -1,0 +1,70 @@
+"""What a PBS or Torque server lets jobpush see and know, by its attributes. Pure."""
+
+from __future__ import annotations
+
+from jobpush.model import QueueFacts
+from jobpush_adapters.pbs_parse import Attributes
+from jobpush_adapters.pbs_states import duration
+
+
+def sees_all(a: Attributes, account: str, hidden_by_default: bool) -> tuple[bool, bool, str]:
+    """
+    Does the account see all jobs, does the server hide any, and how is that known?
+
+    :param hidden_by_default: what it means that ``query_other_jobs`` is not said (Torque: hidden).
+    """
+    value = a.get("query_other_jobs", "False" if hidden_by_default else "True")
+    if value.lower() in ("true", "1", "t"):
+        return True, False, f"query_other_jobs={value}"
+    for role in ("managers", "operators", "acl_roots"):
+        if account in users(a.get(role, "")) and (role != "acl_roots" or account == "root"):
+            return True, True, f"query_other_jobs={value}, and {account} is one of the server's {role}"
+    return False, True, f"query_other_jobs={value}, and {account} is no operator"
+
+
+def users(patterns: str) -> set[str]:
+    """The users that ``a@*,b@host`` names, at whatever host."""
+    return {pattern.strip().partition("@")[0] for pattern in patterns.split(",")}
+
+
+def pbs_facts(a: Attributes, account: str, log: str | None) -> QueueFacts:
+    """
+    The facts of a PBS Pro or OpenPBS server.
+
+    :param log: the directory of the accounting log, if it can be read.
+    """
+    sees, hides, evidence = sees_all(a, account, False)
+    history = a.get("job_history_enable", "False").lower() in ("true", "1")
+    problems = _blind(sees, account, evidence)
+    remembers = float(duration(a.get("job_history_duration", "336:00:00")) or 0) if history else 0.0
+    if not history and log is not None:
+        problems.append(f"the server keeps no history (job_history_enable): outcomes come from the accounting log in {log}")
+    elif not history:
+        problems.append(
+            "the server keeps no history (job_history_enable) and its accounting log cannot be read: how a job ended cannot be "
+            "known, it is told as LOST; set job_history_enable=True"
+        )
+    by = "job_history_duration" if history else "job_history_enable"
+    # With a log that can be read nothing is missed for want of a history.
+    kept = None if not history and log is not None else remembers
+    return QueueFacts(sees, hides, history or log is not None, kept, by, evidence, tuple(problems))
+
+
+def torque_facts(a: Attributes, account: str) -> QueueFacts:
+    """The facts of a Torque server."""
+    sees, hides, evidence = sees_all(a, account, True)
+    problems = _blind(sees, account, evidence)
+    kept = float(duration(a.get("keep_completed", "0")) or 0)
+    if not kept:
+        problems.append(
+            "the server forgets completed jobs at once (keep_completed): how a job ended cannot be known, it is told as LOST; "
+            "set keep_completed to some minutes"
+        )
+    return QueueFacts(sees, hides, False, kept, "keep_completed", evidence, tuple(problems))
+
+
+def _blind(sees: bool, account: str, evidence: str) -> list[str]:
+    if sees:
+        return []
+    mend = f"make {account} an operator (qmgr -c 'set server operators += {account}@*')"
+    return [f"{evidence}: other users' jobs cannot be seen; {mend}"]

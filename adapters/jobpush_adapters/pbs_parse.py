@@ -1,0 +1,235 @@
+"""
+What PBS's ``qstat`` prints: the list of jobs, and their attributes as JSON. Pure.
+
+The JSON is read line by line, one attribute a line, as every version prints it: all of them escape line breaks, but some
+break the document with a value that a user chose (a bare ``nan`` or ``007``, a raw control character), and some print values
+that look like numbers as such. So one job's environment cannot spoil another's row, nor speak for it.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+
+from jobpush.command import CommandResult, printable
+from jobpush.interfaces import QueueError
+from jobpush.model import JobDescriptor, Phase
+from jobpush_adapters.pbs_states import State, duration, pbs_state, waiting_code
+
+#: A job's attributes, all as text; those of a nested list as ``Resource_List.walltime``.
+Attributes = Mapping[str, str]
+
+#: Exit statuses of ``qstat`` that say something of the jobs asked for, not of the server: unknown, and finished without ``-x``.
+UNKNOWN_JOB, FINISHED_JOB = 153, 35
+
+#: The number, the index or ``[]``, and the server.
+ID = re.compile(r"([0-9]{1,12})(\[[0-9]{0,7}\])?(?:\.([A-Za-z0-9][A-Za-z0-9_.-]{0,253}))?")
+
+_LINE = re.compile(r'( *|\t*)"((?:[^"\\]|\\.)*)":\s*(.*?),?\s*')
+_ROW = re.compile(rb"(\S+)\s+.*\s([A-Z])\s+(\S+)\s*")
+
+#: Nested lists whose values are read; an environment is passed over but for one value.
+_NESTED = ("Resource_List",)
+_ENVIRONMENT = ("PBS_O_WORKDIR",)
+
+
+def parse_list(result: CommandResult) -> tuple[dict[str, tuple[str, bytes]], list[str]]:
+    """
+    Letter and row by full id, of ``qstat -t -w``, and the rows that could not be understood.
+
+    :raise QueueError: if qstat failed, or its answer is none or cut off.
+    """
+    if result.status not in (0,):
+        raise QueueError(f"qstat ended with status {result.status}: {result.complaint}")
+    if not result.stdout.strip():
+        if result.stderr.strip():
+            raise QueueError(f"qstat printed nothing: {result.complaint}")
+        return {}, []
+    if not result.stdout.endswith(b"\n"):
+        raise QueueError("qstat: the answer is cut off")
+    lines = result.stdout.split(b"\n")[:-1]
+    if not lines[0].startswith(b"Job id") or len(lines) < 2 or not lines[1].startswith(b"---"):
+        raise QueueError(f"qstat: the answer is none of PBS's: {printable(lines[0].decode('utf-8', 'replace'), 80)}")
+    jobs: dict[str, tuple[str, bytes]] = {}
+    rejected = []
+    for line in lines[2:]:
+        found = _ROW.fullmatch(line)
+        job_id = found[1].decode("utf-8", "replace") if found is not None else ""
+        if found is None or not ID.fullmatch(job_id):
+            rejected.append(f"the row makes no sense: {printable(line.decode('utf-8', 'replace'), 120)}")
+        else:
+            # The time that was used changes all the time, and the widths of columns with other jobs.
+            jobs[job_id] = (found[2].decode("ascii"), found[1] + found[2] + found[3])
+    return jobs, rejected
+
+
+def parse_jobs(result: CommandResult) -> dict[str, Attributes]:
+    """
+    The attributes by full id, of ``qstat -f -F json``. Unknown jobs are not there.
+
+    :raise QueueError: if qstat failed for another reason than an unknown job, or the answer is cut off.
+    """
+    if result.status not in (0, UNKNOWN_JOB, FINISHED_JOB):
+        raise QueueError(f"qstat ended with status {result.status}: {result.complaint}")
+    text = result.stdout.decode("utf-8", "surrogateescape").strip()
+    if not text.startswith("{"):
+        raise QueueError(f"qstat: the answer is none of PBS's: {printable(text[:80]) or result.complaint}")
+    if not text.endswith("\n}"):
+        raise QueueError("qstat: the answer is cut off")
+    return dict(_jobs(text.split("\n")))
+
+
+def _jobs(lines: list[str]) -> Iterator[tuple[str, Attributes]]:
+    unit = len(lines[1]) - len(lines[1].lstrip()) if len(lines) > 1 else 0
+    job_id, nested, within = None, "", False
+    attributes: dict[str, str] = {}
+    for line in lines:
+        depth = (len(line) - len(line.lstrip())) // unit if unit else 0
+        found = _LINE.fullmatch(line)
+        if depth == 1:
+            within = found is not None and found[2] == "Jobs"
+        elif depth == 2 and within:
+            if job_id is not None:
+                yield job_id, attributes
+            job_id, attributes = None, {}
+            if found is not None and found[3] == "{" and ID.fullmatch(found[2]):
+                job_id = found[2]
+        elif depth == 3 and found is not None:
+            nested = found[2] if found[3] == "{" else ""
+            if not nested:
+                attributes[found[2]] = _value(found[3])
+        elif (
+            depth == 4 and found is not None and (nested in _NESTED or (nested == "Variable_List" and found[2] in _ENVIRONMENT))
+        ):
+            attributes[f"{nested}.{found[2]}"] = _value(found[3])
+    if job_id is not None:
+        yield job_id, attributes
+
+
+def _value(text: str) -> str:
+    """A value as text: strings unescaped, everything else as it stands."""
+    if not text.startswith('"'):
+        return text
+    try:
+        value = json.loads(text, strict=False)
+    except ValueError:
+        value = text.strip('"')
+    return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def parse_server(result: CommandResult) -> tuple[str, Attributes]:
+    """
+    The server's name and its attributes, of ``qstat -B -f -F json``.
+
+    :raise QueueError: if it cannot be asked.
+    """
+    if result.status != 0:
+        raise QueueError(f"qstat -B ended with status {result.status}: {result.complaint}")
+    try:
+        document = json.loads(result.stdout.decode("utf-8", "surrogateescape"), strict=False, parse_int=str, parse_float=str)
+        name, attributes = next(iter(document["Server"].items()))
+        return name, {"timestamp": str(document.get("timestamp", "")), **{str(k): str(v) for k, v in attributes.items()}}
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        raise QueueError(
+            f"qstat -B: the answer is none of PBS's: {printable(result.stdout[:80].decode('utf-8', 'replace'))}"
+        ) from None
+
+
+def describe(cluster: str, job_id: str, a: Attributes, now: float) -> JobDescriptor:
+    """
+    A job by its attributes.
+
+    :raise ValueError: if what matters is missing or makes no sense.
+    """
+    letter = a.get("job_state", "")
+    if not re.fullmatch(r"[A-Z]", letter):
+        raise ValueError(f"job {job_id} has no state")
+    substate, status = number(a.get("substate")), number(a.get("Exit_status"))
+    is_array = "[]" in job_id
+    depends = "after" in a.get("depend", "").replace("before", "")
+    state = pbs_state(letter, substate, None if is_array and letter == "B" else status, a.get("Hold_Types", "n"), depends)
+    native = {"state": letter} | {
+        key: a[name] for key, name in (("substate", "substate"), ("exit_status", "Exit_status")) if name in a
+    }
+    return from_state(cluster, job_id, state, native, a, now, moment)
+
+
+def from_state(
+    cluster: str, job_id: str, state: State, native: Mapping[str, str], a: Attributes, now: float, clock: object
+) -> JobDescriptor:
+    """A job in that state; ``clock`` reads its times."""
+    when = clock if callable(clock) else moment
+    comment = a.get("comment") or None
+    code = state.reason_code
+    if state.phase is Phase.QUEUED and code is None and comment is not None:
+        code = waiting_code(comment)
+    waiting = state.phase in (Phase.QUEUED, Phase.HELD)
+    found = ID.fullmatch(job_id)
+    assert found is not None
+    task = found[2][1:-1] if found[2] else ""
+    started_at = when(a.get("stime") or a.get("start_time"))
+    ended_at = when(a.get("obittime") or a.get("comp_time")) if state.phase is Phase.DONE else None
+    if state.phase is Phase.DONE and (ended_at is None or (started_at or 0) > ended_at):
+        ended_at = when(a.get("history_timestamp")) or when(a.get("mtime"))
+    project = a.get("project")
+    return JobDescriptor(
+        cluster=cluster,
+        id=job_id,
+        phase=state.phase,
+        outcome=state.outcome,
+        settled=state.settled,
+        attempt=max(0, (number(a.get("run_count")) or 1) - 1),
+        exit_code=state.exit_code,
+        signal=state.signal,
+        reason=comment or state.reason if state.outcome is None else state.reason or comment,
+        reason_code=code,
+        flags=state.flags,
+        native=native,
+        aliases=(job_id.partition(".")[0],) if "." in job_id else (),
+        name=a.get("Job_Name"),
+        user=a.get("Job_Owner", "").partition("@")[0] or None,
+        account=a.get("Account_Name") or (project if project not in (None, "", "_pbs_project_default") else None),
+        submitted_at=when(a.get("ctime")),
+        started_at=None if waiting else started_at,
+        ended_at=ended_at,
+        queue=a.get("queue"),
+        nodes=nodes(a.get("exec_host")),
+        workdir=a.get("Variable_List.PBS_O_WORKDIR") or a.get("init_work_dir"),
+        time_limit_s=duration(a.get("Resource_List.walltime", "")),
+        observed_at=now,
+        source="qstat",
+        parent=parent_of(job_id) if task else None,
+        task_index=int(task) if task else None,
+    )
+
+
+def parent_of(job_id: str) -> str:
+    """The id of a subjob's array."""
+    return re.sub(r"\[[0-9]+\]", "[]", job_id, count=1)
+
+
+def nodes(exec_host: str | None) -> str | None:
+    """The hosts of ``n1/0*2+n2/1``, each once."""
+    if not exec_host:
+        return None
+    return ",".join(dict.fromkeys(part.partition("/")[0].partition(":")[0] for part in exec_host.split("+")))
+
+
+def number(text: str | None) -> int | None:
+    """A whole number; None where it is none."""
+    return int(text) if text is not None and re.fullmatch(r"-?[0-9]{1,10}", text) else None
+
+
+def moment(text: str | None) -> float | None:
+    """Epoch seconds of ``Sun Nov 22 07:42:29 2026`` (qstat runs with TZ=UTC) or of digits; None where it is no time."""
+    if not text:
+        return None
+    if re.fullmatch(r"[1-9][0-9]{0,11}", text):
+        return float(text)
+    try:
+        return float(calendar.timegm(time.strptime(text, "%a %b %d %H:%M:%S %Y")))
+    except ValueError:
+        return None

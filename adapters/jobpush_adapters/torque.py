@@ -1,0 +1,151 @@
+"""
+Torque: one ``qstat -x`` (XML, epoch times) for all jobs, in which completed ones stay for ``keep_completed`` seconds.
+
+From Torque's documentation and source; it has no JSON, no substates, and exit codes of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from twisted.internet.task import Cooperator
+
+from jobpush.command import CommandResult, printable
+from jobpush.interfaces import QueueError
+from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush_adapters.commands import Commands, succeeded
+from jobpush_adapters.pbs_facts import torque_facts
+from jobpush_adapters.pbs_parse import ID, Attributes, from_state, moment, number
+from jobpush_adapters.pbs_states import torque_state
+from jobpush_adapters.sge_xml import plain
+
+_FIELD = re.compile(rb"<([A-Za-z_][A-Za-z_.]{0,60})>([^<]*)</\1>")
+_WORKDIR = re.compile(r"(?:^|,)PBS_O_WORKDIR=([^,]*)")
+
+
+class Torque:
+    """
+    :ivar server: the server's name, as in the ids of its jobs.
+    """
+
+    def __init__(self, reactor: Any, commands: Commands, cluster: str, home: str) -> None:
+        self.server: str | None = None
+        self._reactor = reactor
+        self._commands = commands
+        self._cluster = cluster
+        self._cache: dict[bytes, JobDescriptor | str] = {}
+        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+
+    async def check(self) -> QueueFacts:
+        """What the account may see, and how long the server remembers."""
+        result = succeeded("qstat -B", await self._commands.run("qstat", "-B", "-f"))
+        name, a = parse_server_text(result.stdout)
+        self.server = name
+        return torque_facts(a, await self._commands.account())
+
+    async def snapshot(self) -> Snapshot:
+        """All jobs."""
+        began = self._reactor.seconds()
+        rows = split_jobs(await self._commands.run("qstat", "-t", "-x"))
+        jobs: dict[str, JobDescriptor] = {}
+        rejected: list[str] = []
+        ids: set[str] = set()
+        cache: dict[bytes, JobDescriptor | str] = {}
+        await self._cooperator.cooperate(self._read(rows, jobs, rejected, ids, cache, began)).whenDone()
+        if rows and not jobs and not ids:
+            raise QueueError(f"qstat: no job could be understood: {rejected[0]}")
+        self._cache = cache
+        return Snapshot(jobs, began, self._reactor.seconds(), tuple(rejected[:10]), len(rejected), frozenset(ids))
+
+    def _read(
+        self,
+        rows: Sequence[bytes],
+        jobs: dict[str, JobDescriptor],
+        rejected: list[str],
+        ids: set[str],
+        cache: dict[bytes, JobDescriptor | str],
+        now: float,
+    ) -> Iterator[None]:
+        for count, row in enumerate(rows):
+            if count % 64 == 63:
+                yield
+            job = self._cache.get(row)
+            if job is None:
+                try:
+                    job = parse_job(self._cluster, row, now)
+                except ValueError as error:
+                    job = printable(str(error))
+            cache[row] = job
+            if isinstance(job, str):
+                rejected.append(job)
+                found = re.match(rb"[0-9A-Za-z_.\[\]-]{1,300}(?=<)", row)
+                if found is not None:
+                    ids.add(found[0].decode("ascii"))
+            elif job.id in jobs:
+                ids.add(job.id)
+                rejected.append(f"two rows have the id {job.id}")
+            else:
+                jobs[job.id] = job
+        for job_id in ids:
+            jobs.pop(job_id, None)
+
+    async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
+        """Torque has nothing besides what it lists."""
+        return Outcomes(answered=False)
+
+
+def split_jobs(result: CommandResult) -> list[bytes]:
+    """
+    The jobs of ``qstat -x``, each from its id on.
+
+    :raise QueueError: if it is not a whole answer.
+    """
+    if result.status != 0:
+        raise QueueError(f"qstat ended with status {result.status}: {result.complaint}")
+    output = result.stdout.strip()
+    if not output:
+        # Without jobs Torque prints nothing at all.
+        if result.stderr.strip():
+            raise QueueError(f"qstat printed nothing: {result.complaint}")
+        return []
+    if b"<Data>" not in output[:200]:
+        raise QueueError(f"qstat: the answer is none of Torque's: {printable(output[:80].decode('utf-8', 'replace'))}")
+    if not output.endswith(b"</Data>"):
+        raise QueueError("qstat: the answer is cut off")
+    pieces = output.split(b"<Job><Job_Id>")[1:]
+    return [piece.rpartition(b"</Job>")[0] for piece in pieces]
+
+
+def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
+    """
+    One job.
+
+    :raise ValueError: if what matters is missing or makes no sense.
+    """
+    fields: dict[str, str] = {}
+    for name, value in _FIELD.findall(row):
+        # A name that a job's owner gives comes once, first: what comes later under it is none of the job's own.
+        fields.setdefault(name.decode("ascii"), plain(value))
+    job_id = row.partition(b"<")[0].decode("utf-8", "replace")
+    letter = fields.get("job_state", "")
+    if not ID.fullmatch(job_id) or not re.fullmatch(r"[A-Z]", letter):
+        raise ValueError(f"the id or the state of a job makes no sense: {job_id[:80]}")
+    depends = "after" in fields.get("depend", "").replace("before", "")
+    state = torque_state(letter, number(fields.get("exit_status")), fields.get("Hold_Types", "n"), depends)
+    native = {"state": letter, **({"exit_status": fields["exit_status"]} if "exit_status" in fields else {})}
+    workdir = _WORKDIR.search(fields.get("Variable_List", ""))
+    attributes: Attributes = {
+        **fields,
+        "Resource_List.walltime": fields.get("walltime", ""),
+        "Variable_List.PBS_O_WORKDIR": workdir[1] if workdir is not None else "",
+    }
+    return from_state(cluster, job_id, state, native, attributes, now, moment)
+
+
+def parse_server_text(stdout: bytes) -> tuple[str | None, dict[str, str]]:
+    """The server's name and its attributes, of ``qstat -B -f``: ``Server: name``, then ``    key = value``."""
+    text = stdout.decode("utf-8", "replace").replace("\n\t", "")
+    name = re.search(r"^Server:? +(\S+)", text, re.MULTILINE)
+    return name[1] if name is not None else None, dict(re.findall(r"^ +([A-Za-z_.]+) = (.*)$", text, re.MULTILINE))
