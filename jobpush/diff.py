@@ -138,7 +138,7 @@ class _Diff:
             unsettled_since = None
         self.step(job, adopted)
         self.keep(adopted, row, record, unsettled_since=unsettled_since)
-        if record.absent_since is None and record.unsettled_since == unsettled_since and _same(job, adopted):
+        if record.absent_since is None and record.unsettled_since == unsettled_since and adopted.says_the_same(job):
             self.result.refreshed[row.id] = self.result.records.pop(row.id)
 
     def adopt(self, row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
@@ -410,14 +410,6 @@ def _lacking(row: JobDescriptor) -> list[str]:
 
 #: Phases from which going back to the queue is a new attempt.
 _RAN = STARTED_PHASES - {Phase.DONE}
-
-
-#: What may differ between two descriptors of a job that say the same.
-_COMPARED = tuple(f.name for f in attrs.fields(JobDescriptor) if f.name != "observed_at")
-
-
-def _same(before: JobDescriptor, now: JobDescriptor) -> bool:
-    return all(getattr(before, name) == getattr(now, name) for name in _COMPARED)
 
 
 def _at_begin(job: JobDescriptor) -> JobDescriptor:

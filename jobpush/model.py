@@ -167,6 +167,10 @@ class JobDescriptor:
         """Has it begun to run (it may have ended since)?"""
         return self.phase in STARTED_PHASES
 
+    def says_the_same(self, other: JobDescriptor) -> bool:
+        """Is everything the same but when it was observed?"""
+        return all(getattr(self, name) == getattr(other, name) for name in _SAID)
+
     def visible(self) -> tuple[object, ...]:
         """
         What makes an event when it changes. Not ``observed_at``, and not the wording of ``reason`` alone.
@@ -186,6 +190,9 @@ class JobDescriptor:
             self.flags,
         )
 
+
+#: The fields of a descriptor that say something of the job.
+_SAID = tuple(f.name for f in attrs.fields(JobDescriptor) if f.name != "observed_at")
 
 #: What a job is found by: (cluster, id).
 JobKey = tuple[str, str]

@@ -27,7 +27,7 @@ NAMES = {
     "signal": "its script is killed by SIGSEGV",
     "kill -9": "its script kills itself with SIGKILL",
     "at once": "ends at once",
-    "cancel pending": "is deleted while it is held",
+    "cancel pending": "is deleted while it is held (PBS: queued)",
     "cancel waiting": "is deleted while it waits for its start time",
     "cancel running": "is deleted while it runs",
     "time-out": "runs past its time limit",

@@ -111,6 +111,8 @@ class OpenPbs:
 
     async def snapshot(self) -> Snapshot:
         """All jobs: those of the list, and those that have ended lately."""
+        if self.server is None:
+            await self.check()
         began = self._reactor.seconds()
         rows, rejected = parse_list(await self._commands.run("qstat", "-t", "-w"))
         if rejected and not rows:
@@ -210,6 +212,8 @@ class OpenPbs:
                 # The tasks that wait are queued, also once the array has begun; they are held as the array is.
                 phase = job.phase if job.phase in WAITING_PHASES else Phase.QUEUED
                 job = attrs.evolve(job, phase=phase, started_at=None, pending_tasks=tasks)
+        if job is not None and before is not None and before.job is not None and job.says_the_same(before.job):
+            job = before.job  # what was modified is nothing of ours (the time used, say)
         tick.known[job_id] = _Known(row, job)
         if job is not None and (job.pending_tasks is None or len(job.pending_tasks)):
             tick.jobs[job_id] = job

@@ -97,6 +97,7 @@ class GridEngineQueue:
         self._commands = Commands(reactor, timeout, environment, directory, tuple(prefix))
         self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
         self._ended: EndedJobs | None = None
+        self._checked = False
         self._cache: dict[bytes, Entry | str] = {}
         self._details: dict[str, Details] = {}
         self._submitted: dict[str, float] = {}
@@ -131,6 +132,8 @@ class GridEngineQueue:
     # -- qstat
 
     async def _snapshot(self) -> Snapshot:
+        if not self._checked:
+            await self._check()
         began = self._reactor.seconds()
         rows = split_rows(await self._run("qstat", "-u", "*", "-s", "prs", "-xml"))
         reader = RowReader(self._cache)
@@ -330,6 +333,7 @@ class GridEngineQueue:
             self._ended = None
         elif self._ended is None or self._ended.reporting != files.reporting:
             self._ended = EndedJobs(self.cluster, files.accounting, files.reporting)
+        self._checked = True
         return facts(settings, files, self._cell, self.grace)
 
     def _find_commands(self) -> None:

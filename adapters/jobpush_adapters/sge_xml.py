@@ -59,6 +59,9 @@ def split_rows(result: CommandResult) -> list[bytes]:
     :raise QueueError: if it is not a whole answer.
     """
     body = whole(result, b"job_info")
+    # The root element and the list within it have one name: both must be closed.
+    if body.count(b"</job_info>") < 2:
+        raise QueueError("qstat: the answer is cut off")
     rows = []
     for piece in body.split(b"<JB_job_number>")[1:]:
         piece = piece.partition(b"</job_list>")[0]

@@ -1,0 +1,39 @@
+"""Directories with commands that answer what a test has written down: stand-ins for schedulers' own."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+
+class Programs:
+    """
+    A directory of programs. In their text ``$DIR`` stands for the directory.
+
+    :ivar log: where they note how they are called, if they do.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory).resolve()
+        self.directory.mkdir(parents=True)
+        self.log = self.directory / "log"
+
+    def write(self, name: str, script: str) -> None:
+        """Make a program, or make it anew."""
+        path = self.directory / name
+        path.write_text(script.replace("$DIR", str(self.directory)))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+    def put(self, name: str, content: str | bytes) -> Path:
+        """Make a file that programs read."""
+        path = self.directory / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def fail(self) -> None:
+        """Make the next query fail, if its program looks for this."""
+        (self.directory / "fail").touch()
+
+    def calls(self) -> list[str]:
+        """How the programs were called."""
+        return self.log.read_text().splitlines() if self.log.exists() else []
