@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make run    set up, and run the service on the embedded default: http://localhost:$(PORT)/"
-	@echo "make test   set up, and run every test (as root it installs what a real Slurm needs)"
+	@echo "make test   set up, and run every test (as root it installs what a real Slurm, Grid Engine and sshd need)"
 	@echo "make lint   ruff, mypy, import rules"
 	@echo "make build  the wheel, in dist/"
 	@echo "make bench  the cost of held requests, in one table"
@@ -28,7 +28,8 @@ run: $(VENV)/run
 	@PYTHONPATH=.:adapters $(BIN)/twistd --nodaemon --pidfile= jobpush --port $(PORT)
 
 test: $(VENV)/dev
-	@sh tests/install-slurm.sh
+	@sh tests/install-packages.sh
+	@sh tests/install-sge.sh $(VENV)/sge
 	$(BIN)/python -m pytest
 	$(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial --reporter=text tests
 

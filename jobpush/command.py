@@ -60,6 +60,8 @@ def find_executable(name: str, directory: str | None = None) -> str:
     :raise CommandFailed: if there is none.
     """
     places = [directory] if directory else [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin", "/bin"]
+    if os.path.isabs(name):
+        places, name = [os.path.dirname(name)], os.path.basename(name)
     for place in places:
         path = os.path.join(place, name)
         if place and os.path.isabs(path) and os.access(path, os.X_OK) and os.path.isfile(path):

@@ -131,6 +131,10 @@ class GridEngine:
         """End the qmaster, and nothing else."""
         self._end("sge_qmaster")
 
+    def pid(self, name: str) -> int:
+        """The process of a daemon."""
+        return self._pids[name]
+
     def stop(self) -> None:
         """End the jobs, then what was started here."""
         if "sge_qmaster" in self._pids:

@@ -77,7 +77,7 @@ class Commands:
         """
         if not self.prefix:
             return pwd.getpwuid(os.geteuid()).pw_name
-        return succeeded("id", await self.run("id", "-un")).stdout.decode("utf-8", "replace").strip()
+        return succeeded("id", await attrs.evolve(self, directory=None).run("id", "-un")).stdout.decode("utf-8", "replace").strip()
 
 
 def succeeded(name: str, result: CommandResult) -> CommandResult:
