@@ -26,6 +26,7 @@ class DiffPolicy:
     :ivar keep_ended: seconds for which a job that has ended, and is no longer listed, stays in the table; None: do not look
         for such jobs this time.
     :ivar task_id: (array, index) to the id of that task.
+    :ivar lists_ended: as in `QueueFacts`.
     :ivar first: is this the first look at this cluster ever? Then nothing is concluded about what came before.
     """
 
@@ -33,6 +34,7 @@ class DiffPolicy:
     accounting: bool = False
     grace: float = 30.0
     keep_ended: float | None = None
+    lists_ended: bool = True
     first: bool = False
 
 

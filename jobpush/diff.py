@@ -269,13 +269,19 @@ class _Diff:
             if rest is None or array in ranges:
                 continue
             assert rest.pending_tasks is not None
-            if array in families:
+            if array in self.snapshot.rejected_ids:
+                continue
+            if array in families or not self.policy.lists_ended:
                 yield from self.left_range(rest, rest.pending_tasks)
                 self.touched[array] = None
-            elif array not in self.snapshot.rejected_ids:
+            else:
                 yield from self.missing_range(record, rest)
 
     def left_range(self, row: JobDescriptor, gone: TaskSet) -> Generator[None, None, None]:
+        """Tasks that left a range: cancelled, unless they can have run and ended unseen."""
+        if not self.policy.lists_ended:
+            yield from self.dissolve(row, gone, self.now)
+            return
         for count, index in enumerate(gone):
             if count % PAUSE_EVERY == 0:
                 yield
@@ -300,20 +306,35 @@ class _Diff:
         return job_id in self.known.records or job_id in self.result.records
 
     def missing_range(self, record: JobRecord, row: JobDescriptor) -> Generator[None, None, None]:
-        """A whole array is absent, its pending tasks with it."""
+        """A whole array is absent, its pending tasks with it. Some of them may have run."""
+        assert row.pending_tasks is not None
         since = record.absent_since if record.absent_since is not None else self.now
         told = self.outcomes.jobs.get(row.id)
         if told is not None and told.done:
-            ended = attrs.evolve(told, uid=row.uid, aliases=row.aliases, pending_tasks=row.pending_tasks)
+            # Accounting's record of those that never ran; of the others it has records of their own.
+            tasks = told.pending_tasks or row.pending_tasks
+            ended = attrs.evolve(told, uid=row.uid, aliases=row.aliases, pending_tasks=tasks)
+            yield from self.ended_range(ended, tasks)
+            yield from self.dissolve(row, row.pending_tasks.minus(tasks), since)
+        elif self.outcomes.answered:
+            yield from self.dissolve(row, row.pending_tasks, since)
         else:
-            ended = conclude(row, self.now - since, self.policy, self.outcomes)
-        if ended is row:
-            if record.absent_since is None:
-                self.keep(record.job, None, record, absent_since=since)
-            return
-        assert row.pending_tasks is not None
-        yield from self.ended_range(ended, row.pending_tasks)
+            concluded_row = conclude(row, self.now - since, self.policy, self.outcomes)
+            if concluded_row is row:
+                if record.absent_since is None:
+                    self.keep(record.job, None, record, absent_since=since)
+                return
+            yield from self.ended_range(concluded_row, row.pending_tasks)
         self.touched[row.id] = None
+
+    def dissolve(self, row: JobDescriptor, tasks: TaskSet, since: float) -> Generator[None, None, None]:
+        """Make records of tasks that are gone and may have run: what became of each is for accounting to say."""
+        for count, index in enumerate(tasks):
+            if count % PAUSE_EVERY == 0:
+                yield
+            job_id = self.policy.task_id(row.id, index)
+            if not self.has_record(job_id) and job_id not in self.snapshot.rejected_ids:
+                self.keep(pending_task(row, job_id, index), None, absent_since=since)
 
     def whole(self, parent: str, row: JobDescriptor | None) -> None:
         """Sum a parent up from its parts and its range."""

@@ -299,6 +299,8 @@ class QueueFacts:
     :ivar accounting: can the outcome of a job that left the queue be asked for?
     :ivar remembers_s: how long the scheduler lists finished jobs, in seconds; 0 if it does not; None if unknown.
     :ivar remembers_by: the name of the scheduler's setting for that.
+    :ivar lists_ended: does an array's task that has ended stay listed, at least for as long as other tasks of it are? Where it
+        does not, one that left its array's pending range may have run.
     :ivar evidence: how the above is known.
     :ivar problems: what an administrator should mend, one sentence each.
     """
@@ -310,6 +312,7 @@ class QueueFacts:
     remembers_by: str = ""
     evidence: str = ""
     problems: tuple[str, ...] = ()
+    lists_ended: bool = True
 
 
 @attrs.frozen

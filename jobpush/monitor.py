@@ -347,6 +347,7 @@ class JobStatusMonitor:
                 accounting=facts is not None and facts.accounting,
                 grace=self.queue.grace,
                 keep_ended=self._keep_ended if forget else None,
+                lists_ended=facts is None or facts.lists_ended,
                 first=self.status.seen_at is None and not len(jobs),
             )
             return diff(jobs, snapshot, outcomes, policy, now)

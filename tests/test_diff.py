@@ -164,6 +164,17 @@ class PresentTests(SynchronousTestCase):
         self.assertEqual(world.look(job("1", "RUNNING")), [("1", "RUNNING", "QUEUED")])
         self.assertEqual(world.look(job("1", "RUNNING", submitted_at=None)), [])
 
+    def test_what_an_accounting_record_lacks(self) -> None:
+        """What the queue said of the job is kept; a time of submission never goes away."""
+        world = World()
+        world.look(job("1", "RUNNING", workdir="/w", comment="c"))
+        world.look(job("1", "COMPLETED", exit_code=0, confidence=Confidence.ACCOUNTING, submitted_at=None))
+        self.assertEqual((world.job("1").workdir, world.job("1").comment, world.job("1").submitted_at), ("/w", "c", 100.0))
+        world = World()
+        world.look(job("1", "RUNNING", comment="c"))
+        world.look(job("1", "SUSPENDED", comment=None))
+        self.assertIsNone(world.job("1").comment, "the queue itself may take a comment away")
+
     def test_provisional_outcome_settles(self) -> None:
         """What is done without confirmation is settled when its grace is over, by an event."""
         world = World()
@@ -310,6 +321,44 @@ class ArrayTests(SynchronousTestCase):
         self.assertEqual(told, [("7_3", "CANCELLED", "QUEUED"), ("7_4", "CANCELLED", "QUEUED")])
         self.assertEqual(world.job("7_3").confidence, Confidence.INFERRED)
 
+    def test_left_the_range_where_ended_tasks_are_not_listed(self) -> None:
+        """It may have run and ended: accounting says so, or, after its grace, that it was cancelled."""
+        world = World(accounting=True, lists_ended=False)
+        world.look(self.pending("0-5"), job("7_9", "RUNNING"))
+        self.assertEqual(world.look(self.pending("0-2,5"), job("7_9", "RUNNING")), [])
+        told = world.look(self.pending("0-2,5"), job("7_9", "RUNNING"), job("7_3", "FAILED", exit_code=4, started_at=1.0, ended_at=2.0))
+        self.assertEqual(told[:2], [("7_3", "RUNNING", "QUEUED"), ("7_3", "FAILED", "RUNNING")])
+        told = world.look(self.pending("0-2,5"), job("7_9", "RUNNING"), outcomes=Outcomes(True), after=11.0)
+        self.assertEqual(told, [("7_4", "CANCELLED", "QUEUED")])
+
+    def test_the_whole_array_vanishes_where_ended_tasks_are_not_listed(self) -> None:
+        """Each of its tasks is asked about by itself: what is true of one is not true of all."""
+        world = World(accounting=True, lists_ended=False)
+        world.look(self.pending("0-1"))
+        self.assertEqual(world.look(), [])
+        wanted = {j.id for j in wants_outcome(world.known, Snapshot({}, 0.0, 0.0))}
+        self.assertEqual(wanted, {"7_0", "7_1"})
+        told = world.look(outcomes=Outcomes(True, {"7_0": job("7_0", "COMPLETED", exit_code=0)}))
+        self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "COMPLETED")])
+        told = world.look(outcomes=Outcomes(True), after=11.0)
+        self.assertEqual([(i, s) for i, s, _ in told], [("7_1", "CANCELLED"), ("7", "CANCELLED")])
+
+    def test_back_in_the_range(self) -> None:
+        """A task that was held by itself, or ran, and waits again: the range that holds it lists it."""
+        world = World(accounting=True)
+        world.look(self.pending("0-2,5"), job("7_3", "HELD"), job("7_4", "RUNNING"))
+        told = world.look(self.pending("0-5"))
+        self.assertEqual(told[:2], [("7_3", "QUEUED", "HELD"), ("7_4", "QUEUED", "RUNNING")])
+        self.assertEqual((world.job("7_3").attempt, world.job("7_4").attempt), (0, 1))
+        self.assertEqual(world.look(self.pending("0-5"), after=100.0), [])
+        self.assertEqual(world.look(self.pending("0-2,4-5"), job("7_3", "RUNNING"))[0], ("7_3", "RUNNING", "QUEUED"))
+
+    def test_an_array_whose_row_is_not_understood(self) -> None:
+        """Its tasks are not absent."""
+        world = World()
+        world.look(self.pending("0-2"), job("7_3", "RUNNING"))
+        self.assertEqual(world.look(rejected=["7"], after=100.0), [])
+
     def test_the_last_range_row_goes(self) -> None:
         """The rest of the range is cancelled while another task is still listed."""
         world = World()
@@ -343,6 +392,16 @@ class ArrayTests(SynchronousTestCase):
         told = world.look(outcomes=Outcomes(True, {"7": record}))
         self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "CANCELLED"), ("7_1", "CANCELLED"), ("7", "CANCELLED")])
         self.assertEqual(world.job("7_1").confidence, Confidence.ACCOUNTING)
+
+    def test_some_of_a_vanished_array_have_run(self) -> None:
+        """Accounting's record of those that never ran does not speak for the others."""
+        world = World(accounting=True)
+        world.look(self.pending("0-3"))
+        rest = job("7", "CANCELLED", pending_tasks=TaskSet.parse("2-3"), confidence=Confidence.ACCOUNTING)
+        told = world.look(outcomes=Outcomes(True, {"7": rest}))
+        self.assertEqual([(i, s) for i, s, _ in told if i != "7"], [("7_2", "CANCELLED"), ("7_3", "CANCELLED")])
+        told = world.look(outcomes=Outcomes(True, {"7_0": job("7_0", "COMPLETED", exit_code=0), "7_1": job("7_1", "FAILED", exit_code=1)}))
+        self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "COMPLETED"), ("7_1", "FAILED"), ("7", "FAILED")])
 
     def test_a_held_range(self) -> None:
         """Hold and release are the array's events, not each task's."""

@@ -77,7 +77,9 @@ class Commands:
         """
         if not self.prefix:
             return pwd.getpwuid(os.geteuid()).pw_name
-        return succeeded("id", await attrs.evolve(self, directory=None).run("id", "-un")).stdout.decode("utf-8", "replace").strip()
+        # Not where the scheduler's commands are.
+        result = succeeded("id", await attrs.evolve(self, directory=None).run("id", "-un"))
+        return result.stdout.decode("utf-8", "replace").strip()
 
 
 def succeeded(name: str, result: CommandResult) -> CommandResult:

@@ -233,21 +233,25 @@ class OpenPbs:
         """From the history, or else from the accounting log."""
         if not self._history:
             return await self._from_log(jobs)
-        arrays = [job.id for job in jobs if "[]" in job.id]
-        attributes = await self._attributes([job.id for job in jobs if "[]" not in job.id], arrays)
+        attributes = await self._attributes([job.id for job in jobs if "[]" not in job.id], [])
         now = self._reactor.seconds()
         found = {}
         for job in jobs:
-            if job.id in attributes:
+            # What is true of an array is not true of each of its subjobs.
+            if job.id in attributes and "[]" not in job.id:
                 ended = describe(self._cluster, job.id, attributes[job.id], now)
-                if ended.done and (ended.submitted_at is None or job.submitted_at in (None, ended.submitted_at)):
+                same = None in (ended.submitted_at, job.submitted_at) or ended.submitted_at == job.submitted_at
+                if ended.done and same:
                     found[job.id] = ended
         return Outcomes(answered=True, jobs=found)
 
     async def _from_log(self, jobs: Iterable[JobDescriptor]) -> Outcomes:
         if not self._log_readable:
             return Outcomes(answered=False)
-        wanted = {job.id: job for job in jobs}
+        # An array's own record says nothing of each of its subjobs.
+        wanted = {job.id: job for job in jobs if "[]" not in job.id}
+        if not wanted:
+            return Outcomes(answered=True)
         now = self._reactor.seconds()
         since = min(job.observed_at for job in wanted.values())
         try:

@@ -47,7 +47,8 @@ def pbs_facts(a: Attributes, account: str, log: str | None) -> QueueFacts:
     by = "job_history_duration" if history else "job_history_enable"
     # With a log that can be read nothing is missed for want of a history.
     kept = None if not history and log is not None else remembers
-    return QueueFacts(sees, hides, history or log is not None, kept, by, evidence, tuple(problems))
+    # Subjobs that have ended are listed until their array has; then they vanish with it.
+    return QueueFacts(sees, hides, history or log is not None, kept, by, evidence, tuple(problems), lists_ended=False)
 
 
 def torque_facts(a: Attributes, account: str) -> QueueFacts:

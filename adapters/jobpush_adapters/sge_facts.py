@@ -99,6 +99,7 @@ def facts(settings: Settings, files: Files, cell: str, grace: float) -> QueueFac
         remembers_by="reporting_params accounting",
         evidence=evidence,
         problems=tuple(problems),
+        lists_ended=False,
     )
 
 

@@ -390,6 +390,7 @@ def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) ->
             observed_at=now,
             source="sacct",
             confidence=Confidence.ACCOUNTING,
+            pending_tasks=TaskSet.parse(rest[2]) if rest is not None else job.pending_tasks,
         )
         told = with_state(told, word, status, reason, _time(start), _time(end))
         found[job_id] = (submitted_at, attrs.evolve(told, settled=True))

@@ -194,6 +194,16 @@ def test_arrays(sge: GridEngine, jobpush: ServiceProcess) -> None:
     assert jobpush.get(f"/v1/jobs/sge/{array}.2").status == 404
 
 
+def test_tasks_of_a_moment(sge: GridEngine, jobpush: ServiceProcess) -> None:
+    """Tasks that run and end between two queries were not cancelled, though they left the range without a row."""
+    array = sge.submit("-t", "1-12", script="exit $((SGE_TASK_ID == 5 ? 3 : 0))")
+    whole = jobpush.job("sge", array, until="terminal", wait=40)["job"]
+    assert whole["counts"] == {"COMPLETED": 11, "FAILED": 1}
+    for index in (1, 5, 12):
+        states = told(jobpush.events(job=f"sge/{array}.{index}"), PASSING | {"QUEUED"})
+        assert states == ["RUNNING", "FAILED" if index == 5 else "COMPLETED"]
+
+
 def test_resubmitted(sge: GridEngine, jobpush: ServiceProcess) -> None:
     """``qresub`` makes another job of a job."""
     first = sge.submit("-h", script="sleep 1; exit 4")

@@ -32,15 +32,20 @@ def test_ended_while_jobpush_was_down(forgetful_slurm: SlurmCluster, short_path:
     }
     pending = {"never ran": slurm.submit("--hold"), "ran unseen": slurm.submit("--hold", script="sleep 1; exit 7")}
     array = slurm.submit("--array=0-3%1", "--hold", script="sleep 300")
+    # Its tasks run while nobody looks, all but the last.
+    unseen = slurm.submit("--array=0-2%1", "--hold", script='[ "$SLURM_ARRAY_TASK_ID" != 2 ] || exec sleep 300; exit $((SLURM_ARRAY_TASK_ID * 4))')
     jobs = {**running, **pending}
     for job in running.values():
         assert service.job("slurm", job, until="started", wait=20)["job"]["state"] == "RUNNING"
-    for job in [*pending.values(), array]:
+    for job in [*pending.values(), array, unseen]:
         assert service.job("slurm", job, wait=20)["job"]["state"] == "HELD"
     cursor = service.get("/v1/changes").json["cursor"]
     service.stop()
     slurm.command("scancel", jobs["cancelled"], jobs["never ran"], array)
     slurm.command("scontrol", "release", jobs["ran unseen"])
+    slurm.command("scontrol", "release", unseen)
+    wait_until(lambda: f"{unseen}_2" in slurm.command("squeue", "-h", "-t", "R", "-o", "%i"), 60)
+    slurm.command("scancel", unseen)
     wait_until(lambda: not slurm.command("squeue", "-h", "-a", "-t", "all", "-o", "%i"), 120)
     service = ServiceProcess(short_path / "acct2", *arguments)
     service.start()
@@ -63,6 +68,8 @@ def test_ended_while_jobpush_was_down(forgetful_slurm: SlurmCluster, short_path:
         whole = service.job("slurm", array, until="terminal", wait=60)["job"]
         assert whole["counts"] == {"CANCELLED": 4}
         assert whole["source"] == "sacct"
+        assert service.job("slurm", unseen, until="terminal", wait=60)["job"]["counts"] == {"CANCELLED": 1, "COMPLETED": 1, "FAILED": 1}
+        assert service.job("slurm", f"{unseen}_1")["job"]["exit_code"] == 4
         assert any("MinJobAge" in line for line in ready["queues"]["slurm"]["missing"]) is False
     finally:
         service.stop()
@@ -93,5 +100,19 @@ def test_warning_about_a_forgetful_slurm(forgetful_slurm: SlurmCluster, short_pa
         wait_until(lambda: service.get("/readyz").status == 200, 20)
         assert "MinJobAge" in service.log
         assert any("MinJobAge" in line for line in service.get("/readyz").json["queues"]["slurm"]["missing"])
+    finally:
+        service.stop()
+
+
+def test_another_cluster_of_the_same_database(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """``clusters=`` names it, as ``squeue --clusters`` does: jobs, arrays and outcomes all the same."""
+    slurm = forgetful_slurm
+    service = ServiceProcess(short_path / "acct-m", "--queue", f"slurm:interval=0.3:clusters=lab:conf={slurm.conf}")
+    service.start()
+    try:
+        wait_until(lambda: service.get("/readyz").status == 200, 20)
+        job, array = slurm.submit(script="sleep 1; exit 3"), slurm.submit("--array=0-1", script="sleep 1")
+        assert service.job("slurm", job, until="terminal", wait=40)["job"]["exit_code"] == 3
+        assert service.job("slurm", array, until="terminal", wait=40)["job"]["counts"] == {"COMPLETED": 2}
     finally:
         service.stop()
