@@ -136,7 +136,7 @@ class ConfigTests(SynchronousTestCase):
             lines.append(setting)
         text = "\n".join(lines).replace('"/usr/share/jobpush/site"', '"/"')
         parsed = options("--config", self.write(text))
-        self.assertEqual([q.cluster for q in parsed.queues], ["alpha", "demo"])
+        self.assertEqual([q.cluster for q in parsed.queues], ["alpha", "beta", "gamma", "demo"])
         self.assertEqual(parsed.queues[0].interval, 2.0)
 
     def test_command_line_first(self) -> None:
