@@ -74,7 +74,7 @@ def run_command(
     argv: Sequence[str],
     environment: Mapping[str, str],
     timeout: float,
-    stdout_limit: int = 256 * 1024 * 1024,
+    stdout_limit: int = 128 * 1024 * 1024,
 ) -> Deferred[CommandResult]:
     """
     Run a command and collect its output.

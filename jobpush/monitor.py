@@ -100,6 +100,7 @@ class JobStatusMonitor:
         self._running: Deferred[None] | None = None
         self._stopping = False
         self._failed_in_row = 0
+        self._first = True
         self._again = False
         self._changed = False
         self._fresh: list[Deferred[None]] = []
@@ -213,6 +214,10 @@ class JobStatusMonitor:
         if self._failed_in_row:
             return self._back_off()
         wanted = self.queue.interval if self.queue.interval is not None else self._adapted()
+        if self._first:
+            # What the first look costs, when everything is new, says nothing of the next ones.
+            self._first = self.status.seen_at is None
+            return wanted
         return max(wanted, self.status.query_s / DUTY)
 
     def _back_off(self) -> float:

@@ -63,6 +63,21 @@ class QueryTests(LabCase):
         self.lab.clock.run(2, step=0.5)
         self.assertEqual(len(self.lab.queue.pending), 1)
 
+    def test_the_first_look_may_take_long(self) -> None:
+        """Everything is new to it: the second one follows at the interval, and the limit holds from there on."""
+        lab = Lab()
+        lab.queue.pending = []
+        lab.start()
+        lab.clock.run(5, step=0.5)
+        lab.queue.pending.pop().callback(None)
+        lab.clock.run(2, step=0.5)
+        self.assertEqual(len(lab.queue.pending), 1)
+        lab.clock.run(1, step=0.5)
+        lab.queue.pending.pop().callback(None)
+        lab.clock.run(15, step=0.5)
+        self.assertEqual(lab.queue.pending, [])
+        lab.stop()
+
     def test_unexpected_errors_end_nothing(self) -> None:
         """A fault in an adapter is logged with its traceback, and the monitor goes on."""
         self.lab.queue.failure = ZeroDivisionError("oops")

@@ -32,7 +32,7 @@ from jobpush_adapters.pbs_parse import Attributes, describe, parent_of, parse_jo
 LOG = Logger(namespace="jobpush_adapters.openpbs")
 
 #: How many jobs' attributes one ``qstat`` is asked for.
-IDS_AT_ONCE = 100
+IDS_AT_ONCE = 500
 
 #: Seconds of overlap between one look for modified jobs and the next: PBS counts whole seconds.
 OVERLAP_S = 2.0
@@ -201,6 +201,10 @@ class OpenPbs:
     def _listed(self, tick: _Tick, job_id: str, row: bytes) -> None:
         """One row of the list."""
         before = self._known.get(job_id)
+        if before is not None and before.job is not None and job_id not in tick.attributes and "[" not in job_id:
+            tick.known[job_id] = before
+            tick.jobs[job_id] = before.job
+            return
         if job_id in tick.attributes:
             job = self._read(tick, job_id)
         else:

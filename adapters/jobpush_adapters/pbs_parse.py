@@ -11,7 +11,6 @@ from __future__ import annotations
 import calendar
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping
 
 from jobpush.command import CommandResult, printable
@@ -28,12 +27,23 @@ UNKNOWN_JOB, FINISHED_JOB = 153, 35
 #: The number, the index or ``[]``, and the server.
 ID = re.compile(r"([0-9]{1,12})(\[[0-9]{0,7}\])?(?:\.([A-Za-z0-9][A-Za-z0-9_.-]{0,253}))?")
 
-_LINE = re.compile(r'( *|\t*)"((?:[^"\\]|\\.)*)":\s*(.*?),?\s*')
-_ROW = re.compile(rb"(\S+)\s+.*\s([A-Z])\s+(\S+)\s*")
+_TOP = frozenset(
+    {
+        "Job_Name", "Job_Owner", "job_state", "queue", "substate", "Exit_status", "Hold_Types", "depend", "comment",
+        "project", "Account_Name", "exec_host", "run_count", "ctime", "stime", "obittime", "mtime", "history_timestamp",
+        "init_work_dir",
+    }
+)  # fmt: skip
 
-#: Nested lists whose values are read; an environment is passed over but for one value.
-_NESTED = ("Resource_List",)
-_ENVIRONMENT = ("PBS_O_WORKDIR",)
+#: The attributes that are read, and those of nested lists: of an environment one value, the rest is passed over.
+_WANTED: Mapping[str, frozenset[str]] = {
+    "": _TOP,
+    "Resource_List": frozenset({"walltime"}),
+    "Variable_List": frozenset({"PBS_O_WORKDIR"}),
+}
+
+_DATE = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) +([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})")
+_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if number}
 
 
 def parse_list(result: CommandResult) -> tuple[dict[str, tuple[str, bytes]], list[str]]:
@@ -56,13 +66,15 @@ def parse_list(result: CommandResult) -> tuple[dict[str, tuple[str, bytes]], lis
     jobs: dict[str, tuple[str, bytes]] = {}
     rejected = []
     for line in lines[2:]:
-        found = _ROW.fullmatch(line)
-        job_id = found[1].decode("utf-8", "replace") if found is not None else ""
-        if found is None or not ID.fullmatch(job_id):
+        # Whatever the name holds: the id stands first, and the letter and the queue last.
+        fields = line.split()
+        job_id = fields[0].decode("utf-8", "replace") if len(fields) > 5 else ""
+        letter = fields[-2] if job_id else b""
+        if len(letter) != 1 or not letter.isupper() or not ID.fullmatch(job_id):
             rejected.append(f"the row makes no sense: {printable(line.decode('utf-8', 'replace'), 120)}")
         else:
             # The time that was used changes all the time, and the widths of columns with other jobs.
-            jobs[job_id] = (found[2].decode("ascii"), found[1] + found[2] + found[3])
+            jobs[job_id] = (letter.decode("ascii"), letter + fields[-1])
     return jobs, rejected
 
 
@@ -83,28 +95,29 @@ def parse_jobs(result: CommandResult) -> dict[str, Attributes]:
 
 
 def _jobs(lines: list[str]) -> Iterator[tuple[str, Attributes]]:
+    """Depth 1 is the document, 2 a job, 3 its attributes, 4 what is nested in one of them."""
     unit = len(lines[1]) - len(lines[1].lstrip()) if len(lines) > 1 else 0
     job_id, nested, within = None, "", False
     attributes: dict[str, str] = {}
     for line in lines:
-        depth = (len(line) - len(line.lstrip())) // unit if unit else 0
-        found = _LINE.fullmatch(line)
+        text = line.lstrip()
+        depth = (len(line) - len(text)) // unit if unit else 0
+        if depth > 3 and (not nested or nested not in _WANTED):
+            continue
+        key, _, value = text.removeprefix('"').partition('":')
+        value = value.strip().removesuffix(",")
         if depth == 1:
-            within = found is not None and found[2] == "Jobs"
+            within = key == "Jobs"
         elif depth == 2 and within:
             if job_id is not None:
                 yield job_id, attributes
-            job_id, attributes = None, {}
-            if found is not None and found[3] == "{" and ID.fullmatch(found[2]):
-                job_id = found[2]
-        elif depth == 3 and found is not None:
-            nested = found[2] if found[3] == "{" else ""
-            if not nested:
-                attributes[found[2]] = _value(found[3])
-        elif (
-            depth == 4 and found is not None and (nested in _NESTED or (nested == "Variable_List" and found[2] in _ENVIRONMENT))
-        ):
-            attributes[f"{nested}.{found[2]}"] = _value(found[3])
+            job_id, attributes = (key if value == "{" and ID.fullmatch(key) else None), {}
+        elif depth == 3:
+            nested = key if value == "{" else ""
+            if key in _WANTED[""]:
+                attributes[key] = _value(value)
+        elif depth == 4 and key in _WANTED[nested]:
+            attributes[f"{nested}.{key}"] = _value(value)
     if job_id is not None:
         yield job_id, attributes
 
@@ -207,8 +220,8 @@ def from_state(
 
 
 def parent_of(job_id: str) -> str:
-    """The id of a subjob's array."""
-    return re.sub(r"\[[0-9]+\]", "[]", job_id, count=1)
+    """The id of a subjob's array; another job's own."""
+    return job_id if "[" not in job_id else re.sub(r"\[[0-9]+\]", "[]", job_id, count=1)
 
 
 def nodes(exec_host: str | None) -> str | None:
@@ -229,7 +242,8 @@ def moment(text: str | None) -> float | None:
         return None
     if re.fullmatch(r"[1-9][0-9]{0,11}", text):
         return float(text)
-    try:
-        return float(calendar.timegm(time.strptime(text, "%a %b %d %H:%M:%S %Y")))
-    except ValueError:
+    found = _DATE.fullmatch(text)
+    if found is None or found[1] not in _MONTHS:
         return None
+    day, hours, minutes, seconds, year = (int(found[n]) for n in (2, 3, 4, 5, 6))
+    return float(calendar.timegm((year, _MONTHS[found[1]], day, hours, minutes, seconds)))

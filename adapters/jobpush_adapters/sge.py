@@ -26,7 +26,7 @@ from jobpush.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode
 from jobpush.tasks import TaskSet
 from jobpush_adapters.commands import Commands
 from jobpush_adapters.sge_accounting import deleted_descriptor, descriptor, parse_qacct, task_id
-from jobpush_adapters.sge_ended import REMEMBER_S, EndedJobs
+from jobpush_adapters.sge_ended import MOST, REMEMBER_S, EndedJobs
 from jobpush_adapters.sge_facts import Files, Settings, facts
 from jobpush_adapters.sge_rows import Entry, RowReader
 from jobpush_adapters.sge_states import flags_of, phase_of
@@ -40,7 +40,7 @@ from jobpush_adapters.sge_xml import (
 )
 
 #: How many jobs one ``qstat -j`` is asked for (100 cost little more than one).
-DETAILS_AT_ONCE = 200
+DETAILS_AT_ONCE = 500
 
 #: Seconds after which the kinds of holds are asked for again, while anything is held: its row does not tell them.
 HOLDS_EVERY_S = 15.0
@@ -360,6 +360,8 @@ class GridEngineQueue:
             told = await self._on_thread(self._ended.look_back, asked, min(job.observed_at for job in asked))
         except OSError as error:
             raise QueueError(f"{error.filename}: {error.strerror}") from None
+        if len(self._looked_back) > MOST:
+            self._looked_back.clear()
         self._looked_back.update(job.uid for job in asked)
         found = {}
         for job in asked:
