@@ -3,6 +3,7 @@
 # Its Debian packages want a mail server and files in /etc; only their programs are taken. Nothing is started.
 set -eu
 into=$1
+case $into in /*) ;; *) into=$PWD/$into ;; esac
 [ ! -e "$into/complete" ] || exit 0
 libraries="libjemalloc2 libmunge2 libtirpc3 libhwloc15 libdb5.3 libssl3 gcc libc6-dev perl-base"
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || [ "$(dpkg --print-architecture)" != amd64 ]; then

@@ -11,13 +11,12 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.command import printable
 from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
-from jobpush_adapters.commands import Commands
+from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.openpbs import OpenPbs
 from jobpush_adapters.pbs_parse import ID
 from jobpush_adapters.torque import Torque
@@ -42,12 +41,11 @@ class Dialect(Protocol):
 
 
 @implementer(IBatchQueueService)
-class PbsQueue:
+class PbsQueue(CommandQueue):
     """
     :param server: PBS_SERVER (Torque: PBS_DEFAULT); by default that of the environment, or of pbs.conf.
     :param home: PBS_HOME, where the accounting log is, for a server that keeps no history.
-    :param directory: where ``qstat`` and ``qselect`` are; by default along PATH.
-    :param prefix: how to reach them on another host.
+    :param common: as in `Common`.
     """
 
     queue_type = "pbs"
@@ -56,37 +54,19 @@ class PbsQueue:
         self,
         reactor: Any,
         cluster: str = "pbs",
-        interval: float | None = None,
-        timeout: float = 20.0,
-        grace: float = 60.0,
         server: str | None = None,
         home: str | None = None,
-        directory: str | None = None,
-        prefix: Sequence[str] = (),
+        **common: Any,
     ) -> None:
-        self.cluster = cluster
-        self.interval = interval
-        self.timeout = timeout
-        self.grace = grace
-        self._reactor = reactor
-        here = {} if prefix else os.environ
+        here = {} if common.get("prefix") else os.environ
         environment = {key: here[key] for key in _VARIABLES if key in here}
         if server is not None:
             environment.update(PBS_SERVER=server, PBS_DEFAULT=server)
         self._home = home or here.get("PBS_HOME") or "/var/spool/pbs"
-        self._commands = Commands(reactor, timeout, environment, directory, tuple(prefix))
+        super().__init__(reactor, Common(cluster=cluster, **common), environment)
         self._dialect: Dialect | None = None
 
     # -- IBatchQueueService
-
-    def snapshot(self) -> Deferred[Snapshot]:
-        return Deferred.fromCoroutine(self._snapshot())
-
-    def check(self) -> Deferred[QueueFacts]:
-        return Deferred.fromCoroutine(self._check())
-
-    def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
-        return Deferred.fromCoroutine(self._outcomes(jobs))
 
     def canonical_id(self, text: str) -> str:
         found = ID.fullmatch(text)

@@ -24,7 +24,7 @@ from jobpush.command import CommandResult
 from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.tasks import TaskSet
-from jobpush_adapters.commands import Commands
+from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.sge_accounting import deleted_descriptor, descriptor, parse_qacct, task_id
 from jobpush_adapters.sge_ended import MOST, REMEMBER_S, EndedJobs
 from jobpush_adapters.sge_facts import Files, Settings, facts
@@ -57,13 +57,13 @@ _NOTHING = Details()
 
 
 @implementer(IBatchQueueService)
-class GridEngineQueue:
+class GridEngineQueue(CommandQueue):
     """
     :param root: SGE_ROOT; by default that of the environment.
     :param cell: SGE_CELL.
     :param qmaster_port: SGE_QMASTER_PORT.
-    :param directory: where ``qstat`` and the others are; by default along PATH, then in SGE_ROOT/bin.
-    :param prefix: how to reach them on another host; then the files are not followed, and ``qacct`` is asked.
+    :param common: as in `Common`. Without a directory the commands of SGE_ROOT/bin are taken; with a prefix the files are not
+        followed, and ``qacct`` is asked.
     """
 
     queue_type = "sge"
@@ -72,21 +72,12 @@ class GridEngineQueue:
         self,
         reactor: Any,
         cluster: str = "sge",
-        interval: float | None = None,
-        timeout: float = 20.0,
-        grace: float = 60.0,
         root: str | None = None,
         cell: str | None = None,
         qmaster_port: int | None = None,
-        directory: str | None = None,
-        prefix: Sequence[str] = (),
+        **common: Any,
     ) -> None:
-        self.cluster = cluster
-        self.interval = interval
-        self.timeout = timeout
-        self.grace = grace
-        self._reactor = reactor
-        here = {} if prefix else os.environ
+        here = {} if common.get("prefix") else os.environ
         self._root = root or here.get("SGE_ROOT")
         self._cell = cell or here.get("SGE_CELL") or "default"
         environment = {key: here[key] for key in ("SGE_ARCH", "SGE_EXECD_PORT", "SGE_QMASTER_PORT") if key in here}
@@ -94,7 +85,7 @@ class GridEngineQueue:
         if qmaster_port is not None:
             environment["SGE_QMASTER_PORT"] = str(qmaster_port)
             environment.setdefault("SGE_EXECD_PORT", str(qmaster_port + 1))
-        self._commands = Commands(reactor, timeout, environment, directory, tuple(prefix))
+        super().__init__(reactor, Common(cluster=cluster, **common), environment)
         self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
         self._ended: EndedJobs | None = None
         self._checked = False
@@ -107,15 +98,6 @@ class GridEngineQueue:
         self._looked_back: set[str] = set()
 
     # -- IBatchQueueService
-
-    def snapshot(self) -> Deferred[Snapshot]:
-        return Deferred.fromCoroutine(self._snapshot())
-
-    def check(self) -> Deferred[QueueFacts]:
-        return Deferred.fromCoroutine(self._check())
-
-    def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
-        return Deferred.fromCoroutine(self._outcomes(jobs))
 
     def canonical_id(self, text: str) -> str:
         if _ID.fullmatch(text) or _TASK.fullmatch(text):

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Cooperator
 from zope.interface import implementer
 
@@ -30,7 +29,8 @@ from jobpush.model import (
     Snapshot,
 )
 from jobpush.tasks import TaskSet
-from jobpush_adapters.commands import Commands, succeeded
+from jobpush_adapters.base import CommandQueue, Common
+from jobpush_adapters.commands import succeeded
 from jobpush_adapters.slurm_states import STATES, with_state
 
 #: The fields that are asked for, those that users write at the end. ``exit_code`` is a wait status.
@@ -55,12 +55,11 @@ _RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
 
 
 @implementer(IBatchQueueService)
-class SlurmQueue:
+class SlurmQueue(CommandQueue):
     """
     :param conf: the path of ``slurm.conf``; by default that of the environment's SLURM_CONF, or what Slurm finds.
     :param clusters: the name of another cluster that the same accounting database knows.
-    :param directory: where ``squeue`` and the others are; by default along PATH.
-    :param prefix: how to reach them on another host.
+    :param common: as in `Common`.
     """
 
     queue_type = "slurm"
@@ -69,36 +68,18 @@ class SlurmQueue:
         self,
         reactor: Any,
         cluster: str = "slurm",
-        interval: float | None = None,
-        timeout: float = 20.0,
-        grace: float = 60.0,
         conf: str | None = None,
         clusters: str | None = None,
-        directory: str | None = None,
-        prefix: Sequence[str] = (),
+        **common: Any,
     ) -> None:
-        self.cluster = cluster
-        self.interval = interval
-        self.timeout = timeout
-        self.grace = grace
-        self._reactor = reactor
         self._clusters = clusters
-        conf = conf or (os.environ.get("SLURM_CONF") if not prefix else None)
+        conf = conf or (os.environ.get("SLURM_CONF") if not common.get("prefix") else None)
         environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
-        self._commands = Commands(reactor, timeout, environment, directory, tuple(prefix))
+        super().__init__(reactor, Common(cluster=cluster, **common), environment)
         self._rows: dict[bytes, JobDescriptor | str] = {}
         self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
 
     # -- IBatchQueueService
-
-    def snapshot(self) -> Deferred[Snapshot]:
-        return Deferred.fromCoroutine(self._snapshot())
-
-    def check(self) -> Deferred[QueueFacts]:
-        return Deferred.fromCoroutine(self._check())
-
-    def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
-        return Deferred.fromCoroutine(self._outcomes(jobs))
 
     def canonical_id(self, text: str) -> str:
         for grammar in (_PLAIN, _TASK, _HET):
