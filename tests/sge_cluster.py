@@ -57,6 +57,10 @@ def why_not() -> str | None:
         return "a real Grid Engine needs root (its execution daemon starts jobs as their owners)"
     if not (PROGRAMS / "complete").exists():
         return f"a real Grid Engine needs its programs: sh tests/install-sge.sh {PROGRAMS}"
+    try:
+        socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return f"a real Grid Engine needs a host whose name resolves: add '127.0.0.1 {socket.gethostname()}' to /etc/hosts"
     return None
 
 
@@ -208,10 +212,7 @@ class GridEngine:
         return any(line.startswith("all.q@") and len(line.split()) == 5 for line in lines)
 
     def _daemon(self, name: str) -> None:
-        try:
-            address = socket.gethostbyname(socket.gethostname())
-        except OSError:
-            address = "127.0.0.1"
+        address = socket.gethostbyname(socket.gethostname())
         environment = {**self.environment, "LD_PRELOAD": str(PROGRAMS / "bind.so"), "BIND_ADDRESS": address}
         with open(self.root / "log" / f"{name}.out", "wb") as log:
             done = subprocess.run(

@@ -578,6 +578,17 @@ class AdapterTests(TestCase):
         older = [JobDescriptor("sge", "4", Phase.RUNNING, submitted_at=1795333999.0)]
         self.assertEqual(dict((await fake.queue.outcomes(older)).jobs), {}, "a record of an older submission")
 
+    async def test_many_are_asked_about_in_turn(self) -> None:
+        """``qacct`` reads the whole file each time: some jobs at a time, and no verdict before each was asked about."""
+        fake = Recorded(self.mktemp())
+        fake.common.rename(fake.directory / "elsewhere")
+        await fake.queue.check()
+        jobs = [JobDescriptor("sge", str(number), Phase.QUEUED, submitted_at=1795333494.0) for number in range(1, 31)]
+        self.assertFalse((await fake.queue.outcomes(jobs)).answered)
+        self.assertTrue((await fake.queue.outcomes(jobs)).answered)
+        asked = [call.split()[-1] for call in fake.calls() if call.startswith("qacct")]
+        self.assertEqual((len(asked), set(asked)), (40, {job.id for job in jobs}))
+
     async def test_two_hundred_megabytes(self) -> None:
         """An answer without end fails the query, and only that."""
         self.fake.write("qstat", "#!/bin/sh\nexec cat /dev/zero\n")

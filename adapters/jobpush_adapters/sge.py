@@ -25,8 +25,8 @@ from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.tasks import TaskSet
 from jobpush_adapters.base import CommandQueue, Common
-from jobpush_adapters.sge_accounting import deleted_descriptor, descriptor, parse_qacct, task_id
-from jobpush_adapters.sge_ended import MOST, REMEMBER_S, EndedJobs
+from jobpush_adapters.sge_accounting import Record, deleted_descriptor, descriptor, parse_qacct, task_id
+from jobpush_adapters.sge_ended import MOST, REMEMBER_S, EndedJobs, belongs
 from jobpush_adapters.sge_facts import Files, Settings, facts
 from jobpush_adapters.sge_rows import Entry, RowReader
 from jobpush_adapters.sge_states import flags_of, phase_of
@@ -95,7 +95,8 @@ class GridEngineQueue(CommandQueue):
         self._holds: dict[str, tuple[TaskSet | None, ReasonCode]] = {}
         self._holds_at = 0.0
         self._seen: dict[str, JobDescriptor] = {}
-        self._looked_back: set[str] = set()
+        self._looked_back: dict[str, JobDescriptor | None] = {}
+        self._asked_at: dict[str, float] = {}
 
     # -- IBatchQueueService
 
@@ -335,18 +336,23 @@ class GridEngineQueue(CommandQueue):
             return await self._ask_qacct(jobs)
         # What ended since the files are followed is in the snapshots; what ended before is looked for once.
         asked = [job for job in jobs if job.uid not in self._looked_back]
-        if not asked:
-            return Outcomes(answered=True)
+        if asked:
+            if len(self._looked_back) > MOST:
+                self._looked_back.clear()
+            self._looked_back.update(await self._look_back(asked))
+        known = ((job.id, self._looked_back.get(job.uid)) for job in jobs)
+        return Outcomes(answered=True, jobs={job_id: job for job_id, job in known if job is not None})
+
+    async def _look_back(self, jobs: Sequence[JobDescriptor]) -> dict[str, JobDescriptor | None]:
+        """By uid: how these jobs ended before the files were followed; None where the files do not say so."""
+        assert self._ended is not None
         now = self._reactor.seconds()
         try:
-            told = await self._on_thread(self._ended.look_back, asked, min(job.observed_at for job in asked))
+            told = await self._on_thread(self._ended.look_back, jobs, min(job.observed_at for job in jobs))
         except OSError as error:
             raise QueueError(f"{error.filename}: {error.strerror}") from None
-        if len(self._looked_back) > MOST:
-            self._looked_back.clear()
-        self._looked_back.update(job.uid for job in asked)
-        found = {}
-        for job in asked:
+        found: dict[str, JobDescriptor | None] = {}
+        for job in jobs:
             records, deletion = told.get(job.id, ([], None))
             ended = None
             if records:
@@ -354,31 +360,34 @@ class GridEngineQueue(CommandQueue):
                 ended = descriptor(self.cluster, records, deleted, attrs.evolve(job, pending_tasks=None), now, "accounting")
             if ended is None and deletion is not None and (deletion.waited or records):
                 ended = deleted_descriptor(self.cluster, deletion, job, now)
-            if ended is not None:
-                found[job.id] = ended
-        return Outcomes(answered=True, jobs=found)
+            found[job.uid] = ended
+        return found
 
     async def _ask_qacct(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
+        """Some jobs at a time, those first that were asked about the longest ago."""
         found: dict[str, JobDescriptor] = {}
         now = self._reactor.seconds()
         numbers = dict.fromkeys(job.id.partition(".")[0] for job in jobs)
-        for number in list(numbers)[:QACCT_AT_ONCE]:
-            result = await self._run("qacct", "-j", number)
-            none = b"not found" in result.stderr or b"no jobs running since startup" in result.stdout
-            if result.status != 0 and not none:
-                raise QueueError(f"qacct ended with status {result.status}: {complaint(result)}")
-            records = list(parse_qacct(result.stdout)) if result.status == 0 else []
+        self._asked_at = {number: self._asked_at.get(number, 0.0) for number in numbers}
+        for number in sorted(numbers, key=lambda number: self._asked_at[number])[:QACCT_AT_ONCE]:
+            records = await self._qacct(number)
+            self._asked_at[number] = now
             for job in jobs:
-                own = [
-                    record for record in records
-                    if record.job_id == job.id
-                    and (not job.submitted_at or record.submitted_at <= 0 or record.submitted_at >= int(job.submitted_at))
-                ]  # fmt: skip
+                own = [record for record in records if record.job_id == job.id and belongs(job, record.submitted_at)]
                 ended = descriptor(self.cluster, own, "deleting" in job.flags, job, now, "qacct") if own else None
                 if ended is not None:
                     found[job.id] = ended
-        # Of the others nothing is known yet: they are asked for next time.
-        return Outcomes(answered=len(numbers) <= QACCT_AT_ONCE, jobs=found)
+        # No record means something only where each of them was asked about.
+        return Outcomes(answered=all(self._asked_at.values()), jobs=found)
+
+    async def _qacct(self, number: str) -> list[Record]:
+        """The accounting records of a job and its tasks."""
+        result = await self._run("qacct", "-j", number)
+        if result.status == 0:
+            return list(parse_qacct(result.stdout))
+        if b"not found" in result.stderr or b"no jobs running since startup" in result.stdout:
+            return []
+        raise QueueError(f"qacct ended with status {result.status}: {complaint(result)}")
 
     # -- helpers
 

@@ -97,14 +97,14 @@ class EndedJobs:
         found: dict[str, tuple[list[Record], Deletion | None]] = {}
         for record in self._records_back(since - SKEW_S):
             job = wanted.get(record.job_id)
-            if job is not None and _of(job, record.submitted_at):
+            if job is not None and belongs(job, record.submitted_at):
                 found.setdefault(record.job_id, ([], None))[0].append(record)
         if self._reporting is not None:
             for deletion in self._deletions_back(since - SKEW_S):
                 # An array whose pending tasks were deleted is asked about as a whole.
                 for job_id in {deletion.job_id, deletion.number}:
                     job = wanted.get(job_id)
-                    if job is not None and _of(job, deletion.submitted_at):
+                    if job is not None and belongs(job, deletion.submitted_at):
                         found[job_id] = (found.get(job_id, ([], None))[0], deletion)
         return found
 
@@ -196,10 +196,10 @@ class EndedJobs:
         submits = [record.submitted_at for record in kept.records if record.submitted_at > 0]
         if kept.deletion is not None:
             submits.append(kept.deletion.submitted_at)
-        return not submits or _of(known, max(submits))
+        return not submits or belongs(known, max(submits))
 
 
-def _of(job: JobDescriptor, submitted_at: float) -> bool:
+def belongs(job: JobDescriptor, submitted_at: float) -> bool:
     """Does a line with that time of submission belong to this job? A rescheduled job has a later one; 0 says nothing."""
     return job.submitted_at is None or submitted_at <= 0 or submitted_at >= int(job.submitted_at)
 
