@@ -146,7 +146,7 @@ def cell(job: Mapping[str, Any]) -> str:
 
 def check_column(scheduler: str, cells: Mapping[str, str]) -> None:
     """
-    Does the table say what was seen? With JOBPUSH_WRITE_DOCS set, what was seen is written into it instead.
+    Does the table say what was seen? A new row wants all schedulers' tests. With JOBPUSH_WRITE_DOCS set, what was seen is written into it instead.
     """
     text = TABLE.read_text()
     rows = [line.strip("| \n").split(" | ") for line in text.splitlines() if line.startswith("| ")]

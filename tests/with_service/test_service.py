@@ -164,6 +164,7 @@ def test_near_the_cap(tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path, "--queue", f"mock:file={jobs}:interval=0.2", "--max-held", "20")
     service.start()
     try:
+        wait_until(lambda: service.get("/readyz").status == 200, 10)
         clients = []
         for _ in range(20):
             client = socket.create_connection(("127.0.0.1", service.port))
