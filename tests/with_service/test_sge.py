@@ -25,6 +25,14 @@ ODD_NAMES = {"pipe": "a|b|c", "comma": "a,b;c", "markup": "a<b>&'c\"", "percent"
 GREEDY = "exec perl -e '$x = \"a\" x 200000000; sleep 60'"
 
 
+#: A script that ends only when it runs for the second time.
+RERUN = """\
+mark=/tmp/jobpush-rerun-$SGE_QMASTER_PORT-$JOB_ID
+if [ -e "$mark" ]; then rm -f "$mark"; sleep 1; exit 0; fi
+: >"$mark"
+exec sleep 300"""
+
+
 @pytest.fixture(scope="module")
 def jobpush(sge: GridEngine, short_path: Path) -> Iterator[ServiceProcess]:
     """jobpush beside that Grid Engine, with a ``qstat`` that notes how it is called."""
@@ -71,7 +79,10 @@ def hold_running(doing: Doing) -> None:
 
 
 def reschedule(doing: Doing) -> None:
+    """Once its script has begun: RUNNING is told before, and a job that is rescheduled then does not know that it was."""
     doing.reaches("RUNNING")
+    wait_until(lambda: Path(f"/tmp/jobpush-rerun-{doing.cluster.port}-{doing.job}").exists(), 20)
+    time.sleep(1)
     doing.cluster.run("qmod", "-rj", doing.job)
 
 
@@ -100,7 +111,7 @@ ENDINGS = [
     ),
     Ending(
         "requeue", ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "COMPLETED"], options=("-r", "y"),
-        script='[ "$RESTARTED" = 1 ] || exec sleep 300', then=reschedule, final={"attempt": 1, "exit_code": 0},
+        script=RERUN, then=reschedule, final={"attempt": 1, "exit_code": 0},
     ),
     Ending(
         "exit 99", ["RUNNING", "COMPLETED"], passing=PASSING | {"QUEUED"}, script='[ "$RESTARTED" = 1 ] || { sleep 1; exit 99; }',
