@@ -46,13 +46,9 @@ class Commands:
         """Do they run on another host, whose files cannot be read here?"""
         return bool(self.prefix)
 
-    def run(self, name: str, *arguments: str, **more: str) -> Deferred[CommandResult]:
-        """
-        Run one command; fires and fails as `run_command` does.
-
-        :param more: variables for this command's environment alone.
-        """
-        environment = {"LC_ALL": "C.UTF-8", "TZ": "UTC", **self.environment, **more}
+    def run(self, name: str, *arguments: str) -> Deferred[CommandResult]:
+        """Run one command; fires and fails as `run_command` does."""
+        environment = {"LC_ALL": "C.UTF-8", "TZ": "UTC", **self.environment}
         if not self.prefix:
             path = find_executable(name, self.directory)
             local = {"PATH": "/usr/local/bin:/usr/bin:/bin", **environment}

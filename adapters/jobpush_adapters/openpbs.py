@@ -26,7 +26,7 @@ from jobpush.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueF
 from jobpush.tasks import TaskSet
 from jobpush_adapters import pbs_accounting
 from jobpush_adapters.commands import Commands, succeeded
-from jobpush_adapters.pbs_facts import pbs_facts
+from jobpush_adapters.pbs_facts import keeps_history, pbs_facts
 from jobpush_adapters.pbs_parse import Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
 
 LOG = Logger(namespace="jobpush_adapters.openpbs")
@@ -103,7 +103,7 @@ class OpenPbs:
         # Only what differs by more than a command takes is the clocks' difference.
         skew = float(a["timestamp"]) - began if a.get("timestamp", "").isdigit() else 0.0
         self._skew = skew if abs(skew) > 2.0 else 0.0
-        self._history = a.get("job_history_enable", "False").lower() in ("true", "1")
+        self._history = keeps_history(a)
         self._log_readable = not self._commands.remote and not self._history and pbs_accounting.readable(self._log)
         return pbs_facts(a, await self._commands.account(), self._log if self._log_readable else None)
 

@@ -27,6 +27,11 @@ def users(patterns: str) -> set[str]:
     return {pattern.strip().partition("@")[0] for pattern in patterns.split(",")}
 
 
+def keeps_history(a: Attributes) -> bool:
+    """Does the server keep jobs that have ended?"""
+    return a.get("job_history_enable", "False").lower() in ("true", "1")
+
+
 def pbs_facts(a: Attributes, account: str, log: str | None) -> QueueFacts:
     """
     The facts of a PBS Pro or OpenPBS server.
@@ -34,7 +39,7 @@ def pbs_facts(a: Attributes, account: str, log: str | None) -> QueueFacts:
     :param log: the directory of the accounting log, if it can be read.
     """
     sees, hides, evidence = sees_all(a, account, False)
-    history = a.get("job_history_enable", "False").lower() in ("true", "1")
+    history = keeps_history(a)
     problems = _blind(sees, account, evidence)
     remembers = float(duration(a.get("job_history_duration", "336:00:00")) or 0) if history else 0.0
     if not history and log is not None:

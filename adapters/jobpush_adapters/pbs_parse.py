@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from jobpush.command import CommandResult, printable
 from jobpush.interfaces import QueueError
 from jobpush.model import JobDescriptor, Phase
+from jobpush_adapters.commands import succeeded
 from jobpush_adapters.pbs_states import State, duration, pbs_state, waiting_code
 
 #: A job's attributes, all as text; those of a nested list as ``Resource_List.walltime``.
@@ -52,8 +53,7 @@ def parse_list(result: CommandResult) -> tuple[dict[str, tuple[str, bytes]], lis
 
     :raise QueueError: if qstat failed, or its answer is none or cut off.
     """
-    if result.status not in (0,):
-        raise QueueError(f"qstat ended with status {result.status}: {result.complaint}")
+    succeeded("qstat", result)
     if not result.stdout.strip():
         if result.stderr.strip():
             raise QueueError(f"qstat printed nothing: {result.complaint}")
@@ -139,8 +139,7 @@ def parse_server(result: CommandResult) -> tuple[str, Attributes]:
 
     :raise QueueError: if it cannot be asked.
     """
-    if result.status != 0:
-        raise QueueError(f"qstat -B ended with status {result.status}: {result.complaint}")
+    succeeded("qstat -B", result)
     try:
         document = json.loads(result.stdout.decode("utf-8", "surrogateescape"), strict=False, parse_int=str, parse_float=str)
         name, attributes = next(iter(document["Server"].items()))
@@ -167,14 +166,13 @@ def describe(cluster: str, job_id: str, a: Attributes, now: float) -> JobDescrip
     native = {"state": letter} | {
         key: a[name] for key, name in (("substate", "substate"), ("exit_status", "Exit_status")) if name in a
     }
-    return from_state(cluster, job_id, state, native, a, now, moment)
+    return from_state(cluster, job_id, state, native, a, now)
 
 
 def from_state(
-    cluster: str, job_id: str, state: State, native: Mapping[str, str], a: Attributes, now: float, clock: object
+    cluster: str, job_id: str, state: State, native: Mapping[str, str], a: Attributes, now: float
 ) -> JobDescriptor:
-    """A job in that state; ``clock`` reads its times."""
-    when = clock if callable(clock) else moment
+    """A job in that state."""
     comment = a.get("comment") or None
     code = state.reason_code
     if state.phase is Phase.QUEUED and code is None and comment is not None:
@@ -183,10 +181,10 @@ def from_state(
     found = ID.fullmatch(job_id)
     assert found is not None
     task = found[2][1:-1] if found[2] else ""
-    started_at = when(a.get("stime") or a.get("start_time"))
-    ended_at = when(a.get("obittime") or a.get("comp_time")) if state.phase is Phase.DONE else None
+    started_at = moment(a.get("stime") or a.get("start_time"))
+    ended_at = moment(a.get("obittime") or a.get("comp_time")) if state.phase is Phase.DONE else None
     if state.phase is Phase.DONE and (ended_at is None or (started_at or 0) > ended_at):
-        ended_at = when(a.get("history_timestamp")) or when(a.get("mtime"))
+        ended_at = moment(a.get("history_timestamp")) or moment(a.get("mtime"))
     project = a.get("project")
     return JobDescriptor(
         cluster=cluster,
@@ -205,7 +203,7 @@ def from_state(
         name=a.get("Job_Name"),
         user=a.get("Job_Owner", "").partition("@")[0] or None,
         account=a.get("Account_Name") or (project if project not in (None, "", "_pbs_project_default") else None),
-        submitted_at=when(a.get("ctime")),
+        submitted_at=moment(a.get("ctime")),
         started_at=None if waiting else started_at,
         ended_at=ended_at,
         queue=a.get("queue"),

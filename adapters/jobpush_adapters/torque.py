@@ -17,7 +17,7 @@ from jobpush.interfaces import QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.commands import Commands, succeeded
 from jobpush_adapters.pbs_facts import torque_facts
-from jobpush_adapters.pbs_parse import ID, Attributes, from_state, moment, number
+from jobpush_adapters.pbs_parse import ID, Attributes, from_state, number
 from jobpush_adapters.pbs_states import torque_state
 from jobpush_adapters.sge_xml import plain
 
@@ -102,8 +102,7 @@ def split_jobs(result: CommandResult) -> list[bytes]:
 
     :raise QueueError: if it is not a whole answer.
     """
-    if result.status != 0:
-        raise QueueError(f"qstat ended with status {result.status}: {result.complaint}")
+    succeeded("qstat", result)
     output = result.stdout.strip()
     if not output:
         # Without jobs Torque prints nothing at all.
@@ -141,7 +140,7 @@ def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
         "Resource_List.walltime": fields.get("walltime", ""),
         "Variable_List.PBS_O_WORKDIR": workdir[1] if workdir is not None else "",
     }
-    return from_state(cluster, job_id, state, native, attributes, now, moment)
+    return from_state(cluster, job_id, state, native, attributes, now)
 
 
 def parse_server_text(stdout: bytes) -> tuple[str | None, dict[str, str]]:
