@@ -14,7 +14,6 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Cooperator
 from zope.interface import implementer
 
 from jobpush.command import printable
@@ -22,6 +21,7 @@ from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.wire import job_from_fields
 from jobpush_adapters.demo import Demo
+from jobpush_adapters.work import Work
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
 _TASK = re.compile(r"([A-Za-z0-9][A-Za-z0-9.+-]{0,100})_(0|[1-9][0-9]{0,6})")
@@ -80,7 +80,7 @@ class FileQueue(MockQueue):
         super().__init__(reactor, **options)
         self._path = path
         self._lines: dict[bytes, JobDescriptor | str] = {}
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._work = Work(reactor)
 
     async def _look(self) -> Snapshot:
         began = self._reactor.seconds()
@@ -94,7 +94,7 @@ class FileQueue(MockQueue):
         jobs: dict[str, JobDescriptor] = {}
         rejected: list[str] = []
         rejected_ids: set[str] = set()
-        await self._cooperator.cooperate(self._read_lines(content, began, jobs, rejected, rejected_ids)).whenDone()
+        await self._work.sliced(self._read_lines(content, began, jobs, rejected, rejected_ids))
         return Snapshot(
             jobs=jobs,
             began_at=began,

@@ -15,9 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Cooperator
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from jobpush.command import printable
@@ -28,6 +25,7 @@ from jobpush_adapters import pbs_accounting
 from jobpush_adapters.commands import Commands, succeeded
 from jobpush_adapters.pbs_facts import keeps_history, pbs_facts
 from jobpush_adapters.pbs_parse import Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
+from jobpush_adapters.work import Work
 
 LOG = Logger(namespace="jobpush_adapters.openpbs")
 
@@ -93,7 +91,7 @@ class OpenPbs:
         self._arrays: dict[str, Attributes] = {}
         self._looked_at: float | None = None
         self._selects = True
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._work = Work(reactor)
 
     # -- the server
 
@@ -122,7 +120,7 @@ class OpenPbs:
         wanted = self._sort(tick, modified)
         left = [job_id for job_id in self._known if job_id not in rows] if self._history else []
         tick.attributes = await self._attributes([*wanted, *left], left)
-        await self._cooperator.cooperate(self._describe(tick)).whenDone()
+        await self._work.sliced(self._describe(tick))
         self._known = tick.known
         self._looked_at = began
         return Snapshot(
@@ -258,15 +256,10 @@ class OpenPbs:
             return Outcomes(answered=True)
         now = self._reactor.seconds()
         since = min(job.observed_at for job in wanted.values())
-        try:
-            entries = await self._on_thread(pbs_accounting.find, self._log, set(wanted), since, now)
-        except OSError as error:
-            raise QueueError(f"{error.filename}: {error.strerror}") from None
+        entries = await self._work.reading(pbs_accounting.find, self._log, set(wanted), since, now)
         told = ((job_id, pbs_accounting.ended(wanted[job_id], entry, now)) for job_id, entry in entries.items())
         return Outcomes(answered=True, jobs={job_id: job for job_id, job in told if job is not None})
 
-    def _on_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
 
 
 def _starts(job: JobDescriptor | None) -> bool:

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta, timezone
 
 import attrs
 
-from jobpush.model import Confidence, JobDescriptor, Outcome, Phase
+from jobpush.model import JobDescriptor, Outcome
 from jobpush_adapters.pbs_parse import moment, nodes, number
 from jobpush_adapters.pbs_states import exit_of
+from jobpush_adapters.records import ended_by_record
 
 #: How many days are looked through at most.
 MOST_DAYS = 400
@@ -82,24 +83,15 @@ def ended(job: JobDescriptor, entry: Entry, now: float) -> JobDescriptor | None:
     end = exit_of(status)
     if entry.deleted:
         end = attrs.evolve(end, outcome=Outcome.CANCELLED, reason=None, reason_code=None)
-    return attrs.evolve(
+    return ended_by_record(
         job,
-        phase=Phase.DONE,
-        outcome=end.outcome,
-        settled=True,
-        exit_code=end.exit_code,
-        signal=end.signal,
-        reason=end.reason,
-        reason_code=end.reason_code,
-        flags=(),
+        end,
         native={"exit_status": fields["Exit_status"]} if "Exit_status" in fields else {"record": "D"},
         started_at=moment(fields.get("start")) or job.started_at,
         ended_at=moment(fields.get("end")),
         nodes=nodes(fields.get("exec_host")) or job.nodes,
-        pending_tasks=None,
         observed_at=now,
         source="accounting",
-        confidence=Confidence.ACCOUNTING,
     )
 
 

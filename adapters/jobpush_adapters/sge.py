@@ -16,8 +16,6 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Cooperator
-from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from jobpush.command import CommandResult
@@ -38,6 +36,7 @@ from jobpush_adapters.sge_xml import (
     parse_row,
     split_rows,
 )
+from jobpush_adapters.work import Work
 
 #: How many jobs one ``qstat -j`` is asked for (100 cost little more than one).
 DETAILS_AT_ONCE = 500
@@ -86,7 +85,7 @@ class GridEngineQueue(CommandQueue):
             environment["SGE_QMASTER_PORT"] = str(qmaster_port)
             environment.setdefault("SGE_EXECD_PORT", str(qmaster_port + 1))
         super().__init__(reactor, Common(cluster=cluster, **common), environment)
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._work = Work(reactor)
         self._ended: EndedJobs | None = None
         self._checked = False
         self._cache: dict[bytes, Entry | str] = {}
@@ -120,14 +119,14 @@ class GridEngineQueue(CommandQueue):
         began = self._reactor.seconds()
         rows = split_rows(await self._run("qstat", "-u", "*", "-s", "prs", "-xml"))
         reader = RowReader(self._cache)
-        await self._work(reader.read(rows))
+        await self._work.sliced(reader.read(rows))
         if rows and not reader.entries:
             raise QueueError(f"qstat: no row could be understood: {reader.rejected[0]}")
         listed = {entry.row.number for entry in reader.entries}
         changed = await self._learn(reader, listed)
         await self._learn_holds(reader)
         jobs: dict[str, JobDescriptor] = {}
-        await self._work(self._describe(reader, changed, jobs, began))
+        await self._work.sliced(self._describe(reader, changed, jobs, began))
         self._cache = reader.cache
         self._seen.update(jobs)
         await self._add_ended(jobs, reader.numbers, began)
@@ -156,7 +155,7 @@ class GridEngineQueue(CommandQueue):
         for begin in range(0, len(numbers), DETAILS_AT_ONCE):
             some = numbers[begin : begin + DETAILS_AT_ONCE]
             self._details.update(parse_details(await self._run("qstat", "-xml", "-j", ",".join(some))))
-            await self._work(iter([None]))
+            await self._work.sliced(iter([None]))
         for number in self._details.keys() - listed:
             del self._details[number]
         for number in self._submitted.keys() - listed:
@@ -196,6 +195,13 @@ class GridEngineQueue(CommandQueue):
         """Rows to jobs: the pending tasks of an array as a range, as far as they are all in one state."""
         ranges: dict[str, list[Entry]] = {}
         doubled: set[str] = set()
+
+        def put(entry: Entry) -> None:
+            for job in entry.jobs or ():
+                if job.id in jobs:
+                    doubled.add(job.id)
+                jobs[job.id] = job
+
         for count, entry in enumerate(reader.entries):
             if count % 64 == 63:
                 yield
@@ -206,10 +212,7 @@ class GridEngineQueue(CommandQueue):
             if entry.jobs is None or row.number in changed or self._due(entry, now):
                 task = next(iter(row.tasks)) if row.tasks is not None else 0
                 entry.jobs = (self._job(row, task, now),)
-            for job in entry.jobs:
-                if job.id in jobs:
-                    doubled.add(job.id)
-                jobs[job.id] = job
+            put(entry)
         for number, entries in ranges.items():
             yield
             # A range is one row; tasks that wait in another state than most have rows of their own.
@@ -222,10 +225,7 @@ class GridEngineQueue(CommandQueue):
                         entry.jobs = (attrs.evolve(self._job(entry.row, 0, now), pending_tasks=tasks),)
                     else:
                         entry.jobs = tuple(self._job(entry.row, task, now) for task in tasks)
-                for job in entry.jobs:
-                    if job.id in jobs:
-                        doubled.add(job.id)
-                    jobs[job.id] = job
+                put(entry)
         for job_id in doubled:
             del jobs[job_id]
             reader.numbers.add(job_id)
@@ -286,11 +286,7 @@ class GridEngineQueue(CommandQueue):
         ended = self._ended
         if ended is None:
             return
-        try:
-            told = await self._on_thread(ended.read, now)
-        except OSError as error:
-            raise QueueError(f"{error.filename}: {error.strerror}") from None
-        ended.take(told, now)
+        ended.take(await self._work.reading(ended.read, now), now)
 
         def waiting(job_id: str) -> bool:
             task = self.task_of(job_id)
@@ -347,10 +343,7 @@ class GridEngineQueue(CommandQueue):
         """By uid: how these jobs ended before the files were followed; None where the files do not say so."""
         assert self._ended is not None
         now = self._reactor.seconds()
-        try:
-            told = await self._on_thread(self._ended.look_back, jobs, min(job.observed_at for job in jobs))
-        except OSError as error:
-            raise QueueError(f"{error.filename}: {error.strerror}") from None
+        told = await self._work.reading(self._ended.look_back, jobs, min(job.observed_at for job in jobs))
         found: dict[str, JobDescriptor | None] = {}
         for job in jobs:
             records, deletion = told.get(job.id, ([], None))
@@ -394,8 +387,3 @@ class GridEngineQueue(CommandQueue):
     def _run(self, name: str, *arguments: str) -> Deferred[CommandResult]:
         return self._commands.run(name, *arguments)
 
-    def _work(self, steps: Iterator[None]) -> Deferred[Any]:
-        return self._cooperator.cooperate(steps).whenDone()
-
-    def _on_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from jobpush.model import Confidence, JobDescriptor, Outcome, Phase
+from jobpush.model import JobDescriptor, Outcome, Phase
+from jobpush_adapters.records import ended_by_record
 from jobpush_adapters.sge_states import End, end_of, limits_hit
 
 
@@ -178,7 +179,7 @@ def descriptor(
         return None
     attempts = sum(record.end(deleted).outcome is None for record in records)
     submits = [record.submitted_at for record in records if record.submitted_at > 0]
-    return _ended(
+    return ended_by_record(
         known if known is not None else _bare(cluster, last, min(submits, default=None)),
         end,
         attempt=max(attempts, known.attempt if known is not None else 0),
@@ -194,7 +195,7 @@ def descriptor(
 
 def deleted_descriptor(cluster: str, deletion: Deletion, known: JobDescriptor | None, now: float) -> JobDescriptor:
     """A job that was deleted while it waited: it has no accounting record."""
-    return _ended(
+    return ended_by_record(
         known if known is not None else _bare(cluster, deletion, deletion.submitted_at or None),
         End(Outcome.CANCELLED),
         attempt=known.attempt if known is not None else 0,
@@ -218,24 +219,6 @@ def _bare(cluster: str, line: Record | Deletion, submitted_at: float | None) -> 
         submitted_at=submitted_at,
         parent=line.number if line.task > 0 else None,
         task_index=line.task if line.task > 0 else None,
-    )
-
-
-def _ended(job: JobDescriptor, end: End, **fields: object) -> JobDescriptor:
-    return attrs.evolve(
-        job,
-        phase=Phase.DONE,
-        outcome=end.outcome,
-        settled=True,
-        exit_code=end.exit_code,
-        signal=end.signal,
-        reason=end.reason,
-        reason_code=end.reason_code,
-        flags=(),
-        confidence=Confidence.ACCOUNTING,
-        pending_tasks=None,
-        counts=None,
-        **fields,  # type: ignore[arg-type]
     )
 
 

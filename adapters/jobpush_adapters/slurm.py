@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.task import Cooperator
 from zope.interface import implementer
 
 from jobpush.command import CommandResult, printable
@@ -32,6 +31,7 @@ from jobpush.tasks import TaskSet
 from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.commands import succeeded
 from jobpush_adapters.slurm_states import STATES, with_state
+from jobpush_adapters.work import Work
 
 #: The fields that are asked for, those that users write at the end. ``exit_code`` is a wait status.
 FIELDS = (
@@ -77,7 +77,7 @@ class SlurmQueue(CommandQueue):
         environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
         super().__init__(reactor, Common(cluster=cluster, **common), environment)
         self._rows: dict[bytes, JobDescriptor | str] = {}
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._work = Work(reactor)
 
     # -- IBatchQueueService
 
@@ -103,7 +103,7 @@ class SlurmQueue(CommandQueue):
         result = await self._commands.run("squeue", *squeue_arguments(token, self._clusters))
         rows = split_rows(result, token)
         reader = RowReader(self.cluster, self._rows, began)
-        await self._cooperator.cooperate(reader.read(rows)).whenDone()
+        await self._work.sliced(reader.read(rows))
         if rows and not reader.jobs and not reader.ids:
             raise QueueError(f"squeue: no row could be understood: {reader.rejected[0]}")
         self._rows = reader.cache

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from twisted.internet.task import Cooperator
-
 from jobpush.command import CommandResult, printable
 from jobpush.interfaces import QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
@@ -20,6 +18,7 @@ from jobpush_adapters.pbs_facts import torque_facts
 from jobpush_adapters.pbs_parse import ID, Attributes, from_state, number
 from jobpush_adapters.pbs_states import torque_state
 from jobpush_adapters.sge_xml import plain
+from jobpush_adapters.work import Work
 
 _FIELD = re.compile(rb"<([A-Za-z_][A-Za-z_.]{0,60})>([^<]*)</\1>")
 _WORKDIR = re.compile(r"(?:^|,)PBS_O_WORKDIR=([^,]*)")
@@ -36,7 +35,7 @@ class Torque:
         self._commands = commands
         self._cluster = cluster
         self._cache: dict[bytes, JobDescriptor | str] = {}
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._work = Work(reactor)
 
     async def check(self) -> QueueFacts:
         """What the account may see, and how long the server remembers."""
@@ -53,7 +52,7 @@ class Torque:
         rejected: list[str] = []
         ids: set[str] = set()
         cache: dict[bytes, JobDescriptor | str] = {}
-        await self._cooperator.cooperate(self._read(rows, jobs, rejected, ids, cache, began)).whenDone()
+        await self._work.sliced(self._read(rows, jobs, rejected, ids, cache, began))
         if rows and not jobs and not ids:
             raise QueueError(f"qstat: no job could be understood: {rejected[0]}")
         self._cache = cache

@@ -1,0 +1,41 @@
+"""Work that adapters must not do in one go on the reactor's thread: long loops, and reading files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Cooperator
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+
+from jobpush.interfaces import QueueError
+
+_T = TypeVar("_T")
+
+
+class Work:
+    """
+    :param reactor: in whose turns and threads the work is done.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+
+    def sliced(self, steps: Iterator[None]) -> Deferred[Any]:
+        """Run a generator to its end, letting others run where it pauses. Fires at its end; fails as it does."""
+        return self._cooperator.cooperate(steps).whenDone()
+
+    def reading(self, read: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
+        """Call a function that reads files on a thread. Fires with its result; a file that cannot be read is a `QueueError`."""
+        pool = self._reactor.getThreadPool()
+        result: Deferred[_T] = deferToThreadPool(self._reactor, pool, read, *arguments)
+        return result.addErrback(_unreadable)
+
+
+def _unreadable(failure: Failure) -> Any:
+    failure.trap(OSError)
+    error: Any = failure.value
+    raise QueueError(f"{error.filename}: {error.strerror}") from None
