@@ -7,10 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from tests import sge_cluster, slurm_cluster
+from tests import sge_cluster, slurm_cluster, ssh_server
+
+Server = TypeVar("Server", slurm_cluster.SlurmCluster, sge_cluster.GridEngine, ssh_server.SshServer)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,36 +42,34 @@ def short_path() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def slurm(short_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
     """A real Slurm, for all tests that need one."""
-    yield from running(slurm_cluster.SlurmCluster(short_path / "slurm"))
+    yield from running(slurm_cluster.SlurmCluster(short_path / "slurm"), slurm_cluster.why_not())
 
 
 @pytest.fixture(scope="session")
 def forgetful_slurm(short_path: Path) -> Iterator[slurm_cluster.SlurmCluster]:
     """A real Slurm that forgets finished jobs in a few seconds, with accounting."""
-    yield from running(slurm_cluster.SlurmCluster(short_path / "acct", extra="MinJobAge=2", accounting=True))
+    cluster = slurm_cluster.SlurmCluster(short_path / "acct", extra="MinJobAge=2", accounting=True)
+    yield from running(cluster, slurm_cluster.why_not(accounting=True))
 
 
 @pytest.fixture(scope="session")
 def sge(short_path: Path) -> Iterator[sge_cluster.GridEngine]:
     """A real Grid Engine, for all tests that need one."""
-    why = sge_cluster.why_not()
-    if why is not None:
-        pytest.skip(why)
-    cluster = sge_cluster.GridEngine(short_path / "sge")
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
+    yield from running(sge_cluster.GridEngine(short_path / "sge"), sge_cluster.why_not())
 
 
-def running(cluster: slurm_cluster.SlurmCluster) -> Iterator[slurm_cluster.SlurmCluster]:
-    """A cluster while it runs."""
-    why = slurm_cluster.why_not(cluster.accounting)
+@pytest.fixture(scope="session")
+def ssh(short_path: Path) -> Iterator[ssh_server.SshServer]:
+    """A real sshd."""
+    yield from running(ssh_server.SshServer(short_path / "ssh"), ssh_server.why_not())
+
+
+def running(server: Server, why: str | None) -> Iterator[Server]:
+    """A server while it runs, unless there is a reason why it cannot."""
     if why is not None:
         pytest.skip(why)
     try:
-        cluster.start()
-        yield cluster
+        server.start()
+        yield server
     finally:
-        cluster.stop()
+        server.stop()

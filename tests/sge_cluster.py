@@ -15,6 +15,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.cluster import Cluster
 from tests.slurm_cluster import USER, free_ports, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +65,7 @@ def why_not() -> str | None:
     return None
 
 
-class GridEngine:
+class GridEngine(Cluster):
     """
     :param root: an empty directory that jobs' owners may enter.
     :param settings: more of the global configuration.
@@ -159,21 +160,6 @@ class GridEngine:
         self._set("-sconf", "-Mconf", self._settings())
 
     # -- commands
-
-    def run(self, *argv: str, user: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command against this cluster, as that user."""
-        prefix = ["runuser", "-u", user, "--"] if user is not None else []
-        return subprocess.run(
-            [*prefix, *argv], env=self.environment, capture_output=True, timeout=timeout, text=True, errors="replace",
-            cwd="/", check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def command(self, *argv: str, user: str | None = None) -> str:
-        """Run a command that must succeed; its output."""
-        result = self.run(*argv, user=user)
-        if result.returncode != 0:
-            raise AssertionError(f"{argv}: status {result.returncode}: {result.stderr.strip() or result.stdout.strip()}")
-        return result.stdout.strip()
 
     def submit(self, *options: str, script: str = "exit 0", user: str = USER) -> str:
         """Submit a batch job; its number."""

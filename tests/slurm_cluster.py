@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.cluster import Cluster
+
 #: What must be on PATH.
 PROGRAMS = ("slurmctld", "slurmd", "squeue", "sbatch", "munged")
 
@@ -112,7 +114,7 @@ def why_not(accounting: bool = False) -> str | None:
     return None
 
 
-class SlurmCluster:
+class SlurmCluster(Cluster):
     """
     :param root: an empty directory that jobs' owners may enter; its path is short (it holds sockets).
     :param extra: more lines of slurm.conf.
@@ -240,21 +242,6 @@ class SlurmCluster:
         self._end_steps()
 
     # -- commands
-
-    def run(self, *argv: str, user: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command against this cluster, as that user."""
-        prefix = ["runuser", "-u", user, "--"] if user is not None else []
-        return subprocess.run(
-            [*prefix, *argv], env=self.environment, capture_output=True, timeout=timeout, text=True, errors="replace",
-            cwd="/", check=False,
-        )  # fmt: skip
-
-    def command(self, *argv: str, user: str | None = None) -> str:
-        """Run a command that must succeed; its output."""
-        result = self.run(*argv, user=user)
-        if result.returncode != 0:
-            raise AssertionError(f"{argv}: status {result.returncode}: {result.stderr.strip() or result.stdout.strip()}")
-        return result.stdout.strip()
 
     def submit(self, *options: str, script: str = "exit 0", user: str = USER) -> str:
         """Submit a batch job; its id."""

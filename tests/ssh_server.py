@@ -63,7 +63,7 @@ class SshServer:
         """The command that runs a command on the other host."""
         return ["ssh", "-F", str(self.root / "config"), "login1"]
 
-    def prepare(self) -> None:
+    def _prepare(self) -> None:
         """Make keys and configurations."""
         self.root.mkdir(parents=True)
         for name in ("host_key", "client_key"):
@@ -72,7 +72,9 @@ class SshServer:
         (self.root / "config").write_text(CLIENT.format(port=self.port, root=self.root))
 
     def start(self) -> None:
-        """Start it; returns when it answers."""
+        """Start it, for the first time or again; returns when it answers."""
+        if not self.root.exists():
+            self._prepare()
         # Where sshd, as root, goes to be without rights.
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         with open(self.root / "log", "ab") as log:

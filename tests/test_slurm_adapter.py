@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from jobpush.model import STATES as FLAT_STATES
 from jobpush.model import Confidence, JobDescriptor, Phase
 from jobpush.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush_adapters import commands, slurm
+from tests.fakes import Programs
 from tests.support import NOW
 
 CAPTURES = Path(__file__).parent / "captures" / "slurm"
@@ -309,31 +309,21 @@ sed "s/@F/${token}f/g; s/@R/${token}r/g" "$DIR/rows"
 NATIVE = {"QUEUED": "PENDING", "RUNNING": "RUNNING", "COMPLETED": "COMPLETED"}
 
 
-class Recorded:
+class Recorded(Programs):
     """An adapter with commands that answer what a test has written down."""
 
     def __init__(self, directory: str) -> None:
-        self.directory = Path(directory).resolve()
-        self.directory.mkdir()
+        super().__init__(directory)
         self.write("squeue", FAKE_SQUEUE)
         self.write("scontrol", f'#!/bin/sh\ncat "{CAPTURES}/scontrol-show-config.txt"\n')
         self.write("sacct", "#!/bin/sh\nexit 0\n")
         self.queue = slurm.SlurmQueue(reactor, directory=str(self.directory), conf=str(self.directory / "slurm.conf"))
         self.show({})
 
-    def write(self, name: str, script: str) -> None:
-        path = self.directory / name
-        path.write_text(script.replace("$DIR", str(self.directory)))
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
     def show(self, jobs: Any) -> Any:
         rows = (row(job_id, NATIVE[state]).replace(b"\0", b"@F") + b"@R\n" for job_id, state in jobs.items())
         (self.directory / "rows").write_bytes(b"".join(rows))
         return jobs
-
-    def fail(self) -> None:
-        (self.directory / "fail").touch()
-
 
 def recorded(case: TestCase) -> QueueUnderTest:
     fake = Recorded(case.mktemp())

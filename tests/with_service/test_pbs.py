@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from jobpush_adapters.detect import detect_pbs
+from tests.cluster import Cluster
 from tests.endings import PASSING, Doing, Ending, check_history, submit_all, when
 from tests.service_process import ServiceProcess
 from tests.slurm_cluster import wait_until
@@ -24,19 +24,15 @@ pytestmark = [pytest.mark.pbs, pytest.mark.service, pytest.mark.timeout(300)]
 USER = os.environ.get("JOBPUSH_PBS_USER", "nobody")
 
 
-class Pbs:
+class Pbs(Cluster):
     """The commands of the PBS on PATH."""
 
-    def run(self, *argv: str, user: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command, as that user."""
-        prefix = ["runuser", "-u", user, "--"] if user is not None else []
-        return subprocess.run([*prefix, *argv], capture_output=True, text=True, timeout=60, check=False, cwd="/tmp")
+    directory = "/tmp"
 
-    def command(self, *argv: str, user: str | None = None) -> str:
-        """Run a command that must succeed; its output."""
-        result = self.run(*argv, user=user)
-        assert result.returncode == 0, (argv, result.returncode, result.stderr)
-        return result.stdout.strip()
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """That of the tests."""
+        return os.environ
 
     def submit(self, *options: str, script: str = "exit 0") -> str:
         """Submit a job; its id."""

@@ -12,27 +12,13 @@ import pytest
 
 from tests import ssh_server
 from tests.endings import Doing, told
+from tests.fakes import Programs
 from tests.service_process import ServiceProcess
 from tests.sge_cluster import GridEngine
 from tests.slurm_cluster import SlurmCluster, wait_until
 from tests.test_pbs_adapter import Recorded, attributes
 
 pytestmark = [pytest.mark.ssh, pytest.mark.service, pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def ssh(short_path: Path) -> Iterator[ssh_server.SshServer]:
-    """A real sshd."""
-    why = ssh_server.why_not()
-    if why is not None:
-        pytest.skip(why)
-    server = ssh_server.SshServer(short_path / "ssh")
-    server.prepare()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +90,12 @@ def running_with(marker: str) -> list[str]:
 
 def test_a_command_that_hangs_far_away(ssh: ssh_server.SshServer, short_path: Path) -> None:
     """It is ended there, by its own deadline, and the query has failed: no job ends."""
-    programs = short_path / "hanging"
-    programs.mkdir()
-    program = programs / "squeue"
+    programs = Programs(str(short_path / "hanging"))
     marker = f"jobpush-hanging-{time.time():.0f}"
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import time; time.sleep(100)' {marker}\n")
-    program.chmod(0o755)
-    (programs / "scontrol").write_text("#!/bin/sh\necho 'MinJobAge = 300 sec'\n")
-    (programs / "scontrol").chmod(0o755)
+    programs.write("squeue", f"#!/bin/sh\nexec {sys.executable} -c 'import time; time.sleep(100)' {marker}\n")
+    programs.write("scontrol", "#!/bin/sh\necho 'MinJobAge = 300 sec'\n")
     config = short_path / "hanging.toml"
-    config.write_text(f'[[queue]]\ntype = "slurm"\ntimeout = 1\nprefix = {json.dumps(ssh.prefix)}\nbin = "{programs}"\n')
+    config.write_text(f'[[queue]]\ntype = "slurm"\ntimeout = 1\nprefix = {json.dumps(ssh.prefix)}\nbin = "{programs.directory}"\n')
     service = ServiceProcess(short_path / "hanging-service", "--config", str(config))
     service.start()
     try:

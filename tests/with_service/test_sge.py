@@ -4,7 +4,6 @@ A real Grid Engine, watched by jobpush in its own process: what an HTTP client i
 
 from __future__ import annotations
 
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.endings import NAMES, PASSING, Doing, Ending, cell, check_column, check_history, submit_all, told, when
+from tests.fakes import Programs
 from tests.service_process import ServiceProcess
 from tests.sge_cluster import GridEngine
 from tests.slurm_cluster import OTHER_USER, wait_until
@@ -40,12 +40,10 @@ def jobpush(sge: GridEngine, short_path: Path) -> Iterator[ServiceProcess]:
 
 def noting_programs(sge: GridEngine, directory: Path) -> Path:
     """Grid Engine's commands, each behind a wrapper that notes its arguments."""
-    directory.mkdir(exist_ok=True)
+    programs = Programs(str(directory))
     for name in ("qstat", "qconf", "qacct"):
-        wrapper = directory / name
-        wrapper.write_text(f'#!/bin/sh\necho "{name} $*" >>{directory}/log\nexec {sge.bin}/{name} "$@"\n')
-        wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    return directory
+        programs.write(name, f'#!/bin/sh\necho "{name} $*" >>$DIR/log\nexec {sge.bin}/{name} "$@"\n')
+    return programs.directory
 
 
 def clear_and_delete(doing: Doing) -> None:

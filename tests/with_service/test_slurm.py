@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import pwd
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.endings import NAMES, PASSING, Doing, Ending, cell, check_column, check_history, submit_all, told, when
+from tests.fakes import Programs
 from tests.service_process import ROOT, ServiceProcess
 from tests.slurm_cluster import OTHER_USER, USER, SlurmCluster, wait_until
 
@@ -51,13 +51,11 @@ def jobpush(slurm: SlurmCluster, short_path: Path) -> Iterator[ServiceProcess]:
 
 def counting_programs(directory: Path) -> Path:
     """Slurm's commands, each behind a wrapper that notes when it begins and ends."""
-    directory.mkdir(exist_ok=True)
+    programs = Programs(str(directory))
     for name in ("squeue", "scontrol", "sacct", "sacctmgr"):
-        wrapper = directory / name
-        log = directory / f"{name}.log"
-        wrapper.write_text(f'#!/bin/sh\necho "begin $$" >>{log}\n/usr/bin/{name} "$@"\nrc=$?\necho "end $$" >>{log}\nexit $rc\n')
-        wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    return directory
+        log = f"$DIR/{name}.log"
+        programs.write(name, f'#!/bin/sh\necho "begin $$" >>{log}\n/usr/bin/{name} "$@"\nrc=$?\necho "end $$" >>{log}\nexit $rc\n')
+    return programs.directory
 
 
 def squeue_log(directory: Path) -> list[str]:
