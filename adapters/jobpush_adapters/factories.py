@@ -35,10 +35,15 @@ def _common(reader: OptionReader, kind: str, timeout: float, grace: float) -> di
     }
 
 
-def _commands(reader: OptionReader) -> dict[str, Any]:
-    """The options of a queue that runs commands. Far away, a path is the far side's."""
+def _commands(reader: OptionReader, kind: str) -> dict[str, Any]:
+    """The options of a queue that runs commands."""
     prefix = reader.words("prefix")
-    return {"prefix": prefix, "directory": reader.text("bin") if prefix else reader.path("bin")}
+    return {**_common(reader, kind, 20.0, 60.0), "prefix": prefix, "directory": _path(reader, "bin", prefix)}
+
+
+def _path(reader: OptionReader, key: str, prefix: tuple[str, ...]) -> str | None:
+    """A path: of this host, or as it stands where the commands run on another."""
+    return reader.text(key) if prefix else reader.path(key)
 
 
 @implementer(IPlugin, IBatchQueueFactory)
@@ -59,12 +64,11 @@ clusters=NAME: another cluster of the same accounting database, as in squeue --c
         from jobpush_adapters.slurm import SlurmQueue
 
         reader = OptionReader(options)
-        common = _common(reader, "slurm", 20.0, 60.0)
-        commands = _commands(reader)
-        conf = reader.text("conf") if commands["prefix"] else reader.path("conf")
+        common = _commands(reader, "slurm")
+        conf = _path(reader, "conf", common["prefix"])
         clusters = reader.cluster_name("clusters")
         reader.finish()
-        return SlurmQueue(reactor, **common, **commands, conf=conf, clusters=clusters)
+        return SlurmQueue(reactor, **common, conf=conf, clusters=clusters)
 
     def detect(self) -> str | None:
         return detect_slurm()
@@ -89,12 +93,11 @@ qmaster_port=NUMBER: SGE_QMASTER_PORT (default: of the environment, or /etc/serv
         from jobpush_adapters.sge import GridEngineQueue
 
         reader = OptionReader(options)
-        common = _common(reader, "sge", 20.0, 60.0)
-        commands = _commands(reader)
-        root = reader.text("root") if commands["prefix"] else reader.path("root")
+        common = _commands(reader, "sge")
+        root = _path(reader, "root", common["prefix"])
         cell, port = reader.cluster_name("cell"), reader.integer("qmaster_port", 0, most=65535) or None
         reader.finish()
-        return GridEngineQueue(reactor, **common, **commands, root=root, cell=cell, qmaster_port=port)
+        return GridEngineQueue(reactor, **common, root=root, cell=cell, qmaster_port=port)
 
     def detect(self) -> str | None:
         return detect_grid_engine()
@@ -118,11 +121,10 @@ home=PATH: PBS_HOME, where the accounting log is, for a server without history (
         from jobpush_adapters.pbs import PbsQueue
 
         reader = OptionReader(options)
-        common = _common(reader, "pbs", 20.0, 60.0)
-        commands = _commands(reader)
+        common = _commands(reader, "pbs")
         server, home = reader.cluster_name("server"), reader.path("home")
         reader.finish()
-        return PbsQueue(reactor, **common, **commands, server=server, home=home)
+        return PbsQueue(reactor, **common, server=server, home=home)
 
     def detect(self) -> str | None:
         return detect_pbs()

@@ -44,11 +44,10 @@ _PASSING = "ET"
 
 @attrs.define(eq=False)
 class _Known:
-    """A job of the list, with what its attributes said; ``until`` is when one that has ended is dropped."""
+    """A job of the list, with what its attributes said."""
 
     row: bytes
     job: JobDescriptor | None
-    until: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -87,8 +86,8 @@ class OpenPbs:
         self._log_readable = False
         self._skew = 0.0
         self._known: dict[str, _Known] = {}
-        self._ended: dict[str, _Known] = {}
-        self._arrays: dict[str, Attributes] = {}
+        #: The jobs that have ended lately, and until when each of them is listed.
+        self._ended: dict[str, tuple[JobDescriptor, float]] = {}
         self._looked_at: float | None = None
         self._selects = True
         self._work = Work(reactor)
@@ -189,12 +188,12 @@ class OpenPbs:
         for job_id in tick.attributes.keys() - tick.rows.keys():
             job = self._read(tick, job_id)
             if job is not None and job.done and "[]" not in job_id:
-                self._ended[job_id] = _Known(b"", job, tick.now + REMEMBER_S)
-        for job_id, ended in list(self._ended.items()):
-            if job_id in tick.rows or tick.now > ended.until:
+                self._ended[job_id] = (job, tick.now + REMEMBER_S)
+        for job_id, (job, until) in list(self._ended.items()):
+            if job_id in tick.rows or tick.now > until:
                 del self._ended[job_id]
-            elif ended.job is not None:
-                tick.jobs[job_id] = ended.job
+            else:
+                tick.jobs[job_id] = job
 
     def _listed(self, tick: _Tick, job_id: str, row: bytes) -> None:
         """One row of the list."""

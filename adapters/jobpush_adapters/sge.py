@@ -307,7 +307,7 @@ class GridEngineQueue(CommandQueue):
             raise QueueError(f"qconf ended with status {result.status}: {complaint(result)}")
         settings = Settings.parse(result.stdout)
         root = self._root or ("/var/lib/gridengine" if os.path.isdir("/var/lib/gridengine") else None)
-        files = Files.find(None if self._commands.remote else root, self._cell, settings, self._commands.remote)
+        files = Files.find(root, self._cell, settings, self._commands.remote)
         if files.accounting is None:
             self._ended = None
         elif self._ended is None or self._ended.reporting != files.reporting:

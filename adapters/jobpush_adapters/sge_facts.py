@@ -31,9 +31,9 @@ class Settings:
         """Of what ``qconf -sconf`` prints."""
         parameters = dict(re.findall(r"([a-z_]+)=([^ ,]+)", parse_config(stdout).get("reporting_params", "")))
         on = {name for name, value in parameters.items() if value.lower() in ("true", "1")}
-        flush = parameters.get("accounting_flush_time") or parameters.get("flush_time", "")
+        flush_s = seconds(parameters.get("accounting_flush_time") or parameters.get("flush_time", ""))
         # 00:00:00 of accounting_flush_time means at once; flush_time has no such value.
-        return cls("accounting" in on, {"reporting", "joblog"} <= on, 15 if seconds(flush) is None else seconds(flush) or 0)
+        return cls("accounting" in on, {"reporting", "joblog"} <= on, 15 if flush_s is None else flush_s)
 
 
 @attrs.frozen
