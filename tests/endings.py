@@ -46,6 +46,10 @@ NAMES = {
 PASSING = frozenset({"STARTING", "FINISHING"})
 
 
+#: A script that runs long enough to be treated while it runs, after all the jobs before it were; it may be suspended.
+LONG = "for second in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 1; done"
+
+
 @attrs.frozen
 class Doing:
     """A job in the middle of a test: where it runs and who watches it."""

@@ -15,7 +15,7 @@ import pytest
 
 from jobpush_adapters.detect import detect_pbs
 from tests.cluster import Cluster
-from tests.endings import PASSING, Doing, Ending, check_history, submit_all, when
+from tests.endings import LONG, PASSING, Doing, Ending, check_history, submit_all, when
 from tests.service_process import ServiceProcess
 from tests.slurm_cluster import wait_until
 
@@ -79,7 +79,7 @@ ENDINGS = [
     Ending("time-out", ["RUNNING", "TIMEOUT"], options=("-l", "walltime=3"), script="sleep 300", passing=PASSING | {"QUEUED"}),
     Ending("hold and release", ["HELD", "COMPLETED"], options=("-h",), then=when("HELD", "qrls"), passing=PASSING | {"QUEUED", "RUNNING"}),
     Ending(
-        "suspend and resume", ["RUNNING", "SUSPENDED", "RUNNING", "COMPLETED"], script="for i in 1 2 3 4 5; do sleep 1; done",
+        "suspend and resume", ["RUNNING", "SUSPENDED", "RUNNING", "COMPLETED"], script=LONG,
         then=suspend_and_resume, passing=PASSING | {"QUEUED"},
     ),
     Ending(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.endings import NAMES, PASSING, Doing, Ending, cell, check_column, check_history, submit_all, told, when
+from tests.endings import LONG, NAMES, PASSING, Doing, Ending, cell, check_column, check_history, submit_all, told, when
 from tests.fakes import Programs
 from tests.service_process import ServiceProcess
 from tests.sge_cluster import GridEngine
@@ -86,9 +86,9 @@ ENDINGS = [
     Ending("soft limit", ["QUEUED", "RUNNING", "FAILED"], options=("-l", "s_rt=2"), script="sleep 9", final={"signal": 10}),
     Ending("memory", ["QUEUED", "RUNNING", "FAILED"], options=("-l", "h_vmem=60M"), script=GREEDY, final={"signal": None}),
     Ending("hold and release", ["HELD", "RUNNING", "COMPLETED"], options=("-h",), then=when("HELD", "qrls"), passing=PASSING | {"QUEUED"}),
-    Ending("held while it runs", ["QUEUED", "RUNNING", "COMPLETED"], script="sleep 3", then=hold_running),
+    Ending("held while it runs", ["QUEUED", "RUNNING", "COMPLETED"], script=LONG, then=hold_running),
     Ending(
-        "suspend and resume", ["QUEUED", "RUNNING", "SUSPENDED", "RUNNING", "COMPLETED"], script="for i in 1 2 3 4 5; do sleep 1; done",
+        "suspend and resume", ["QUEUED", "RUNNING", "SUSPENDED", "RUNNING", "COMPLETED"], script=LONG,
         then=suspend_and_resume,
     ),
     Ending(

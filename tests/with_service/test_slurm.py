@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.endings import NAMES, PASSING, Doing, Ending, cell, check_column, check_history, submit_all, told, when
+from tests.endings import LONG, NAMES, PASSING, Doing, Ending, cell, check_column, check_history, submit_all, told, when
 from tests.fakes import Programs
 from tests.service_process import ROOT, ServiceProcess
 from tests.slurm_cluster import OTHER_USER, USER, SlurmCluster, wait_until
@@ -101,7 +101,7 @@ ENDINGS = [
     Ending("memory", ["QUEUED", "RUNNING", "FAILED"], options=("--mem=20",), script=GREEDY, final={"signal": 9}),
     Ending("hold and release", ["HELD", "RUNNING", "COMPLETED"], options=("--hold",), then=release, passing=PASSING | {"QUEUED"}),
     Ending(
-        "suspend and resume", ["QUEUED", "RUNNING", "SUSPENDED", "RUNNING", "COMPLETED"], script="for i in 1 2 3 4 5 6; do sleep 1; done",
+        "suspend and resume", ["QUEUED", "RUNNING", "SUSPENDED", "RUNNING", "COMPLETED"], script=LONG,
         then=suspend_and_resume,
     ),
     Ending(
