@@ -72,6 +72,10 @@ class ServiceProcess:
         except OSError:
             return False
 
+    def ready(self, seconds: float = 30.0) -> None:
+        """Returns when every queue has answered: what is held before that may be answered by the first look."""
+        wait_until(lambda: self.get("/readyz").status == 200, seconds)
+
     @property
     def log(self) -> str:
         """What it has logged."""

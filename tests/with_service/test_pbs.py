@@ -55,7 +55,7 @@ def jobpush(pbs: Pbs, short_path: Path) -> Iterator[ServiceProcess]:
     directory = short_path / "jobpush-pbs"
     service = ServiceProcess(directory, "--queue", "pbs:interval=0.5", "--state", str(directory / "state"))
     service.start()
-    wait_until(lambda: service.get("/readyz").status == 200, 30)
+    service.ready()
     yield service
     service.stop()
 

@@ -33,7 +33,7 @@ def jobpush(ssh: ssh_server.SshServer, slurm: SlurmCluster, sge: GridEngine, sho
     )
     service = ServiceProcess(short_path / "remote", "--config", str(config))
     service.start()
-    wait_until(lambda: service.get("/readyz").status == 200, 30)
+    service.ready()
     yield service
     service.stop()
 

@@ -164,7 +164,7 @@ def test_near_the_cap(tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path, "--queue", f"mock:file={jobs}:interval=0.2", "--max-held", "20")
     service.start()
     try:
-        wait_until(lambda: service.get("/readyz").status == 200, 10)
+        service.ready()
         clients = []
         for _ in range(20):
             client = socket.create_connection(("127.0.0.1", service.port))
@@ -190,6 +190,7 @@ async def test_end_of_the_service(tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path, "--queue", f"mock:file={jobs}:interval=0.2")
     service.start()
     try:
+        service.ready()
         base = f"http://127.0.0.1:{service.port}"
         held = [treq.get(f"{base}/v1/changes?since=now&wait=60", persistent=False) for _ in range(200)]
         while service.get("/readyz").json["held"] < 200:
@@ -216,6 +217,7 @@ def test_end_of_a_busy_service_says_close(tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path, "--queue", f"mock:file={jobs}:interval=0.2")
     service.start()
     try:
+        service.ready()
         with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
             client.sendall(b"GET /v1/jobs/mock/1?since=now&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n")
             wait_until(lambda: service.get("/readyz").json["held"] == 1, 10)
@@ -273,7 +275,7 @@ def test_mock_is_said_loudly(tmp_path: Path) -> None:
     try:
         assert "NO SCHEDULER WAS FOUND" in service.log
         assert "journal is in memory" in service.log
-        wait_until(lambda: service.get("/readyz").status == 200, 10)
+        service.ready()
         assert any("mock" in line for line in service.get("/readyz").json["queues"]["mock"]["missing"])
         changed = service.get("/v1/changes?since=now&wait=30").json
         assert changed["events"], "something happens within half a minute"

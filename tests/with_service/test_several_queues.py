@@ -35,7 +35,7 @@ def jobpush(slurm: SlurmCluster, sge: GridEngine, pbs: Recorded, short_path: Pat
         "--allow-anonymous",
     )  # fmt: skip
     service.start()
-    wait_until(lambda: service.get("/readyz").status == 200, 30)
+    service.ready()
     yield service
     service.stop()
 

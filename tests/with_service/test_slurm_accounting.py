@@ -23,7 +23,7 @@ def test_ended_while_jobpush_was_down(forgetful_slurm: SlurmCluster, short_path:
     service = ServiceProcess(short_path / "acct1", *arguments)
     service.start()
     ready = service.get("/readyz").json
-    wait_until(lambda: service.get("/readyz").status == 200, 20)
+    service.ready()
     running = {
         "exit 3": slurm.submit(script="sleep 4; exit 3"),
         "success": slurm.submit(script="sleep 4"),
@@ -97,7 +97,7 @@ def test_warning_about_a_forgetful_slurm(forgetful_slurm: SlurmCluster, short_pa
     service = ServiceProcess(short_path / "acct4", "--queue", f"slurm:interval=5:conf={forgetful_slurm.conf}")
     service.start()
     try:
-        wait_until(lambda: service.get("/readyz").status == 200, 20)
+        service.ready()
         assert "MinJobAge" in service.log
         assert any("MinJobAge" in line for line in service.get("/readyz").json["queues"]["slurm"]["missing"])
     finally:
@@ -110,7 +110,7 @@ def test_another_cluster_of_the_same_database(forgetful_slurm: SlurmCluster, sho
     service = ServiceProcess(short_path / "acct-m", "--queue", f"slurm:interval=0.3:clusters=lab:conf={slurm.conf}")
     service.start()
     try:
-        wait_until(lambda: service.get("/readyz").status == 200, 20)
+        service.ready()
         job, array = slurm.submit(script="sleep 1; exit 3"), slurm.submit("--array=0-1", script="sleep 1")
         assert service.job("slurm", job, until="terminal", wait=40)["job"]["exit_code"] == 3
         assert service.job("slurm", array, until="terminal", wait=40)["job"]["counts"] == {"COMPLETED": 2}
