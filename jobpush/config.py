@@ -32,6 +32,8 @@ class Settings:
     :ivar max_held: how many requests may be held.
     :ivar keep_events: how many events the journal keeps.
     :ivar keep_days: for how long it keeps them.
+    :ivar nudge: where datagrams that say "look now" come in.
+    :ivar nudge_secret: the path of the file with the secret that those by UDP are signed with.
     :ivar queues: (type, options) of each ``[[queue]]``.
     :ivar listeners: (type, options) of each ``[[listener]]``.
     """
@@ -45,11 +47,13 @@ class Settings:
     max_held: int | None = None
     keep_events: int | None = None
     keep_days: float | None = None
+    nudge: Sequence[str] = ()
+    nudge_secret: str | None = None
     queues: Sequence[tuple[str, Mapping[str, object]]] = ()
     listeners: Sequence[tuple[str, Mapping[str, object]]] = ()
 
 
-_PATHS = ("state", "access_log", "static")
+_PATHS = ("state", "access_log", "static", "nudge_secret")
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "port": ((str, int), "a number or an endpoint string"),
     "state": ((str,), "a path"),
@@ -60,6 +64,8 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "max_held": ((int,), "a whole number"),
     "keep_events": ((int,), "a whole number"),
     "keep_days": ((int, float), "days"),
+    "nudge": ((list,), 'a list of texts such as "unix:/run/jobpush/nudge:mode=666"'),
+    "nudge_secret": ((str,), "a path"),
 }
 
 
@@ -85,7 +91,8 @@ def load(path: str) -> Settings:
             known = ", ".join(sorted([*_KINDS, "[[queue]]", "[[listener]]"]))
             raise ConfigError(f"{path}: unknown key {key!r}; known are {known}")
         kinds, expected = _KINDS[key]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wrong = isinstance(value, list) and not all(isinstance(part, str) for part in value)
+        if wrong or not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ConfigError(f"{path}: {key} = {value!r}: expected {expected}")
         if key in _PATHS:
             value = os.path.join(os.path.dirname(os.path.abspath(path)), str(value))

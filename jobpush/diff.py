@@ -97,6 +97,8 @@ class _Diff:
                 continue
             self.present(row, record)
         yield
+        if self.snapshot.partial:
+            return self.result
         if ranges:
             yield from self.back_in_range()
         yield from self.absent()

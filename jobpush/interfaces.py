@@ -83,6 +83,33 @@ class IBatchQueueService(Interface):
         """The canonical id of that task: the inverse of ``task_of``."""
 
 
+class INamedJobsQueue(IBatchQueueService):
+    """A queue that can be asked for a few jobs at less than the cost of asking for all."""
+
+    most_named: int = Attribute("How many jobs one such question may name.")
+
+    def named(jobs: Sequence[str]) -> Deferred[Snapshot]:
+        """
+        Ask for these jobs (canonical ids) alone.
+
+        Fires and fails as ``snapshot`` does. What the scheduler does not list is left out and says nothing: all jobs are then
+        asked for. Never at the same time as ``snapshot``.
+        """
+
+
+class IWatchfulQueue(IBatchQueueService):
+    """A queue that learns by itself when to look: it follows the scheduler's log, or asks it something cheaper than a query."""
+
+    def watch(nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
+        """
+        Begin to watch.
+
+        :param nudge: to be called, in the reactor's thread, when something may have changed, with the canonical ids of the
+            jobs if they are known. It costs little and may be called often.
+        :return: what ends it; its Deferred, if any, fires when nothing runs any more.
+        """
+
+
 class IBatchQueueFactory(Interface):
     """A plugin that makes queues of one type. Cheap to import: it loads the adapter when it is asked to make one."""
 

@@ -75,6 +75,9 @@ STARTED_PHASES = frozenset({Phase.RUNNING, Phase.SUSPENDED, Phase.FINISHING, Pha
 #: The phases in which a job waits for its start.
 WAITING_PHASES = frozenset({Phase.QUEUED, Phase.HELD})
 
+#: The phases that pass by themselves, without another word from the scheduler.
+PASSING_PHASES = frozenset({Phase.STARTING, Phase.FINISHING})
+
 #: Every value that the flat ``state`` can take.
 STATES = frozenset({phase.value for phase in Phase if phase is not Phase.DONE} | {o.value for o in Outcome})
 
@@ -266,6 +269,7 @@ class Snapshot:
     :ivar rejected: why rows could not be understood, one text each (the first few of them).
     :ivar rejected_count: how many rows that were.
     :ivar rejected_ids: the ids of such rows, as far as they could be read. Such a job is not absent.
+    :ivar partial: are these only the jobs that were asked for by name? Then no job is absent.
     """
 
     jobs: Mapping[str, JobDescriptor]
@@ -274,6 +278,7 @@ class Snapshot:
     rejected: tuple[str, ...] = ()
     rejected_count: int = 0
     rejected_ids: frozenset[str] = frozenset()
+    partial: bool = False
 
 
 @attrs.frozen(eq=False)

@@ -1,72 +1,32 @@
 """
-JobStatusMonitor: asks one queue again and again, and hands what it says to the publisher.
+JobStatusMonitor: looks at one queue again and again.
 
-A LoopingCall whose interval follows the cost of the query, the interest of clients and the health of the scheduler. A
-query that fails changes no job: the queue counts as stale, and the monitor backs off. Before a missing row is believed,
-the monitor makes sure that the account still may see it.
+A LoopingCall whose interval follows the cost of the query, the interest of clients and the health of the scheduler: when a
+query fails the queue counts as stale, and the monitor backs off. A nudge (`jobpush.nudges`) says only that it is time to
+look; what a look does, and what it makes of the answer, is in `jobpush.look`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection
 from typing import Any
 
-import attrs
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from jobpush.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
-from jobpush.diff import Changes, diff
 from jobpush.interfaces import IBatchQueueService, JournalError, QueueError
-from jobpush.model import JobRecord, Outcomes, QueueFacts, Snapshot
+from jobpush.look import Look
+from jobpush.model import PASSING_PHASES, QueueFacts
+from jobpush.pace import DEFAULT_INTERVAL_S, DUTY, IDLE_INTERVAL_S, Foresight, PaceOptions, Wishes
 from jobpush.publisher import Publisher
-from jobpush.table import ClusterJobs
-
-#: Seconds between queries where the user has not said; when nobody waits and nothing changes it grows to the second.
-DEFAULT_INTERVAL_S = 2.0
-IDLE_INTERVAL_S = 10.0
-
-#: A query may take this share of the time.
-DUTY = 0.05
 
 #: Seconds to which the pause after failed queries grows.
 LONGEST_BACKOFF_S = 30.0
 
 #: Seconds until a query that somebody asked for while another one ran.
 SOON_S = 0.05
-
-#: Seconds after which what the account may see is checked again, and after which old jobs are looked for.
-CHECK_EVERY_S = 300.0
-CHECK_BLIND_EVERY_S = 30.0
-FORGET_EVERY_S = 60.0
-
-#: Seconds to which the pause between questions to accounting grows, while it has no answer.
-LONGEST_ACCOUNTING_PAUSE_S = 30.0
-
-
-@attrs.define(eq=False)
-class QueueStatus:
-    """
-    How a queue is doing.
-
-    :ivar health: ``starting`` before the first answer, ``ok``, ``stale`` after a failed query, ``blind`` when jobs that were
-        there are not shown to the account any more.
-    :ivar seen_at: when the last query that was believed began, in seconds since the epoch.
-    :ivar error: why the last query failed.
-    """
-
-    health: str = "starting"
-    seen_at: float | None = None
-    error: str | None = None
-    facts: QueueFacts | None = None
-    queries: int = 0
-    failures: int = 0
-    rows: int = 0
-    rejected: int = 0
-    query_s: float = 0.0
-    interval_s: float = DEFAULT_INTERVAL_S
 
 
 class JobStatusMonitor:
@@ -75,6 +35,7 @@ class JobStatusMonitor:
     :param interested: does anybody wait for something right now?
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
+    :param pace: how often it may ask, and how seldom it may while nudges announce the changes.
     """
 
     log = Logger()
@@ -87,14 +48,18 @@ class JobStatusMonitor:
         interested: Callable[[], bool] = lambda: True,
         keep_ended: float = 86400.0,
         checked: Callable[[QueueFacts], None] = lambda facts: None,
+        pace: PaceOptions = PaceOptions(),  # noqa: B008
     ) -> None:
         self.queue = queue
-        self.status = QueueStatus(interval_s=queue.interval or DEFAULT_INTERVAL_S)
+        self._look = Look(reactor, queue, publisher, keep_ended, checked)
+        self.status = self._look.status
         self._reactor = reactor
         self._publisher = publisher
         self._interested = interested
-        self._keep_ended = keep_ended
-        self._on_check = checked
+        self._pace = pace
+        self._wishes = Wishes()
+        self._foresight = Foresight()
+        self._began_at = 0.0
         self._loop = LoopingCall(self._tick)
         self._loop.clock = reactor
         self._running: Deferred[None] | None = None
@@ -102,15 +67,8 @@ class JobStatusMonitor:
         self._failed_in_row = 0
         self._first = True
         self._again = False
-        self._changed = False
         self._fresh: list[Deferred[None]] = []
         self._next_fresh: list[Deferred[None]] = []
-        self._checked_at: float | None = None
-        self._forgot_at: float = 0.0
-        self._doubted: Snapshot | None = None
-        self._accounting_due = 0.0
-        self._accounting_pause = 1.0
-        self._warned: set[str] = set()
 
     # -- what others ask
 
@@ -166,6 +124,31 @@ class JobStatusMonitor:
             if soonest < due_in:
                 self._loop.call.reset(max(0.0, soonest))
 
+    def nudge(self, jobs: Collection[str] = ()) -> None:
+        """
+        The scheduler's hook or log says that something has changed, perhaps these jobs (canonical ids): ask as soon as the
+        floor between queries and the limit on load allow it; once more, if a query runs. While queries fail it does not shorten
+        the pause.
+        """
+        if self._stopping:
+            return
+        self._wishes.add(jobs)
+        call = self._loop.call
+        if self._running is None and not self._failed_in_row and call is not None:
+            now = self._reactor.seconds()
+            wait = self._soonest(now)
+            if now + wait < call.getTime():
+                call.reset(wait)
+
+    @property
+    def announced(self) -> bool:
+        """Are changes announced by nudges, so that the poll has become a reconciler?"""
+        return self._foresight.good
+
+    def _soonest(self, now: float) -> float:
+        """Seconds until a query that somebody wants may begin."""
+        return max(0.0, self._began_at + self._pace.floor - now, self._look.budget.wait(now))
+
     def awaited(self) -> None:
         """Somebody begins to wait: after an idle time, do not sleep on for longer than while somebody waits."""
         call = self._loop.call
@@ -184,7 +167,8 @@ class JobStatusMonitor:
 
     def _tick(self) -> Deferred[None]:
         self._again = False
-        self._running = Deferred.fromCoroutine(self._look())
+        self._began_at = self._reactor.seconds()
+        self._running = Deferred.fromCoroutine(self._turn())
 
         def over(_: object) -> None:
             self._running = None
@@ -214,11 +198,22 @@ class JobStatusMonitor:
         if self._failed_in_row:
             return self._back_off()
         wanted = self.queue.interval if self.queue.interval is not None else self._adapted()
+        if self._foresight.good:
+            wanted = max(wanted, self._rarely(self._pace.reconcile))
         if self._first:
             # What the first look costs, when everything is new, says nothing of the next ones.
             self._first = self.status.seen_at is None
-            return wanted
-        return max(wanted, self.status.query_s / DUTY)
+        else:
+            wanted = max(wanted, self.status.query_s / DUTY)
+        echo = self._wishes.echo()
+        return wanted if echo is None else min(wanted, max(echo, self._soonest(self._reactor.seconds())))
+
+    def _rarely(self, longest: float) -> float:
+        """As long a pause, but under half of the time for which the scheduler remembers finished jobs."""
+        facts = self.status.facts
+        if facts is not None and facts.remembers_s:
+            longest = min(longest, max(DEFAULT_INTERVAL_S, facts.remembers_s / 2))
+        return longest
 
     def _back_off(self) -> float:
         """After failures: twice as long each time, a little less than that so that many services drift apart."""
@@ -231,32 +226,33 @@ class JobStatusMonitor:
         """Where the user has not said: often while somebody waits or something changes, seldom otherwise."""
         if self._again:
             return SOON_S
-        if self._interested() or self._changed:
+        if self._interested() or self._look.changed:
             return DEFAULT_INTERVAL_S
-        facts = self.status.facts
-        longest = IDLE_INTERVAL_S
-        if facts is not None and facts.remembers_s:
-            longest = min(longest, max(DEFAULT_INTERVAL_S, facts.remembers_s / 2))
-        return min(longest, max(DEFAULT_INTERVAL_S, self.status.interval_s * 1.5))
+        return min(self._rarely(IDLE_INTERVAL_S), max(DEFAULT_INTERVAL_S, self.status.interval_s * 1.5))
 
-    async def _look(self) -> None:
-        """One query, whatever comes of it published. Raises where it failed."""
-        facts = self.status.facts
-        every = CHECK_EVERY_S if facts is not None and facts.sees_all else CHECK_BLIND_EVERY_S
-        if self._checked_at is None or self._reactor.seconds() - self._checked_at >= every:
-            await self._check()
+    async def _turn(self) -> None:
+        """One look, at named jobs only where that is enough and cheaper. Raises where it failed."""
+        names, seen_seq = self._wishes.names, self._publisher.tail.head
+        self.status.nudged += self._wishes.fresh
+        wishes = self._wishes.take()
+        try:
+            if names is None or not await self._look.at(names):
+                await self._look_at_all()
+        except BaseException:
+            self._wishes.give_back(wishes)
+            raise
+        self._failed_in_row = 0
+        if self._look.changed and not self._first:
+            self._foresight.found(bool(wishes) or self._wishes.fresh)
+        self._wishes.looked(wishes, lambda name: self._is_settled(name, seen_seq))
+
+    async def _look_at_all(self) -> None:
+        """A look at all jobs. Who waits for a fresh answer has it then; or goes on waiting, where it failed."""
         fresh, self._next_fresh = self._next_fresh, []
         self._fresh = fresh
         try:
-            snapshot = await self._query()
-            jobs = self._publisher.table.cluster(self.queue.cluster)
-            blind = await self._doubt(jobs, snapshot)
-            if blind:
-                snapshot = attrs.evolve(snapshot, rejected_ids=snapshot.rejected_ids | blind)
-            outcomes = await self._outcomes(jobs, snapshot)
-            await self._publish(snapshot, outcomes, bool(blind))
+            await self._look.at_all()
         except BaseException:
-            # Who waits for a fresh answer goes on waiting for one.
             self._next_fresh[:0] = self._fresh
             raise
         finally:
@@ -265,121 +261,12 @@ class JobStatusMonitor:
             if waiting not in self._next_fresh:
                 waiting.callback(None)
 
-    async def _check(self) -> QueueFacts:
-        """Ask what the account may see; its answer is in the status."""
-        facts: QueueFacts = await self._in_time(self.queue.check)
-        self._checked_at = self._reactor.seconds()
-        before, self.status.facts = self.status.facts, facts
-        self._on_check(facts)
-        if before is None or before.problems != facts.problems:
-            for problem in facts.problems:
-                self.log.warn("{cluster}: {problem}", cluster=self.queue.cluster, problem=problem)
-            interval = self.queue.interval or DEFAULT_INTERVAL_S
-            if facts.remembers_s is not None and facts.remembers_s < 2 * interval and "remembers" not in self._warned:
-                self._warned.add("remembers")
-                self.log.warn(
-                    "{cluster}: finished jobs are listed for {s:g} s only ({setting}), less than twice the interval of "
-                    "{interval:g} s: endings will be missed",
-                    cluster=self.queue.cluster,
-                    s=facts.remembers_s,
-                    setting=facts.remembers_by,
-                    interval=interval,
-                )
-        return facts
-
-    async def _query(self) -> Snapshot:
-        began = self._reactor.seconds()
-        self.status.queries += 1
-        snapshot: Snapshot = await self._in_time(self.queue.snapshot)
-        self.status.query_s = self._reactor.seconds() - began
-        self.status.rows = len(snapshot.jobs)
-        self.status.rejected += snapshot.rejected_count
-        for why in snapshot.rejected:
-            if why not in self._warned:
-                if len(self._warned) < 1000:
-                    self._warned.add(why)
-                self.log.warn("{cluster}: a row is passed over: {why}", cluster=self.queue.cluster, why=why)
-        return snapshot
-
-    async def _doubt(self, jobs: ClusterJobs, snapshot: Snapshot) -> frozenset[str]:
-        """
-        The jobs whose absence from this snapshot says nothing, because the account may not see all jobs.
-
-        Asked whenever live jobs are missing. Raises `QueueError` where most of them are, unless a second query says the same.
-        """
-        absent: list[JobRecord] = newly_absent(jobs, snapshot)
-        doubted, self._doubted = self._doubted, None
-        facts = await self._check() if absent else self.status.facts
-        if facts is not None and not facts.sees_all:
-            return frozenset(job_id for job_id in (*jobs.open, *jobs.ranges) if job_id not in snapshot.jobs)
-        if is_mass_disappearance(jobs, len(absent)) and (
-            doubted is None or any(record.job.id in doubted.jobs for record in absent)
-        ):
-            self._doubted = snapshot
-            raise QueueError(f"{len(absent)} jobs, most of all, vanished in one query; asking again")
-        return frozenset()
-
-    async def _outcomes(self, jobs: ClusterJobs, snapshot: Snapshot) -> Outcomes:
-        """Ask accounting about the jobs that left, less often the longer it has no answer."""
-        facts = self.status.facts
-        accounting = facts is not None and facts.accounting
-        wanted = wants_outcome(jobs, snapshot) if accounting else []
-        now = self._reactor.seconds()
-        if not wanted:
-            self._accounting_pause = 1.0
-            return NOTHING_ASKED
-        if now < self._accounting_due:
-            return NOTHING_ASKED
-        try:
-            outcomes: Outcomes = await self._in_time(lambda: self.queue.outcomes(wanted))
-        except QueueError as error:
-            self.log.warn("{cluster}: accounting: {error}", cluster=self.queue.cluster, error=str(error))
-            outcomes = NOTHING_ASKED
-        self._accounting_pause = 1.0 if outcomes.jobs else min(LONGEST_ACCOUNTING_PAUSE_S, 2 * self._accounting_pause)
-        self._accounting_due = self._reactor.seconds() + self._accounting_pause
-        return outcomes
-
-    async def _publish(self, snapshot: Snapshot, outcomes: Outcomes, blind: bool) -> None:
-        facts = self.status.facts
-        forget = self._reactor.seconds() - self._forgot_at >= FORGET_EVERY_S
-        if forget:
-            self._forgot_at = self._reactor.seconds()
-        now = self._reactor.seconds()
-
-        def compare(jobs: ClusterJobs) -> Generator[None, None, Changes]:
-            policy = DiffPolicy(
-                task_id=self.queue.task_id,
-                accounting=facts is not None and facts.accounting,
-                grace=self.queue.grace,
-                keep_ended=self._keep_ended if forget else None,
-                lists_ended=facts is None or facts.lists_ended,
-                first=self.status.seen_at is None and not len(jobs),
-            )
-            return diff(jobs, snapshot, outcomes, policy, now)
-
-        events = await self._publisher.apply(self.queue.cluster, compare)
-        self._failed_in_row = 0
-        self._changed = bool(events)
-        status = self.status
-        before, status.error = status.health, None
-        if blind:
-            assert facts is not None
-            status.health = "blind"
-            status.error = f"jobs that were there are not shown to this account ({facts.evidence})"
-            if before != "blind":
-                self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=status.error)
-            return
-        status.health, status.seen_at = "ok", snapshot.began_at
-        if before in ("stale", "blind"):
-            self.log.info("{cluster}: answers again", cluster=self.queue.cluster)
-
-    def _in_time(self, ask: Callable[[], Deferred[Any]]) -> Deferred[Any]:
-        """A question to the adapter, which must answer in time even where it does not keep its own promise."""
-        limit = 2 * self.queue.timeout + 5.0
-        return maybeDeferred(ask).addTimeout(
-            limit, self._reactor, lambda _, s: _raise(QueueError(f"no answer within {s:g} s"))
-        )
-
-
-def _raise(error: Exception) -> Any:
-    raise error
+    def _is_settled(self, name: str | None, seen_seq: int) -> bool:
+        """Has this job changed since, and is it in a state that it can stay in?"""
+        if name is None:
+            return self._look.changed
+        jobs = self._publisher.table.cluster(self.queue.cluster)
+        record = jobs.get(jobs.canonical(name))
+        if record is None or record.last_seq <= seen_seq:
+            return False
+        return record.job.phase not in PASSING_PHASES and record.job.done == record.job.terminal

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
 from twisted.plugin import getPlugins
 
 from jobpush.interfaces import (
@@ -18,6 +19,24 @@ from jobpush.interfaces import (
     IJobStatusListener,
     IJobStatusListenerFactory,
 )
+from jobpush.options import OptionReader
+from jobpush.pace import FLOOR_S, RECONCILE_S, PaceOptions
+
+#: The options that every queue has besides its adapter's own.
+COMMON_OPTIONS = f"""\
+reconcile=SECONDS: the time between two queries while nudges announce what changes (default: {RECONCILE_S:g})
+floor=SECONDS: the least time between two queries, whatever wants them (default: {FLOOR_S:g})"""
+
+
+@attrs.frozen
+class QueueOptions:
+    """
+    What the service does with a queue, whatever its type.
+
+    :ivar pace: how often it is asked.
+    """
+
+    pace: PaceOptions = attrs.field(factory=PaceOptions)
 
 
 def queue_factories() -> list[Any]:
@@ -42,6 +61,24 @@ def make_queue_from_table(reactor: object, kind: str, options: Mapping[str, obje
     except BadQueueOption as error:
         raise BadQueueOption(f"queue {kind!r}: {error}") from None
     return queue
+
+
+def take_common_options(kind: str, options: Mapping[str, object]) -> tuple[QueueOptions, Mapping[str, object]]:
+    """
+    The options that are the service's, and those that are left for the adapter.
+
+    :raise BadQueueOption: naming what is wrong and what was expected.
+    """
+    names = ("reconcile", "floor")
+    reader = OptionReader({name: options[name] for name in names if name in options})
+    try:
+        pace = PaceOptions(
+            floor=reader.seconds("floor", FLOOR_S, least=0.01) or FLOOR_S,
+            reconcile=reader.seconds("reconcile", RECONCILE_S, least=0.1) or RECONCILE_S,
+        )
+    except BadQueueOption as error:
+        raise BadQueueOption(f"queue {kind!r}: {error}") from None
+    return QueueOptions(pace), {name: value for name, value in options.items() if name not in names}
 
 
 def make_listener_from_table(reactor: object, kind: str, options: Mapping[str, object]) -> IJobStatusListener:

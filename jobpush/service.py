@@ -6,20 +6,22 @@ The service without its wire: queues watched, changes journaled, waiters woken. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from jobpush.feed import Feed
-from jobpush.interfaces import IBatchQueueService, IJobStatusListener, IJournal
+from jobpush.interfaces import IBatchQueueService, IJobStatusListener, IJournal, IWatchfulQueue
 from jobpush.listeners import ListenerService
 from jobpush.model import QueueFacts
 from jobpush.monitor import JobStatusMonitor
+from jobpush.nudges import Nudge, Nudges
 from jobpush.publisher import Publisher
+from jobpush.queues import QueueOptions
 from jobpush.table import JobTable
 from jobpush.tail import Tail
 from jobpush.tracker import JobStatusTracker
@@ -32,7 +34,9 @@ class JobPush(MultiService):
     """
     :param journal: not yet open; it is opened by ``startService``, which raises `JournalError` where that fails.
     :param keep_ended: seconds for which jobs that ended stay in the served table.
+    :param options: of the queues, by the name of the cluster.
     :ivar monitors: by the name of the cluster.
+    :ivar nudges: takes what says "look now".
     :ivar in_flight: how many requests are being answered; the web counts, the end waits for it.
     """
 
@@ -45,10 +49,12 @@ class JobPush(MultiService):
         journal: IJournal,
         listeners: Sequence[IJobStatusListener] = (),
         keep_ended: float = 86400.0,
+        options: Mapping[str, QueueOptions] | None = None,
     ) -> None:
         super().__init__()
         self.reactor = reactor
         self.journal = journal
+        self.options = options or {}
         self.table = JobTable()
         self.tail = Tail()
         self.tracker = JobStatusTracker(reactor)
@@ -62,9 +68,12 @@ class JobPush(MultiService):
                 interested=lambda: self.in_flight > 0,
                 keep_ended=keep_ended,
                 checked=self._checked,
+                pace=self.options.get(queue.cluster, QueueOptions()).pace,
             )
             for queue in queues
         }
+        self.nudges = Nudges(reactor, self.monitors)
+        self._watches: list[Callable[[], Deferred[None] | None]] = []
         #: Called each time that a queue has said what its account may see.
         self.on_check: Callable[[], None] = lambda: None
         self.in_flight = 0
@@ -84,6 +93,12 @@ class JobPush(MultiService):
         super().startService()
         for monitor in self.monitors.values():
             monitor.start()
+            if IWatchfulQueue.providedBy(monitor.queue):
+                self._watches.append(monitor.queue.watch(self._watched(monitor.queue.cluster)))
+
+    def _watched(self, cluster: str) -> Callable[[Sequence[str]], None]:
+        """What an adapter calls when its scheduler's log, or a probe, says that something has changed."""
+        return lambda jobs: self.nudges.take("adapter", Nudge(cluster, tuple(jobs)))
 
     def stopService(self) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._stop())
@@ -104,6 +119,8 @@ class JobPush(MultiService):
     async def _stop(self) -> None:
         """Answer everybody, let the answers leave, end the queries, close the journal."""
         self.announce_end()
+        self.nudges.stop()
+        await gatherResults([maybeDeferred(end) for end in self._watches])
         until = self.reactor.seconds() + DRAIN_S
         while self.in_flight and self.reactor.seconds() < until:
             await deferLater(self.reactor, 0.02)

@@ -25,14 +25,26 @@ from jobpush.config import ConfigError, Settings
 from jobpush.interfaces import BadQueueOption, IBatchQueueService, IJobStatusListener, JournalError
 from jobpush.journal import Retention, SQLiteJournal, Threads
 from jobpush.listeners import distinct
+from jobpush.nudge_sockets import (
+    SOCKET_NAME,
+    NudgeSocket,
+    NudgeSocketError,
+    UdpAddress,
+    UnixAddress,
+    parse_address,
+    read_secret,
+)
 from jobpush.options import OptionReader
 from jobpush.queues import (
+    COMMON_OPTIONS,
+    QueueOptions,
     detect_queues,
     listener_factories,
     make_listener_from_table,
     make_queue_from_table,
     parse_argument,
     queue_factories,
+    take_common_options,
 )
 from jobpush.service import JobPush
 from jobpush.web import resource
@@ -65,6 +77,7 @@ class Options(usage.Options):
         ["max-held", None, None, "How many requests may be held at once (default: what the limit of open files allows)"],
         ["keep-events", None, None, "How many events the journal keeps (default: 1000000)"],
         ["keep-days", None, None, "For how many days it keeps them (default: 7)"],
+        ["nudge-secret", None, None, "The file with the secret that nudges by UDP are signed with"],
     ]
     optFlags: Sequence[Sequence[object]] = [
         ["allow-anonymous", None, "Serve all jobs to everybody who reaches the port, even where the scheduler hides them"],
@@ -75,9 +88,13 @@ class Options(usage.Options):
         super().__init__()
         self.queue_arguments: list[str] = []
         self.listener_arguments: list[str] = []
+        self.nudge_arguments: list[str] = []
         self.settings = Settings()
         self.queues: list[IBatchQueueService] = []
+        self.queue_options: dict[str, QueueOptions] = {}
         self.listeners: list[IJobStatusListener] = []
+        self.nudge_addresses: list[UnixAddress | UdpAddress] = []
+        self.nudge_secret: bytes | None = None
         self.found: list[str] = []
 
     def opt_queue(self, argument: str) -> None:
@@ -89,6 +106,10 @@ class Options(usage.Options):
     def opt_listener(self, argument: str) -> None:
         """A listener inside the service, as TYPE or TYPE:key=value:… (repeatable); see --help-queues"""
         self.listener_arguments.append(argument)
+
+    def opt_nudge(self, address: str) -> None:
+        """Where hooks say "look now": unix:PATH:mode=666 (default: "nudge" in the state directory) or udp:HOST:PORT"""
+        self.nudge_arguments.append(address)
 
     def opt_help_queues(self) -> None:
         """Show the types of queues and listeners that are installed"""
@@ -104,7 +125,7 @@ class Options(usage.Options):
         """Show the options of a type of queue or listener"""
         for factory in queue_factories():
             if factory.queue_type == kind:
-                print(f"--queue {kind}[:key=value:…]: {factory.queue_help}\n\n{factory.arg_string_format}")
+                print(f"--queue {kind}[:key=value:…]: {factory.queue_help}\n\n{factory.arg_string_format}\n{COMMON_OPTIONS}")
                 raise SystemExit(0)
         for factory in listener_factories():
             if factory.listener_type == kind:
@@ -125,6 +146,7 @@ class Options(usage.Options):
             self.settings = self._settings()
             self._make_queues(reactor)
             self._make_listeners(reactor)
+            self._read_nudges()
         except (ConfigError, BadQueueOption) as error:
             raise usage.UsageError(str(error)) from None
         self._check_port(reactor)
@@ -148,18 +170,24 @@ class Options(usage.Options):
             "max_held": reader.integer("max_held", 0, least=1) or None,
             "keep_events": reader.integer("keep_events", 0, least=1) or None,
             "keep_days": reader.seconds("keep_days", None, most=36500),
+            "nudge_secret": reader.path("nudge_secret"),
             "allow_anonymous": bool(self["allow-anonymous"]) or bool(settings.allow_anonymous),
         }
         if self.queue_arguments:
             checked["queues"] = [parse_argument(argument) for argument in self.queue_arguments]
         if self.listener_arguments:
             checked["listeners"] = [parse_argument(argument) for argument in self.listener_arguments]
+        if self.nudge_arguments:
+            checked["nudge"] = self.nudge_arguments
         return attrs.evolve(settings, **checked)
 
     def _make_queues(self, reactor: Any) -> None:
         interval = {} if self.settings.interval is None else {"interval": self.settings.interval}
         for kind, options in self.settings.queues:
-            self.queues.append(make_queue_from_table(reactor, kind, {**interval, **options}))
+            own, rest = take_common_options(kind, options)
+            queue = make_queue_from_table(reactor, kind, {**interval, **rest})
+            self.queues.append(queue)
+            self.queue_options[queue.cluster] = own
         if not self.settings.queues:
             for queue, evidence in detect_queues(reactor, interval):
                 self.queues.append(queue)
@@ -180,6 +208,17 @@ class Options(usage.Options):
         shared = distinct(self.listeners)
         if shared is not None:
             raise BadQueueOption(f"two listeners are called {shared!r}: tell them apart with name=")
+
+    def _read_nudges(self) -> None:
+        """Where nudges come in, and what those from other hosts are signed with."""
+        settings = self.settings
+        self.nudge_addresses = [parse_address(text) for text in settings.nudge]
+        if settings.state is not None and not settings.nudge:
+            self.nudge_addresses = [UnixAddress(os.path.join(settings.state, SOCKET_NAME))]
+        if settings.nudge_secret is not None:
+            self.nudge_secret = read_secret(settings.nudge_secret)
+        elif any(isinstance(address, UdpAddress) for address in self.nudge_addresses):
+            raise BadQueueOption("nudge: whoever sends nudges by UDP signs them: --nudge-secret FILE is missing")
 
     def _check_port(self, reactor: Any) -> None:
         try:
@@ -202,7 +241,7 @@ class Options(usage.Options):
 
 
 #: The options of the command line that have a value and a namesake in the configuration file.
-_VALUES = ("port", "state", "interval", "access-log", "static", "max-held", "keep-events", "keep-days")
+_VALUES = ("port", "state", "interval", "access-log", "static", "max-held", "keep-events", "keep-days", "nudge-secret")
 
 
 def is_public(endpoint: str) -> bool:
@@ -254,7 +293,7 @@ class Assembly(MultiService):
             LOG.warn("the journal is in memory: cursors and known jobs do not survive a restart (--state DIR keeps them)")
         try:
             super().startService()
-        except JournalError as error:
+        except (JournalError, NudgeSocketError) as error:
             self._die(str(error))
         clusters = ", ".join(f"{q.cluster} ({q.queue_type})" for q in self._options.queues)
         LOG.info(
@@ -309,7 +348,9 @@ def makeService(options: Options) -> IService:
         seconds=settings.keep_days * 86400.0 if settings.keep_days is not None else Retention().seconds,
     )
     journal = SQLiteJournal(Threads(reactor), settings.state, retention, new_epoch=bool(options["new-epoch"]))
-    service = JobPush(reactor, options.queues, journal, options.listeners)
+    service = JobPush(reactor, options.queues, journal, options.listeners, options=options.queue_options)
+    for address in options.nudge_addresses:
+        NudgeSocket(reactor, service.nudges, address, options.nudge_secret, bool(settings.nudge)).setServiceParent(service)
     root = resource(service, bool(settings.allow_anonymous), settings.max_held, settings.static)
     site = JobpushSite(root, reactor, settings.access_log)
     return Assembly(options, service, site, root.api)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from jobpush import __version__
 from jobpush.service import JobPush
 
@@ -52,6 +54,9 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
             "interval_s": rounded(status.interval_s),
             "jobs": len(service.table.cluster(name)),
             "queries": status.queries,
+            "queries_nudged": status.nudged,
+            "queries_named": status.named,
+            "nudges_announce_changes": monitor.announced,
             "failures": status.failures,
             "rejected_rows": status.rejected,
             "evidence": status.facts.evidence if status.facts is not None else None,
@@ -62,4 +67,5 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
         "version": __version__,
         "held": held,
         "queues": queues,
+        "nudges": {source: attrs.asdict(counts) for source, counts in service.nudges.counts.items()},
     }

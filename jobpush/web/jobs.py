@@ -1,0 +1,229 @@
+"""
+The routes on single jobs and lists of them: jobs now, one job now or when it changes, and the call of the 2010 report.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import heapq
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+from twisted.internet.task import deferLater
+
+from jobpush import wire
+from jobpush.feed import Page
+from jobpush.model import JobDescriptor, JobKey, JobRecord
+from jobpush.selection import Selection
+from jobpush.service import JobPush
+from jobpush.web import health
+from jobpush.web.params import (
+    DEFAULT_WAIT_S,
+    Params,
+    canonical_key,
+    check_cluster,
+    jittered,
+    only_cluster,
+    preference,
+    resolve,
+)
+from jobpush.web.problems import Problem
+from jobpush.web.routes import JOB_EVENTS, SELECTION, Routes, app
+
+#: Jobs looked at, or written, before other work gets its turn.
+_SLICE = 500
+
+
+class JobRoutes(Routes):
+    """``/v1/jobs`` and ``/jobstatus``."""
+
+    @app.route("/v1/jobs", methods=["GET"])
+    async def jobs(self, request: Any) -> bytes:
+        """Jobs now, a page at a time. Every page carries the first page's cursor."""
+        params = Params.of_query(self.service, request, SELECTION | {"limit", "after"})
+        selection, limit = params.selection(), params.limit(highest=2000)
+        cursor, begin = self._page_token(params.text("after"))
+        found: list[tuple[JobKey, JobDescriptor]] = []
+        for count, job in enumerate(self._every_job(selection.clusters)):
+            if count % _SLICE == _SLICE - 1:
+                await deferLater(self.service.reactor, 0)
+            if (begin is None or job.key > begin) and selection.matches(job):
+                found.append((job.key, job))
+        page = heapq.nsmallest(limit, found, key=lambda item: item[0])
+        fields: dict[str, object] = {"cursor": cursor, "jobs": []}
+        if len(found) > limit:
+            token = json.dumps({"c": cursor, "k": page[-1][0]})
+            fields["after"] = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+        fields["clusters"] = health.clusters(self.service)
+        listed = []
+        for count, (_, job) in enumerate(page):
+            listed.append(wire.job_fields(job))
+            if count % 100 == 99:
+                await deferLater(self.service.reactor, 0)
+        return self._answer(request, wire.dumps({**fields, "jobs": listed}), cursor)
+
+    def _every_job(self, clusters: frozenset[str]) -> Iterator[JobDescriptor]:
+        for name in self.service.monitors:
+            if not clusters or name in clusters:
+                jobs = self.service.table.cluster(name)
+                for job_id in list(jobs.records):
+                    record = jobs.get(job_id)
+                    if record is not None:
+                        yield record.job
+
+    def _page_token(self, after: str | None) -> tuple[str, JobKey | None]:
+        if after is None:
+            return self.service.feed.cursor(), None
+        try:
+            token = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
+            cursor, (cluster, job_id) = token["c"], token["k"]
+            if not all(isinstance(text, str) for text in (cursor, cluster, job_id)):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
+            raise Problem(400, "after: expected what an earlier page gave", "after") from None
+        resolve(self.service, cursor, "after")
+        return cursor, (cluster, job_id)
+
+    @app.route("/v1/jobs/<cluster>/<id:job_id>", methods=["GET"])
+    async def job(self, request: Any, cluster: str, job_id: str) -> bytes:
+        """One job: at once, or when it changes."""
+        params = Params.of_query(self.service, request, frozenset({"since", "wait", "until"}))
+        check_cluster(self.service, cluster, "cluster", status=404)
+        since, until = params.since(), params.until()
+        wanted = preference(request) if since is None and until is None else None
+        asked = params.wait(None)
+        if asked is None and wanted is not None:
+            asked = wanted.wait
+        if asked is None and (since is not None or until is not None):
+            asked = DEFAULT_WAIT_S
+        wait = jittered(asked) if asked is not None else 0.0
+        deadline = self.service.reactor.seconds() + wait
+        key = canonical_key(self.service, cluster, job_id, "id")
+        began_at = self.service.feed.head
+        found, proven = await self._find(key, wait)
+        if found is None:
+            return self._unknown(request, cluster, job_id, proven)
+        job, record = found
+        key = job.key
+        if wanted is not None and _etag(self.service, record) in wanted.etags:
+            return await self._not_modified(request, key, record, deadline if wanted.wait is not None else None, asked)
+        enough = _enough(until, key)
+        if since is None and (until is None or until == "change" or enough is None or enough(job)):
+            return self._job_answer(request, key, found, Page((), self.service.feed.head))
+        if since is None:
+            since = began_at
+        left = 0.0 if enough is not None and enough(job) else max(0.0, deadline - self.service.reactor.seconds())
+        page = await self._next(Selection(keys=frozenset({key})), since, left, JOB_EVENTS, enough)
+        if wait > 0 and left == 0 and not page.events and (enough is None or not enough(job)):
+            page = Page((), page.seq, timed_out=True)
+        return self._job_answer(request, key, self._known(key) or found, page)
+
+    def _unknown(self, request: Any, cluster: str, job_id: str, proven: bool) -> bytes:
+        """Unknown to a query that began after the request, or not known because there was none in time: not the same."""
+        monitor = self.service.monitors[cluster]
+        if not proven:
+            fields: dict[str, object] = {
+                "job": None, "history": [], "events": [], "cursor": self.service.feed.cursor(), "timed_out": True,
+                "stale_s": health.rounded(monitor.stale_s), "health": monitor.status.health,
+            }  # fmt: skip
+            return self._answer(request, wire.dumps(fields), closing=self.service.closing)
+        raise Problem(
+            404,
+            f"{cluster} lists no job {job_id}",
+            "id",
+            stale_s=health.rounded(monitor.stale_s),
+            health=monitor.status.health,
+        )
+
+    async def _not_modified(
+        self, request: Any, key: JobKey, record: JobRecord, deadline: float | None, asked: float | None
+    ) -> bytes:
+        """The client has this version: 304 at once, or, with ``Prefer: wait``, 200 when there is another."""
+        page = Page((), self.service.feed.head)
+        if deadline is not None:
+            request.setHeader(b"preference-applied", f"wait={asked:g}".encode())
+            left = max(0.0, deadline - self.service.reactor.seconds())
+            page = await self._next(Selection(keys=frozenset({key})), record.last_seq, left, JOB_EVENTS, None)
+        if page.events:
+            found = self._known(key)
+            assert found is not None, "a job with a new event is in the table"
+            return self._job_answer(request, key, found, page)
+        request.setResponseCode(304)
+        request.setHeader(b"etag", _etag(self.service, record).encode())
+        request.setHeader(b"jobpush-cursor", self.service.feed.cursor(page.seq).encode())
+        self._closing(request, page.closing)
+        return b""
+
+    def _job_answer(
+        self, request: Any, key: JobKey, found: tuple[JobDescriptor, JobRecord], page: Page
+    ) -> bytes:
+        job, record = found
+        feed = self.service.feed
+        cursor = feed.cursor(page.seq)
+        if record.last_seq > page.seq:
+            # It has changed again since this answer was claimed: the state must not run ahead of the cursor.
+            told = [event for event in page.events if event.job.key == job.key]
+            if told:
+                history = tuple(entry for entry in record.history if entry.seq <= page.seq)
+                job, record = told[-1].job, attrs.evolve(record, last_seq=told[-1].seq, history=history)
+        request.setHeader(b"etag", _etag(self.service, record).encode())
+        monitor = self.service.monitors[key[0]]
+        fields: dict[str, object] = {
+            "job": wire.job_fields(job),
+            "history": wire.history_fields(feed.epoch, record.history),
+            "cursor": cursor,
+            "timed_out": page.timed_out,
+            "stale_s": health.rounded(monitor.stale_s),
+            "health": monitor.status.health,
+        }
+        if page.more:
+            fields["more"] = True
+        if request.args.get(b"since") == [b"0"]:
+            fields["oldest_cursor"] = feed.cursor(feed.oldest)
+        return self._answer(request, wire.envelope(fields, page.events), cursor, page.closing)
+
+    # -- the call of 2010
+
+    @app.route("/jobstatus", methods=["GET"])
+    async def jobstatus(self, request: Any) -> bytes:
+        """The bare descriptor of a job: at once, or with ``since`` at its next change."""
+        params = Params.of_query(self.service, request, frozenset({"jobId", "timeout", "since", "cluster"}))
+        job_id = params.text("jobId")
+        if not job_id:
+            raise Problem(400, "jobId is missing: which job is asked for?", "jobId")
+        cluster = params.text("cluster") or only_cluster(self.service, "cluster")
+        check_cluster(self.service, cluster, "cluster")
+        wait = jittered(params.wait(DEFAULT_WAIT_S, "timeout") or 0.0)
+        since = params.since()
+        deadline = self.service.reactor.seconds() + wait
+        key = canonical_key(self.service, cluster, job_id, "jobId")
+        found, proven = await self._find(key, wait)
+        if found is None and proven:
+            raise Problem(404, f"{cluster} lists no job {job_id}", "jobId")
+        page = Page((), self.service.feed.head)
+        if found is not None:
+            key = found[0].key
+            if since is not None and not found[0].terminal:
+                left = max(0.0, deadline - self.service.reactor.seconds())
+                page = await self._next(Selection(keys=frozenset({key})), since, left, JOB_EVENTS, None)
+                found = self._known(key) or found
+        cursor = self.service.feed.cursor(page.seq)
+        if found is None or (since is not None and not page.events and not found[0].terminal):
+            request.setHeader(b"jobpush-timed-out", b"1")
+            return self._answer(request, b"null", cursor, page.closing)
+        return self._answer(request, wire.dumps(wire.job_fields(found[0])), cursor, page.closing)
+
+
+def _enough(until: str | None, key: JobKey) -> Callable[[JobDescriptor], bool] | None:
+    if until == "started":
+        return lambda job: job.key == key and job.started
+    if until == "terminal":
+        return lambda job: job.key == key and job.terminal
+    return None
+
+
+def _etag(service: JobPush, record: JobRecord) -> str:
+    return f'W/"{service.feed.cursor(record.last_seq)}"'
