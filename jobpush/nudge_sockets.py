@@ -47,8 +47,9 @@ class UnixAddress:
     def listen(self, reactor: Any, protocol: DatagramProtocol) -> Any:
         """Bind it, in place of a socket that an earlier process has left."""
         try:
-            if stat.S_ISSOCK(os.lstat(self.path).st_mode):
-                os.unlink(self.path)
+            if not stat.S_ISSOCK(os.lstat(self.path).st_mode):
+                raise FileExistsError(f"{self.path} is there, and is no socket")
+            os.unlink(self.path)
         except FileNotFoundError:
             pass
         return reactor.listenUNIXDatagram(self.path, protocol, maxPacketSize=LONGEST, mode=self.mode)

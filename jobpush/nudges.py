@@ -116,13 +116,14 @@ class Nudges:
             raise BadNudge(f"cluster: there is no {str(cluster)[:80]!r}; served are {', '.join(sorted(self._monitors))}")
         if not isinstance(jobs, list) or not all(isinstance(job, str) for job in jobs):
             raise BadNudge('jobs: expected a list of job ids such as "4711"')
-        if len(jobs) > MOST_JOBS:
-            return Nudge(cluster)  # type: ignore[arg-type]
-        if jobs and cluster is None:
+        name = str(cluster) if cluster is not None else None
+        if not jobs or len(jobs) > MOST_JOBS:
+            return Nudge(name)
+        if name is None:
             if len(self._monitors) != 1:
                 raise BadNudge(f"cluster: several are served, whose jobs are these? {', '.join(sorted(self._monitors))}")
-            cluster = next(iter(self._monitors))
-        return Nudge(cluster, tuple(self._canonical(str(cluster), jobs)))  # type: ignore[arg-type]
+            name = next(iter(self._monitors))
+        return Nudge(name, tuple(self._canonical(name, jobs)))
 
     def _canonical(self, cluster: str, jobs: Iterable[str]) -> Iterable[str]:
         queue = self._monitors[cluster].queue

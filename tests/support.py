@@ -93,6 +93,10 @@ class Lab:
             self.threads, directory, retention, clock=self.clock.seconds, migrations=migrations  # type: ignore[arg-type]
         )
         self.service = JobPush(self.clock, self.queues, self.journal, listeners)
+        self.serve(max_held)
+
+    def serve(self, max_held: int = 1000) -> None:
+        """Put the service's resource where requests go."""
         self.resource = resource(self.service, max_held=max_held)
         self.holds = self.resource.api.holds
         self.treq = StubTreq(self.resource)
