@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError
+from twisted.python.failure import Failure
 
 from jobpush.command import CommandResult, find_executable, run_command
 from jobpush.interfaces import QueueError
@@ -93,3 +94,10 @@ def _in_time(result: CommandResult, name: str, seconds: float) -> CommandResult:
     if result.status == _TIMED_OUT:
         raise QueueError(f"{name} did not answer within {seconds:g} s on the other host")
     return result
+
+
+def first_failure(failure: Failure) -> Any:
+    """An errback for `gatherResults`: the failure of the command that failed, as if it had run alone."""
+    failure.trap(FirstError)
+    error: Any = failure.value
+    return error.subFailure

@@ -46,6 +46,12 @@ def _path(reader: OptionReader, key: str, prefix: tuple[str, ...]) -> str | None
     return reader.text(key) if prefix else reader.path(key)
 
 
+def _follow(reader: OptionReader) -> tuple[str, ...]:
+    """A log of this host."""
+    path = reader.path("follow")
+    return (path,) if path is not None else ()
+
+
 @implementer(IPlugin, IBatchQueueFactory)
 class SlurmFactory:
     """``--queue slurm``."""
@@ -56,7 +62,8 @@ class SlurmFactory:
         _OPTIONS.format(kind="slurm", timeout=20, grace=60)
         + """
 conf=PATH: slurm.conf (default: SLURM_CONF of the environment, or Slurm's own)
-clusters=NAME: another cluster of the same accounting database, as in squeue --clusters"""
+clusters=NAME: another cluster of the same accounting database, as in squeue --clusters
+follow=PATH: a log whose lines say when to look: slurmctld's, or what JobCompType=jobcomp/filetxt writes"""
         + _COMMANDS
     )
 
@@ -66,9 +73,9 @@ clusters=NAME: another cluster of the same accounting database, as in squeue --c
         reader = OptionReader(options)
         common = _commands(reader, "slurm")
         conf = _path(reader, "conf", common["prefix"])
-        clusters = reader.cluster_name("clusters")
+        clusters, follow = reader.cluster_name("clusters"), _follow(reader)
         reader.finish()
-        return SlurmQueue(reactor, **common, conf=conf, clusters=clusters)
+        return SlurmQueue(reactor, **common, conf=conf, clusters=clusters, follow=follow)
 
     def detect(self) -> str | None:
         return detect_slurm()
@@ -113,7 +120,8 @@ class PbsFactory:
         _OPTIONS.format(kind="pbs", timeout=20, grace=60)
         + """
 server=NAME: PBS_SERVER (default: of the environment, or of pbs.conf)
-home=PATH: PBS_HOME, where the accounting log is, for a server without history (default: /var/spool/pbs)"""
+home=PATH: PBS_HOME, where the logs are (default: /var/spool/pbs)
+follow=PATH: a log, or a directory of daily ones, whose lines say when to look (default: server_logs in PBS_HOME)"""
         + _COMMANDS
     )
 
@@ -122,9 +130,9 @@ home=PATH: PBS_HOME, where the accounting log is, for a server without history (
 
         reader = OptionReader(options)
         common = _commands(reader, "pbs")
-        server, home = reader.cluster_name("server"), reader.path("home")
+        server, home, follow = reader.cluster_name("server"), reader.path("home"), _follow(reader)
         reader.finish()
-        return PbsQueue(reactor, **common, server=server, home=home)
+        return PbsQueue(reactor, **common, server=server, home=home, follow=follow)
 
     def detect(self) -> str | None:
         return detect_pbs()

@@ -131,6 +131,15 @@ class OpenPbs:
             rejected_ids=frozenset(tick.failed),
         )
 
+    async def named(self, jobs: Sequence[str]) -> Snapshot:
+        """Plain jobs by their attributes alone; an array's state is in the list."""
+        began = self._reactor.seconds()
+        wanted = [job_id for job_id in jobs if "[" not in job_id]
+        tick = _Tick(began, {}, [], attributes=await self._attributes(wanted, []) if wanted else {})
+        told = ((job_id, self._read(tick, job_id)) for job_id in tick.attributes)
+        found = {job_id: job for job_id, job in told if job is not None}
+        return Snapshot(jobs=found, began_at=began, ended_at=self._reactor.seconds())
+
     async def _modified(self) -> set[str]:
         """The ids of jobs that were modified since the last look, those that have ended among them."""
         if self._looked_at is None or not self._selects:

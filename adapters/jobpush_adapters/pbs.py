@@ -11,18 +11,24 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.command import printable
-from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.openpbs import OpenPbs
 from jobpush_adapters.pbs_parse import ID
 from jobpush_adapters.torque import Torque
+from jobpush_adapters.watch import Watching
 
 #: Variables of this process's environment that say where PBS is.
 _VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME")
+
+
+#: A job in a line of the server's log (``time;event;server;Job;id;text``) or of the accounting log (``time;type;id;text``).
+_LOGGED = re.compile(rb"[0-9/]+ [0-9:.]+;(?:[0-9a-fA-F]+;[^;]*;Job;|[A-Za-z];)([^;\s]{1,300});")
 
 
 class Dialect(Protocol):
@@ -40,9 +46,10 @@ class Dialect(Protocol):
         """What became of jobs that left."""
 
 
-@implementer(IBatchQueueService)
-class PbsQueue(CommandQueue):
+@implementer(INamedJobsQueue, IWatchfulQueue)
+class PbsQueue(Watching, CommandQueue):
     """
+    :param follow: logs of the server; by default its own, and else the accounting log, where they can be read.
     :param server: PBS_SERVER (Torque: PBS_DEFAULT); by default that of the environment, or of pbs.conf.
     :param home: PBS_HOME, where the accounting log is, for a server that keeps no history.
     :param common: as in `Common`.
@@ -56,6 +63,7 @@ class PbsQueue(CommandQueue):
         cluster: str = "pbs",
         server: str | None = None,
         home: str | None = None,
+        follow: Sequence[str] = (),
         **common: Any,
     ) -> None:
         here = {} if common.get("prefix") else os.environ
@@ -63,8 +71,10 @@ class PbsQueue(CommandQueue):
         if server is not None:
             environment.update(PBS_SERVER=server, PBS_DEFAULT=server)
         self._home = home or here.get("PBS_HOME") or "/var/spool/pbs"
-        super().__init__(reactor, Common(cluster=cluster, **common), environment)
+        Watching.__init__(self)
+        CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
         self._dialect: Dialect | None = None
+        self._follow_logs(follow or ([] if self._commands.remote else readable_logs(self._home)))
 
     # -- IBatchQueueService
 
@@ -108,7 +118,30 @@ class PbsQueue(CommandQueue):
     async def _snapshot(self) -> Snapshot:
         return await (await self._asked()).snapshot()
 
+    def named(self, jobs: Sequence[str]) -> Deferred[Snapshot]:
+        """See `jobpush.interfaces.INamedJobsQueue`."""
+        assert isinstance(self._dialect, OpenPbs)
+        return Deferred.fromCoroutine(self._dialect.named(jobs))
+
+    @property
+    def most_named(self) -> int:
+        """Torque cannot be asked so."""
+        return 100 if isinstance(self._dialect, OpenPbs) else 0
+
+    def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
+        found = [match[1].decode() for match in map(_LOGGED.match, lines) if match is not None]
+        jobs = list(dict.fromkeys(found))
+        return [self.canonical_id(job) for job in jobs if ID.fullmatch(job)] or None
+
     async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         if not jobs:
             return Outcomes(answered=True)
         return await (await self._asked()).outcomes(jobs)
+
+
+def readable_logs(home: str) -> list[str]:
+    """The server's log, which everybody may read; or else the accounting log; none if neither is on this host."""
+    for path in (os.path.join(home, "server_logs"), os.path.join(home, "server_priv", "accounting")):
+        if os.access(path, os.R_OK | os.X_OK):
+            return [path]
+    return []

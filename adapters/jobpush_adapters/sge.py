@@ -19,11 +19,11 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.command import CommandResult
-from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.interfaces import InvalidJobId, IWatchfulQueue, QueueError
 from jobpush.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.tasks import TaskSet
 from jobpush_adapters.base import CommandQueue, Common
-from jobpush_adapters.sge_accounting import Record, deleted_descriptor, descriptor, parse_qacct, task_id
+from jobpush_adapters.sge_accounting import Record, deleted_descriptor, descriptor, is_about_job, parse_qacct, task_id
 from jobpush_adapters.sge_ended import MOST, REMEMBER_S, EndedJobs, belongs
 from jobpush_adapters.sge_facts import Files, Settings, facts
 from jobpush_adapters.sge_rows import Entry, RowReader
@@ -36,6 +36,7 @@ from jobpush_adapters.sge_xml import (
     parse_row,
     split_rows,
 )
+from jobpush_adapters.watch import Watching
 from jobpush_adapters.work import Work
 
 #: How many jobs one ``qstat -j`` is asked for (100 cost little more than one).
@@ -55,8 +56,8 @@ _TASK = re.compile(r"([1-9][0-9]{0,9})\.([1-9][0-9]{0,6})")
 _NOTHING = Details()
 
 
-@implementer(IBatchQueueService)
-class GridEngineQueue(CommandQueue):
+@implementer(IWatchfulQueue)
+class GridEngineQueue(Watching, CommandQueue):
     """
     :param root: SGE_ROOT; by default that of the environment.
     :param cell: SGE_CELL.
@@ -84,7 +85,8 @@ class GridEngineQueue(CommandQueue):
         if qmaster_port is not None:
             environment["SGE_QMASTER_PORT"] = str(qmaster_port)
             environment.setdefault("SGE_EXECD_PORT", str(qmaster_port + 1))
-        super().__init__(reactor, Common(cluster=cluster, **common), environment)
+        Watching.__init__(self)
+        CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
         self._work = Work(reactor)
         self._ended: EndedJobs | None = None
         self._checked = False
@@ -312,8 +314,13 @@ class GridEngineQueue(CommandQueue):
             self._ended = None
         elif self._ended is None or self._ended.reporting != files.reporting:
             self._ended = EndedJobs(self.cluster, files.accounting, files.reporting)
+        self._follow_logs(path for path in (files.accounting, files.reporting) if path is not None)
         self._checked = True
         return facts(settings, files, self._cell, self.grace)
+
+    def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
+        # The reporting file tells of hosts and queues too. The query is for all jobs anyway, so which they are is no matter.
+        return [] if any(is_about_job(line) for line in lines) else None
 
     def _find_commands(self) -> None:
         """Where no directory is given and PATH has no qstat, Grid Engine's own directory of programs."""

@@ -125,6 +125,12 @@ def parse_deletion(line: bytes) -> Deletion | None:
         return None
 
 
+def is_about_job(line: bytes) -> bool:
+    """Is this line of the accounting or of the reporting file about a job? The reporting file tells of hosts and queues too."""
+    found = line.split(b":", 2)
+    return len(found) == 3 and (found[1] in (b"job_log", b"new_job", b"acct") or line.count(b":") >= 44)
+
+
 def finished_id(line: bytes) -> str | None:
     """The id of the job that a line of the reporting file calls finished: whoever deleted it stands before."""
     fields = line.split(b":", 6)

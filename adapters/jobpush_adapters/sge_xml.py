@@ -156,11 +156,13 @@ def _details(text: bytes) -> Details:
 
     begin = first(b"JB_execution_time")
     project = first(b"JB_project")
+    workflow = _pair(text, b"VA_variable", b"workflow", b"VA_value")
+    comment = _pair(text, b"VA_variable", b"comment", b"VA_value") or (workflow and f"workflow={workflow}")
     return Details(
         submitted_at=epoch(first(b"JB_submission_time")),
         account=project if project not in ("", "NONE") else first(b"JB_account") or None,
         workdir=first(b"JB_cwd") or None,
-        comment=_pair(text, b"VA_variable", b"comment", b"VA_value"),
+        comment=comment,
         time_limit_s=seconds(_pair(text, b"CE_name", b"h_rt", b"CE_stringval") or ""),
         begin_at=epoch(begin),
         depends=b"<JB_jid_predecessor_list>" in text or b"<JB_ja_ad_predecessor_list>" in text,

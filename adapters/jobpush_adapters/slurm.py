@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred, gatherResults
 from zope.interface import implementer
 
 from jobpush.command import CommandResult, printable
-from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
 from jobpush.model import (
     Confidence,
     JobDescriptor,
@@ -29,8 +30,9 @@ from jobpush.model import (
 )
 from jobpush.tasks import TaskSet
 from jobpush_adapters.base import CommandQueue, Common
-from jobpush_adapters.commands import succeeded
+from jobpush_adapters.commands import first_failure, succeeded
 from jobpush_adapters.slurm_states import STATES, with_state
+from jobpush_adapters.watch import Watching
 from jobpush_adapters.work import Work
 
 #: The fields that are asked for, those that users write at the end. ``exit_code`` is a wait status.
@@ -51,12 +53,16 @@ HIGHEST_ID = 0xFFFFFFFD
 _PLAIN = re.compile(r"[1-9][0-9]{0,9}")
 _TASK = re.compile(r"([1-9][0-9]{0,9})_(0|[1-9][0-9]{0,6})")
 _HET = re.compile(r"([1-9][0-9]{0,9})\+(0|[1-9][0-9]{0,3})")
+#: A job in a line of slurmctld's log, or of a jobcomp file.
+_LOGGED = re.compile(rb"\bJobI[dD]=([1-9][0-9]{0,9}(?:_[0-9]{1,7})?)\b")
+
 _RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
 
 
-@implementer(IBatchQueueService)
-class SlurmQueue(CommandQueue):
+@implementer(INamedJobsQueue, IWatchfulQueue)
+class SlurmQueue(Watching, CommandQueue):
     """
+    :param follow: logs of the controller: slurmctld's own, or what ``jobcomp/filetxt`` writes.
     :param conf: the path of ``slurm.conf``; by default that of the environment's SLURM_CONF, or what Slurm finds.
     :param clusters: the name of another cluster that the same accounting database knows.
     :param common: as in `Common`.
@@ -64,20 +70,26 @@ class SlurmQueue(CommandQueue):
 
     queue_type = "slurm"
 
+    #: One id is looked up, several make the controller send all jobs: so each is asked for alone, and only a few.
+    most_named = 4
+
     def __init__(
         self,
         reactor: Any,
         cluster: str = "slurm",
         conf: str | None = None,
         clusters: str | None = None,
+        follow: Sequence[str] = (),
         **common: Any,
     ) -> None:
         self._clusters = clusters
         conf = conf or (os.environ.get("SLURM_CONF") if not common.get("prefix") else None)
         environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
-        super().__init__(reactor, Common(cluster=cluster, **common), environment)
+        Watching.__init__(self)
+        CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
         self._rows: dict[bytes, JobDescriptor | str] = {}
         self._work = Work(reactor)
+        self._follow_logs(follow)
 
     # -- IBatchQueueService
 
@@ -115,6 +127,28 @@ class SlurmQueue(CommandQueue):
             rejected_count=len(reader.rejected),
             rejected_ids=frozenset(reader.ids),
         )
+
+    def named(self, jobs: Sequence[str]) -> Deferred[Snapshot]:
+        """See `jobpush.interfaces.INamedJobsQueue`."""
+        return Deferred.fromCoroutine(self._named(jobs))
+
+    async def _named(self, jobs: Sequence[str]) -> Snapshot:
+        token = new_token()
+        began = self._reactor.seconds()
+        arguments = squeue_arguments(token, self._clusters)
+        results = await gatherResults(
+            [self._commands.run("squeue", *arguments, "-j", job) for job in jobs], consumeErrors=True
+        ).addErrback(first_failure)
+        reader = RowReader(self.cluster, self._rows, began)
+        for result in results:
+            if result.status != 1 or b"Invalid job id" not in result.stderr:
+                list(reader.read(split_rows(result, token)))
+        self._rows.update(reader.cache)
+        return Snapshot(jobs=reader.jobs, began_at=began, ended_at=self._reactor.seconds())
+
+    def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
+        found = [match[1].decode() for match in map(_LOGGED.search, lines) if match is not None]
+        return list(dict.fromkeys(found)) or None
 
     # -- scontrol, sacctmgr
 

@@ -1,0 +1,190 @@
+"""
+Watching a scheduler's log, so that the queue is looked at as soon as something is written to it.
+
+The kernel says when (inotify), a look every second says it where the kernel does not: on a network file system, or when
+there are no watches left. What the lines mean is for the caller; it only says "look now", and for which jobs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from twisted.internet import inotify
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.filepath import FilePath
+
+from jobpush.interfaces import QueueError
+from jobpush_adapters.logs import Follower
+from jobpush_adapters.work import Work
+
+#: Seconds between two looks that nobody asked for.
+EVERY_S = 1.0
+
+#: Files of logs that begin anew each day (PBS's server and accounting logs) are called after the date.
+_DATED = re.compile(r"[0-9]{8}")
+
+_MASK = inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_TO
+
+#: What is called with the lines that were written.
+Told = Callable[[Sequence[bytes]], None]
+
+
+class LogWatch:
+    """
+    Watches some logs from their present end on.
+
+    :param paths: files, or directories of files that are called after the date, of which the last one is followed.
+    :param told: called in the reactor's thread with the lines that were written since the last call, of all files.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, paths: Sequence[str], told: Told) -> None:
+        self._reactor = reactor
+        self._told = told
+        self._logs = [_Log(path) for path in paths]
+        self._work = Work(reactor)
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = reactor
+        self._kernel: Any = None
+        self._reading: Deferred[Any] | None = None
+        self._again = False
+        self._complaint = ""
+
+    def start(self) -> None:
+        """Begin."""
+        self._loop.start(EVERY_S, now=True)
+        try:
+            self._kernel = inotify.INotify(self._reactor)
+            self._kernel.startReading()
+            for directory in sorted({log.directory for log in self._logs}):
+                self._kernel.watch(FilePath(directory), _MASK, callbacks=[lambda *_: self._look()])
+        except OSError as error:
+            self.log.warn("{why}: logs are looked at every {s:g} s", why=str(error), s=EVERY_S)
+
+    def stop(self) -> Deferred[Any]:
+        """Fires when nothing runs any more."""
+        self._again = False
+        if self._loop.running:
+            self._loop.stop()
+        kernel, self._kernel = self._kernel, None
+        if kernel is not None:
+            kernel.loseConnection()
+        return succeed(None) if self._reading is None else self._reading
+
+    def _look(self) -> None:
+        """Read what is new, on a thread; once more, if there was more to read meanwhile."""
+        if self._reading is not None:
+            self._again = True
+            return
+        self._reading = self._work.reading(lambda: [line for log in self._logs for line in log.lines()])
+        self._reading.addCallbacks(self._read, self._failed).addBoth(self._over)
+
+    def _read(self, lines: list[bytes]) -> None:
+        self._complaint = ""
+        if lines and self._loop.running:
+            self._told(lines)
+
+    def _failed(self, failure: Any) -> None:
+        """A log that cannot be read now may be later."""
+        failure.trap(QueueError)
+        if str(failure.value) != self._complaint:
+            self._complaint = str(failure.value)
+            self.log.warn("{why}: changes are seen by polling", why=self._complaint)
+
+    def _over(self, failed: Any) -> Any:
+        self._reading = None
+        again, self._again = self._again, False
+        if again and self._loop.running:
+            self._look()
+        return failed
+
+
+class _Log:
+    """One log. Blocking."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._dated = os.path.isdir(path)
+        self._follower: Follower | None = None
+
+    @property
+    def directory(self) -> str:
+        return self._path if self._dated else os.path.dirname(self._path)
+
+    def lines(self) -> list[bytes]:
+        """
+        What was written since the last call; the first one passes over what is there.
+
+        :raise OSError: if it cannot be read.
+        """
+        path = self._newest() if self._dated else self._path
+        if path is None:
+            return []
+        if self._follower is None:
+            self._follower = Follower(path)
+            self._follower.skip()
+            return []
+        if path == self._follower.path:
+            return self._follower.lines()
+        rest = self._follower.lines()
+        self._follower = Follower(path)
+        return rest + self._follower.lines()
+
+    def _newest(self) -> str | None:
+        names = [name for name in os.listdir(self._path) if _DATED.fullmatch(name)]
+        return os.path.join(self._path, max(names)) if names else None
+
+
+class Watching:
+    """What makes a queue an `jobpush.interfaces.IWatchfulQueue`: the logs that it follows once it knows them."""
+
+    _reactor: Any
+
+    def __init__(self) -> None:
+        self._nudge: Callable[[Sequence[str]], None] | None = None
+        self._watch: LogWatch | None = None
+        self._watched: tuple[str, ...] = ()
+
+    def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
+        """See `jobpush.interfaces.IWatchfulQueue`."""
+        self._nudge = nudge
+        self._begin_watch()
+        return self._end_watch
+
+    def _follow_logs(self, paths: Iterable[str]) -> None:
+        """These are the logs from now on."""
+        paths = tuple(paths)
+        if paths != self._watched:
+            self._watched = paths
+            self._begin_watch()
+
+    def _begin_watch(self) -> None:
+        if self._nudge is None:
+            return
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        if self._watched:
+            self._watch = LogWatch(self._reactor, self._watched, self._said)
+            self._watch.start()
+
+    def _end_watch(self) -> Deferred[None] | None:
+        self._nudge = None
+        watch, self._watch = self._watch, None
+        return watch.stop() if watch is not None else None
+
+    def _said(self, lines: Sequence[bytes]) -> None:
+        """Nudge, if these lines are about jobs."""
+        jobs = self._jobs_in(lines)
+        if jobs is not None and self._nudge is not None:
+            self._nudge(jobs)
+
+    def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
+        """The canonical ids of the jobs that these lines are about; empty if they do not tell, None if none is about a job."""
+        raise NotImplementedError

@@ -1,0 +1,165 @@
+"""Watching logs: what is appended is told at once, over rotation and truncation; which lines are about jobs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from jobpush_adapters.pbs import PbsQueue
+from jobpush_adapters.sge import GridEngineQueue
+from jobpush_adapters.slurm import SlurmQueue
+from jobpush_adapters.watch import LogWatch
+from tests.support import ManualClock
+
+
+class WatchTests(TestCase):
+    """A real directory."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir(parents=True)
+        self.path = self.directory / "log"
+        self.told: list[bytes] = []
+
+    async def begin(self, *paths: Path) -> LogWatch:
+        watch = LogWatch(reactor, [str(path) for path in paths], self.told.extend)
+        watch.start()
+        self.addCleanup(self.end, watch)
+        assert watch._reading is not None
+        await self.until(lambda: watch._reading is None)
+        return watch
+
+    def end(self, watch: LogWatch) -> Deferred[Any]:
+        """The kernel's descriptor is closed a turn later."""
+        ended = watch.stop()
+        return ended.addCallback(lambda _: deferLater(reactor, 0.01))  # type: ignore[arg-type]
+
+    async def until(self, condition: Any, seconds: float = 5.0) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > until:
+                self.fail(f"not within {seconds} s; told: {self.told}")
+            await deferLater(reactor, 0.002)  # type: ignore[arg-type]
+
+    def append(self, path: Path, text: str) -> None:
+        with open(path, "a") as file:
+            file.write(text)
+
+    async def test_appended_lines(self) -> None:
+        """What is there at the start is passed over; what is appended is told, whole lines only."""
+        self.append(self.path, "old\n")
+        await self.begin(self.path)
+        self.append(self.path, "one\ntw")
+        await self.until(lambda: self.told == [b"one"])
+        self.append(self.path, "o\n")
+        await self.until(lambda: self.told == [b"one", b"two"])
+
+    async def test_the_kernel_says_when(self) -> None:
+        """Without waiting for the next look: of ten lines, one a tenth of a second, most are told at once."""
+        self.append(self.path, "")
+        await self.begin(self.path)
+        quick = 0
+        for number in range(10):
+            began = time.monotonic()
+            self.append(self.path, f"{number}\n")
+            await self.until(lambda number=number: len(self.told) == number + 1)
+            quick += time.monotonic() - began < 0.1
+        self.assertGreaterEqual(quick, 5)
+
+    async def test_rotation_and_truncation(self) -> None:
+        """Nothing is missed when the log is renamed and begun anew, or cut to nothing."""
+        self.append(self.path, "old\n")
+        await self.begin(self.path)
+        self.append(self.path, "before\n")
+        os.rename(self.path, f"{self.path}.1")
+        self.append(Path(f"{self.path}.1"), "late\n")
+        self.append(self.path, "after\n")
+        await self.until(lambda: self.told == [b"before", b"late", b"after"])
+        self.path.write_text("")
+        await deferLater(reactor, 0.05)  # type: ignore[arg-type]
+        self.append(self.path, "anew\n")
+        await self.until(lambda: self.told[-1:] == [b"anew"])
+
+    async def test_daily_logs(self) -> None:
+        """In a directory of logs that are called after the date the last one is followed, and the next when it comes."""
+        self.append(self.directory / "20261122", "old\n")
+        await self.begin(self.directory)
+        self.append(self.directory / "20261122", "today\n")
+        await self.until(lambda: self.told == [b"today"])
+        self.append(self.directory / "20261122", "last\n")
+        self.append(self.directory / "20261123", "first\n")
+        self.append(self.directory / "notes", "nothing\n")
+        await self.until(lambda: self.told == [b"today", b"last", b"first"])
+
+    async def test_a_log_that_comes_later(self) -> None:
+        """It may not be there yet, nor its directory's watch be of use: the look every second sees it."""
+        await self.begin(self.path)
+        self.append(self.path, "first\n")
+        self.append(self.path, "second\n")
+        await self.until(lambda: self.told[-1:] == [b"second"])
+
+    async def test_a_log_that_cannot_be_read(self) -> None:
+        """Is said once, and ends nothing."""
+        other = self.directory / "other"
+        self.path.mkdir()
+        self.append(other, "")
+        os.rmdir(self.path)
+        watch = await self.begin(other, self.path)
+        self.path.mkdir()
+        self.append(other, "x\n")
+        await self.until(lambda: watch._complaint)
+        self.path.rmdir()
+        self.append(other, "y\n")
+        await self.until(lambda: self.told[-1:] == [b"y"])
+
+
+class LineTests(SynchronousTestCase):
+    """Which lines are about jobs, of which logs."""
+
+    def jobs(self, queue: Any, *lines: bytes) -> Sequence[str] | None:
+        found: Sequence[str] | None = queue._jobs_in(lines)
+        return found
+
+    def test_slurm(self) -> None:
+        """slurmctld's log, and what jobcomp/filetxt writes."""
+        queue = SlurmQueue(ManualClock())
+        self.assertIsNone(self.jobs(queue, b"[2026-11-23T03:00:00.000] Running as primary controller"))
+        self.assertEqual(
+            self.jobs(
+                queue,
+                b"[2026-11-23T03:00:00.000] _slurm_rpc_submit_batch_job: JobId=12 InitPrio=1 usec=300",
+                b"[2026-11-23T03:00:00.000] sched: Allocate JobId=33_2(35) NodeList=n1 #CPUs=1 Partition=main",
+                b"[2026-11-23T03:00:00.000] _job_complete: JobId=12 done",
+                b"JobId=14 UserId=nobody(65534) GroupId=nogroup(65534) Name=JobId=99 JobState=COMPLETED",
+            ),
+            ["12", "33_2", "14"],
+        )
+
+    def test_grid_engine(self) -> None:
+        """Lines of the reporting file on jobs; not those on hosts and queues."""
+        queue = GridEngineQueue(ManualClock())
+        self.assertIsNone(self.jobs(queue, b"# Version", b"1795327200:host:node1:1795327200:X:cpu=0.1", b"1795327200:queue:all.q:n:1:a=1"))
+        self.assertEqual(self.jobs(queue, b"1795327200:job_log:1795327200:pending:1:-1:NONE::kim:submit:0:1024:1:x:kim:g:p:d:a:new"), [])
+        self.assertEqual(self.jobs(queue, b":".join([b"x"] * 45)), [])
+
+    def test_pbs(self) -> None:
+        """The server's log and the accounting log."""
+        queue = PbsQueue(ManualClock())
+        self.assertIsNone(self.jobs(queue, b"11/23/2026 03:00:00.000000;0100;Server@pbs1;Req;;Type 19 request received"))
+        self.assertEqual(
+            self.jobs(
+                queue,
+                b"11/23/2026 03:00:00.000000;0008;Server@pbs1;Job;12.pbs1;Updated job state to 82 and substate to 41",
+                b"11/23/2026 03:00:00;E;13[2].pbs1;user=kim;Exit_status=0",
+                b"11/23/2026 03:00:00;L;license;floating license hour:0",
+            ),
+            ["12.pbs1", "13[2].pbs1"],
+        )
