@@ -76,6 +76,16 @@ class OptionReader:
             raise BadQueueOption(f"{key}={value!r}: expected a whole number from {least} to {most}")
         return int(str(value))
 
+    def flag(self, key: str, default: bool) -> bool:
+        """Yes or no."""
+        value = self._take(key)
+        known = {"yes": True, "no": False, "true": True, "false": False}
+        if value is None or isinstance(value, bool):
+            return default if value is None else bool(value)
+        if value not in known:
+            raise BadQueueOption(f"{key}={value!r}: expected yes or no")
+        return known[str(value)]
+
     def words(self, key: str) -> tuple[str, ...]:
         """A command line: a list of words, or a text that is taken apart as a shell would."""
         value = self._take(key)

@@ -92,7 +92,8 @@ class GridEngineFactory:
         + """
 root=PATH: SGE_ROOT (default: of the environment)
 cell=NAME: SGE_CELL (default: of the environment, or default)
-qmaster_port=NUMBER: SGE_QMASTER_PORT (default: of the environment, or /etc/services)"""
+qmaster_port=NUMBER: SGE_QMASTER_PORT (default: of the environment, or /etc/services)
+watch=yes|no: look as soon as the accounting or the reporting file grows (default: yes)"""
         + _COMMANDS
     )
 
@@ -103,8 +104,9 @@ qmaster_port=NUMBER: SGE_QMASTER_PORT (default: of the environment, or /etc/serv
         common = _commands(reader, "sge")
         root = _path(reader, "root", common["prefix"])
         cell, port = reader.cluster_name("cell"), reader.integer("qmaster_port", 0, most=65535) or None
+        watch = reader.flag("watch", True)
         reader.finish()
-        return GridEngineQueue(reactor, **common, root=root, cell=cell, qmaster_port=port)
+        return GridEngineQueue(reactor, **common, root=root, cell=cell, qmaster_port=port, watch=watch)
 
     def detect(self) -> str | None:
         return detect_grid_engine()

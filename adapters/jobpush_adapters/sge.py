@@ -62,6 +62,7 @@ class GridEngineQueue(Watching, CommandQueue):
     :param root: SGE_ROOT; by default that of the environment.
     :param cell: SGE_CELL.
     :param qmaster_port: SGE_QMASTER_PORT.
+    :param watch: look as soon as one of the files grows?
     :param common: as in `Common`. Without a directory the commands of SGE_ROOT/bin are taken; with a prefix the files are not
         followed, and ``qacct`` is asked.
     """
@@ -75,8 +76,10 @@ class GridEngineQueue(Watching, CommandQueue):
         root: str | None = None,
         cell: str | None = None,
         qmaster_port: int | None = None,
+        watch: bool = True,
         **common: Any,
     ) -> None:
+        self._watches = watch
         here = {} if common.get("prefix") else os.environ
         self._root = root or here.get("SGE_ROOT")
         self._cell = cell or here.get("SGE_CELL") or "default"
@@ -314,7 +317,8 @@ class GridEngineQueue(Watching, CommandQueue):
             self._ended = None
         elif self._ended is None or self._ended.reporting != files.reporting:
             self._ended = EndedJobs(self.cluster, files.accounting, files.reporting)
-        self._follow_logs(path for path in (files.accounting, files.reporting) if path is not None)
+        if self._watches:
+            self._follow_logs(path for path in (files.accounting, files.reporting) if path is not None)
         self._checked = True
         return facts(settings, files, self._cell, self.grace)
 
