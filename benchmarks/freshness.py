@@ -104,7 +104,8 @@ def slurm(root: Path, mode: str) -> Iterator[Lab]:
 def slurm_changes(log: Path) -> dict[tuple[str, str], float]:
     """What slurmctld has written down."""
     patterns = {
-        "submit": r"_slurm_rpc_submit_batch_job: JobId=(\d+) ", "start": r"sched: Allocate JobId=(\d+) ",
+        "submit": r"_slurm_rpc_submit_batch_job: JobId=(\d+) ",
+        "start": r"(?:sched: Allocate|_start_job: Started) JobId=(\d+) ",
         "end": r"_job_complete: JobId=(\d+) WEXITSTATUS", "cancel": r"_slurm_rpc_kill_job: REQUEST_KILL_JOB JobId=(\d+) ",
     }  # fmt: skip
     found: dict[tuple[str, str], float] = {}

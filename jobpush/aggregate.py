@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import attrs
 
@@ -32,11 +32,8 @@ def aggregate(
         assert last is not None, "an array without tasks and without a past"
         return last
     phases = {member.phase for member in members}
-    phase = next(phase for phase in _PARENT_PRECEDENCE if phase in phases)
     begun = any(member.started_at is not None and member.phase is not Phase.STARTING for member in members)
-    unfinished = phase is Phase.FINISHING and not phases <= {Phase.FINISHING, Phase.DONE}
-    if (phase in (Phase.QUEUED, Phase.STARTING) and begun) or unfinished:
-        phase = Phase.RUNNING  # between the end of one part and the start of the next the whole does not go back
+    phase = whole_phase(phases, begun)
     waits = next((m for m in members if m.phase is phase), members[0])
     model = range_row or last or members[0]
     done = phase is Phase.DONE
@@ -53,7 +50,7 @@ def aggregate(
         parent=None,
         task_index=None,
         phase=phase,
-        outcome=_worst(m.outcome for m in members if m.outcome is not None) if done else None,
+        outcome=worst(m.outcome for m in members if m.outcome is not None) if done else None,
         settled=done and all(m.settled for m in members),
         attempt=0,
         exit_code=max(codes) if done and codes else None,
@@ -102,5 +99,19 @@ _WORST_FIRST = (
 )
 
 
-def _worst(outcomes: Iterable[Outcome]) -> Outcome:
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcome of a whole whose parts have these."""
     return min(outcomes, key=_WORST_FIRST.index)
+
+
+def whole_phase(phases: Collection[Phase], begun: bool) -> Phase:
+    """
+    The phase of a whole whose parts are in these.
+
+    :param begun: has any part begun to run, whether or not it still does?
+    """
+    phase = next(phase for phase in _PARENT_PRECEDENCE if phase in phases)
+    unfinished = phase is Phase.FINISHING and not set(phases) <= {Phase.FINISHING, Phase.DONE}
+    if (phase in (Phase.QUEUED, Phase.STARTING) and begun) or unfinished:
+        return Phase.RUNNING  # between the end of one part and the start of the next the whole does not go back
+    return phase

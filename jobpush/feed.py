@@ -13,12 +13,13 @@ from typing import Any
 import attrs
 
 from jobpush.interfaces import CursorGone, IJournal
-from jobpush.model import Cursor, JobDescriptor, JobStatusEvent
+from jobpush.model import Cursor
 from jobpush.selection import Selection
 from jobpush.tail import Tail
 from jobpush.tracker import JobStatusTracker
+from jobpush.workflow import Event
 
-Enough = Callable[[JobDescriptor], bool]
+Enough = Callable[[Event], bool]
 
 
 @attrs.frozen(eq=False)
@@ -29,7 +30,7 @@ class Page:
     :ivar seq: the number up to which this is all that matches, or of the last event if there is ``more``.
     """
 
-    events: Sequence[JobStatusEvent]
+    events: Sequence[Event]
     seq: int
     more: bool = False
     timed_out: bool = False
@@ -81,20 +82,20 @@ class Feed:
         The events after ``since``, oldest first; if there are none, wait for them.
 
         :param wait: seconds; 0 does not wait. Cancelling forgets the wait.
-        :param enough: if given, wait until an event's job satisfies it, and return all up to there.
+        :param enough: if given, wait until an event satisfies it, and return all up to there.
         :raise CursorGone: if events after ``since`` have been removed meanwhile.
         """
         began = self._reactor.seconds()
-        gathered: list[JobStatusEvent] = []
+        gathered: list[Event] = []
         while not self._tail.covers(since):
             upto = self._tail.head
             keys = sorted(selection.keys) if selection.keys is not None else None
-            found = await self._journal.read(since, upto, limit + 1, lambda e: selection.matches(e.job), keys)
+            found = await self._journal.read(since, upto, limit + 1, selection.matches, keys)
             gathered.extend(found)
             if len(gathered) > limit or (gathered and _satisfied(gathered, enough)):
                 return _page(gathered, upto, limit)
             since = upto
-        gathered.extend(e for e in self._tail.after(since) if selection.matches(e.job))
+        gathered.extend(e for e in self._tail.after(since) if selection.matches(e))
         if len(gathered) > limit or (gathered and _satisfied(gathered, enough)):
             return _page(gathered, self._tail.head, limit)
         left = wait - (self._reactor.seconds() - began)
@@ -107,11 +108,11 @@ class Feed:
         return attrs.evolve(page, timed_out=wake.timed_out, closing=wake.closing)
 
 
-def _satisfied(events: Sequence[JobStatusEvent], enough: Enough | None) -> bool:
-    return enough is None or any(enough(event.job) for event in events)
+def _satisfied(events: Sequence[Event], enough: Enough | None) -> bool:
+    return enough is None or any(map(enough, events))
 
 
-def _page(events: Sequence[JobStatusEvent], seq: int, limit: int) -> Page:
+def _page(events: Sequence[Event], seq: int, limit: int) -> Page:
     if len(events) > limit:
         return Page(events[:limit], events[limit - 1].seq, more=True)
     return Page(events, seq)

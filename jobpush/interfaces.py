@@ -7,12 +7,13 @@ A queue adapter is written against `IBatchQueueService` and `IBatchQueueFactory`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from jobpush.model import JobDescriptor, JobRecord, JobStatusEvent, Outcomes, QueueFacts, Snapshot
+from jobpush.workflow import Event, Member, WorkflowRecord
 
 
 class QueueError(Exception):
@@ -184,29 +185,39 @@ class IJournal(Interface):
         :raise JournalError: if it cannot be used, with a line that says why.
         """
 
+    def workflows() -> Iterable[WorkflowRecord]:
+        """The known workflows, as read by ``open``; to be asked for once."""
+
     def commit(
-        events: Sequence[JobStatusEvent], records: Sequence[JobRecord], forgotten: Sequence[tuple[str, str]]
+        events: Sequence[Event],
+        records: Sequence[JobRecord],
+        forgotten: Sequence[tuple[str, str]],
+        workflows: Sequence[tuple[WorkflowRecord, Mapping[tuple[str, str], Member]]] = (),
+        dropped: Sequence[str] = (),
     ) -> Deferred[None]:
         """
-        Append events, whose numbers follow ``last_seq``, and update the known jobs, all of it or none.
+        Append events, whose numbers follow ``last_seq``, and update the known jobs and workflows, all of it or none.
+
+        :param workflows: each with the members that are new or changed; of a record that has no members yet, these are all.
+        :param dropped: the names of workflows to forget.
 
         Fires when it is durable. Fails with `JournalError` if nothing was written.
         """
 
     def read(
-        since: int, upto: int, limit: int, matches: Callable[[JobStatusEvent], bool], keys: Sequence[tuple[str, str]] | None
-    ) -> Deferred[list[JobStatusEvent]]:
+        since: int, upto: int, limit: int, matches: Callable[[Event], bool], keys: Sequence[tuple[str, str]] | None
+    ) -> Deferred[list[Event]]:
         """
         The first ``limit`` matching events with ``since < seq <= upto``, oldest first.
 
         :param matches: pure; called on another thread.
-        :param keys: if not None, only events of these jobs (and of the parts of these) can match.
+        :param keys: if not None, only events of these jobs and workflows (and of the parts of these) can match.
 
         Fails with `CursorGone` if events after ``since`` have been removed.
         """
 
-    def last_of(key: tuple[str, str]) -> Deferred[JobStatusEvent | None]:
-        """The last event of a job, as long as the journal holds one."""
+    def last_of(keys: Sequence[tuple[str, str]]) -> Deferred[dict[tuple[str, str], JobStatusEvent]]:
+        """The last event of each of these jobs, as far as the journal holds one."""
 
     def save_cursor(listener: str, seq: int) -> Deferred[None]:
         """Keep a listener's place."""

@@ -25,6 +25,7 @@ from zope.interface import implementer
 from jobpush import wire
 from jobpush.interfaces import CursorGone, IJournal, JournalError
 from jobpush.model import JobKey, JobRecord, JobStatusEvent
+from jobpush.workflow import Event, Member, WorkflowRecord
 
 T = TypeVar("T")
 
@@ -47,8 +48,15 @@ CREATE TABLE job (cluster TEXT NOT NULL, job TEXT NOT NULL, body BLOB NOT NULL, 
 CREATE TABLE listener (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+_V2 = """
+CREATE TABLE workflow (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE member (
+    workflow TEXT NOT NULL, cluster TEXT NOT NULL, job TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (workflow, cluster, job)
+) WITHOUT ROWID;
+"""
+
 #: The script that leads from each schema version to the next; the number of scripts is the version that this code writes.
-MIGRATIONS: tuple[str, ...] = (_V1,)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 
 
 @attrs.frozen
@@ -106,6 +114,7 @@ class SQLiteJournal:
         self._migrations = migrations
         self._threads = threads
         self._cursors: dict[str, int] = {}
+        self._workflows: list[WorkflowRecord] = []
         self._lock: int | None = None
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
@@ -177,10 +186,22 @@ class SQLiteJournal:
             _set_meta(db, epoch=self.epoch, trimmed_seq=self.trimmed_seq)
             db.execute("COMMIT")
         self._cursors = dict(db.execute("SELECT name, seq FROM listener"))
+        self._workflows = self._load_workflows()
         known: dict[str, dict[str, JobRecord]] = {}
         for cluster, job, body in db.execute("SELECT cluster, job, body FROM job"):
             known.setdefault(cluster, {})[job] = wire.record_from_bytes(body)
         return known
+
+    def _load_workflows(self) -> list[WorkflowRecord]:
+        members: dict[str, dict[JobKey, Member]] = {}
+        for name, cluster, job, body in self._writer.execute("SELECT workflow, cluster, job, body FROM member"):
+            members.setdefault(name, {})[(cluster, job)] = wire.member_from_bytes(body)
+        rows = self._writer.execute("SELECT name, body FROM workflow")
+        return [wire.workflow_record_from_bytes(body, members.get(name, {})) for name, body in rows]
+
+    def workflows(self) -> Iterable[WorkflowRecord]:
+        loaded, self._workflows = self._workflows, []
+        return loaded
 
     def close(self) -> Deferred[None]:
         def closed(_: object) -> None:
@@ -197,36 +218,39 @@ class SQLiteJournal:
     # -- writing
 
     def commit(
-        self, events: Sequence[JobStatusEvent], records: Sequence[JobRecord], forgotten: Sequence[JobKey]
+        self,
+        events: Sequence[Event],
+        records: Sequence[JobRecord],
+        forgotten: Sequence[JobKey],
+        workflows: Sequence[tuple[WorkflowRecord, Mapping[JobKey, Member]]] = (),
+        dropped: Sequence[str] = (),
     ) -> Deferred[None]:
         if events and events[0].seq != self.last_seq + 1:
             raise ValueError(f"event {events[0].seq} does not follow {self.last_seq}")
-
-        def committed(_: None) -> None:
-            if events:
-                self.last_seq = events[-1].seq
-
-        return self._threads.run("write", lambda: self._commit(events, records, forgotten)).addCallback(committed)
-
-    def _commit(
-        self, events: Sequence[JobStatusEvent], records: Sequence[JobRecord], forgotten: Sequence[JobKey]
-    ) -> None:
         now = self._clock()
 
         def write(db: sqlite3.Connection) -> None:
             db.executemany(
                 "INSERT INTO event (seq, stored_at, cluster, job, parent, body) VALUES (?, ?, ?, ?, ?, ?)",
-                ((e.seq, now, e.job.cluster, e.job.id, e.job.parent, e.data) for e in events),
+                ((e.seq, now, *e.key, e.parent, e.data) for e in events),
             )
             db.executemany(
                 "INSERT OR REPLACE INTO job (cluster, job, body) VALUES (?, ?, ?)",
                 ((r.job.cluster, r.job.id, wire.record_bytes(r)) for r in records),
             )
             db.executemany("DELETE FROM job WHERE cluster = ? AND job = ?", forgotten)
+            _write_workflows(db, workflows, dropped)
 
-        self._transaction(write)
-        if events:
-            self._trim(events[-1].seq, now)
+        def work() -> None:
+            self._transaction(write)
+            if events:
+                self._trim(events[-1].seq, now)
+
+        def committed(_: None) -> None:
+            if events:
+                self.last_seq = events[-1].seq
+
+        return self._threads.run("write", work).addCallback(committed)
 
     def _trim(self, last: int, now: float) -> None:
         """Remove what is beyond the retention, a thousand events at a time."""
@@ -284,15 +308,15 @@ class SQLiteJournal:
         since: int,
         upto: int,
         limit: int,
-        matches: Callable[[JobStatusEvent], bool],
+        matches: Callable[[Event], bool],
         keys: Sequence[JobKey] | None,
-    ) -> Deferred[list[JobStatusEvent]]:
+    ) -> Deferred[list[Event]]:
         if keys is not None and len(keys) <= 32:
             return self._threads.run(self._reading, lambda: self._read_jobs(since, upto, limit, matches, keys))
-        found: list[JobStatusEvent] = []
+        found: list[Event] = []
 
-        def chunk(begin: int) -> Deferred[list[JobStatusEvent]]:
-            def looked(result: tuple[list[JobStatusEvent], int]) -> Any:
+        def chunk(begin: int) -> Deferred[list[Event]]:
+            def looked(result: tuple[list[Event], int]) -> Any:
                 events, end = result
                 found.extend(events[: limit - len(found)])
                 return found if len(found) >= limit or end >= upto else chunk(end)
@@ -302,8 +326,8 @@ class SQLiteJournal:
         return chunk(since)
 
     def _read_chunk(
-        self, since: int, upto: int, matches: Callable[[JobStatusEvent], bool]
-    ) -> tuple[list[JobStatusEvent], int]:
+        self, since: int, upto: int, matches: Callable[[Event], bool]
+    ) -> tuple[list[Event], int]:
         end = min(upto, since + READ_CHUNK)
         rows = self._reader.execute("SELECT body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq", (since, end))
         events = [event for event in _decode(rows) if matches(event)]
@@ -311,9 +335,9 @@ class SQLiteJournal:
         return events, end
 
     def _read_jobs(
-        self, since: int, upto: int, limit: int, matches: Callable[[JobStatusEvent], bool], keys: Sequence[JobKey]
-    ) -> list[JobStatusEvent]:
-        events: dict[int, JobStatusEvent] = {}
+        self, since: int, upto: int, limit: int, matches: Callable[[Event], bool], keys: Sequence[JobKey]
+    ) -> list[Event]:
+        events: dict[int, Event] = {}
         for cluster, job in keys:
             for column in ("job", "parent"):
                 rows = self._reader.execute(
@@ -333,17 +357,39 @@ class SQLiteJournal:
         if since < trimmed:
             raise CursorGone(trimmed)
 
-    def last_of(self, key: JobKey) -> Deferred[JobStatusEvent | None]:
-        def read() -> JobStatusEvent | None:
-            rows = self._reader.execute(
-                "SELECT body FROM event WHERE cluster = ? AND job = ? ORDER BY seq DESC LIMIT 1", key
-            )
-            return next(iter(_decode(rows)), None)
+    def last_of(self, keys: Sequence[JobKey]) -> Deferred[dict[JobKey, JobStatusEvent]]:
+        def read() -> dict[JobKey, JobStatusEvent]:
+            found: dict[JobKey, JobStatusEvent] = {}
+            for key in keys:
+                rows = self._reader.execute(
+                    "SELECT body FROM event WHERE cluster = ? AND job = ? ORDER BY seq DESC LIMIT 1", key
+                )
+                found.update((key, event) for event in _decode(rows) if isinstance(event, JobStatusEvent))
+            return found
 
         return self._threads.run(self._reading, read)
 
 
-def _decode(rows: Iterable[tuple[bytes]]) -> Iterable[JobStatusEvent]:
+def _write_workflows(
+    db: sqlite3.Connection,
+    workflows: Sequence[tuple[WorkflowRecord, Mapping[JobKey, Member]]],
+    dropped: Sequence[str],
+) -> None:
+    for record, members in workflows:
+        name = record.workflow.name
+        if not record.members:
+            db.execute("DELETE FROM member WHERE workflow = ?", (name,))
+        db.execute("INSERT OR REPLACE INTO workflow (name, body) VALUES (?, ?)", (name, wire.workflow_record_bytes(record)))
+        db.executemany(
+            "INSERT OR REPLACE INTO member (workflow, cluster, job, body) VALUES (?, ?, ?, ?)",
+            ((name, *key, wire.member_bytes(member)) for key, member in members.items()),
+        )
+    for name in dropped:
+        db.execute("DELETE FROM workflow WHERE name = ?", (name,))
+        db.execute("DELETE FROM member WHERE workflow = ?", (name,))
+
+
+def _decode(rows: Iterable[tuple[bytes]]) -> Iterable[Event]:
     return (wire.event_from_bytes(bytes(body)) for (body,) in rows)
 
 

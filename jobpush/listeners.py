@@ -86,7 +86,8 @@ class ListenerService(Service):
                 seq = gone.oldest_seq
                 continue
             for event in page.events:
-                await self._tell(event)
+                if isinstance(event, JobStatusEvent):
+                    await self._tell(event)
                 seq = event.seq
             if page.closing:
                 return

@@ -252,6 +252,18 @@ class JobStatusEvent:
     previous: str | None
     data: bytes = attrs.field(repr=False)
 
+    kind = "job"
+
+    @property
+    def key(self) -> JobKey:
+        """What it is found by: its job's key."""
+        return self.job.key
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the array that its job is a part of."""
+        return self.job.parent
+
     @property
     def step(self) -> HistoryEntry:
         """What this event adds to the history of its job."""

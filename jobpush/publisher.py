@@ -10,7 +10,7 @@ tick of any queue waits for its turn.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock
@@ -23,6 +23,10 @@ from jobpush.model import HistoryEntry, JobRecord, JobStatusEvent
 from jobpush.table import ClusterJobs, JobTable
 from jobpush.tail import Tail
 from jobpush.tracker import JobStatusTracker
+from jobpush.workflow import Event, WorkflowEvent
+from jobpush.workflows import Plan, Workflows
+
+T = TypeVar("T")
 
 #: How many steps of its life a job's record keeps; older ones are in the journal as long as that keeps them.
 HISTORY_LENGTH = 200
@@ -30,22 +34,28 @@ HISTORY_LENGTH = 200
 #: About how many events become visible in one reactor turn.
 PART = 500
 
+#: What changes workflows: the plan, or a generator that pauses and returns it.
+ChangeWorkflows = Callable[[Workflows], "Plan | Generator[None, None, Plan]"]
+
 #: What compares a cluster's jobs with something: a generator that pauses, and returns the changes.
 Compare = Callable[[ClusterJobs], Generator[None, None, Changes]]
 
 
 class Publisher:
-    """The only writer of the journal, the tail and the served table."""
+    """The only writer of the journal, the tail, the served table and the workflows."""
 
-    def __init__(self, reactor: Any, journal: IJournal, table: JobTable, tail: Tail, tracker: JobStatusTracker) -> None:
+    def __init__(
+        self, reactor: Any, journal: IJournal, table: JobTable, tail: Tail, tracker: JobStatusTracker, workflows: Workflows
+    ) -> None:
         self.journal = journal
         self.table = table
         self.tail = tail
         self.tracker = tracker
+        self.workflows = workflows
         self._lock = DeferredLock()
         self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
 
-    def apply(self, cluster: str, compare: Compare) -> Deferred[list[JobStatusEvent]]:
+    def apply(self, cluster: str, compare: Compare) -> Deferred[list[Event]]:
         """
         Compare a cluster's jobs and make what comes of it durable, then visible.
 
@@ -54,26 +64,31 @@ class Publisher:
         """
         return self._lock.run(lambda: Deferred.fromCoroutine(self._apply(cluster, compare)))
 
-    async def _apply(self, cluster: str, compare: Compare) -> list[JobStatusEvent]:
+    def apply_to_workflows(self, change: ChangeWorkflows) -> Deferred[list[Event]]:
+        """Change workflows, not jobs. Fires and fails as ``apply`` does."""
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._apply_to_workflows(change)))
+
+    async def _apply(self, cluster: str, compare: Compare) -> list[Event]:
         jobs = self.table.cluster(cluster)
-        changes = Changes()
-        events: list[JobStatusEvent] = []
+        of_jobs: list[JobStatusEvent] = []
         records: dict[str, JobRecord] = {}
 
-        def compared() -> Generator[None, None, None]:
-            nonlocal changes
+        def compared() -> Generator[None, None, tuple[Changes, Plan]]:
             changes = yield from compare(jobs)
             for seq, change in enumerate(changes.changes, self.journal.last_seq + 1):
-                events.append(wire.number(self.journal.epoch, seq, change))
+                of_jobs.append(wire.number(self.journal.epoch, seq, change))
                 if seq % 64 == 0:
                     yield
-            yield from _with_history(changes.records, events, records)
+            yield from _with_history(changes.records, of_jobs, records)
+            arrays = [record.job for record in records.values() if record.job.counts is not None]
+            return changes, (yield from self.workflows.plan(of_jobs, arrays))
 
-        await self._cooperate(compared())
+        changes, plan = await self._cooperate(compared())
+        events: list[Event] = [*of_jobs, *self._number(plan, self.journal.last_seq + len(of_jobs))]
         forgotten = [(cluster, job_id) for job_id in changes.forgotten]
-        if events or records or forgotten:
-            await self.journal.commit(events, list(records.values()), forgotten)
-        await self._cooperate(self._publish(jobs, events, records))
+        if events or records or forgotten or plan:
+            await self.journal.commit(events, list(records.values()), forgotten, list(plan.updated.values()), plan.dropped)
+        await self._cooperate(self._publish(events, plan, jobs, records))
         # What follows is visible to nobody as an event.
         for record in (*records.values(), *changes.refreshed.values()):
             jobs.put(record)
@@ -81,32 +96,61 @@ class Publisher:
             jobs.forget(job_id)
         return events
 
+    async def _apply_to_workflows(self, change: ChangeWorkflows) -> list[Event]:
+        planned = change(self.workflows)
+        plan = planned if isinstance(planned, Plan) else await self._cooperate(planned)
+        events: list[Event] = [*self._number(plan, self.journal.last_seq)]
+        if plan:
+            await self.journal.commit(events, [], [], list(plan.updated.values()), plan.dropped)
+        await self._cooperate(self._publish(events, plan, ClusterJobs(), {}))
+        return events
+
+    def _number(self, plan: Plan, last_seq: int) -> list[WorkflowEvent]:
+        events = [
+            wire.number_workflow(self.journal.epoch, seq, change) for seq, change in enumerate(plan.changes, last_seq + 1)
+        ]
+        plan.numbered(events)
+        return events
+
     def _publish(
-        self, jobs: ClusterJobs, events: Sequence[JobStatusEvent], records: dict[str, JobRecord]
+        self, events: Sequence[Event], plan: Plan, jobs: ClusterJobs, records: dict[str, JobRecord]
     ) -> Generator[None, None, None]:
         """
         Make a durable batch visible, a part in each reactor turn: the tail and the head move, the records of the jobs whose
-        last event it is move with them, and waiters are claimed. A first look at a huge queue stalls nobody.
+        last event it is and the workflows move with them, and waiters are claimed. A first look at a huge queue stalls nobody.
         """
         for part in parts(events):
             self.tail.append(part)
             for event in part:
-                record = records.get(event.job.id)
+                record = records.get(event.job.id) if isinstance(event, JobStatusEvent) else None
                 if record is not None and record.last_seq == event.seq:
-                    jobs.put(records.pop(event.job.id))
+                    jobs.put(records.pop(record.job.id))
+            if isinstance(part[-1], WorkflowEvent):
+                self.workflows.publish(plan)
             self.tracker.publish(part, self.tail.head)
             yield
+        if not plan.changes:
+            self.workflows.publish(plan)
 
-    def _cooperate(self, work: Generator[None, None, None]) -> Deferred[Any]:
-        return self._cooperator.cooperate(work).whenDone()
+    def _cooperate(self, work: Generator[None, None, T]) -> Deferred[T]:
+        """Do this, with other work between its steps; fires with what it returns."""
+        returned: list[T] = []
+
+        def steps() -> Generator[None, None, None]:
+            returned.append((yield from work))
+
+        return self._cooperator.cooperate(steps()).whenDone().addCallback(lambda _: returned[0])
 
 
-def parts(events: Sequence[JobStatusEvent], size: int = PART) -> Iterator[Sequence[JobStatusEvent]]:
-    """A batch in parts of about that size. The events of one job that follow each other stay together."""
+def parts(events: Sequence[Event], size: int = PART) -> Iterator[Sequence[Event]]:
+    """
+    A batch in parts of about that size. The events of one job that follow each other stay together, and so do those of the
+    workflows, which come last.
+    """
     begin = 0
     while begin < len(events):
         end = min(begin + size, len(events))
-        while end < len(events) and events[end].job.key == events[end - 1].job.key:
+        while end < len(events) and (events[end].key == events[end - 1].key or isinstance(events[end - 1], WorkflowEvent)):
             end += 1
         yield events[begin:end]
         begin = end

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from jobpush.feed import Feed
 from jobpush.interfaces import IBatchQueueService, IJobStatusListener, IJournal, IWatchfulQueue
+from jobpush.keeper import WorkflowKeeper
 from jobpush.listeners import ListenerService
 from jobpush.model import QueueFacts
 from jobpush.monitor import JobStatusMonitor
@@ -25,6 +26,7 @@ from jobpush.queues import QueueOptions
 from jobpush.table import JobTable
 from jobpush.tail import Tail
 from jobpush.tracker import JobStatusTracker
+from jobpush.workflows import Workflows
 
 #: Seconds that answers get to leave at the end.
 DRAIN_S = 5.0
@@ -35,6 +37,7 @@ class JobPush(MultiService):
     :param journal: not yet open; it is opened by ``startService``, which raises `JournalError` where that fails.
     :param keep_ended: seconds for which jobs that ended stay in the served table.
     :param options: of the queues, by the name of the cluster.
+    :param keep_workflows: seconds for which workflows that ended are known.
     :ivar monitors: by the name of the cluster.
     :ivar nudges: takes what says "look now".
     :ivar in_flight: how many requests are being answered; the web counts, the end waits for it.
@@ -50,6 +53,7 @@ class JobPush(MultiService):
         listeners: Sequence[IJobStatusListener] = (),
         keep_ended: float = 86400.0,
         options: Mapping[str, QueueOptions] | None = None,
+        keep_workflows: float = 7 * 86400.0,
     ) -> None:
         super().__init__()
         self.reactor = reactor
@@ -57,8 +61,10 @@ class JobPush(MultiService):
         self.options = options or {}
         self.table = JobTable()
         self.tail = Tail()
-        self.tracker = JobStatusTracker(reactor)
-        self.publisher = Publisher(reactor, journal, self.table, self.tail, self.tracker)
+        tags = {queue.cluster: self._options_of(queue).tag for queue in queues}
+        self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None})
+        self.tracker = JobStatusTracker(reactor, workflows_of=self.workflows.names_of)
+        self.publisher = Publisher(reactor, journal, self.table, self.tail, self.tracker, self.workflows)
         self.feed = Feed(reactor, journal, self.tail, self.tracker)
         self.monitors = {
             queue.cluster: JobStatusMonitor(
@@ -68,7 +74,7 @@ class JobPush(MultiService):
                 interested=lambda: self.in_flight > 0,
                 keep_ended=keep_ended,
                 checked=self._checked,
-                pace=self.options.get(queue.cluster, QueueOptions()).pace,
+                pace=self._options_of(queue).pace,
             )
             for queue in queues
         }
@@ -78,14 +84,19 @@ class JobPush(MultiService):
         self.on_check: Callable[[], None] = lambda: None
         self.in_flight = 0
         self.closing = False
+        WorkflowKeeper(reactor, self.publisher, keep_workflows).setServiceParent(self)
         for listener in listeners:
             ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
+
+    def _options_of(self, queue: IBatchQueueService) -> QueueOptions:
+        return self.options.get(queue.cluster, QueueOptions())
 
     def _checked(self, facts: QueueFacts) -> None:
         self.on_check()
 
     def startService(self) -> None:
         self.table.load(self.journal.open())
+        self.workflows.load(self.journal.workflows())
         for cluster in set(self.table.clusters) - set(self.monitors):
             kept = len(self.table.cluster(cluster))
             self.log.info("{n} known jobs of {cluster}, which is no queue now, are kept", cluster=cluster, n=kept)

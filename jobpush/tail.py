@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jobpush.model import JobStatusEvent
+from jobpush.workflow import Event
 
 
 class Tail:
@@ -18,19 +18,19 @@ class Tail:
         #: The number of the last published event.
         self.head = head
         self._capacity = capacity
-        self._events: list[JobStatusEvent] = []
+        self._events: list[Event] = []
 
     def covers(self, since: int) -> bool:
         """Are all events after ``since`` here?"""
         return since >= self.head - len(self._events)
 
-    def after(self, since: int) -> Iterator[JobStatusEvent]:
+    def after(self, since: int) -> Iterator[Event]:
         """All events after ``since``, oldest first. Only where it ``covers`` that."""
         begin = since - (self.head - len(self._events))
         for index in range(begin, len(self._events)):
             yield self._events[index]
 
-    def append(self, batch: Sequence[JobStatusEvent]) -> None:
+    def append(self, batch: Sequence[Event]) -> None:
         """Publish a batch, whose numbers follow ``head``."""
         for event in batch:
             assert event.seq == self.head + 1, f"event {event.seq} after {self.head}"

@@ -348,7 +348,9 @@ def makeService(options: Options) -> IService:
         seconds=settings.keep_days * 86400.0 if settings.keep_days is not None else Retention().seconds,
     )
     journal = SQLiteJournal(Threads(reactor), settings.state, retention, new_epoch=bool(options["new-epoch"]))
-    service = JobPush(reactor, options.queues, journal, options.listeners, options=options.queue_options)
+    service = JobPush(
+        reactor, options.queues, journal, options.listeners, options=options.queue_options, keep_workflows=retention.seconds
+    )
     for address in options.nudge_addresses:
         NudgeSocket(reactor, service.nudges, address, options.nudge_secret, bool(settings.nudge)).setServiceParent(service)
     root = resource(service, bool(settings.allow_anonymous), settings.max_held, settings.static)

@@ -16,8 +16,9 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from jobpush.model import JobDescriptor, JobKey, JobStatusEvent
-from jobpush.selection import Selection
+from jobpush.model import JobDescriptor, JobKey
+from jobpush.selection import Selects
+from jobpush.workflow import Event, WorkflowEvent
 
 #: Seconds for which answers go out before other work gets its turn.
 SLICE_S = 0.005
@@ -33,7 +34,7 @@ class Wake:
     :ivar timed_out: its time was up, or the service stops (``closing``).
     """
 
-    events: Sequence[JobStatusEvent]
+    events: Sequence[Event]
     head: int
     timed_out: bool = False
     closing: bool = False
@@ -44,10 +45,10 @@ class Interest:
 
     __slots__ = ("events", "selection", "since")
 
-    def __init__(self, selection: Selection, since: int) -> None:
+    def __init__(self, selection: Selects, since: int) -> None:
         self.selection = selection
         self.since = since
-        self.events: list[JobStatusEvent] = []
+        self.events: list[Event] = []
 
     def touched(self, tracker: JobStatusTracker) -> None:
         """Matching events were added to ``events``. Called once for a batch, in the turn that publishes it."""
@@ -59,7 +60,7 @@ class Waiter(Interest):
 
     __slots__ = ("deferred", "enough", "timer", "wake")
 
-    def __init__(self, selection: Selection, since: int, enough: Callable[[JobDescriptor], bool] | None) -> None:
+    def __init__(self, selection: Selects, since: int, enough: Callable[[Event], bool] | None) -> None:
         super().__init__(selection, since)
         self.enough = enough
         self.deferred: Deferred[Wake]
@@ -67,7 +68,7 @@ class Waiter(Interest):
         self.wake: Wake | None = None
 
     def touched(self, tracker: JobStatusTracker) -> None:
-        if self.enough is None or self.enough(self.events[-1].job) or any(self.enough(e.job) for e in self.events):
+        if self.enough is None or self.enough(self.events[-1]) or any(map(self.enough, self.events)):
             tracker.claim(self, Wake(self.events, tracker.head))
 
 
@@ -78,9 +79,9 @@ class Subscription(Interest):
 
     def __init__(
         self,
-        selection: Selection,
+        selection: Selects,
         since: int,
-        deliver: Callable[[Sequence[JobStatusEvent], int], None],
+        deliver: Callable[[Sequence[Event], int], None],
         tracker: JobStatusTracker,
     ) -> None:
         super().__init__(selection, since)
@@ -114,11 +115,15 @@ class JobStatusTracker:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, head: int = 0) -> None:
+    def __init__(
+        self, reactor: Any, head: int = 0, workflows_of: Callable[[JobDescriptor], Iterable[str]] = lambda _: ()
+    ) -> None:
         self.head = head
+        self._workflows_of = workflows_of
         self._reactor = reactor
         self._by_key: dict[JobKey, dict[Interest, None]] = {}
         self._by_user: dict[str, dict[Interest, None]] = {}
+        self._by_workflow: dict[str, dict[Interest, None]] = {}
         self._rest: dict[Interest, None] = {}
         self._due: deque[Callable[[], None]] = deque()
         self._turn: Any = None
@@ -133,14 +138,14 @@ class JobStatusTracker:
     @property
     def idle(self) -> bool:
         """Does nobody wait or follow, and is nothing left to be answered?"""
-        return not (self._waiters or self._by_key or self._by_user or self._rest or self._due)
+        return not (self._waiters or self._by_key or self._by_user or self._by_workflow or self._rest or self._due)
 
     def wait(
         self,
-        selection: Selection,
+        selection: Selects,
         since: int,
         timeout: float,
-        enough: Callable[[JobDescriptor], bool] | None = None,
+        enough: Callable[[Event], bool] | None = None,
     ) -> Deferred[Wake]:
         """
         Wait for a matching event after ``since``.
@@ -149,7 +154,10 @@ class JobStatusTracker:
         :param enough: if given, matching events are gathered until one's job satisfies it.
         :return: fires once with a `Wake`. Cancelling forgets the waiter; nothing is left behind.
         """
-        waiter = Waiter(selection, since, enough)
+        return self.hold(Waiter(selection, since, enough), timeout)
+
+    def hold(self, waiter: Waiter, timeout: float) -> Deferred[Wake]:
+        """As ``wait``, for a waiter that is made already."""
         waiter.deferred = Deferred(lambda _: self._disconnected(waiter))
         if self._closing:
             waiter.wake = Wake((), self.head, timed_out=True, closing=True)
@@ -161,7 +169,7 @@ class JobStatusTracker:
         return waiter.deferred
 
     def subscribe(
-        self, selection: Selection, since: int, deliver: Callable[[Sequence[JobStatusEvent], int], None]
+        self, selection: Selects, since: int, deliver: Callable[[Sequence[Event], int], None]
     ) -> Subscription:
         """
         Follow matching events after ``since``.
@@ -172,13 +180,13 @@ class JobStatusTracker:
         self._add(subscription)
         return subscription
 
-    def publish(self, batch: Sequence[JobStatusEvent], head: int) -> None:
+    def publish(self, batch: Sequence[Event], head: int) -> None:
         """Hand a published batch to all that it concerns. Claims, and answers later."""
         self.head = head
         touched: dict[Interest, None] = {}
         for event in batch:
-            for interest in self._candidates(event.job):
-                if event.seq > interest.since and interest.selection.matches(event.job):
+            for interest in self._candidates(event):
+                if event.seq > interest.since and interest.selection.matches(event):
                     interest.events.append(event)
                     touched[interest] = None
         for interest in touched:
@@ -209,6 +217,13 @@ class JobStatusTracker:
         while self._due:
             self._due.popleft()()
 
+    def select(self, interest: Interest, selection: Selects) -> None:
+        """From now on it selects this."""
+        if interest.selection != selection:
+            self.forget(interest)
+            interest.selection = selection
+            self._add(interest)
+
     def forget(self, interest: Interest) -> None:
         """Take it out of the indexes."""
         for index, key in self._places(interest):
@@ -219,29 +234,40 @@ class JobStatusTracker:
                     del index[key]
         self._rest.pop(interest, None)
 
-    def _candidates(self, job: JobDescriptor) -> Iterator[Interest]:
-        yield from self._by_key.get(job.key, ())
-        if job.parent is not None:
-            parent = (job.cluster, job.parent)
-            own = self._by_key.get(job.key, {})
-            for interest in self._by_key.get(parent, ()):
+    def _candidates(self, event: Event) -> Iterator[Interest]:
+        """All that an event may concern, each once."""
+        yield from self._by_key.get(event.key, ())
+        if event.parent is not None:
+            own = self._by_key.get(event.key, {})
+            for interest in self._by_key.get((event.key[0], event.parent), ()):
                 if interest not in own:
                     yield interest
-        if job.user is not None:
-            yield from self._by_user.get(job.user, ())
+        if self._by_workflow:
+            yield from self._candidates_by_workflow(event)
+        user = event.workflow.user if isinstance(event, WorkflowEvent) else event.job.user
+        if user is not None:
+            yield from self._by_user.get(user, ())
         yield from self._rest
 
-    def _places(self, interest: Interest) -> Iterable[tuple[dict[Any, dict[Interest, None]], Any]]:
+    def _candidates_by_workflow(self, event: Event) -> Iterator[Interest]:
+        names = (event.workflow.name,) if isinstance(event, WorkflowEvent) else self._workflows_of(event.job)
+        found = [self._by_workflow[name] for name in names if name in self._by_workflow]
+        yield from found[0] if len(found) == 1 else {interest: None for interests in found for interest in interests}
+
+    def _places(self, interest: Interest) -> list[tuple[dict[Any, dict[Interest, None]], Any]]:
+        """Where it is found: by its keys, else by its workflows, else by its users, else wherever one looks."""
         selection = interest.selection
         if selection.keys is not None:
             return [(self._by_key, key) for key in selection.keys]
+        if selection.workflows:
+            return [(self._by_workflow, name) for name in selection.workflows]
         return [(self._by_user, user) for user in selection.users]
 
     def _add(self, interest: Interest) -> None:
-        selection = interest.selection
-        if selection.keys is None and not selection.users:
+        places = self._places(interest)
+        if not places and interest.selection.keys is None:
             self._rest[interest] = None
-        for index, key in self._places(interest):
+        for index, key in places:
             index.setdefault(key, {})[interest] = None
 
     def _time_is_up(self, waiter: Waiter) -> None:

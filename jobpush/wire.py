@@ -20,12 +20,14 @@ from jobpush.model import (
     Cursor,
     HistoryEntry,
     JobDescriptor,
+    JobKey,
     JobRecord,
     JobStatusEvent,
     ReasonCode,
     split_state,
 )
 from jobpush.tasks import TaskSet
+from jobpush.workflow import Event, FirstFailure, Member, Workflow, WorkflowChange, WorkflowEvent, WorkflowRecord
 
 
 def to_time(seconds: float | None) -> str | None:
@@ -190,10 +192,30 @@ def number(epoch: str, seq: int, change: Change) -> JobStatusEvent:
     return JobStatusEvent(seq, change.at, change.job, change.previous, event_bytes(epoch, seq, change))
 
 
-def event_from_bytes(data: bytes) -> JobStatusEvent:
-    """The inverse of `number`, for what the journal has stored."""
+def number_workflow(epoch: str, seq: int, change: WorkflowChange) -> WorkflowEvent:
+    """A workflow's event with its number and its bytes."""
+    data = dumps(
+        {
+            "seq": seq,
+            "cursor": str(Cursor(epoch, seq)),
+            "type": "workflow",
+            "at": to_time(change.at),
+            "workflow": workflow_fields(change.workflow),
+            "previous": {"state": change.previous} if change.previous is not None else None,
+        }
+    )
+    return WorkflowEvent(seq, change.at, change.workflow, change.previous, data)
+
+
+def event_from_bytes(data: bytes) -> Event:
+    """The inverse of `number` and `number_workflow`, for what the journal has stored."""
     fields = json.loads(data)
     previous = fields["previous"]
+    if fields["type"] == "workflow":
+        workflow = workflow_from_fields(fields["workflow"])
+        return WorkflowEvent(
+            fields["seq"], from_time(fields["at"]), workflow, previous["state"] if previous is not None else None, data
+        )
     return JobStatusEvent(
         seq=fields["seq"],
         at=from_time(fields["at"]),
@@ -213,7 +235,7 @@ def record_bytes(record: JobRecord) -> bytes:
             "range_row": job_fields(record.range_row) if record.range_row is not None else None,
             "updated_at": record.updated_at,
             "last_seq": record.last_seq,
-            "history": [[h.seq, h.at, h.state, h.attempt, h.confidence.value] for h in record.history],
+            "history": _history_rows(record.history),
         }
     )
 
@@ -229,8 +251,121 @@ def record_from_bytes(data: bytes) -> JobRecord:
         range_row=job_from_fields(range_row) if range_row is not None else None,
         updated_at=fields["updated_at"],
         last_seq=fields["last_seq"],
-        history=tuple(HistoryEntry(s, at, st, attempt, Confidence(c)) for s, at, st, attempt, c in fields["history"]),
+        history=_history(fields["history"]),
     )
+
+
+def workflow_fields(workflow: Workflow) -> dict[str, object]:
+    """A workflow as the protocol names it."""
+    failure = workflow.first_failure
+    fields: dict[str, object] = {
+        "name": workflow.name,
+        "state": workflow.state,
+        "phase": workflow.phase.value,
+        "outcome": workflow.outcome.value if workflow.outcome is not None else None,
+        "settled": workflow.settled,
+        "progress": round(workflow.progress, 4),
+        "counts": dict(workflow.counts),
+        "first_failure": None,
+        "started_at": to_time(workflow.started_at),
+        "ended_at": to_time(workflow.ended_at),
+        "found": workflow.found,
+    }
+    if failure is not None:
+        fields["first_failure"] = {
+            "job": "/".join(failure.job),
+            "member": "/".join(failure.member),
+            "state": failure.state,
+            "exit_code": failure.exit_code,
+            "signal": failure.signal,
+            "reason": failure.reason,
+            "at": to_time(failure.at),
+        }
+    if workflow.deleted:
+        fields["deleted"] = True
+    return fields
+
+
+def workflow_from_fields(fields: Mapping[str, Any]) -> Workflow:
+    """The inverse of `workflow_fields`, for what the journal has stored."""
+    phase, outcome = split_state(fields["state"])
+    failure = fields["first_failure"]
+    return Workflow(
+        name=fields["name"], phase=phase, outcome=outcome, settled=fields["settled"], counts=fields["counts"],
+        first_failure=FirstFailure(
+            key_of(failure["job"]), key_of(failure["member"]), failure["state"], from_time(failure["at"]),
+            failure["exit_code"], failure["signal"], failure["reason"],
+        ) if failure is not None else None,
+        started_at=_time_or_none(fields["started_at"]), ended_at=_time_or_none(fields["ended_at"]),
+        found=fields["found"], deleted=fields.get("deleted", False),
+    )  # fmt: skip
+
+
+def workflow_record_bytes(record: WorkflowRecord) -> bytes:
+    """A workflow without its members, for the journal."""
+    return dumps(
+        {
+            "workflow": workflow_fields(record.workflow),
+            "edges": [["/".join(begin), "/".join(end)] for begin, end in record.edges],
+            "updated_at": record.updated_at,
+            "last_seq": record.last_seq,
+            "history": _history_rows(record.history),
+        }
+    )
+
+
+def workflow_record_from_bytes(data: bytes, members: dict[JobKey, Member]) -> WorkflowRecord:
+    """The inverse of `workflow_record_bytes`."""
+    fields = json.loads(data)
+    return WorkflowRecord(
+        workflow_from_fields(fields["workflow"]), members,
+        tuple((key_of(begin), key_of(end)) for begin, end in fields["edges"]),
+        fields["updated_at"], fields["last_seq"], _history(fields["history"]),
+    )  # fmt: skip
+
+
+def member_fields(key: JobKey, member: Member) -> dict[str, object]:
+    """A workflow's job as the protocol shows it."""
+    fields: dict[str, object] = {
+        "job": "/".join(key),
+        "name": member.name,
+        "state": member.state,
+        "exit_code": member.exit_code,
+        "submitted_at": to_time(member.submitted_at),
+        "started_at": to_time(member.started_at),
+        "ended_at": to_time(member.ended_at),
+    }
+    if member.counts is not None:
+        fields["counts"] = dict(member.counts)
+    return fields
+
+
+def member_bytes(member: Member) -> bytes:
+    """A workflow's member, for the journal."""
+    return dumps(attrs.asdict(member, recurse=False))
+
+
+def member_from_bytes(data: bytes) -> Member:
+    """The inverse of `member_bytes`."""
+    return Member(**json.loads(data))
+
+
+def key_of(text: str) -> JobKey:
+    """The key that ``CLUSTER/ID`` stands for."""
+    cluster, _, job_id = text.partition("/")
+    return (cluster, job_id)
+
+
+def _time_or_none(text: str | None) -> float | None:
+    return from_time(text) if text is not None else None
+
+
+def _history_rows(history: Iterable[HistoryEntry]) -> list[list[object]]:
+    return [[h.seq, h.at, h.state, h.attempt, h.confidence.value] for h in history]
+
+
+def _history(rows: Iterable[Any]) -> tuple[HistoryEntry, ...]:
+    return tuple(HistoryEntry(seq, at, state, attempt, Confidence(c)) for seq, at, state, attempt, c in rows)
 
 
 def history_fields(epoch: str, history: Iterable[HistoryEntry]) -> list[dict[str, object]]:
@@ -247,7 +382,7 @@ def history_fields(epoch: str, history: Iterable[HistoryEntry]) -> list[dict[str
     ]
 
 
-def envelope(fields: Mapping[str, object], events: Iterable[JobStatusEvent] | None = None) -> bytes:
+def envelope(fields: Mapping[str, object], events: Iterable[Event] | None = None) -> bytes:
     """A JSON object of these fields; ``events`` are put in as the bytes that they already are."""
     body = dumps(fields)
     if events is None:
@@ -262,9 +397,9 @@ def sse(name: str, data: bytes, cursor: str | None = None) -> bytes:
     return f"{head}event: {name}\ndata: ".encode() + data + b"\n\n"
 
 
-def sse_event(epoch: str, event: JobStatusEvent) -> bytes:
+def sse_event(epoch: str, event: Event) -> bytes:
     """An event of the journal as a server-sent event."""
-    return sse("job", event.data, f"{epoch}-{event.seq}")
+    return sse(event.kind, event.data, f"{epoch}-{event.seq}")
 
 
 def dumps(fields: Mapping[str, object]) -> bytes:

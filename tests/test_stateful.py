@@ -153,7 +153,7 @@ class JournalAndTracker(RuleBasedStateMachine):
         waiting = sum(client.request is not None for client in self.everybody)
         assert self.lab.service.tracker.waiting == waiting
         assert self.lab.holds.held == waiting
-        assert len(self.lab.clock.getDelayedCalls()) == 1 + waiting, "the monitor's next tick and one timer for each waiter"
+        assert len(self.lab.clock.getDelayedCalls()) == 2 + waiting, "the next ticks of the monitor and the keeper, and one timer for each waiter"
 
     def teardown(self) -> None:
         if hasattr(self, "lab"):

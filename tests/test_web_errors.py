@@ -36,7 +36,7 @@ class BadInputTests(LabCase):
             "since=" + "a" * 200 + "-1": "since", "limit=0": "limit", "limit=-5": "limit", "limit=ten": "limit", "limit=1.5": "limit",
             "limit=99999999999": "limit", "state=DEAD": "state", "cluster=nowhere": "cluster", "sinec=now": "sinec",
             "job=nowhere/1": "job", "job=memory/--help": "job", f"job={quoted('memory/1;rm -rf /')}": "job",
-            "user=%ff%fe": "user", "%ff=1": "\ufffd", "workflow=w1": "workflow",
+            "user=%ff%fe": "user", "%ff=1": "\ufffd", "workflow=a%20b": "workflow",
         }.items():  # fmt: skip
             problem = self.problem(f"/v1/changes?{query}")
             self.assertEqual(problem["parameter"], name, query)

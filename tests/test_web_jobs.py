@@ -238,7 +238,7 @@ class UnknownJobTests(LabCase):
         self.assertEqual(self.lab.holds.held, 1)
         answer.cancel()
         self.assertEqual(self.lab.holds.held, 0)
-        self.assertEqual(len(self.lab.clock.getDelayedCalls()), 1, "only the monitor's next tick")
+        self.assertEqual(len(self.lab.clock.getDelayedCalls()), 2, "only the next ticks of the monitor and the keeper")
 
 
 class JobStatusTests(LabCase):

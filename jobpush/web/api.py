@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from jobpush.service import JobPush
 from jobpush.web.access import Access
+from jobpush.web.barriers import BarrierRoutes
 from jobpush.web.changes import ChangeRoutes
 from jobpush.web.holds import Holds
 from jobpush.web.jobs import JobRoutes
@@ -13,9 +14,10 @@ from jobpush.web.operations import OperationRoutes
 from jobpush.web.routes import app
 from jobpush.web.static import Static
 from jobpush.web.streams import Streams
+from jobpush.web.workflows import WorkflowRoutes
 
 
-class Api(JobRoutes, ChangeRoutes, OperationRoutes):
+class Api(JobRoutes, ChangeRoutes, BarrierRoutes, WorkflowRoutes, OperationRoutes):
     """
     :param static: a directory to serve beside the API; None for none.
     """

@@ -8,15 +8,15 @@ import base64
 import binascii
 import heapq
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 from twisted.internet.task import deferLater
 
 from jobpush import wire
-from jobpush.feed import Page
-from jobpush.model import JobDescriptor, JobKey, JobRecord
+from jobpush.feed import Enough, Page
+from jobpush.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
 from jobpush.selection import Selection
 from jobpush.service import JobPush
 from jobpush.web import health
@@ -50,7 +50,7 @@ class JobRoutes(Routes):
         for count, job in enumerate(self._every_job(selection.clusters)):
             if count % _SLICE == _SLICE - 1:
                 await deferLater(self.service.reactor, 0)
-            if (begin is None or job.key > begin) and selection.matches(job):
+            if (begin is None or job.key > begin) and selection.takes(job):
                 found.append((job.key, job))
         page = heapq.nsmallest(limit, found, key=lambda item: item[0])
         fields: dict[str, object] = {"cursor": cursor, "jobs": []}
@@ -111,13 +111,14 @@ class JobRoutes(Routes):
         if wanted is not None and _etag(self.service, record) in wanted.etags:
             return await self._not_modified(request, key, record, deadline if wanted.wait is not None else None, asked)
         enough = _enough(until, key)
-        if since is None and (until is None or until == "change" or enough is None or enough(job)):
+        met = enough is not None and _is_enough(until, job)
+        if since is None and (enough is None or met):
             return self._job_answer(request, key, found, Page((), self.service.feed.head))
         if since is None:
             since = began_at
-        left = 0.0 if enough is not None and enough(job) else max(0.0, deadline - self.service.reactor.seconds())
+        left = 0.0 if met else max(0.0, deadline - self.service.reactor.seconds())
         page = await self._next(Selection(keys=frozenset({key})), since, left, JOB_EVENTS, enough)
-        if wait > 0 and left == 0 and not page.events and (enough is None or not enough(job)):
+        if wait > 0 and left == 0 and not page.events and not met:
             page = Page((), page.seq, timed_out=True)
         return self._job_answer(request, key, self._known(key) or found, page)
 
@@ -165,7 +166,7 @@ class JobRoutes(Routes):
         cursor = feed.cursor(page.seq)
         if record.last_seq > page.seq:
             # It has changed again since this answer was claimed: the state must not run ahead of the cursor.
-            told = [event for event in page.events if event.job.key == job.key]
+            told = [event for event in page.events if isinstance(event, JobStatusEvent) and event.key == job.key]
             if told:
                 history = tuple(entry for entry in record.history if entry.seq <= page.seq)
                 job, record = told[-1].job, attrs.evolve(record, last_seq=told[-1].seq, history=history)
@@ -217,12 +218,14 @@ class JobRoutes(Routes):
         return self._answer(request, wire.dumps(wire.job_fields(found[0])), cursor, page.closing)
 
 
-def _enough(until: str | None, key: JobKey) -> Callable[[JobDescriptor], bool] | None:
-    if until == "started":
-        return lambda job: job.key == key and job.started
-    if until == "terminal":
-        return lambda job: job.key == key and job.terminal
-    return None
+def _is_enough(until: str | None, job: JobDescriptor) -> bool:
+    return job.started if until == "started" else job.terminal
+
+
+def _enough(until: str | None, key: JobKey) -> Enough | None:
+    if until not in ("started", "terminal"):
+        return None
+    return lambda event: event.key == key and isinstance(event, JobStatusEvent) and _is_enough(until, event.job)
 
 
 def _etag(service: JobPush, record: JobRecord) -> str:

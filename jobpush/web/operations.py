@@ -39,7 +39,9 @@ class OperationRoutes(Routes):
         """The site's own page, if there is one; else what is here."""
         if self.static_files is not None:
             return self.static_files
-        links = ["/v1/jobs", "/v1/changes", "/v1/events", "/jobstatus", "/healthz", "/readyz"]
+        links = [
+            "/v1/jobs", "/v1/changes", "/v1/events", "/v1/wait", "/v1/workflows", "/jobstatus", "/healthz", "/readyz",
+        ]  # fmt: skip
         return self._answer(request, wire.dumps({"service": "jobpush", "version": __version__, "links": links}))
 
     @app.route("/", methods=["GET"], branch=True)

@@ -17,6 +17,7 @@ from jobpush.model import STATES, Cursor, JobKey
 from jobpush.selection import Selection
 from jobpush.service import JobPush
 from jobpush.web.problems import Problem
+from jobpush.workflow import WORKFLOW_NAME
 
 DEFAULT_WAIT_S = 60.0
 LONGEST_WAIT_S = 600.0
@@ -35,6 +36,7 @@ FILTERS = {
     "queue": "queues",
     "name": "names",
     "comment": "comments",
+    "workflow": "workflows",
 }
 
 
@@ -69,10 +71,11 @@ class Params:
 
     @classmethod
     def of_body(cls, service: JobPush, request: Any, known: frozenset[str]) -> Params:
-        """From a JSON object; ``jobs`` is the body's word for ``job``."""
+        """From a JSON object; ``jobs`` and ``workflows`` are the body's words for ``job`` and ``workflow``."""
         if request.args:
             name = next(iter(request.args)).decode("utf-8", "replace")
-            raise Problem(400, "a POST takes its parameters from the body, not from the query string", name[:100])
+            method = request.method.decode("ascii")
+            raise Problem(400, f"a {method} takes its parameters from the body, not from the query string", name[:100])
         try:
             fields = json.loads(request.content.read())
         except (ValueError, RecursionError) as error:
@@ -83,10 +86,10 @@ class Params:
         for name, value in fields.items():
             if value is None:
                 continue
-            if name in ("job", "jobs"):
-                if not isinstance(value, list):
-                    raise Problem(400, f"{name}: expected a list of texts such as \"slurm/4711\"", name)
-                name = "job"
+            if name in ("job", "jobs", "edges") and not isinstance(value, list):
+                what = "pairs of jobs" if name == "edges" else "texts such as \"slurm/4711\""
+                raise Problem(400, f"{name}: expected a list of {what}", name)
+            name = {"jobs": "job", "workflows": "workflow"}.get(name, name)
             values[name] = value if isinstance(value, list) else [value]
         return cls(service, values, known)
 
@@ -133,8 +136,6 @@ class Params:
 
     def selection(self) -> Selection:
         """The filters and the jobs."""
-        if "workflow" in self._values:
-            raise Problem(400, "workflow: workflows are not served by this version", "workflow")
         fields: dict[str, Any] = {}
         for name, field in FILTERS.items():
             values = self._values.get(name)
@@ -148,21 +149,36 @@ class Params:
                 raise Problem(400, f"state: {_shown(state)} is none of {', '.join(sorted(STATES))}", "state")
         for cluster in fields.get("clusters", ()):
             check_cluster(self._service, cluster, "cluster")
-        jobs = self._values.get("job")
+        if "workflows" in fields:
+            for name in fields["workflows"]:
+                check_workflow(name, "workflow")
+            fields["workflows_of"] = self._service.workflows.names_of
+        jobs = self.jobs("job")
         if jobs is not None:
-            if len(jobs) > MOST_IDS:
-                raise Problem(413, f"job: {len(jobs)} jobs; at most {MOST_IDS} in one request", "jobs")
-            fields["keys"] = frozenset(self._job(job) for job in jobs)
+            fields["keys"] = frozenset(jobs)
         return Selection(**fields)
 
-    def _job(self, value: object) -> JobKey:
+    def jobs(self, name: str) -> dict[JobKey, str] | None:
+        """The jobs that are named, by key, as the client wrote them; None if that parameter is not given."""
+        jobs = self._values.get(name)
+        if jobs is None:
+            return None
+        if len(jobs) > MOST_IDS:
+            raise Problem(413, f"{name}: {len(jobs)} jobs; at most {MOST_IDS} in one request", name + "s")
+        return {self.job(job, name): job for job in jobs}
+
+    def values(self, name: str) -> list[Any]:
+        """All its values."""
+        return self._values.get(name, [])
+
+    def job(self, value: object, name: str) -> JobKey:
         if not isinstance(value, str):
-            raise Problem(400, "job: expected texts such as \"slurm/4711\"", "job")
+            raise Problem(400, f"{name}: expected texts such as \"slurm/4711\"", name)
         cluster, slash, job_id = value.partition("/")
         if not slash:
-            cluster, job_id = only_cluster(self._service, "job"), value
-        check_cluster(self._service, cluster, "job")
-        return canonical_key(self._service, cluster, job_id, "job")
+            cluster, job_id = only_cluster(self._service, name), value
+        check_cluster(self._service, cluster, name)
+        return canonical_key(self._service, cluster, job_id, name)
 
 
 def check_wait(value: object, name: str) -> float:
@@ -225,6 +241,23 @@ def check_cluster(service: JobPush, cluster: str, name: str, status: int = 400) 
     """Is it one of ours?"""
     if cluster not in service.monitors:
         raise Problem(status, f"{name}: there is no cluster {_shown(cluster)}; served are {_clusters(service)}", name)
+
+
+def check_workflow(name: object, where: str, found: bool = True) -> None:
+    """
+    Can a workflow be called that?
+
+    :param found: may it have been found in jobs' tags? Such a name has ``@`` and the user after it.
+    """
+    text = name if isinstance(name, str) else ""
+    own, at, user = text.partition("@")
+    if not WORKFLOW_NAME.fullmatch(own) or (at and (not found or len(user) > 256 or "/" in user)):
+        raise Problem(
+            400,
+            f"{where}: {_shown(str(name))} is no name of a workflow; expected a letter or digit, then up to 127 letters, "
+            f"digits or any of _.:+-{', then perhaps @USER' if found else ''}",
+            where,
+        )
 
 
 def canonical_key(service: JobPush, cluster: str, job_id: str, name: str) -> JobKey:

@@ -5,7 +5,6 @@ What the routes have in common: the application that they belong to, finding a j
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 from klein import Klein
@@ -13,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, RequestRedirect
 
-from jobpush.feed import Page
+from jobpush.feed import Enough, Page
 from jobpush.interfaces import CursorGone
 from jobpush.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
 from jobpush.selection import Selection
@@ -23,7 +22,7 @@ from jobpush.web.params import FILTERS, gone
 from jobpush.web.problems import Problem, nothing_at
 
 #: The parameters by which a client says which jobs it asks for.
-SELECTION = frozenset({*FILTERS, "workflow", "job"})
+SELECTION = frozenset({*FILTERS, "job"})
 
 #: Events of one job that one answer may hold.
 JOB_EVENTS = 10_000
@@ -60,7 +59,7 @@ class Routes:
         """
         found = self._known(key)
         if found is None:
-            last = await self.service.journal.last_of(key)
+            last = (await self.service.journal.last_of([key])).get(key)
             found = self._known(key)
             if found is None and last is not None:
                 return (last.job, _from_event(last)), True
@@ -96,7 +95,7 @@ class Routes:
         since: int,
         wait: float,
         limit: int,
-        enough: Callable[[JobDescriptor], bool] | None,
+        enough: Enough | None,
     ) -> Page:
         """Events after ``since``; counted as held while it waits."""
         try:

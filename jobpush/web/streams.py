@@ -15,10 +15,10 @@ from zope.interface import implementer
 
 from jobpush import wire
 from jobpush.interfaces import CursorGone
-from jobpush.model import JobStatusEvent
 from jobpush.selection import Selection
 from jobpush.service import JobPush
 from jobpush.tracker import Subscription
+from jobpush.workflow import Event
 
 #: Seconds between two signs of life, and between two bookmarks.
 HEARTBEAT_S = 15.0
@@ -134,7 +134,7 @@ class Stream:
         self._write(wire.sse("reset", wire.dumps({"cursor": cursor, "snapshot_url": "/v1/jobs"}), cursor))
         return head
 
-    def _deliver(self, events: Sequence[JobStatusEvent], head: int) -> None:
+    def _deliver(self, events: Sequence[Event], head: int) -> None:
         epoch = self._service.feed.epoch
         self._write(b"".join(wire.sse_event(epoch, event) for event in events))
         self.sent_seq = head

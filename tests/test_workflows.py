@@ -1,0 +1,422 @@
+"""Workflows: put by clients or found in tags; their state, events, and what is kept of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.interfaces import BadQueueOption
+from jobpush.keeper import EVERY_S
+from jobpush.model import Change, JobDescriptor, JobStatusEvent, split_state
+from jobpush.queues import take_common_options
+from jobpush.service import JobPush
+from jobpush.wire import number
+from jobpush.workflow import Member, Tally
+from jobpush.workflows import QUIET_S, Workflows
+from tests.support import Lab, LabCase
+
+
+class WorkflowCase(LabCase):
+    """A lab with jobs ``1`` (queued), ``2`` and ``3``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.queue.set("2", "QUEUED")
+        self.lab.set("3", "QUEUED")
+
+    def put(self, name: str = "w7", jobs: Any = ("1", "2", "3"), **fields: Any) -> Any:
+        """A client says which jobs a workflow has."""
+        return self.lab.request("PUT", f"/v1/workflows/{name}", json={"jobs": [f"memory/{job}" for job in jobs], **fields})
+
+    def workflow(self, name: str = "w7", query: str = "") -> Any:
+        """What is served of it."""
+        return self.lab.get(f"/v1/workflows/{name}{query}").json()
+
+    def told(self, name: str = "w7") -> list[Any]:
+        """The workflow's own events."""
+        return [e["workflow"] for e in self.lab.events() if e["type"] == "workflow" and e["workflow"]["name"] == name]
+
+    def steps(self, name: str = "w7") -> list[str]:
+        """The states that they tell, each once."""
+        states = [told["state"] for told in self.told(name)]
+        return [state for state, before in zip(states, [None, *states], strict=False) if state != before]
+
+
+class PutTests(WorkflowCase):
+    """``PUT /v1/workflows/{name}``."""
+
+    def test_a_life(self) -> None:
+        """From queued to its end: one state, counts, progress, the first failure; one event for each look that changes it."""
+        self.assertEqual(self.put(edges=[["memory/1", "memory/2"], ["memory/2", "memory/3"]]).status, 201)
+        self.assertEqual((self.workflow()["state"], self.workflow()["counts"], self.workflow()["progress"]), ("QUEUED", {"QUEUED": 3}, 0.0))
+        self.lab.set("1", "RUNNING", started_at=100.0)
+        self.assertEqual(self.workflow()["state"], "RUNNING")
+        self.lab.set("1", "COMPLETED", exit_code=0, ended_at=200.0)
+        self.assertEqual((self.workflow()["state"], self.workflow()["progress"]), ("RUNNING", 0.3333), "between two jobs it does not go back")
+        self.lab.set("2", "FAILED", exit_code=3, ended_at=300.0, reason="NonZeroExitCode")
+        self.lab.set("3", "CANCELLED", ended_at=301.0)
+        whole = self.workflow()
+        self.assertEqual((whole["state"], whole["settled"], whole["progress"], whole["counts"]),
+                         ("FAILED", True, 1.0, {"CANCELLED": 1, "COMPLETED": 1, "FAILED": 1}))
+        failure = whole["first_failure"]
+        self.assertEqual((failure["job"], failure["state"], failure["exit_code"], failure["reason"]), ("memory/2", "FAILED", 3, "NonZeroExitCode"))
+        self.assertEqual([h["state"] for h in whole["history"]], ["QUEUED", "RUNNING", "FAILED"])
+        self.assertEqual(self.steps(), ["QUEUED", "RUNNING", "FAILED"])
+        self.assertEqual([t["progress"] for t in self.told()], [0.0, 0.0, 0.3333, 0.6667, 1.0])
+        self.assertEqual([j["state"] for j in whole["jobs"]], ["COMPLETED", "FAILED", "CANCELLED"])
+        self.assertEqual(whole["edges"], [["memory/1", "memory/2"], ["memory/2", "memory/3"]])
+
+    def test_idempotent(self) -> None:
+        """The same once more is no event; other jobs are one."""
+        self.put()
+        cursor = self.lab.cursor
+        self.assertEqual((self.put().status, self.lab.cursor), (200, cursor))
+        self.assertEqual(self.put(jobs=("1", "2")).json()["counts"], {"QUEUED": 2})
+        self.assertEqual([e["previous"] for e in self.lab.events(cursor)], [{"state": "QUEUED"}])
+        self.lab.set("3", "RUNNING")
+        self.assertEqual(self.workflow()["counts"], {"QUEUED": 2}, "3 is none of its jobs any more")
+
+    def test_jobs_that_nobody_has_seen(self) -> None:
+        """Count as unknown, and join when they appear."""
+        self.put(jobs=("1", "77"))
+        self.assertEqual(self.workflow()["counts"], {"QUEUED": 1, "UNKNOWN": 1})
+        self.lab.set("1", "COMPLETED")
+        self.assertEqual((self.workflow()["state"], self.workflow()["settled"]), ("UNKNOWN", False))
+        self.lab.set("77", "COMPLETED")
+        self.assertEqual((self.workflow()["state"], self.workflow()["settled"]), ("COMPLETED", True))
+
+    def test_jobs_that_ended_before(self) -> None:
+        """Known from the table, or from the journal."""
+        self.lab.set("1", "COMPLETED")
+        self.lab.set("2", "FAILED", exit_code=2)
+        self.lab.service.table.cluster("memory").forget("2")
+        self.assertEqual(self.put(jobs=("1", "2")).json()["state"], "FAILED")
+
+    def test_begun_and_ended_between_two_looks(self) -> None:
+        """That it ran is told all the same."""
+        self.put(jobs=("1", "2"))
+        self.lab.queue.set("1", "COMPLETED")
+        self.lab.set("2", "COMPLETED")
+        self.assertEqual(self.steps(), ["QUEUED", "RUNNING", "COMPLETED"])
+
+    def test_the_first_failure_is_taken_back(self) -> None:
+        """A job that is requeued has not failed."""
+        self.put()
+        self.lab.set("1", "FAILED", exit_code=1, settled=False)
+        self.assertEqual(self.workflow()["first_failure"]["job"], "memory/1")
+        self.lab.set("1", "QUEUED", attempt=1)
+        self.assertIsNone(self.workflow()["first_failure"])
+
+    def test_arrays(self) -> None:
+        """An array counts by its tasks; the first task that failed is named; a task named beside its array counts once."""
+        for index in (1, 2, 3):
+            self.lab.queue.set(f"9_{index}", "RUNNING", parent="9", task_index=index)
+        self.lab.tick()
+        self.put(jobs=("9", "9_2"))
+        self.assertEqual((self.workflow()["counts"], len(self.workflow()["jobs"])), ({"RUNNING": 3}, 1))
+        self.lab.set("9_3", "FAILED", parent="9", task_index=3, exit_code=4)
+        whole = self.workflow()
+        self.assertEqual((whole["counts"], whole["first_failure"]["job"], whole["first_failure"]["exit_code"]),
+                         ({"FAILED": 1, "RUNNING": 2}, "memory/9_3", 4))
+
+    def test_delete(self) -> None:
+        """The last event says so; then there is none; its jobs stay."""
+        self.put()
+        held = self.lab.get("/v1/workflows/w7?until=terminal&wait=60")
+        self.assertEqual(self.lab.request("DELETE", "/v1/workflows/w7").status, 204)
+        self.assertTrue(held.json()["deleted"])
+        self.assertTrue(self.told()[-1]["deleted"])
+        self.assertEqual((self.lab.get("/v1/workflows/w7").status, self.lab.request("DELETE", "/v1/workflows/w7").status), (404, 404))
+        self.assertEqual(self.lab.get("/v1/jobs/memory/1").status, 200)
+
+    def test_list(self) -> None:
+        """By name, a page at a time."""
+        for name in ("b", "a", "c"):
+            self.put(name)
+        first = self.lab.get("/v1/workflows?limit=2").json()
+        self.assertEqual(([w["name"] for w in first["workflows"]], first["after"]), (["a", "b"], "b"))
+        self.assertEqual([w["name"] for w in self.lab.get("/v1/workflows?after=b").json()["workflows"]], ["c"])
+        self.assertEqual(self.lab.get("/v1/workflows?state=RUNNING").json()["workflows"], [])
+
+    def test_errors(self) -> None:
+        """Each names what is wrong."""
+        for body, parameter in [
+            ({}, "jobs"), ({"jobs": []}, "jobs"), ({"jobs": "memory/1"}, "jobs"), ({"jobs": [1]}, "jobs"), ({"jobs": ["nowhere/1"]}, "jobs"),
+            ({"jobs": ["memory/1"], "edges": [["memory/1"]]}, "edges"), ({"jobs": ["memory/1"], "edges": [["memory/1", "memory/2"]]}, "edges"),
+            ({"jobs": ["memory/1"], "edges": "x"}, "edges"), ({"jobs": ["memory/1"], "name": "x"}, "name"),
+            ({"jobs": ["memory/1", "memory/2"], "edges": [["memory/1", "memory/2"], ["memory/2", "memory/1"]]}, "edges"),
+            ({"jobs": ["memory/1"], "edges": [["memory/1", "memory/1"]]}, "edges"),
+        ]:  # fmt: skip
+            answer = self.lab.request("PUT", "/v1/workflows/w7", json=body)
+            self.assertEqual((answer.status, answer.json()["parameter"]), (400, parameter), body)
+        for name in ("a%20b", "w@kim", "%3Cimg%3E", "a" * 129, ".x"):
+            self.assertEqual(self.put(name).json()["parameter"], "name", name)
+        self.assertEqual(self.lab.request("PUT", "/v1/workflows/w7", json={"jobs": ["memory/1"] * 20001}).status, 413)
+        self.assertEqual(self.lab.get("/v1/workflows/w7").status, 404)
+
+
+class FoundTests(WorkflowCase):
+    """Workflows that are found in jobs' tags."""
+
+    def test_found(self) -> None:
+        """By the comment; of each user a workflow of its own."""
+        self.lab.queue.set("10", "RUNNING", user="kim", comment="workflow=align run 7")
+        self.lab.queue.set("11", "QUEUED", user="kim", comment="x;workflow=align")
+        self.lab.queue.set("12", "QUEUED", user="lee", comment="workflow=align")
+        self.lab.queue.set("13", "QUEUED", user="kim", comment="noworkflow=align")
+        self.lab.tick()
+        self.assertEqual((self.workflow("align@kim")["counts"], self.workflow("align@kim")["found"]), ({"QUEUED": 1, "RUNNING": 1}, True))
+        self.assertEqual(self.workflow("align@lee")["counts"], {"QUEUED": 1})
+        self.assertEqual([w["name"] for w in self.lab.get("/v1/workflows?user=lee").json()["workflows"]], ["align@lee"])
+
+    def test_settles_when_it_is_quiet(self) -> None:
+        """More jobs may follow; a minute after the last has ended it is complete. One that joins later opens it again."""
+        self.lab.set("10", "RUNNING", user="kim", comment="workflow=align")
+        held = self.lab.get("/v1/workflows/align@kim?until=terminal&wait=600")
+        self.lab.set("10", "COMPLETED", user="kim", comment="workflow=align")
+        self.lab.set("11", "RUNNING", user="kim", comment="workflow=align")
+        self.lab.set("11", "COMPLETED", user="kim", comment="workflow=align")
+        self.assertEqual((self.workflow("align@kim")["state"], self.workflow("align@kim")["settled"]), ("COMPLETED", False))
+        self.assertTrue(held.held)
+        self.lab.clock.run(QUIET_S + EVERY_S, step=1)
+        self.assertEqual((held.json()["state"], held.json()["settled"]), ("COMPLETED", True))
+        self.lab.set("12", "QUEUED", user="kim", comment="workflow=align")
+        self.assertEqual(self.workflow("align@kim")["state"], "RUNNING")
+
+    def test_an_array_counts_once(self) -> None:
+        """Its tasks carry its tag; the first that fails is named, in the first look too."""
+        for index, state in ((1, "FAILED"), (2, "RUNNING")):
+            self.lab.queue.set(f"9_{index}", state, parent="9", task_index=index, user="kim", comment="workflow=align", exit_code=1 if index == 1 else None)
+        self.lab.tick()
+        whole = self.workflow("align@kim")
+        self.assertEqual((whole["counts"], whole["first_failure"]["job"]), ({"FAILED": 1, "RUNNING": 1}, "memory/9_1"))
+
+    def test_waiting_for_one_that_is_not_there_yet(self) -> None:
+        """Its jobs may have been submitted just now."""
+        self.lab.queue.set("10", "RUNNING", user="kim", comment="workflow=align")
+        answer = self.lab.get("/v1/workflows/align@kim?wait=10")
+        none = self.lab.get("/v1/workflows/other@kim?wait=10")
+        self.lab.tick(2)
+        self.assertEqual((answer.json()["state"], none.status), ("RUNNING", 404))
+
+    def test_options(self) -> None:
+        """Where the tag stands, per queue; errors name the option."""
+        job = JobDescriptor(cluster="c", id="1", phase=split_state("QUEUED")[0], user="kim", name="align.step1", account="proj7", comment="workflow=x")
+        found = {}
+        for options in ({}, {"workflow": "name"}, {"workflow": "account"}, {"workflow": "comment", "workflow_pattern": "(x)$"}):
+            tag = take_common_options("slurm", options)[0].tag
+            assert tag is not None
+            found[str(options)] = tag.workflow_of(job)
+        self.assertEqual(list(found.values()), ["x@kim", "align@kim", "proj7@kim", "x@kim"])
+        self.assertIsNone(take_common_options("slurm", {"workflow": "no"})[0].tag)
+        for bad in ({"workflow": "user"}, {"workflow_pattern": "("}, {"workflow_pattern": "x"}):
+            error = self.assertRaises(BadQueueOption, take_common_options, "slurm", bad)
+            self.assertIn(next(iter(bad)), str(error))
+
+    def test_retention(self) -> None:
+        """A workflow that has ended is dropped in the end, and that is told."""
+        self.lab.set("10", "COMPLETED", user="kim", comment="workflow=align")
+        self.lab.clock.run(QUIET_S + EVERY_S, step=1)
+        self.assertTrue(self.workflow("align@kim")["settled"])
+        self.lab.clock.run(7 * 86400, step=900)
+        self.lab.clock.run(2 * EVERY_S, step=1)
+        self.assertEqual(self.lab.get("/v1/workflows/align@kim").status, 404)
+
+
+class FollowTests(WorkflowCase):
+    """Waiting for workflows, by every way."""
+
+    def test_long_poll(self) -> None:
+        """``since`` and ``until`` as for a job."""
+        cursor = self.put().json()["cursor"]
+        change = self.lab.get(f"/v1/workflows/w7?since={cursor}&wait=60")
+        started = self.lab.get("/v1/workflows/w7?until=started&wait=60")
+        terminal = self.lab.get("/v1/workflows/w7?until=terminal&wait=60")
+        self.lab.set("1", "HELD")
+        self.assertEqual((change.json()["counts"], [e["type"] for e in change.json()["events"]]), ({"HELD": 1, "QUEUED": 2}, ["workflow"]))
+        self.lab.set("2", "RUNNING")
+        self.assertEqual((started.json()["state"], terminal.held), ("RUNNING", True))
+        for job in "123":
+            self.lab.queue.set(job, "COMPLETED")
+        self.lab.tick()
+        self.assertEqual((terminal.json()["state"], terminal.json()["cursor"]), ("COMPLETED", self.lab.cursor))
+        self.assertEqual(self.workflow(query="?until=terminal&wait=60")["state"], "COMPLETED")
+        timed_out = self.lab.get(f"/v1/workflows/w7?since={self.lab.cursor}&wait=5")
+        self.lab.clock.run(6)
+        self.assertEqual((timed_out.json()["timed_out"], timed_out.json()["events"]), (True, []))
+
+    def test_filter(self) -> None:
+        """``workflow=``: its own events and those of its jobs, its arrays' tasks too; without a filter workflows are told too."""
+        self.lab.queue.set("9_1", "RUNNING", parent="9", task_index=1)
+        self.lab.tick()
+        self.put(jobs=("1", "9"))
+        cursor = self.lab.cursor
+        held = self.lab.get(f"/v1/changes?since={cursor}&workflow=w7&wait=60")
+        self.lab.set("2", "RUNNING")
+        self.assertTrue(held.held)
+        self.lab.set("9_1", "COMPLETED", parent="9", task_index=1)
+        told = [(e["type"], e.get("job", e.get("workflow")).get("id", "w7")) for e in held.json()["events"]]
+        self.assertEqual(told, [("job", "9_1"), ("job", "9"), ("workflow", "w7")])
+        self.assertEqual([e["type"] for e in self.lab.events(cursor, "&workflow=w7")], ["job", "job", "workflow"])
+        self.assertEqual([e["type"] for e in self.lab.events(cursor)], ["job", "job", "job", "workflow"])
+        self.assertEqual([e["type"] for e in self.lab.events(cursor, "&cluster=memory")], ["job", "job", "job"])
+        self.assertEqual([j["id"] for j in self.lab.get("/v1/jobs?workflow=w7").json()["jobs"]], ["1", "9", "9_1"])
+
+    def test_barrier(self) -> None:
+        """A workflow beside a job."""
+        self.put(jobs=("1", "2"))
+        held = self.lab.post("/v1/wait", {"jobs": ["memory/3"], "workflows": ["w7"]})
+        unknown = self.lab.post("/v1/wait", {"workflows": ["nowhere"], "wait": 60})
+        self.assertEqual((unknown.json()["done"], unknown.json()["unknown"]), (False, ["nowhere"]))
+        self.lab.set("3", "COMPLETED")
+        self.lab.set("1", "COMPLETED")
+        self.assertTrue(held.held)
+        self.lab.set("2", "TIMEOUT")
+        met = held.json()["met"]
+        self.assertEqual([(m.get("job") or m["workflow"], m["state"]) for m in met], [("memory/3", "COMPLETED"), ("w7", "TIMEOUT")])
+
+    def test_listeners_are_told_of_jobs_only(self) -> None:
+        """Their contract is ``job_changed``."""
+        told: list[JobStatusEvent] = []
+
+        class Listener:
+            name = "one"
+
+            def job_changed(self, event: JobStatusEvent) -> None:
+                told.append(event)
+
+        lab = Lab(listeners=[Listener()]).start()
+        self.addCleanup(lab.stop)
+        lab.set("1", "RUNNING", user="kim", comment="workflow=align")
+        lab.set("1", "COMPLETED", user="kim", comment="workflow=align")
+        self.assertEqual([e.job.state for e in told], ["QUEUED", "RUNNING", "COMPLETED"])
+        self.assertEqual(lab.journal.cursors(), {"one": lab.journal.last_seq})
+
+
+class RestartTests(SynchronousTestCase):
+    """Workflows survive a restart, with their jobs, edges and history."""
+
+    def lab(self) -> Lab:
+        lab = Lab(self.directory).start()
+        self.addCleanup(lambda: lab.threads.stopped or lab.stop())
+        return lab
+
+    def test_restart(self) -> None:
+        """In the middle, with jobs that the table has forgotten since."""
+        self.directory = self.mktemp()
+        lab = self.lab()
+        for job in ("1", "2"):
+            lab.set(job, "QUEUED")
+        body = {"jobs": ["memory/1", "memory/2"], "edges": [["memory/1", "memory/2"]]}
+        lab.request("PUT", "/v1/workflows/w7", json=body)
+        lab.set("1", "FAILED", exit_code=7)
+        before = lab.get("/v1/workflows/w7").json()
+        lab.stop()
+        lab = self.lab()
+        lab.service.table.cluster("memory").forget("1")
+        after = lab.get("/v1/workflows/w7").json()
+        self.assertEqual({k: v for k, v in after.items() if k != "cursor"}, {k: v for k, v in before.items() if k != "cursor"})
+        lab.set("2", "COMPLETED")
+        self.assertEqual(lab.get("/v1/workflows/w7").json()["counts"], {"COMPLETED": 1, "FAILED": 1})
+        self.assertEqual(lab.request("PUT", "/v1/workflows/w7", json=body).status, 200)
+        lab.request("PUT", "/v1/workflows/w7", json={"jobs": ["memory/2"]})
+        lab.stop()
+        self.assertEqual(self.lab().get("/v1/workflows/w7").json()["counts"], {"COMPLETED": 1})
+
+    def test_dropped_stays_dropped(self) -> None:
+        """And a change that cannot be made durable does not happen."""
+        self.directory = self.mktemp()
+        lab = self.lab()
+        lab.set("1", "QUEUED")
+        lab.request("PUT", "/v1/workflows/w7", json={"jobs": ["memory/1"]})
+        lab.request("DELETE", "/v1/workflows/w7")
+        lab.journal._writer.execute("PRAGMA query_only=1")
+        self.assertEqual(lab.request("PUT", "/v1/workflows/w8", json={"jobs": ["memory/1"]}).status, 503)
+        self.assertEqual(lab.get("/v1/workflows/w8").status, 404)
+        lab.journal._writer.execute("PRAGMA query_only=0")
+        lab.stop()
+        self.assertEqual(self.lab().get("/v1/workflows").json()["workflows"], [])
+
+    def test_tags_that_are_new(self) -> None:
+        """Jobs that were known before their queue's tags were: their workflows are found at the start."""
+        self.directory = self.mktemp()
+        lab = Lab(self.directory)
+        lab.service.workflows._tags = {}
+        lab.start()
+        lab.queue.set("1", "COMPLETED", user="kim", comment="workflow=old")
+        lab.queue.set("2", "COMPLETED", user="kim", comment="workflow=align")
+        lab.set("3", "RUNNING", user="kim", comment="workflow=align")
+        self.assertEqual(lab.get("/v1/workflows").json()["workflows"], [])
+        lab.stop()
+        jobs, lab = lab.queue.jobs, Lab(self.directory)
+        lab.queue.jobs.update(jobs)
+        lab.start()
+        self.addCleanup(lab.stop)
+        lab.tick()
+        self.assertEqual([(w["name"], w["counts"]) for w in lab.get("/v1/workflows").json()["workflows"]],
+                         [("align@kim", {"COMPLETED": 1, "RUNNING": 1})])
+
+
+STATES = st.sampled_from(["QUEUED", "HELD", "STARTING", "RUNNING", "SUSPENDED", "FINISHING", "COMPLETED", "FAILED", "CANCELLED"])
+
+
+class SumTests(SynchronousTestCase):
+    """What is kept as jobs change is what counting anew gives."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(st.lists(st.tuples(st.sampled_from(["1", "2", "3", "4", "5"]), STATES), max_size=6), max_size=8))
+    def test_incremental(self, batches: list[list[tuple[str, str]]]) -> None:
+        """Whatever changes in whatever order, however it falls into batches."""
+        workflows = Workflows()
+        keys = [("c", job) for job in ("1", "2", "3", "4", "5")]
+        workflows.publish(self.numbered(workflows.define("w", dict.fromkeys(keys), (), 0.0), 1))
+        now: dict[tuple[str, str], Member] = {}
+        seq, last = 2, workflows.records["w"].workflow
+        for batch in batches:
+            events = []
+            for job_id, state in batch:
+                phase, outcome = split_state(state)
+                job = JobDescriptor(cluster="c", id=job_id, phase=phase, outcome=outcome, settled=outcome is not None)
+                before = now.get(job.key)
+                if before is not None and before.settled and not job.terminal:
+                    job = JobDescriptor(cluster="c", id=job_id, phase=phase, uid="another")
+                else:
+                    now[job.key] = Member.of(job)
+                events.append(number("e", seq, Change(job, None, 0.0)))
+            steps = workflows.plan(events)
+            try:
+                while True:
+                    next(steps)
+            except StopIteration as stop:
+                plan = stop.value
+            for change in plan.changes:
+                self.assertEqual(change.previous, last.state)
+                last = change.workflow
+            workflows.publish(self.numbered(plan, seq))
+        tally = Tally()
+        for key in keys:
+            tally.add(now.get(key, Member()))
+        expected, served = tally.describe(last, settles=True), workflows.records["w"].workflow
+        self.assertEqual((served.state, served.counts, served.settled), (expected.state, expected.counts, expected.settled))
+        self.assertEqual(served.visible(), last.visible())
+        self.assertEqual(served.first_failure is not None, any(m.failed for m in now.values()))
+
+    def numbered(self, plan: Any, seq: int) -> Any:
+        """As the publisher does it."""
+        from jobpush.wire import number_workflow
+
+        plan.numbered([number_workflow("e", seq, change) for change in plan.changes])
+        return plan
+
+
+class DefaultTests(SynchronousTestCase):
+    """An embedding application need say nothing."""
+
+    def test_default(self) -> None:
+        """A queue without options has the default tag."""
+        lab = Lab()
+        self.assertIsInstance(lab.service, JobPush)
+        self.assertEqual(list(lab.service.workflows.tagging), ["memory"])
