@@ -31,6 +31,7 @@ setup(
         'tomli >= 2; python_version < "3.11"',
     ],
     extras_require={
+        "websocket": ["Twisted >= 26.4", "wsproto >= 1.2"],
         "testing": ["hypothesis >= 6.100"],
         "dev": [
             "build",
@@ -43,6 +44,8 @@ setup(
             "pytest-twisted >= 1.14.3",
             "ruff >= 0.6",
             "treq >= 24.9",
+            "websockets >= 14",
+            "wsproto >= 1.2",
         ],
     },
     classifiers=[

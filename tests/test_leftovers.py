@@ -68,7 +68,7 @@ class DisconnectTests(TestCase):
         self.assertEqual(self.lab.holds.held, 0, route)
         self.assertEqual(self.lab.service.in_flight, objects, route)
         self.assertTrue(self.lab.service.tracker.idle, route)
-        self.assertFalse(self.lab.resource.api.streams._streams, route)
+        self.assertFalse(self.lab.resource.api.followers._followers, route)
         self.assertFalse(self.lab.service.monitors["memory"]._next_fresh, route)
         self.assertEqual(len(self.lab.clock.getDelayedCalls()), timers, f"{route}: {self.lab.clock.getDelayedCalls()}")
         self.assertLessEqual(len(os.listdir("/proc/self/fd")), descriptors, route)

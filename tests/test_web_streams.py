@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from jobpush.web import streams
+from jobpush.web import following
 from jobpush.web.site import JobpushSite
 from tests.support import LabCase
 
@@ -117,7 +117,7 @@ class StreamTests(LabCase):
     def test_long_replay(self) -> None:
         """More than one page of the past, older than the tail, and nothing twice where it meets the present."""
         self.lab.service.tail._capacity = 5
-        self.patch(streams, "REPLAY", 7)
+        self.patch(following, "REPLAY", 7)
         for number in range(60):
             self.lab.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
         stream = Stream(self, "?last_event_id=0")
@@ -149,7 +149,7 @@ class StreamTests(LabCase):
 
     def test_bookmark_after_many_events_of_others(self) -> None:
         """A stream that nothing concerns does not fall behind the journal's retention."""
-        self.patch(streams, "BOOKMARK_EVENTS", 20)
+        self.patch(following, "BOOKMARK_EVENTS", 20)
         stream = Stream(self, "?user=nobody")
         for number in range(25):
             self.lab.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
@@ -157,7 +157,7 @@ class StreamTests(LabCase):
 
     def test_client_that_does_not_read(self) -> None:
         """Its buffer is bounded; past it the connection is aborted, and Last-Event-ID replays."""
-        self.patch(streams, "BUFFER_LIMIT", 20_000)
+        self.patch(following, "BUFFER_LIMIT", 20_000)
         stream = Stream(self)
         self.lab.set("1", "RUNNING")
         seen = stream.events[-1][1]

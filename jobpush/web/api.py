@@ -8,12 +8,12 @@ from jobpush.service import JobPush
 from jobpush.web.access import Access
 from jobpush.web.barriers import BarrierRoutes
 from jobpush.web.changes import ChangeRoutes
+from jobpush.web.following import Followers
 from jobpush.web.holds import Holds
 from jobpush.web.jobs import JobRoutes
 from jobpush.web.operations import OperationRoutes
 from jobpush.web.routes import app
 from jobpush.web.static import Static
-from jobpush.web.streams import Streams
 from jobpush.web.workflows import WorkflowRoutes
 
 
@@ -27,5 +27,5 @@ class Api(JobRoutes, ChangeRoutes, BarrierRoutes, WorkflowRoutes, OperationRoute
     def __init__(self, service: JobPush, holds: Holds, access: Access, static: str | None = None) -> None:
         super().__init__(service, holds)
         self.access = access
-        self.streams = Streams(service)
+        self.followers = Followers(service)
         self.static_files = Static(static) if static is not None else None

@@ -1,28 +1,31 @@
 """
-The routes on what happens: the change feed, and server-sent events.
+The routes on what happens: the change feed, server-sent events, and the WebSocket.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.web.server import NOT_DONE_YET
 
 from jobpush import wire
 from jobpush.feed import Page
 from jobpush.web import health
+from jobpush.web.following import Followers
 from jobpush.web.params import DEFAULT_WAIT_S, Params, jittered, resolve
 from jobpush.web.problems import Problem
 from jobpush.web.routes import SELECTION, Routes, app
-from jobpush.web.streams import Streams
+from jobpush.web.sockets import SocketFollower, SocketProtocol, check_upgrade, socket_resource
+from jobpush.web.streams import Stream, stream_headers
 
 _CHANGES = SELECTION | {"since", "wait", "limit"}
 
 
 class ChangeRoutes(Routes):
-    """``/v1/changes`` and ``/v1/events``."""
+    """``/v1/changes``, ``/v1/events`` and ``/v1/socket``."""
 
-    streams: Streams
+    followers: Followers
 
     @app.route("/v1/changes", methods=["GET"])
     async def changes(self, request: Any) -> bytes:
@@ -64,16 +67,39 @@ class ChangeRoutes(Routes):
         text = header.decode("latin-1") if header else params.text("last_event_id") or params.text("since")
         since: int | None = self.service.feed.head
         if text is not None:
-            try:
-                since = resolve(self.service, text, "Last-Event-ID")
-            except Problem as problem:
-                if problem.status != 410:
-                    raise
-                since = None
+            since = self._resolve_in_band(text, "Last-Event-ID")
+        stream_headers(request, self.service.feed.cursor())
         if request.method == b"HEAD":
-            self.streams.headers(request)
             return b""
         with self.holds.holding():
             self.service.awaited(selection.clusters)
-            await self.streams.run(request, selection, since)
+            await self.followers.run(Stream(self.service, request, selection), since)
         return NOT_DONE_YET
+
+    @app.route("/v1/socket", methods=["GET"])
+    def socket(self, request: Any) -> Any:
+        """A WebSocket."""
+        params = Params.of_query(self.service, request, SELECTION | {"since"})
+        selection = params.selection()
+        text = params.text("since")
+        since: int | None = self.service.feed.head
+        if text is not None:
+            since = self._resolve_in_band(text, "since")
+        check_upgrade(request)
+
+        async def follow(protocol: SocketProtocol) -> None:
+            with self.holds.holding():
+                self.service.awaited(selection.clusters)
+                await self.followers.run(SocketFollower(self.service, protocol, selection), since)
+
+        self.holds.check()
+        return socket_resource(SocketProtocol(request, lambda protocol: Deferred.fromCoroutine(follow(protocol))))
+
+    def _resolve_in_band(self, text: str, name: str) -> int | None:
+        """The number of a cursor; None if it is lost, which is said in the stream."""
+        try:
+            return resolve(self.service, text, name)
+        except Problem as problem:
+            if problem.status != 410:
+                raise
+            return None

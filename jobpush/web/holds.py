@@ -44,10 +44,9 @@ class Holds:
         self._service = service
         self._warned = False
 
-    @contextmanager
-    def holding(self) -> Iterator[None]:
+    def check(self) -> None:
         """
-        While a request is held.
+        May one more be held?
 
         :raise Problem: 503, if the cap is reached.
         """
@@ -58,6 +57,15 @@ class Holds:
                 f"{self.cap} requests are held already, as many as this server may; try again later",
                 headers={"Retry-After": str(retry)},
             )
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """
+        While a request is held.
+
+        :raise Problem: 503, if the cap is reached.
+        """
+        self.check()
         self.held += 1
         if self.held >= NEAR * self.cap and not self._warned:
             self._warned = True

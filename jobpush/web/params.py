@@ -82,6 +82,11 @@ class Params:
             raise Problem(400, f"the body is not JSON: {error}", "body") from None
         if not isinstance(fields, dict):
             raise Problem(400, "the body is not a JSON object", "body")
+        return cls.of_fields(service, fields, known)
+
+    @classmethod
+    def of_fields(cls, service: JobPush, fields: Mapping[str, Any], known: frozenset[str]) -> Params:
+        """From the fields of a JSON object."""
         values = {}
         for name, value in fields.items():
             if value is None:

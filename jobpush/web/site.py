@@ -16,6 +16,7 @@ from twisted.web.server import Request, Site
 from zope.interface import provider
 
 from jobpush.web.problems import Problem
+from jobpush.web.sockets import SocketGuard
 
 #: Bytes that a request's body may have. Ten thousand long job ids take a quarter of that.
 BODY_LIMIT = 2 * 1024 * 1024
@@ -105,6 +106,10 @@ class JobpushChannel(HTTPChannel):
             self.refuse(Problem(414, f"the request line is longer than {self.MAX_LENGTH} bytes; use POST", "request line"))
         else:
             self.refuse(Problem(431, f"a header line is longer than {self.MAX_LENGTH} bytes", "header"))
+
+    def _protocolUpgradeForWebsockets(self, protocol: Any) -> None:
+        # Not public in Twisted: tests/with_service/test_socket.py fails where it changes.
+        super()._protocolUpgradeForWebsockets(SocketGuard(protocol))  # type: ignore[arg-type]
 
     def allContentReceived(self) -> None:
         if not self.refused:
