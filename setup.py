@@ -25,13 +25,13 @@ setup(
     install_requires=[
         "attrs >= 22.2",
         "klein >= 24.8",
-        "Twisted >= 24.7",
+        "Twisted >= 26.10",
         "Werkzeug >= 2.3",
         "zope.interface >= 6",
         'tomli >= 2; python_version < "3.11"',
     ],
     extras_require={
-        "websocket": ["Twisted >= 26.4", "wsproto >= 1.2"],
+        "websocket": ["wsproto >= 1.2"],
         "testing": ["hypothesis >= 6.100"],
         "dev": [
             "build",
