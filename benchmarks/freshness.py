@@ -4,7 +4,8 @@ How fresh an answer is: ``python -m benchmarks.freshness [--changes 200] [MODEâ€
 Starts a real Slurm and a real Grid Engine as the tests do, with jobpush beside each, lets jobs be submitted, start, end and be
 cancelled, and measures from the scheduler's own record of each change (milliseconds in slurmctld's log, in Grid Engine's
 reporting file) to the client that holds a stream open. With hooks, the time at which the scheduler has called the hook is
-measured too. Counts the queries. Writes a table, and a picture with ``--picture FILE``. Loopback only; ends by itself.
+measured too. The modes "asked" ask the scheduler's own command without a pause, and no jobpush: sooner than it shows a change
+nobody can know of it. Counts the queries. Writes a table, and a picture with ``--picture FILE``. Loopback only; ends by itself.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Lab:
 
     :ivar changes: the scheduler's record: (kind, job) to the time, seconds since the epoch.
     :ivar submit: submits a job that sleeps so long; its id.
+    :ivar ask: asks the scheduler's own command, without jobpush: the states of jobs by id.
     """
 
     service: ServiceProcess
@@ -61,11 +63,12 @@ class Lab:
     cancel: Callable[[str], None]
     changes: Callable[[], dict[tuple[str, str], float]]
     hooked: Callable[[], list[tuple[float, str]]]
+    ask: Callable[[], dict[str, str]]
 
 
 @contextmanager
 def slurm(root: Path, mode: str) -> Iterator[Lab]:
-    """slurm-poll, slurm-hooks, slurm-log."""
+    """slurm-asked, slurm-poll, slurm-hooks, slurm-log."""
     why = slurm_cluster.why_not()
     if why is not None:
         raise SystemExit(why)
@@ -95,6 +98,7 @@ def slurm(root: Path, mode: str) -> Iterator[Lab]:
         yield Lab(
             service, "slurm", lambda seconds: cluster.submit(script=f"sleep {seconds:.2f}"),
             lambda job: str(cluster.command("scancel", job)), lambda: slurm_changes(log), lambda: hooked(stamps),
+            lambda: dict(line.split() for line in cluster.command("squeue", "-h", "-t", "all", "-o", "%i %T").splitlines()),
         )  # fmt: skip
     finally:
         service.stop()
@@ -121,7 +125,7 @@ def slurm_changes(log: Path) -> dict[tuple[str, str], float]:
 
 @contextmanager
 def grid_engine(root: Path, mode: str) -> Iterator[Lab]:
-    """sge-poll (neither hooks nor the files' lines), sge-files (the default), sge-hooks (both)."""
+    """sge-asked, sge-poll (neither hooks nor the files' lines), sge-files (the default), sge-hooks (both)."""
     why = sge_cluster.why_not()
     if why is not None:
         raise SystemExit(why)
@@ -129,7 +133,7 @@ def grid_engine(root: Path, mode: str) -> Iterator[Lab]:
     cluster = sge_cluster.GridEngine(root / "sge")
     where = f"sge:root={cluster.root}:qmaster_port={cluster.port}"
     service = ServiceProcess(
-        root / "service", "--queue", where + (":watch=no" if mode == "poll" else ""), "--state", str(root / "state"),
+        root / "service", "--queue", where + (":watch=no" if mode in ("poll", "asked") else ""), "--state", str(root / "state"),
         "--nudge", f"unix:{nudge}:mode=666",
     )  # fmt: skip
     submitted: dict[tuple[str, str], float] = {}
@@ -152,6 +156,10 @@ def grid_engine(root: Path, mode: str) -> Iterator[Lab]:
                 found[kind, job] = float(path.read_text())
         return found
 
+    def ask() -> dict[str, str]:
+        rows = [line.split() for line in cluster.command("qstat", "-u", "*").splitlines()[2:]]
+        return {row[0]: {"r": "RUNNING", "qw": "QUEUED", "t": "STARTING"}.get(row[4], row[4]) for row in rows}
+
     try:
         cluster.start()
         root.chmod(0o777)
@@ -160,7 +168,7 @@ def grid_engine(root: Path, mode: str) -> Iterator[Lab]:
             cluster.configure(prolog=f"root@{hook}", epilog=f"root@{hook}")
         service.start()
         service.ready()
-        yield Lab(service, "sge", submit, cancel, changes, lambda: hooked(stamps))
+        yield Lab(service, "sge", submit, cancel, changes, lambda: hooked(stamps), ask)
     finally:
         service.stop()
         cluster.stop()
@@ -189,6 +197,31 @@ class Client(threading.Thread):
                 self.told.setdefault(job["id"], []).append((time.time(), job["state"]))
 
 
+class Asker(threading.Thread):
+    """Asks the scheduler's own command without a pause: when it shows what, that nobody can know before."""
+
+    def __init__(self, ask: Callable[[], dict[str, str]]) -> None:
+        super().__init__(daemon=True)
+        self.told: dict[str, list[tuple[float, str]]] = {}
+        self._ask = ask
+
+    def run(self) -> None:
+        before: dict[str, str] = {}
+        while True:
+            try:
+                now = self._ask()
+            except AssertionError:  # the scheduler is being stopped
+                return
+            at = time.time()
+            for job in {*before, *now}:
+                if before.get(job) != now.get(job):
+                    state = now.get(job, "FINISHING")
+                    state = {"PENDING": "QUEUED", "COMPLETING": "FINISHING"}.get(state, state)
+                    self.told.setdefault(job, []).append((at, state))
+            before = now
+            time.sleep(0.01)
+
+
 @attrs.frozen
 class Result:
     """Seconds from each change to the client, and from each change to the hook; of one mode."""
@@ -204,7 +237,7 @@ class Result:
 
 def measure(name: str, lab: Lab, count: int) -> Result:
     """So many changes of each kind."""
-    client = Client(lab.service.port)
+    client: Client | Asker = Asker(lab.ask) if name.endswith("-asked") else Client(lab.service.port)
     client.start()
     draw = random.Random(7)
     # Long enough without a nudge for the interval to be what it is in the long run.
@@ -272,6 +305,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 MODES: dict[str, tuple[Any, str]] = {
+    "slurm-asked": (slurm, "asked"), "sge-asked": (grid_engine, "asked"),
     "slurm-poll": (slurm, "poll"), "slurm-hooks": (slurm, "hooks"), "slurm-log": (slurm, "log"),
     "sge-poll": (grid_engine, "poll"), "sge-files": (grid_engine, "files"), "sge-hooks": (grid_engine, "hooks"),
 }  # fmt: skip

@@ -27,9 +27,10 @@ FLOOR_S = 0.1
 #: Seconds between queries while the scheduler's hooks say when to look.
 RECONCILE_S = 10.0
 
-#: Seconds after which a nudged job is looked at again while it is still on its way: a start hook comes before RUNNING, and
-#: no hook says that an end is over.
-ECHO_S = (0.2, 0.6, 2.0)
+#: Seconds after which a nudged job is looked at again, and again, while it is still on its way: a start hook comes before
+#: RUNNING, and no hook says that an end is over. Grid Engine shows an end half a second after it, many a start a second
+#: after it (docs/freshness.md).
+ECHO_S = (0.1, 0.15, 0.25, 0.25, 0.25, 0.5, 1.0)
 
 #: Of so many looks that found something, this share must have been announced for nudges to be relied upon.
 REMEMBERED_LOOKS = 20
