@@ -150,7 +150,7 @@ class DemoTests(SynchronousTestCase):
             {"QUEUED", "HELD", "STARTING", "RUNNING", "SUSPENDED", "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"}, states
         )
         self.assertTrue(any(job.parent for look in looks for job in look.values()), "arrays")
-        self.assertTrue(any((job.comment or "").startswith("workflow-") for look in looks for job in look.values()))
+        self.assertTrue(any((job.comment or "").startswith("workflow=") for look in looks for job in look.values()))
         self.assertLess(max(map(len, looks)), 200)
 
     def test_seeded(self) -> None:

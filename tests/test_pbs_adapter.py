@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
@@ -134,6 +135,10 @@ class StateTests(SynchronousTestCase):
         self.assertEqual(rerun.attempt, 1)
         subjob = described("gallery.root.qstat-xt-f-json")["11458[3].pbslab"]
         self.assertEqual((subjob.parent, subjob.task_index), ("11458[].pbslab", 3))
+        recorded = capture("gallery.root.qstat-xt-f-json")
+        tagged = attrs.evolve(recorded, stdout=recorded.stdout.replace(b'"PBS_O_HOME":', b'"workflow":"w7",\n"PBS_O_HOME":'))
+        jobs = [parse.describe("pbs", job_id, a, NOW) for job_id, a in parse.parse_jobs(tagged).items()]
+        self.assertEqual({job.comment for job in jobs}, {"workflow=w7"})
 
     def test_the_table_of_endings(self) -> None:
         """The documentation's table says what the recorded run of a real OpenPBS says; what it did not do is said so."""
@@ -537,7 +542,7 @@ def torque_job(job_id: str, letter: str, status: int | None = None, name: str = 
         f"<Job><Job_Id>{job_id}</Job_Id><Job_Name>{name}</Job_Name><Job_Owner>kim@login</Job_Owner><job_state>{letter}</job_state>"
         f"<queue>batch</queue><server>torque1</server><ctime>1795333349</ctime><exec_host>n1/0+n1/1</exec_host><Hold_Types>n</Hold_Types>"
         f"<start_time>1795333380</start_time><Resource_List><walltime>01:00:00</walltime></Resource_List>"
-        f"<Variable_List>PBS_O_QUEUE=batch,PBS_O_WORKDIR=/home/kim,X=1</Variable_List>{ended}</Job>"
+        f"<Variable_List>PBS_O_QUEUE=batch,PBS_O_WORKDIR=/home/kim,workflow=w7,X=1</Variable_List>{ended}</Job>"
     )
 
 
@@ -579,6 +584,7 @@ class TorqueTests(TestCase):
         self.assertEqual((job.state, job.name, job.user, job.nodes), ("TIMEOUT", "<job_state>C</job_state>", "kim", "n1"))
         self.assertEqual((job.submitted_at, job.started_at, job.ended_at), (1795333349.0, 1795333380.0, 1795333440.0))
         self.assertEqual((job.workdir, job.time_limit_s, job.reason), ("/home/kim", 3600, "walltime exceeded"))
+        self.assertEqual(job.comment, "workflow=w7")
 
     async def test_what_is_no_answer(self) -> None:
         """Cut off, or none of Torque's."""

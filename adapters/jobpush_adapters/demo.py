@@ -123,7 +123,7 @@ class Demo:
         for number, step in enumerate(("fetch", "clean", "model", "report")):
             job_id = first if number == 0 else self._take_id()
             life = self._life(
-                job_id, step, at, before + 2.0, user=user, comment=f"workflow-{first}", good=True,
+                job_id, step, at, before + 2.0, user=user, comment=f"workflow=w{first}", good=True,
                 waits_for=ReasonCode.DEPENDENCY if number else ReasonCode.PRIORITY,
             )  # fmt: skip
             before = life.ends_at

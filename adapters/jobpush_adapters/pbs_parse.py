@@ -40,7 +40,7 @@ _TOP = frozenset(
 _WANTED: Mapping[str, frozenset[str]] = {
     "": _TOP,
     "Resource_List": frozenset({"walltime"}),
-    "Variable_List": frozenset({"PBS_O_WORKDIR"}),
+    "Variable_List": frozenset({"PBS_O_WORKDIR", "workflow"}),
 }
 
 _DATE = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) +([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})")
@@ -186,6 +186,7 @@ def from_state(
     if state.phase is Phase.DONE and (ended_at is None or (started_at or 0) > ended_at):
         ended_at = moment(a.get("history_timestamp")) or moment(a.get("mtime"))
     project = a.get("project")
+    workflow = a.get("Variable_List.workflow")  # the comment is the server's: a user's tag is a variable, qsub -v workflow=NAME
     return JobDescriptor(
         cluster=cluster,
         id=job_id,
@@ -209,6 +210,7 @@ def from_state(
         queue=a.get("queue"),
         nodes=nodes(a.get("exec_host")),
         workdir=a.get("Variable_List.PBS_O_WORKDIR") or a.get("init_work_dir"),
+        comment=f"workflow={workflow}" if workflow else None,
         time_limit_s=duration(a.get("Resource_List.walltime", "")),
         observed_at=now,
         source="qstat",

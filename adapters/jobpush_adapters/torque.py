@@ -21,7 +21,7 @@ from jobpush_adapters.sge_xml import plain
 from jobpush_adapters.work import Work
 
 _FIELD = re.compile(rb"<([A-Za-z_][A-Za-z_.]{0,60})>([^<]*)</\1>")
-_WORKDIR = re.compile(r"(?:^|,)PBS_O_WORKDIR=([^,]*)")
+_VARIABLE = re.compile(r"(?:^|,)(PBS_O_WORKDIR|workflow)=([^,]*)")
 
 
 class Torque:
@@ -133,11 +133,10 @@ def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
     depends = "after" in fields.get("depend", "").replace("before", "")
     state = torque_state(letter, number(fields.get("exit_status")), fields.get("Hold_Types", "n"), depends)
     native = {"state": letter, **({"exit_status": fields["exit_status"]} if "exit_status" in fields else {})}
-    workdir = _WORKDIR.search(fields.get("Variable_List", ""))
     attributes: Attributes = {
         **fields,
         "Resource_List.walltime": fields.get("walltime", ""),
-        "Variable_List.PBS_O_WORKDIR": workdir[1] if workdir is not None else "",
+        **{f"Variable_List.{name}": value for name, value in _VARIABLE.findall(fields.get("Variable_List", ""))},
     }
     return from_state(cluster, job_id, state, native, attributes, now)
 
