@@ -135,8 +135,13 @@ class ConfigTests(SynchronousTestCase):
             setting = line[2:] if line.startswith("# ") and (" = " in line or line.startswith("# [[")) else line
             lines.append(setting)
         text = "\n".join(lines).replace('"/usr/share/jobpush/site"', '"/"')
-        parsed = options("--config", self.write(text))
+        path = self.write(text)
+        secret = os.open(os.path.join(os.path.dirname(path), "nudge.secret"), os.O_CREAT | os.O_WRONLY, 0o640)
+        os.write(secret, b"0123456789abcdef0123456789abcdef")
+        os.close(secret)
+        parsed = options("--config", path)
         self.assertEqual([q.cluster for q in parsed.queues], ["alpha", "beta", "gamma", "demo"])
+        self.assertEqual(len(parsed.nudge_addresses), 2)
         self.assertEqual(parsed.queues[0].interval, 2.0)
 
     def test_command_line_first(self) -> None:
