@@ -1,9 +1,9 @@
 """
 What hooks cost the jobs: ``python -m benchmarks.hooks [--jobs 40]``.
 
-On a real Slurm and a real Grid Engine jobs are submitted one after another: without hooks, and with them while jobpush is up, is
-stopped in the middle (SIGSTOP), was killed so that nobody listens on its socket, and is gone with its socket. How long the
-command that submits takes, how long until the job starts and has ended, and how it ended. Loopback only; ends by itself.
+On a real Slurm and a real Grid Engine jobs are submitted one after another: without hooks, and with them while jobpush is up,
+hangs (SIGSTOP), was killed so that nobody listens on its socket, and is gone with its socket. How long the command that submits
+takes, how long until the job starts and has ended, and how it ended. Loopback only; ends by itself.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def slurm(root: Path) -> Iterator[tuple[str, Callable[[bool], None], Callable[[]
         changes = slurm_changes(log)
         shown = dict(f.partition("=")[::2] for f in show().split())
         how = f"{shown['JobState']} {shown['ExitCode']}"
-        return Ran(submitted - began, changes["start", job] - changes["submit", job], changes["end", job] - changes["submit", job], how)
+        at = changes["submit", job]
+        return Ran(submitted - began, changes["start", job] - at, changes["end", job] - at, how)
 
     try:
         yield f"slurm:conf={cluster.conf}", configure, run

@@ -85,8 +85,8 @@ class Barrier(Waiter):
     def touched(self, tracker: JobStatusTracker) -> None:
         events, self.events = self.events, []
         for event in events:
-            if event.key not in self.earlier:
-                self.put(event.key, event.workflow if isinstance(event, WorkflowEvent) else event.job)
+            subject = event.workflow if isinstance(event, WorkflowEvent) else event.job
+            self.put(event.key, subject, earlier=event.key in self.earlier)
         self._check(tracker)
 
     def _check(self, tracker: JobStatusTracker) -> None:

@@ -101,6 +101,11 @@ class INamedJobsQueue(IBatchQueueService):
 class IWatchfulQueue(IBatchQueueService):
     """A queue that learns by itself when to look: it follows the scheduler's log, or asks it something cheaper than a query."""
 
+    echo: Sequence[float] = Attribute(
+        "Seconds from each look at a job that a hook has named, and that is on its way still, to the next: how soon this "
+        "scheduler's list shows what its hooks announce."
+    )
+
     def watch(nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
         """
         Begin to watch.

@@ -16,10 +16,10 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from jobpush.interfaces import IBatchQueueService, JournalError, QueueError
+from jobpush.interfaces import IBatchQueueService, IWatchfulQueue, JournalError, QueueError
 from jobpush.look import Look
 from jobpush.model import PASSING_PHASES, QueueFacts
-from jobpush.pace import DEFAULT_INTERVAL_S, DUTY, IDLE_INTERVAL_S, Foresight, PaceOptions, Wishes
+from jobpush.pace import DEFAULT_INTERVAL_S, DUTY, ECHO_S, IDLE_INTERVAL_S, Foresight, PaceOptions, Wishes
 from jobpush.publisher import Publisher
 
 #: Seconds to which the pause after failed queries grows.
@@ -57,7 +57,7 @@ class JobStatusMonitor:
         self._publisher = publisher
         self._interested = interested
         self._pace = pace
-        self._wishes = Wishes()
+        self._wishes = Wishes(queue.echo if IWatchfulQueue.providedBy(queue) else ECHO_S)
         self._foresight = Foresight()
         self._began_at = 0.0
         self._loop = LoopingCall(self._tick)
@@ -124,15 +124,17 @@ class JobStatusMonitor:
             if soonest < due_in:
                 self._loop.call.reset(max(0.0, soonest))
 
-    def nudge(self, jobs: Collection[str] = ()) -> None:
+    def nudge(self, jobs: Collection[str] = (), early: bool = True) -> None:
         """
         The scheduler's hook or log says that something has changed, perhaps these jobs (canonical ids): ask as soon as the
         floor between queries and the limit on load allow it; once more, if a query runs. While queries fail it does not shorten
         the pause.
+
+        :param early: may it not be visible yet? Then what has not changed is looked at again a little later.
         """
         if self._stopping:
             return
-        self._wishes.add(jobs)
+        self._wishes.add(jobs, early)
         call = self._loop.call
         if self._running is None and not self._failed_in_row and call is not None:
             now = self._reactor.seconds()
@@ -244,7 +246,7 @@ class JobStatusMonitor:
         self._failed_in_row = 0
         if self._look.changed and not self._first:
             self._foresight.found(bool(wishes) or self._wishes.fresh)
-        self._wishes.looked(wishes, lambda name: self._is_settled(name, seen_seq))
+        self._wishes.looked(wishes, lambda name, early: self._is_settled(name, early, seen_seq))
 
     async def _look_at_all(self) -> None:
         """A look at all jobs. Who waits for a fresh answer has it then; or goes on waiting, where it failed."""
@@ -261,12 +263,15 @@ class JobStatusMonitor:
             if waiting not in self._next_fresh:
                 waiting.callback(None)
 
-    def _is_settled(self, name: str | None, seen_seq: int) -> bool:
-        """Has this job changed since, and is it in a state that it can stay in?"""
+    def _is_settled(self, name: str | None, early: bool, seen_seq: int) -> bool:
+        """Has this job changed since, if that was announced early, and is it in a state that it can stay in?"""
         if name is None:
-            return self._look.changed
+            return self._look.changed or not early
         jobs = self._publisher.table.cluster(self.queue.cluster)
         record = jobs.get(jobs.canonical(name))
         if record is None or record.last_seq <= seen_seq:
-            return False
+            if early:
+                return False
+            if record is None:
+                return True
         return record.job.phase not in PASSING_PHASES and record.job.done == record.job.terminal

@@ -38,10 +38,12 @@ class Nudge:
     """
     :ivar cluster: whose scheduler it is; None for all.
     :ivar jobs: canonical ids of jobs that may have changed; empty for any.
+    :ivar early: may it not be visible yet? A scheduler's hook is early, its log is not.
     """
 
     cluster: str | None = None
     jobs: Sequence[str] = ()
+    early: bool = True
 
 
 @attrs.define
@@ -88,7 +90,7 @@ class Nudges:
         self.counts.setdefault(source, NudgeCounts()).taken += 1
         for cluster, monitor in self._monitors.items():
             if nudge.cluster in (None, cluster):
-                monitor.nudge(nudge.jobs)
+                monitor.nudge(nudge.jobs, nudge.early)
 
     def datagram(self, source: str, data: bytes) -> None:
         """A nudge that nobody waits for an answer to: what is wrong with it is counted."""

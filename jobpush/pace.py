@@ -7,7 +7,7 @@ Values and arithmetic only; the clock is an argument. `jobpush.monitor` asks thi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
@@ -27,10 +27,9 @@ FLOOR_S = 0.1
 #: Seconds between queries while the scheduler's hooks say when to look.
 RECONCILE_S = 10.0
 
-#: Seconds after which a nudged job is looked at again, and again, while it is still on its way: a start hook comes before
-#: RUNNING, and no hook says that an end is over. Grid Engine shows an end half a second after it, many a start a second
-#: after it (docs/freshness.md).
-ECHO_S = (0.1, 0.15, 0.25, 0.25, 0.25, 0.5, 1.0)
+#: Seconds after which a job that a hook has named is looked at again, and again, while it is still on its way: a start hook
+#: comes before RUNNING, and no hook says that an end is over. An adapter may know better.
+ECHO_S = (0.1, 0.2, 0.3, 0.5, 1.0)
 
 #: Of so many looks that found something, this share must have been announced for nudges to be relied upon.
 REMEMBERED_LOOKS = 20
@@ -82,51 +81,72 @@ class LoadBudget:
         self._at = now
 
 
+@attrs.frozen
+class Wish:
+    """
+    :ivar looks: how often it was looked at already.
+    :ivar early: may what was announced not be visible yet? A hook is early, a log is not.
+    """
+
+    looks: int = 0
+    early: bool = True
+
+
 class Wishes:
     """
     What nudges want to be looked at, and what must be looked at again.
 
     A job is named by its canonical id; ``None`` stands for everything.
+
+    :param echo: the seconds from each look at a job that is still on its way to the next.
     """
 
-    def __init__(self) -> None:
-        self._looks: dict[str | None, int] = {}
+    def __init__(self, echo: Sequence[float] = ECHO_S) -> None:
+        self._echo = echo
+        self._wishes: dict[str | None, Wish] = {}
 
-    def add(self, jobs: Iterable[str]) -> None:
+    def add(self, jobs: Iterable[str], early: bool = True) -> None:
         """Somebody says that these jobs have changed; that something has, if none is named."""
         names: list[str | None] = list(jobs) or [None]
         for name in names:
-            self._looks[name if len(self._looks) < MOST_NAMES else None] = 0
+            name = name if len(self._wishes) < MOST_NAMES else None
+            before = self._wishes.get(name)
+            self._wishes[name] = Wish(early=early or (before is not None and before.early))
 
     @property
     def fresh(self) -> bool:
         """Is there one that has not been looked at yet?"""
-        return 0 in self._looks.values()
+        return any(not wish.looks for wish in self._wishes.values())
 
     @property
     def names(self) -> tuple[str, ...] | None:
         """The jobs that are wished for; None if that is everything, or nothing."""
-        names = tuple(name for name in self._looks if name is not None)
-        return names if names and len(names) == len(self._looks) else None
+        names = tuple(name for name in self._wishes if name is not None)
+        return names if names and len(names) == len(self._wishes) else None
 
-    def take(self) -> dict[str | None, int]:
+    def take(self) -> dict[str | None, Wish]:
         """A look begins: what it is for. What is added from now on is for the next one."""
-        taken, self._looks = self._looks, {}
+        taken, self._wishes = self._wishes, {}
         return taken
 
-    def give_back(self, taken: dict[str | None, int]) -> None:
+    def give_back(self, taken: dict[str | None, Wish]) -> None:
         """The look failed."""
-        self._looks = {**taken, **self._looks}
+        self._wishes = {**taken, **self._wishes}
 
-    def looked(self, taken: dict[str | None, int], settled: Callable[[str | None], bool]) -> None:
-        """A look is over. Those jobs that it did not show as settled are looked at again, a few times."""
-        for name, looks in taken.items():
-            if name not in self._looks and looks < len(ECHO_S) and not settled(name):
-                self._looks[name] = looks + 1
+    def looked(self, taken: dict[str | None, Wish], settled: Callable[[str | None, bool], bool]) -> None:
+        """
+        A look is over. Those jobs that it did not show as settled are looked at again, a few times.
+
+        :param settled: asked with the job and whether its wish was early.
+        """
+        for name, wish in taken.items():
+            if name not in self._wishes and wish.looks < len(self._echo) and not settled(name, wish.early):
+                self._wishes[name] = Wish(wish.looks + 1, wish.early)
 
     def echo(self) -> float | None:
         """Seconds from the last look to the next one that is wished for; None if none is."""
-        return min((ECHO_S[looks - 1] if looks else 0.0 for looks in self._looks.values()), default=None)
+        pauses = (self._echo[wish.looks - 1] if wish.looks else 0.0 for wish in self._wishes.values())
+        return min(pauses, default=None)
 
 
 class Foresight:

@@ -109,7 +109,7 @@ class JobPush(MultiService):
 
     def _watched(self, cluster: str) -> Callable[[Sequence[str]], None]:
         """What an adapter calls when its scheduler's log, or a probe, says that something has changed."""
-        return lambda jobs: self.nudges.take("adapter", Nudge(cluster, tuple(jobs)))
+        return lambda jobs: self.nudges.take("adapter", Nudge(cluster, tuple(jobs), early=False))
 
     def stopService(self) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._stop())

@@ -8,7 +8,7 @@ the turn in which they become visible.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -174,22 +174,28 @@ class Workflows:
     def define(
         self,
         name: str,
-        members: Mapping[JobKey, JobDescriptor | None],
+        keys: Collection[JobKey],
         edges: tuple[tuple[JobKey, JobKey], ...],
+        known: Callable[[JobKey], JobDescriptor | None],
         now: float,
-    ) -> Plan:
+    ) -> Generator[None, None, Plan]:
         """
         A client says which jobs a workflow has. Nothing changes if it has them already.
 
-        :param members: what is known of each job, if anything.
+        :param known: what is known of a job, if anything.
         """
         plan = Plan()
         before = self.records.get(name)
-        if before is not None and before.members.keys() == members.keys() and before.edges == edges:
+        if before is not None and before.members.keys() == set(keys) and before.edges == edges:
             return plan
+        members: dict[JobKey, Member] = {}
+        for count, key in enumerate(keys):
+            members[key] = _member(before, key, known(key))
+            if count % 256 == 255:
+                yield
         draft = _Draft(before or WorkflowRecord(Workflow(name)), self._tallies.get(name), now)
         draft.record = attrs.evolve(draft.record, edges=edges)
-        draft.replace({key: _member(before, key, job) for key, job in members.items()})
+        draft.replace(members)
         draft.finish(plan)
         return plan
 

@@ -36,6 +36,7 @@ class NamingQueue(MemoryQueue):
     """A queue that can be asked for some jobs, and that watches."""
 
     most_named = 3
+    echo = ECHO_S
 
     def __init__(self, reactor: Any, **options: Any) -> None:
         super().__init__(reactor, **options)
@@ -155,6 +156,18 @@ class MonitorTests(NudgedCase):
         self.monitor.nudge(["77"])
         self.lab.clock.run(60, step=0.1)
         self.assertEqual(self.queries, 1 + len(ECHO_S))
+
+    def test_a_log_is_not_early(self) -> None:
+        """What it says has happened: one look, unless that shows a job that is on its way."""
+        self.monitor.nudge(["1"], early=False)
+        self.lab.clock.run(60, step=0.1)
+        self.assertEqual(self.queries, 1)
+        self.queue.set("1", "STARTING")
+        self.monitor.nudge(["1"], early=False)
+        self.lab.clock.advance(0)
+        self.queue.set("1", "RUNNING")
+        self.lab.clock.run(ECHO_S[0] + 0.05, step=0.01)
+        self.assertEqual(self.lab.states()["1"], "RUNNING")
 
     def test_nudges_do_not_break_the_back_off(self) -> None:
         """While the scheduler cannot be asked, nobody makes jobpush ask more often; when it can, the wish is still there."""
@@ -339,7 +352,7 @@ class ArithmeticTests(SynchronousTestCase):
         wishes.add(["3"])
         wishes.give_back(taken)
         self.assertEqual(wishes.names, ("1", "2", "3"))
-        wishes.looked(wishes.take(), lambda name: name != "2")
+        wishes.looked(wishes.take(), lambda name, early: name != "2")
         self.assertEqual((wishes.names, wishes.echo(), wishes.fresh), (("2",), ECHO_S[0], False))
         wishes.add([])
         self.assertIsNone(wishes.names)
@@ -430,7 +443,7 @@ class Monitor:
         self.nudged: list[Sequence[str]] = []
         self.queue = MemoryQueue(None)
 
-    def nudge(self, jobs: Sequence[str] = ()) -> None:
+    def nudge(self, jobs: Sequence[str] = (), early: bool = True) -> None:
         self.nudged.append(jobs)
 
 

@@ -372,7 +372,7 @@ class SumTests(SynchronousTestCase):
         """Whatever changes in whatever order, however it falls into batches."""
         workflows = Workflows()
         keys = [("c", job) for job in ("1", "2", "3", "4", "5")]
-        workflows.publish(self.numbered(workflows.define("w", dict.fromkeys(keys), (), 0.0), 1))
+        workflows.publish(self.numbered(self.planned(workflows.define("w", keys, (), lambda _: None, 0.0)), 1))
         now: dict[tuple[str, str], Member] = {}
         seq, last = 2, workflows.records["w"].workflow
         for batch in batches:
@@ -386,12 +386,7 @@ class SumTests(SynchronousTestCase):
                 else:
                     now[job.key] = Member.of(job)
                 events.append(number("e", seq, Change(job, None, 0.0)))
-            steps = workflows.plan(events)
-            try:
-                while True:
-                    next(steps)
-            except StopIteration as stop:
-                plan = stop.value
+            plan = self.planned(workflows.plan(events))
             for change in plan.changes:
                 self.assertEqual(change.previous, last.state)
                 last = change.workflow
@@ -403,6 +398,14 @@ class SumTests(SynchronousTestCase):
         self.assertEqual((served.state, served.counts, served.settled), (expected.state, expected.counts, expected.settled))
         self.assertEqual(served.visible(), last.visible())
         self.assertEqual(served.first_failure is not None, any(m.failed for m in now.values()))
+
+    def planned(self, steps: Any) -> Any:
+        """What a generator returns."""
+        try:
+            while True:
+                next(steps)
+        except StopIteration as stop:
+            return stop.value
 
     def numbered(self, plan: Any, seq: int) -> Any:
         """As the publisher does it."""

@@ -144,6 +144,9 @@ class _Log:
 class Watching:
     """What makes a queue an `jobpush.interfaces.IWatchfulQueue`: the logs that it follows once it knows them."""
 
+    #: Most changes are listed when the hook is called, or soon after.
+    echo: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 1.0)
+
     _reactor: Any
 
     def __init__(self) -> None:

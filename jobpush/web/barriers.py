@@ -151,15 +151,17 @@ class BarrierRoutes(Routes):
                     proof.cancel()
 
     def _prove(self, asked: _Asked, barrier: Barrier, left: float) -> list[Deferred[None]]:
-        """Whoever is not known to a query that begins now is unknown; a workflow that no job can be tagged with, at once."""
-        by_cluster: dict[str, list[JobKey]] = {}
-        tags = sorted(self.service.workflows.tagging)
+        """
+        Whoever is not known to a query that begins now is unknown; a workflow that is not found in tags, at once.
+        """
+        by_clusters: dict[tuple[str, ...], list[JobKey]] = {}
+        tagging = tuple(sorted(self.service.workflows.tagging))
         for key in barrier.unseen:
-            found_by_tag = not key[0] and "@" in key[1] and tags
-            by_cluster.setdefault(tags[0] if found_by_tag else key[0], []).append(key)
+            clusters = (key[0],) if key[0] else tagging if "@" in key[1] else ()
+            by_clusters.setdefault(clusters, []).append(key)
         proofs = []
-        for cluster, keys in by_cluster.items():
-            proof = Deferred.fromCoroutine(self._prove_in(asked, barrier, cluster, keys, left))
+        for clusters, keys in by_clusters.items():
+            proof = Deferred.fromCoroutine(self._prove_in(asked, barrier, clusters, keys, left))
             proof.addErrback(self._not_proven)
             proofs.append(proof)
         return proofs
@@ -168,8 +170,10 @@ class BarrierRoutes(Routes):
         if not failure.check(CancelledError):
             self.log.failure("whether jobs are unknown could not be found out", failure)
 
-    async def _prove_in(self, asked: _Asked, barrier: Barrier, cluster: str, keys: list[JobKey], left: float) -> None:
-        if cluster and not await self._fresh(cluster, left):
+    async def _prove_in(
+        self, asked: _Asked, barrier: Barrier, clusters: tuple[str, ...], keys: list[JobKey], left: float
+    ) -> None:
+        if not await self._all_fresh(clusters, left):
             return
         tracker = self.service.tracker
         for key in [key for key in keys if key in barrier.unseen and key[0]]:

@@ -5,6 +5,7 @@ What the routes have in common: the application that they belong to, finding a j
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from klein import Klein
@@ -83,6 +84,16 @@ class Routes:
         finally:
             if timer.active():
                 timer.cancel()
+
+    async def _all_fresh(self, clusters: Iterable[str], wait: float) -> bool:
+        """The same for several clusters."""
+        waits = [Deferred.fromCoroutine(self._fresh(cluster, wait)) for cluster in clusters]
+        try:
+            return all([await each for each in waits])
+        finally:
+            for each in waits:
+                each.addErrback(lambda _: False)
+                each.cancel()
 
     def _known(self, key: JobKey) -> tuple[JobDescriptor, JobRecord] | None:
         return self.service.table.find(*key, self.service.monitors[key[0]].queue.task_of)

@@ -85,7 +85,7 @@ class WorkflowRoutes(Routes):
             return remembered[key].job if key in remembered else None
 
         now = self.service.reactor.seconds()
-        await self._change(lambda w: w.define(name, {key: known(key) for key in members}, edges, now))
+        await self._change(lambda w: w.define(name, members, edges, known, now))
         if new:
             request.setResponseCode(201)
         record = workflows.records[name]
@@ -114,9 +114,7 @@ class WorkflowRoutes(Routes):
         records = self.service.workflows.records
         if name not in records and "@" in name and wait > 0:
             with self.holds.holding():
-                for cluster in sorted(self.service.workflows.tagging):
-                    if name not in records:
-                        await self._fresh(cluster, wait)
+                await self._all_fresh(self.service.workflows.tagging, wait)
         if name not in records:
             raise _no_workflow(name)
         return records[name]
