@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from jobpush.interfaces import IBatchQueueService, IWatchfulQueue, JournalError, QueueError
 from jobpush.look import Look
 from jobpush.model import PASSING_PHASES, QueueFacts
-from jobpush.pace import DEFAULT_INTERVAL_S, DUTY, ECHO_S, IDLE_INTERVAL_S, Foresight, PaceOptions, Wishes
+from jobpush.pace import DEFAULT_INTERVAL_S, ECHO_S, IDLE_INTERVAL_S, Foresight, PaceOptions, Wishes
 from jobpush.publisher import Publisher
 
 #: Seconds to which the pause after failed queries grows.
@@ -120,9 +120,9 @@ class JobStatusMonitor:
             self._again = True
         elif self._loop.running and self._loop.call is not None and self.queue.interval is None:
             due_in = self._loop.call.getTime() - self._reactor.seconds()
-            soonest = self.status.query_s / DUTY - (self._reactor.seconds() - (self.status.seen_at or 0.0))
+            soonest = self._soonest(self._reactor.seconds())
             if soonest < due_in:
-                self._loop.call.reset(max(0.0, soonest))
+                self._loop.call.reset(soonest)
 
     def nudge(self, jobs: Collection[str] = (), early: bool = True) -> None:
         """
@@ -156,9 +156,10 @@ class JobStatusMonitor:
         call = self._loop.call
         if self.queue.interval is not None or self._failed_in_row or self._running is not None or call is None:
             return
-        due = (self._loop.starttime or 0.0) + max(DEFAULT_INTERVAL_S, self.status.query_s / DUTY)
-        if due < call.getTime():
-            call.reset(max(0.0, due - self._reactor.seconds()))
+        now = self._reactor.seconds()
+        wait = max((self._loop.starttime or 0.0) + DEFAULT_INTERVAL_S - now, self._soonest(now))
+        if now + wait < call.getTime():
+            call.reset(wait)
 
     def _unwanted(self, waiting: Deferred[None]) -> None:
         for waiters in (self._fresh, self._next_fresh):
@@ -202,13 +203,9 @@ class JobStatusMonitor:
         wanted = self.queue.interval if self.queue.interval is not None else self._adapted()
         if self._foresight.good:
             wanted = max(wanted, self._rarely(self._pace.reconcile))
-        if self._first:
-            # What the first look costs, when everything is new, says nothing of the next ones.
-            self._first = self.status.seen_at is None
-        else:
-            wanted = max(wanted, self.status.query_s / DUTY)
+        self._first = self._first and self.status.seen_at is None
         echo = self._wishes.echo()
-        return wanted if echo is None else min(wanted, max(echo, self._soonest(self._reactor.seconds())))
+        return max(wanted if echo is None else min(wanted, echo), self._soonest(self._reactor.seconds()))
 
     def _rarely(self, longest: float) -> float:
         """As long a pause, but under half of the time for which the scheduler remembers finished jobs."""

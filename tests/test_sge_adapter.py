@@ -396,7 +396,7 @@ class FactTests(SynchronousTestCase):
 
     def test_problems(self) -> None:
         """Each setting that takes something away is named."""
-        root = Path(self.mktemp())
+        root = Path(self.mktemp()).resolve()
         common = root / "default" / "common"
         common.mkdir(parents=True)
         good = facts.Settings(True, True, 1)
@@ -411,6 +411,19 @@ class FactTests(SynchronousTestCase):
             self.assertEqual(told.remembers_s, None if settings.accounting else 0.0)
         self.assertIn("root=", " ".join(facts.Files.find("/nonexistent", "default", good, False).problems))
         (common / "sge_qstat").write_text("# site\n-q fast.q\n")
+        self.assertIsNone(facts.Files.find(str(root), "default", good, False).spool)
+        spool = root / "db"
+        spool.mkdir()
+        for method, directory, remote, expected in (
+            ("berkeleydb", spool, False, str(spool)),
+            ("berkeleydb", spool, True, None),
+            ("classic", spool, False, None),
+            ("berkeleydb", root / "elsewhere", False, None),
+        ):
+            (root / "default" / "common" / "bootstrap").write_text(
+                f"# Version: 8.1.9\n#\nadmin_user none\nspooling_method         {method}\nspooling_params   {directory}\nbroken\n"
+            )
+            self.assertEqual(facts.Files.find(str(root), "default", good, remote).spool, expected)
         told = facts.facts(good, facts.Files.find(str(root), "default", good, False), "default", 60.0)
         self.assertFalse(told.sees_all)
         self.assertIn("sge_qstat", told.evidence)

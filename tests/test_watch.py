@@ -121,6 +121,28 @@ class WatchTests(TestCase):
         await self.until(lambda: self.told[-1:] == [b"y"])
 
 
+    async def test_a_spool(self) -> None:
+        """That something is written there is told, and no more; one that is not there hinders nothing."""
+        spool = self.directory / "db"
+        spool.mkdir()
+        touched = 0
+
+        def told(lines: Sequence[bytes]) -> None:
+            nonlocal touched
+            self.told.extend(lines)
+            touched += not lines
+
+        watch = LogWatch(reactor, [str(self.path)], told, [str(self.directory / "none"), str(spool)])
+        watch.start()
+        self.addCleanup(self.end, watch)
+        await self.until(lambda: watch._reading is None)
+        self.assertEqual(touched, 0)
+        self.append(spool / "log.0000000001", "x\n")
+        await self.until(lambda: touched)
+        self.append(self.path, "one\n")
+        await self.until(lambda: self.told == [b"one"])
+
+
 class LineTests(SynchronousTestCase):
     """Which lines are about jobs, of which logs."""
 

@@ -93,7 +93,7 @@ class GridEngineFactory:
 root=PATH: SGE_ROOT (default: of the environment)
 cell=NAME: SGE_CELL (default: of the environment, or default)
 qmaster_port=NUMBER: SGE_QMASTER_PORT (default: of the environment, or /etc/services)
-watch=yes|no: look as soon as the accounting or the reporting file grows (default: yes)"""
+watch=yes|no: look as soon as the accounting or reporting file or the qmaster's database is written to (default: yes)"""
         + _COMMANDS
     )
 

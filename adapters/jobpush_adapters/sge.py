@@ -62,7 +62,7 @@ class GridEngineQueue(Watching, CommandQueue):
     :param root: SGE_ROOT; by default that of the environment.
     :param cell: SGE_CELL.
     :param qmaster_port: SGE_QMASTER_PORT.
-    :param watch: look as soon as one of the files grows?
+    :param watch: look as soon as one of the files grows, or the qmaster writes to its database?
     :param common: as in `Common`. Without a directory the commands of SGE_ROOT/bin are taken; with a prefix the files are not
         followed, and ``qacct`` is asked.
     """
@@ -321,7 +321,8 @@ class GridEngineQueue(Watching, CommandQueue):
         elif self._ended is None or self._ended.reporting != files.reporting:
             self._ended = EndedJobs(self.cluster, files.accounting, files.reporting)
         if self._watches:
-            self._follow_logs(path for path in (files.accounting, files.reporting) if path is not None)
+            logs = (path for path in (files.accounting, files.reporting) if path is not None)
+            self._follow_logs(logs, () if files.spool is None else (files.spool,))
         self._checked = True
         return facts(settings, files, self._cell, self.grace)
 

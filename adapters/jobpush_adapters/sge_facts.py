@@ -43,6 +43,7 @@ class Files:
 
     :ivar accounting: its path, or None: then ``qacct`` is asked.
     :ivar reporting: its path, or None: then a deletion cannot be told from a signal.
+    :ivar spool: the directory to which the qmaster writes each change of a job when it makes it, or None.
     :ivar problems: what an administrator may want to mend.
     :ivar hides: a file with options that narrow every ``qstat``, and which.
     """
@@ -51,10 +52,18 @@ class Files:
     reporting: str | None = None
     problems: tuple[str, ...] = ()
     hides: str | None = None
+    spool: str | None = None
 
     @classmethod
     def find(cls, root: str | None, cell: str, settings: Settings, remote: bool) -> Files:
         """What is there under ``root/cell/common``."""
+        files = cls._logs(root, cell, settings, remote)
+        if root is None or remote:
+            return files
+        return attrs.evolve(files, spool=_spool(os.path.join(root, cell, "common", "bootstrap")))
+
+    @classmethod
+    def _logs(cls, root: str | None, cell: str, settings: Settings, remote: bool) -> Files:
         if not settings.accounting:
             return cls()
         asked = "qacct is asked instead, and a job that comes and goes between two queries is not seen"
@@ -112,6 +121,24 @@ def _narrowing_defaults(path: str) -> str | None:
         return None
     narrowing = " ".join(sorted(_NARROWING & words))
     return f"{path} narrows every qstat ({narrowing}): jobs are hidden" if narrowing else None
+
+
+def _spool(bootstrap: str) -> str | None:
+    """
+    The qmaster's database (``bootstrap(5)``), where it is on this host and may be watched.
+
+    Measured: each change of a job is written to it when ``qstat`` begins to show it. With classic spooling, the jobs' files are
+    spread over too many directories to watch.
+    """
+    try:
+        with open(bootstrap, encoding="utf-8", errors="replace") as file:
+            lines = dict(line.split(None, 1) for line in file if len(line.split(None, 1)) == 2)
+    except OSError:
+        return None
+    directory = lines.get("spooling_params", "").strip()
+    if lines.get("spooling_method", "").strip() != "berkeleydb" or not os.path.isabs(directory):
+        return None
+    return directory if os.path.isdir(directory) and os.access(directory, os.R_OK | os.X_OK) else None
 
 
 def _may_read(path: str) -> bool:

@@ -2,7 +2,8 @@
 Watching a scheduler's log, so that the queue is looked at as soon as something is written to it.
 
 The kernel says when (inotify), a look every second says it where the kernel does not: on a network file system, or when
-there are no watches left. What the lines mean is for the caller; it only says "look now", and for which jobs.
+there are no watches left. What the lines mean is for the caller; it only says "look now", and for which jobs. Of a spool
+directory only the fact is noticed that something is written there; nothing in it is read.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _DATED = re.compile(r"[0-9]{8}")
 
 _MASK = inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_TO
 
-#: What is called with the lines that were written.
+#: What is called with the lines that were written; with none, when something was written to a spool.
 Told = Callable[[Sequence[bytes]], None]
 
 
@@ -40,13 +41,15 @@ class LogWatch:
 
     :param paths: files, or directories of files that are called after the date, of which the last one is followed.
     :param told: called in the reactor's thread with the lines that were written since the last call, of all files.
+    :param spools: directories in which something is written when a job changes.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, paths: Sequence[str], told: Told) -> None:
+    def __init__(self, reactor: Any, paths: Sequence[str], told: Told, spools: Sequence[str] = ()) -> None:
         self._reactor = reactor
         self._told = told
+        self._spools = spools
         self._logs = [_Log(path) for path in paths]
         self._work = Work(reactor)
         self._loop = LoopingCall(self._look)
@@ -61,11 +64,24 @@ class LogWatch:
         self._loop.start(EVERY_S, now=True)
         try:
             self._kernel = inotify.INotify(self._reactor)
-            self._kernel.startReading()
-            for directory in sorted({log.directory for log in self._logs}):
-                self._kernel.watch(FilePath(directory), _MASK, callbacks=[lambda *_: self._look()])
-        except OSError as error:
+        except inotify.INotifyError as error:
             self.log.warn("{why}: logs are looked at every {s:g} s", why=str(error), s=EVERY_S)
+            return
+        self._kernel.startReading()
+        for directory in sorted({log.directory for log in self._logs}):
+            if not self._listen(directory, self._look):
+                self.log.warn("{path} cannot be watched: looked at every {s:g} s", path=directory, s=EVERY_S)
+        for directory in self._spools:
+            if not self._listen(directory, self._touched):
+                self.log.warn("{path} cannot be watched: what is written there is seen by polling", path=directory)
+
+    def _listen(self, directory: str, call: Callable[[], None]) -> bool:
+        """Have the kernel say when something is written there. Can it?"""
+        try:
+            self._kernel.watch(FilePath(directory), _MASK, callbacks=[lambda *_: call()])
+        except inotify.INotifyError:  # the directory may not be there or not be readable, or there are no watches left
+            return False
+        return True
 
     def stop(self) -> Deferred[Any]:
         """Fires when nothing runs any more."""
@@ -84,6 +100,10 @@ class LogWatch:
             return
         self._reading = self._work.reading(lambda: [line for log in self._logs for line in log.lines()])
         self._reading.addCallbacks(self._read, self._failed).addBoth(self._over)
+
+    def _touched(self) -> None:
+        if self._loop.running:
+            self._told([])
 
     def _read(self, lines: list[bytes]) -> None:
         self._complaint = ""
@@ -153,6 +173,7 @@ class Watching:
         self._nudge: Callable[[Sequence[str]], None] | None = None
         self._watch: LogWatch | None = None
         self._watched: tuple[str, ...] = ()
+        self._spools: tuple[str, ...] = ()
 
     def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
         """See `jobpush.interfaces.IWatchfulQueue`."""
@@ -160,11 +181,11 @@ class Watching:
         self._begin_watch()
         return self._end_watch
 
-    def _follow_logs(self, paths: Iterable[str]) -> None:
-        """These are the logs from now on."""
-        paths = tuple(paths)
-        if paths != self._watched:
-            self._watched = paths
+    def _follow_logs(self, paths: Iterable[str], spools: Iterable[str] = ()) -> None:
+        """These are the logs from now on, and the directories in which something is written when a job changes."""
+        before = self._watched, self._spools
+        self._watched, self._spools = tuple(paths), tuple(spools)
+        if before != (self._watched, self._spools):
             self._begin_watch()
 
     def _begin_watch(self) -> None:
@@ -173,8 +194,8 @@ class Watching:
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
-        if self._watched:
-            self._watch = LogWatch(self._reactor, self._watched, self._said)
+        if self._watched or self._spools:
+            self._watch = LogWatch(self._reactor, self._watched, self._said, self._spools)
             self._watch.start()
 
     def _end_watch(self) -> Deferred[None] | None:
@@ -183,8 +204,8 @@ class Watching:
         return watch.stop() if watch is not None else None
 
     def _said(self, lines: Sequence[bytes]) -> None:
-        """Nudge, if these lines are about jobs."""
-        jobs = self._jobs_in(lines)
+        """Nudge, if these lines are about jobs; if there are none, something is."""
+        jobs = self._jobs_in(lines) if lines else ()
         if jobs is not None and self._nudge is not None:
             self._nudge(jobs)
 

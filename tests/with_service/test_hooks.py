@@ -155,6 +155,28 @@ class TestGridEngine:
         assert (whole["state"], whole["counts"]) == ("FAILED", {"FAILED": 2})
         assert beside_sge.get("/readyz").json["queues"]["sge"]["queries_nudged"] > 2
 
+    def test_what_no_hook_and_no_log_tells(self, hooked_sge: GridEngine, short_path: Path) -> None:
+        """Hold and release: the qmaster writes them to its database."""
+        service = service_for(short_path / "hw", f"sge:root={hooked_sge.root}:qmaster_port={hooked_sge.port}")
+        service.start()
+        try:
+            service.ready()
+            job = hooked_sge.submit("-h", script="sleep 600")
+            wait_until(lambda: states(service, "sge", job) == ["HELD"], SOON_S)
+            hooked_sge.command("qalter", "-h", "U", job)
+            assert service.job("sge", job, until="started", wait=SOON_S)["job"]["state"] == "RUNNING"
+            waiting = hooked_sge.submit("-a", "203001010000")
+            wait_until(lambda: states(service, "sge", waiting) == ["QUEUED"], SOON_S)
+            hooked_sge.command("qhold", waiting)
+            wait_until(lambda: states(service, "sge", waiting) == ["QUEUED", "HELD"], SOON_S)
+            hooked_sge.command("qrls", waiting)
+            wait_until(lambda: states(service, "sge", waiting) == ["QUEUED", "HELD", "QUEUED"], SOON_S)
+            hooked_sge.command("qdel", job, waiting)
+            for job_id in (job, waiting):
+                assert service.job("sge", job_id, until="terminal", wait=SOON_S)["job"]["state"] == "CANCELLED"
+        finally:
+            service.stop()
+
     def test_jobpush_does_not_matter(self, hooked_sge: GridEngine, beside_sge: ServiceProcess, short_path: Path) -> None:
         """It is stopped; it hangs; its socket is missing."""
 
