@@ -125,7 +125,7 @@ def slurm_changes(log: Path) -> dict[tuple[str, str], float]:
 
 @contextmanager
 def grid_engine(root: Path, mode: str) -> Iterator[Lab]:
-    """sge-asked, sge-poll (neither hooks nor the files' lines), sge-files (the default), sge-hooks (both)."""
+    """sge-asked, sge-poll, sge-hooks (hooks alone), sge-watch (files and database are watched: the default)."""
     why = sge_cluster.why_not()
     if why is not None:
         raise SystemExit(why)
@@ -133,7 +133,7 @@ def grid_engine(root: Path, mode: str) -> Iterator[Lab]:
     cluster = sge_cluster.GridEngine(root / "sge")
     where = f"sge:root={cluster.root}:qmaster_port={cluster.port}"
     service = ServiceProcess(
-        root / "service", "--queue", where + (":watch=no" if mode in ("poll", "asked") else ""), "--state", str(root / "state"),
+        root / "service", "--queue", where + (":watch=no" if mode != "watch" else ""), "--state", str(root / "state"),
         "--nudge", f"unix:{nudge}:mode=666",
     )  # fmt: skip
     submitted: dict[tuple[str, str], float] = {}
@@ -307,7 +307,7 @@ def table(results: Sequence[Result]) -> str:
 MODES: dict[str, tuple[Any, str]] = {
     "slurm-asked": (slurm, "asked"), "sge-asked": (grid_engine, "asked"),
     "slurm-poll": (slurm, "poll"), "slurm-hooks": (slurm, "hooks"), "slurm-log": (slurm, "log"),
-    "sge-poll": (grid_engine, "poll"), "sge-files": (grid_engine, "files"), "sge-hooks": (grid_engine, "hooks"),
+    "sge-poll": (grid_engine, "poll"), "sge-hooks": (grid_engine, "hooks"), "sge-watch": (grid_engine, "watch"),
 }  # fmt: skip
 
 

@@ -171,6 +171,11 @@ class LineTests(SynchronousTestCase):
         self.assertIsNone(self.jobs(queue, b"# Version", b"1795327200:host:node1:1795327200:X:cpu=0.1", b"1795327200:queue:all.q:n:1:a=1"))
         self.assertEqual(self.jobs(queue, b"1795327200:job_log:1795327200:pending:1:-1:NONE::kim:submit:0:1024:1:x:kim:g:p:d:a:new"), [])
         self.assertEqual(self.jobs(queue, b":".join([b"x"] * 45)), [])
+        queue._follow_logs((), ("/spool",))  # which has told of the rest
+        begins = b"1795327200:job_log:1795327200:sent:1:-1:NONE:t:master:kim:0:1024:1:x:kim:g:p:d:a:sent to execd"
+        self.assertIsNone(self.jobs(queue, begins, b"1795327200:new_job:1795327200:1:-1:NONE:x:kim:g:p:d:a:1024"))
+        self.assertEqual(self.jobs(queue, begins, begins.replace(b":sent:", b":deleted:", 1)), [])
+        self.assertEqual(self.jobs(queue, b":".join([b"x"] * 45)), [])
 
     def test_pbs(self) -> None:
         """The server's log and the accounting log."""

@@ -23,7 +23,15 @@ from jobpush.interfaces import InvalidJobId, IWatchfulQueue, QueueError
 from jobpush.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.tasks import TaskSet
 from jobpush_adapters.base import CommandQueue, Common
-from jobpush_adapters.sge_accounting import Record, deleted_descriptor, descriptor, is_about_job, parse_qacct, task_id
+from jobpush_adapters.sge_accounting import (
+    Record,
+    deleted_descriptor,
+    descriptor,
+    is_about_end,
+    is_about_job,
+    parse_qacct,
+    task_id,
+)
 from jobpush_adapters.sge_ended import MOST, REMEMBER_S, EndedJobs, belongs
 from jobpush_adapters.sge_facts import Files, Settings, facts
 from jobpush_adapters.sge_rows import Entry, RowReader
@@ -328,7 +336,9 @@ class GridEngineQueue(Watching, CommandQueue):
 
     def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
         # The reporting file tells of hosts and queues too. The query is for all jobs anyway, so which they are is no matter.
-        return [] if any(is_about_job(line) for line in lines) else None
+        # Where the database has told of each change already, only how a job has ended is news.
+        news = is_about_end if self._spools else is_about_job
+        return [] if any(news(line) for line in lines) else None
 
     def _find_commands(self) -> None:
         """Where no directory is given and PATH has no qstat, Grid Engine's own directory of programs."""

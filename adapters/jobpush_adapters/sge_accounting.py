@@ -131,6 +131,12 @@ def is_about_job(line: bytes) -> bool:
     return len(found) == 3 and (found[1] in (b"job_log", b"new_job", b"acct") or line.count(b":") >= 44)
 
 
+def is_about_end(line: bytes) -> bool:
+    """Is it about how a job has ended?"""
+    found = line.split(b":", 4)
+    return is_about_job(line) and (found[1] != b"job_log" or found[3] in (b"deleted", b"finished")) and found[1] != b"new_job"
+
+
 def finished_id(line: bytes) -> str | None:
     """The id of the job that a line of the reporting file calls finished: whoever deleted it stands before."""
     fields = line.split(b":", 6)
