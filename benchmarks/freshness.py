@@ -68,13 +68,13 @@ class Lab:
 
 @contextmanager
 def slurm(root: Path, mode: str) -> Iterator[Lab]:
-    """slurm-asked, slurm-poll, slurm-hooks, slurm-log."""
+    """slurm-asked, slurm-poll, slurm-probe (the default), slurm-hooks, slurm-log."""
     why = slurm_cluster.why_not()
     if why is not None:
         raise SystemExit(why)
     stamps, nudge = root / "stamps", root / "nudge"
     extra = "LogTimeFormat=iso8601_ms"
-    arguments = []
+    arguments = [] if mode == "probe" else [":probe=no"]
     if mode == "hooks":
         hooks = install_hooks(root / "hooks", nudge, stamps)
         extra += (
@@ -86,7 +86,7 @@ def slurm(root: Path, mode: str) -> Iterator[Lab]:
         install_slurm_submit_hook(cluster.conf.parent, hooks.cli_filter)
     log = cluster.root / "log" / "slurmctld.log"
     if mode == "log":
-        arguments = [f":follow={log}"]
+        arguments.append(f":follow={log}")
     service = ServiceProcess(
         root / "service", "--queue", f"slurm:conf={cluster.conf}" + "".join(arguments), "--state", str(root / "state"),
         "--nudge", f"unix:{nudge}:mode=666",
@@ -306,7 +306,8 @@ def table(results: Sequence[Result]) -> str:
 
 MODES: dict[str, tuple[Any, str]] = {
     "slurm-asked": (slurm, "asked"), "sge-asked": (grid_engine, "asked"),
-    "slurm-poll": (slurm, "poll"), "slurm-hooks": (slurm, "hooks"), "slurm-log": (slurm, "log"),
+    "slurm-poll": (slurm, "poll"), "slurm-probe": (slurm, "probe"), "slurm-hooks": (slurm, "hooks"),
+    "slurm-log": (slurm, "log"),
     "sge-poll": (grid_engine, "poll"), "sge-hooks": (grid_engine, "hooks"), "sge-watch": (grid_engine, "watch"),
 }  # fmt: skip
 

@@ -72,7 +72,7 @@ def slurm(root: Path) -> Iterator[tuple[str, Callable[[bool], None], Callable[[]
         return Ran(submitted - began, changes["start", job] - at, changes["end", job] - at, how)
 
     try:
-        yield f"slurm:conf={cluster.conf}", configure, run
+        yield f"slurm:conf={cluster.conf}:probe=no", configure, run
     finally:
         cluster.stop()
 

@@ -62,7 +62,7 @@ def slurm(root: Path, jobs: int) -> Iterator[Scheduler]:
         def change(first: int, count: int) -> None:
             cluster.command("scontrol", "release", ",".join(str(first + n) for n in range(count)))
 
-        yield Scheduler("Slurm 22.05", f"slurm:interval=1:conf={cluster.conf}", change)
+        yield Scheduler("Slurm 22.05", f"slurm:interval=1:probe=no:conf={cluster.conf}", change)
     finally:
         cluster.stop()
 

@@ -9,8 +9,12 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
+from typing import TypeVar
 
 from jobpush.interfaces import BadQueueOption
+
+#: What a flag is where nobody has said.
+Flag = TypeVar("Flag", bool, None)
 
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -76,15 +80,15 @@ class OptionReader:
             raise BadQueueOption(f"{key}={value!r}: expected a whole number from {least} to {most}")
         return int(str(value))
 
-    def flag(self, key: str, default: bool) -> bool:
-        """Yes or no."""
+    def flag(self, key: str, default: Flag) -> bool | Flag:
+        """Yes or no; auto too, where the default is None."""
         value = self._take(key)
         known = {"yes": True, "no": False, "true": True, "false": False}
-        if value is None or isinstance(value, bool):
-            return default if value is None else bool(value)
-        if value not in known:
-            raise BadQueueOption(f"{key}={value!r}: expected yes or no")
-        return known[str(value)]
+        if value is None or (default is None and value == "auto"):
+            return default
+        if not isinstance(value, bool) and value not in known:
+            raise BadQueueOption(f"{key}={value!r}: expected {'auto, ' if default is None else ''}yes or no")
+        return value if isinstance(value, bool) else known[str(value)]
 
     def words(self, key: str) -> tuple[str, ...]:
         """A command line: a list of words, or a text that is taken apart as a shell would."""

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from jobpush.interfaces import IBatchQueueFactory, IBatchQueueService
+from jobpush.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService
 from jobpush.options import OptionReader
 from jobpush_adapters.detect import detect_grid_engine, detect_pbs, detect_slurm
 
@@ -63,7 +63,9 @@ class SlurmFactory:
         + """
 conf=PATH: slurm.conf (default: SLURM_CONF of the environment, or Slurm's own)
 clusters=NAME: another cluster of the same accounting database, as in squeue --clusters
-follow=PATH: a log whose lines say when to look: slurmctld's, or what JobCompType=jobcomp/filetxt writes"""
+follow=PATH: a log whose lines say when to look: slurmctld's, or what JobCompType=jobcomp/filetxt writes
+probe=auto|yes|no: ask slurmctld every 0.15 s, by libslurm, whether anything has changed (default: auto, which is yes on
+  the cluster's own hosts with a tested version of libslurm, where no log is followed)"""
         + _COMMANDS
     )
 
@@ -74,8 +76,11 @@ follow=PATH: a log whose lines say when to look: slurmctld's, or what JobCompTyp
         common = _commands(reader, "slurm")
         conf = _path(reader, "conf", common["prefix"])
         clusters, follow = reader.cluster_name("clusters"), _follow(reader)
+        probe = reader.flag("probe", None)
         reader.finish()
-        return SlurmQueue(reactor, **common, conf=conf, clusters=clusters, follow=follow)
+        if probe and (clusters or common["prefix"]):
+            raise BadQueueOption("probe=yes: expected neither clusters= nor prefix=, which are of other hosts")
+        return SlurmQueue(reactor, **common, conf=conf, clusters=clusters, follow=follow, probe=probe)
 
     def detect(self) -> str | None:
         return detect_slurm()

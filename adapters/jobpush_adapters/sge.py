@@ -164,8 +164,8 @@ class GridEngineQueue(Watching, CommandQueue):
         wanted: dict[str, None] = {}
         for entry in reader.new:
             row = entry.row
-            # The details of a big array are long: not again for each task that starts.
-            if row.tasks is None or row.number not in self._details or "E" in row.letters:
+            # What is told of a job changes while it waits. Those of a big array are long: not again for each task that starts.
+            if row.number not in self._details or "E" in row.letters or (row.tasks is None and row.waits):
                 wanted[row.number] = None
         numbers = list(wanted)
         for begin in range(0, len(numbers), DETAILS_AT_ONCE):

@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from jobpush.command import CommandResult, printable
@@ -31,6 +32,7 @@ from jobpush.model import (
 from jobpush.tasks import TaskSet
 from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.commands import first_failure, succeeded
+from jobpush_adapters.slurm_probe import SlurmProbe, find_library
 from jobpush_adapters.slurm_states import STATES, with_state
 from jobpush_adapters.watch import Watching
 from jobpush_adapters.work import Work
@@ -65,9 +67,12 @@ class SlurmQueue(Watching, CommandQueue):
     :param follow: logs of the controller: slurmctld's own, or what ``jobcomp/filetxt`` writes.
     :param conf: the path of ``slurm.conf``; by default that of the environment's SLURM_CONF, or what Slurm finds.
     :param clusters: the name of another cluster that the same accounting database knows.
+    :param probe: ask the controller many times a second whether anything has changed? None: where its commands are here, its
+        libslurm is known, and no log is followed.
     :param common: as in `Common`.
     """
 
+    log = Logger()
     queue_type = "slurm"
 
     #: One id is looked up, several make the controller send all jobs: so each is asked for alone, and only a few.
@@ -80,6 +85,7 @@ class SlurmQueue(Watching, CommandQueue):
         conf: str | None = None,
         clusters: str | None = None,
         follow: Sequence[str] = (),
+        probe: bool | None = None,
         **common: Any,
     ) -> None:
         self._clusters = clusters
@@ -90,6 +96,20 @@ class SlurmQueue(Watching, CommandQueue):
         self._rows: dict[bytes, JobDescriptor | str] = {}
         self._work = Work(reactor)
         self._follow_logs(follow)
+        here = not (clusters or self._commands.remote or (follow and probe is None))
+        self._library = find_library(self._commands.directory) if probe is not False and here else None
+        self._probe_wanted = bool(probe)
+
+    def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
+        """See `jobpush.interfaces.IWatchfulQueue`."""
+        end_watch = Watching.watch(self, nudge)
+        if self._library is None:
+            if self._probe_wanted:
+                self.log.warn("no probe of slurmctld: there is no libslurmfull.so beside squeue")
+            return end_watch
+        probe = SlurmProbe(self._reactor, self._library, self._commands.environment, lambda: nudge(()), self._probe_wanted)
+        probe.start()
+        return lambda: gatherResults([maybeDeferred(end_watch), probe.stop()])  # type: ignore[arg-type, return-value]
 
     # -- IBatchQueueService
 

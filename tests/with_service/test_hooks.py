@@ -84,7 +84,7 @@ def states(service: ServiceProcess, cluster: str, job: str) -> list[str]:
 
 @pytest.fixture
 def beside_slurm(hooked_slurm: SlurmCluster, short_path: Path) -> Iterator[ServiceProcess]:
-    service = service_for(short_path / "hs", f"slurm:conf={hooked_slurm.conf}")
+    service = service_for(short_path / "hs", f"slurm:conf={hooked_slurm.conf}:probe=no")
     service.start()
     service.ready()
     yield service

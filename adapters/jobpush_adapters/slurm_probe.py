@@ -1,0 +1,239 @@
+"""
+Asking slurmctld, many times a second, whether anything has changed: it answers "no" for a hundredth of what a ``squeue`` costs.
+
+The answer decides when ``squeue`` is run, never what a state is. libslurm is called in a helper process
+(`jobpush_adapters.slurm_probe_helper`); when that crashes or hangs, the queue is polled as without it. docs/freshness.md has
+what it costs and brings.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+
+from jobpush.command import CommandFailed, find_executable, printable
+from jobpush.pace import DEFAULT_INTERVAL_S, LoadBudget
+from jobpush_adapters import slurm_probe_helper
+
+#: Seconds from one question to the next, and until one that is not answered counts as hung. (libslurm waits for a controller
+#: that is away for MessageTimeout, ten seconds, and tries again.)
+PROBE_S = 0.15
+PATIENCE_S = 15.0
+
+#: The controller knows seconds: what changes in the second of its answer may not be in the ``squeue`` that follows, and is not
+#: told. So there is one more, so many seconds after the answer, when that second is surely over; and some before, where an
+#: answer that lists all jobs came within `CHEAP_S`.
+AFTER_S = (1.1,)
+AFTER_CHEAP_S = (0.15, 0.4, 1.1)
+CHEAP_S = 0.02
+
+#: If more than half of so many answers are "changed", asking is of no use for so many seconds.
+REMEMBERED = 20
+OFF_S = 60.0
+
+#: Seconds until a helper that has ended is started again; twice as many each time, up to the second.
+RESTART_S = 10.0
+LONGEST_RESTART_S = 300.0
+
+#: Where it is beside ``bin``: as Slurm installs itself, and in Debian.
+_PLACES = ("lib*/slurm", "lib*/slurm-wlm", "lib/*/slurm", "lib/*/slurm-wlm")
+
+
+def find_library(directory: str | None) -> str | None:
+    """
+    libslurm as Slurm's own commands use it: with the plugins' symbols in it.
+
+    :param directory: where the commands are; by default along PATH.
+    """
+    try:
+        squeue = os.path.realpath(find_executable("squeue", directory))
+    except CommandFailed:
+        return None
+    for base in (os.path.dirname(os.path.dirname(squeue)), "/usr"):
+        for place in _PLACES:
+            found = sorted(glob.glob(os.path.join(glob.escape(base), place, "libslurmfull.so")))
+            if found:
+                return found[0]
+    return None
+
+
+class SlurmProbe:
+    """
+    :param library: the path of libslurm.
+    :param environment: what the helper gets of it: ``SLURM_CONF``, if it is not Slurm's default.
+    :param changed: called in the reactor's thread when some job has changed, or may have.
+    :param untested: go on with a version of libslurm that was never tested? Somebody has asked for it then.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, reactor: Any, library: str, environment: Mapping[str, str], changed: Callable[[], None], untested: bool = False
+    ) -> None:
+        self._reactor = reactor
+        self._wanted = untested
+        self._argv = [sys.executable, "-I", "-S", slurm_probe_helper.__file__, library, *(["any"] if untested else [])]
+        self._environment = dict(environment)
+        self._changed = changed
+        self._helper: _Helper | None = None
+        self._timer: Any = None
+        self._after: list[Any] = []
+        self._answers: deque[bool] = deque(maxlen=REMEMBERED)
+        self._budget = LoadBudget()
+        self._since = 0
+        self._asked_at = 0.0
+        self._ended_in_row = 0
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start the helper, and ask on."""
+        self._timer = None
+        self._helper = _Helper(self._answered, self._ended)
+        self._wait(PATIENCE_S, self._hung)
+        try:
+            self._reactor.spawnProcess(self._helper, self._argv[0], self._argv, env=self._environment, path="/")
+        except OSError as error:
+            self._ended(str(error))
+
+    def stop(self) -> Deferred[None]:
+        """Fires when the helper has ended."""
+        self._stopping = True
+        helper, self._helper = self._helper, None
+        self._forget()
+        if helper is None or helper.transport is None:
+            return succeed(None)
+        helper.kill()
+        return helper.gone
+
+    def _forget(self) -> None:
+        for timer in (self._timer, *self._after):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer, self._after = None, []
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(seconds, then)
+
+    def _ask(self) -> None:
+        if self._helper is not None:
+            self._asked_at = self._reactor.seconds()
+            self._helper.ask(self._since)
+            self._wait(PATIENCE_S, self._hung)
+
+    def _hung(self) -> None:
+        """It ends, and `_ended` says so."""
+        if self._helper is not None:
+            self._helper.complaint = f"no answer within {PATIENCE_S:g} s"
+            self._helper.kill()
+
+    def _answered(self, word: str, number: int) -> None:
+        if self._stopping:
+            return
+        now = self._reactor.seconds()
+        if word == "library":
+            self.log.info(
+                "slurmctld is asked every {s:g} s whether anything has changed (libslurm {version})", s=PROBE_S, version=number
+            )
+        else:
+            self._ended_in_row = 0
+            self._budget.spend(now - self._asked_at, now)
+        if word == "error":
+            # The controller is away, or refuses: squeue, which is asked as ever, says more of it.
+            self._wait(DEFAULT_INTERVAL_S, self._ask)
+            return
+        if word == "changed":
+            self._since = number + 1
+            self._tell()
+            self._tell_again(AFTER_CHEAP_S if now - self._asked_at < CHEAP_S else AFTER_S)
+        if word != "library":
+            self._answers.append(word == "changed")
+        if len(self._answers) == REMEMBERED and sum(self._answers) > REMEMBERED / 2:
+            self._answers.clear()
+            self._poll(now + OFF_S)
+        else:
+            self._wait(max(PROBE_S, self._budget.wait(now)), self._ask)
+
+    def _tell(self) -> None:
+        if not self._stopping:
+            self._changed()
+
+    def _tell_again(self, pauses: Sequence[float]) -> None:
+        """What changes in the second of the controller's answer."""
+        for timer in self._after:
+            if timer.active():
+                timer.cancel()
+        self._after = [self._reactor.callLater(pause, self._tell) for pause in pauses]
+
+    def _poll(self, until: float) -> None:
+        """Something changes all the time, and nobody says when: as often as a poll."""
+        if self._reactor.seconds() >= until:
+            self._ask()
+        else:
+            self._tell()
+            self._wait(DEFAULT_INTERVAL_S, lambda: self._poll(until))
+
+    def _ended(self, why: str) -> None:
+        """The helper has; it was not asked to."""
+        if self._stopping:
+            return
+        self._helper = None
+        self._forget()
+        if not self._since:  # it never worked
+            tell = self.log.warn if self._wanted else self.log.info
+            tell("no probe of slurmctld: {why}", why=why)
+            return
+        pause = min(LONGEST_RESTART_S, RESTART_S * 2.0 ** min(self._ended_in_row, 10))
+        self._ended_in_row += 1
+        self.log.warn("the probe of slurmctld ended: {why}; another one in {s:g} s", why=why, s=pause)
+        self._tell()
+        self._wait(pause, self.start)
+
+
+class _Helper(ProcessProtocol):
+    """One helper process."""
+
+    def __init__(self, answered: Callable[[str, int], None], ended: Callable[[str], None]) -> None:
+        self.gone: Deferred[None] = Deferred()
+        self.complaint = ""
+        self._answered = answered
+        self._ended = ended
+        self._rest = b""
+        self._said = b""
+
+    def ask(self, since: int) -> None:
+        assert self.transport is not None
+        self.transport.write(b"%d\n" % since)
+
+    def kill(self) -> None:
+        """At once: it has nothing to tidy up."""
+        try:
+            if self.transport is not None:
+                self.transport.signalProcess("KILL")
+        except ProcessExitedAlready:
+            pass
+
+    def outReceived(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            word, _, number = line.decode("ascii", "replace").partition(" ")
+            if word in ("library", "same", "changed", "error") and (not number or number.isdigit()):
+                self._answered(word, int(number or 0))
+
+    def errReceived(self, data: bytes) -> None:
+        self._said = (self._said + data)[-1000:]
+
+    def processEnded(self, reason: Any) -> None:
+        said = self._said.decode("utf-8", "replace").strip().splitlines()
+        self._ended(self.complaint or (printable(said[-1]) if said else str(reason.value)))
+        self.gone.callback(None)
