@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from jobpush.model import JobDescriptor, JobKey
 from jobpush.selection import Selects
+from jobpush.wheel import TimerWheel
 from jobpush.workflow import Event, WorkflowEvent
 
 #: Seconds for which answers go out before other work gets its turn.
@@ -55,21 +56,43 @@ class Interest:
         raise NotImplementedError
 
 
-class Waiter(Interest):
-    """One held request: a Deferred that fires once with a `Wake`."""
+class Continuation(Interest):
+    """
+    What is answered once, when a batch has what it waits for. Holds one request (`Waiter`), or many that wait for the same.
 
-    __slots__ = ("deferred", "enough", "timer", "wake")
+    :ivar wake: set when it is claimed.
+    """
+
+    __slots__ = ("enough", "wake")
 
     def __init__(self, selection: Selects, since: int, enough: Callable[[Event], bool] | None) -> None:
         super().__init__(selection, since)
         self.enough = enough
-        self.deferred: Deferred[Wake]
-        self.timer: Any = None
         self.wake: Wake | None = None
 
     def touched(self, tracker: JobStatusTracker) -> None:
         if self.enough is None or self.enough(self.events[-1]) or any(map(self.enough, self.events)):
             tracker.claim(self, Wake(self.events, tracker.head))
+
+    def answer(self, tracker: JobStatusTracker, wake: Wake) -> None:
+        """Its turn has come, in a slice after the batch."""
+        raise NotImplementedError
+
+
+class Waiter(Continuation):
+    """One held request: a Deferred that fires once with a `Wake`."""
+
+    __slots__ = ("deferred", "due", "expired")
+
+    def __init__(self, selection: Selects, since: int, enough: Callable[[Event], bool] | None) -> None:
+        super().__init__(selection, since, enough)
+        self.deferred: Deferred[Wake]
+        self.due: float | None = None
+        self.expired: Callable[[], None]
+
+    def answer(self, tracker: JobStatusTracker, wake: Wake) -> None:
+        tracker.wheel.remove(self)
+        self.deferred.callback(wake)
 
 
 class Subscription(Interest):
@@ -125,20 +148,21 @@ class JobStatusTracker:
         self._by_user: dict[str, dict[Interest, None]] = {}
         self._by_workflow: dict[str, dict[Interest, None]] = {}
         self._rest: dict[Interest, None] = {}
+        self.wheel = TimerWheel(reactor)
         self._due: deque[Callable[[], None]] = deque()
         self._turn: Any = None
-        self._waiters: dict[Waiter, None] = {}
+        self._held: dict[Continuation, None] = {}
         self._closing = False
 
     @property
     def waiting(self) -> int:
-        """How many requests are held."""
-        return len(self._waiters)
+        """How many continuations there are."""
+        return len(self._held)
 
     @property
     def idle(self) -> bool:
         """Does nobody wait or follow, and is nothing left to be answered?"""
-        return not (self._waiters or self._by_key or self._by_user or self._by_workflow or self._rest or self._due)
+        return not (self._held or self._by_key or self._by_user or self._by_workflow or self._rest or self._due)
 
     def wait(
         self,
@@ -163,10 +187,20 @@ class JobStatusTracker:
             waiter.wake = Wake((), self.head, timed_out=True, closing=True)
             waiter.deferred.callback(waiter.wake)
             return waiter.deferred
-        self._add(waiter)
-        self._waiters[waiter] = None
-        waiter.timer = self._reactor.callLater(timeout, self._time_is_up, waiter)
+        waiter.expired = lambda: self._time_is_up(waiter)
+        self.enter(waiter)
+        self.wheel.add(waiter, timeout)
         return waiter.deferred
+
+    def enter(self, continuation: Continuation) -> None:
+        """It is claimed by the next batch that has what it waits for, or by the end of the service."""
+        self._add(continuation)
+        self._held[continuation] = None
+
+    def leave(self, continuation: Continuation) -> None:
+        """Nobody is left who could be answered."""
+        self.forget(continuation)
+        self._held.pop(continuation, None)
 
     def subscribe(
         self, selection: Selects, since: int, deliver: Callable[[Sequence[Event], int], None]
@@ -192,14 +226,11 @@ class JobStatusTracker:
         for interest in touched:
             interest.touched(self)
 
-    def claim(self, waiter: Waiter, wake: Wake) -> None:
-        """From now on this waiter can only be answered with that, or be disconnected."""
-        waiter.wake = wake
-        if waiter.timer is not None:
-            waiter.timer.cancel()
-            waiter.timer = None
-        self.forget(waiter)
-        self.later(lambda: self._answer(waiter))
+    def claim(self, continuation: Continuation, wake: Wake) -> None:
+        """From now on it can only be answered with that, or be disconnected."""
+        continuation.wake = wake
+        self.forget(continuation)
+        self.later(lambda: self._answer(continuation))
 
     def later(self, work: Callable[[], None]) -> None:
         """Do this in one of the next slices."""
@@ -212,8 +243,9 @@ class JobStatusTracker:
         self._closing = True
         while self._due:
             self._due.popleft()()
-        for waiter in list(self._waiters):
-            self.claim(waiter, Wake(waiter.events, self.head, timed_out=True, closing=True))
+        for held in list(self._held):
+            if held.wake is None:
+                self.claim(held, Wake(held.events, self.head, timed_out=True, closing=True))
         while self._due:
             self._due.popleft()()
 
@@ -271,24 +303,20 @@ class JobStatusTracker:
             index.setdefault(key, {})[interest] = None
 
     def _time_is_up(self, waiter: Waiter) -> None:
-        waiter.timer = None
-        waiter.wake = Wake(waiter.events, self.head, timed_out=True)
-        self.forget(waiter)
-        del self._waiters[waiter]
-        waiter.deferred.callback(waiter.wake)
+        if waiter.wake is None:
+            waiter.wake = Wake(waiter.events, self.head, timed_out=True)
+            self.leave(waiter)
+            waiter.deferred.callback(waiter.wake)
 
     def _disconnected(self, waiter: Waiter) -> None:
-        if waiter.timer is not None:
-            waiter.timer.cancel()
-            waiter.timer = None
-        self.forget(waiter)
-        self._waiters.pop(waiter, None)
+        self.wheel.remove(waiter)
+        self.leave(waiter)
 
-    def _answer(self, waiter: Waiter) -> None:
-        if waiter not in self._waiters or waiter.wake is None:
+    def _answer(self, continuation: Continuation) -> None:
+        if continuation not in self._held or continuation.wake is None:
             return  # disconnected since it was claimed
-        del self._waiters[waiter]
-        waiter.deferred.callback(waiter.wake)
+        del self._held[continuation]
+        continuation.answer(self, continuation.wake)
 
     def _slice(self) -> None:
         self._turn = None
