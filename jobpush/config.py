@@ -30,6 +30,7 @@ class Settings:
     :ivar access_log: the path of the access log.
     :ivar static: a directory to serve.
     :ivar max_held: how many requests may be held.
+    :ivar parking: hold them without their HTTP channels where that can be done.
     :ivar keep_events: how many events the journal keeps.
     :ivar keep_days: for how long it keeps them.
     :ivar nudge: where datagrams that say "look now" come in.
@@ -45,6 +46,7 @@ class Settings:
     access_log: str | None = None
     static: str | None = None
     max_held: int | None = None
+    parking: bool | None = None
     keep_events: int | None = None
     keep_days: float | None = None
     nudge: Sequence[str] = ()
@@ -62,6 +64,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "access_log": ((str,), "a path"),
     "static": ((str,), "a path"),
     "max_held": ((int,), "a whole number"),
+    "parking": ((bool,), "true or false"),
     "keep_events": ((int,), "a whole number"),
     "keep_days": ((int, float), "days"),
     "nudge": ((list,), 'a list of texts such as "unix:/run/jobpush/nudge:mode=666"'),

@@ -16,7 +16,7 @@ from jobpush.interfaces import CursorGone, IJournal
 from jobpush.model import Cursor
 from jobpush.selection import Selection
 from jobpush.tail import Tail
-from jobpush.tracker import JobStatusTracker
+from jobpush.tracker import JobStatusTracker, Wake
 from jobpush.workflow import Event
 
 Enough = Callable[[Event], bool]
@@ -35,6 +35,19 @@ class Page:
     more: bool = False
     timed_out: bool = False
     closing: bool = False
+
+
+@attrs.frozen(eq=False)
+class Pending:
+    """
+    There is nothing yet that would be an answer.
+
+    :ivar gathered: events after the cursor that are a part of it.
+    :ivar since: the number after which events are news to who goes on waiting.
+    """
+
+    gathered: Sequence[Event]
+    since: int
 
 
 class Feed:
@@ -86,6 +99,23 @@ class Feed:
         :raise CursorGone: if events after ``since`` have been removed meanwhile.
         """
         began = self._reactor.seconds()
+        ready = await self.ready(selection, since, limit, enough)
+        if isinstance(ready, Page):
+            return ready
+        left = wait - (self._reactor.seconds() - began)
+        if left <= 0:
+            return self.nothing(ready, timed_out=wait > 0)
+        wake = await self._tracker.wait(selection, ready.since, left, enough)
+        return self.page(ready.gathered, ready.since, wake, limit)
+
+    async def ready(
+        self, selection: Selection, since: int, limit: int = 500, enough: Enough | None = None
+    ) -> Page | Pending:
+        """
+        The events after ``since``, as ``next`` gives them, if that need not wait. Who waits then registers in the same turn.
+
+        :raise CursorGone: if events after ``since`` have been removed meanwhile.
+        """
         gathered: list[Event] = []
         while not self._tail.covers(since):
             upto = self._tail.head
@@ -98,13 +128,17 @@ class Feed:
         gathered.extend(e for e in self._tail.after(since) if selection.matches(e))
         if len(gathered) > limit or (gathered and _satisfied(gathered, enough)):
             return _page(gathered, self._tail.head, limit)
-        left = wait - (self._reactor.seconds() - began)
-        if left <= 0:
-            return Page(gathered, self._tail.head, timed_out=wait > 0)
         # A cursor may be ahead of the published head (never of the journal): older events are no news to it.
-        wake = await self._tracker.wait(selection, max(since, self._tail.head), left, enough)
-        gathered.extend(wake.events)
-        page = _page(gathered, max(wake.head, since), limit)
+        return Pending(gathered, max(since, self._tail.head))
+
+    def nothing(self, pending: Pending, timed_out: bool) -> Page:
+        """The answer for who does not wait, or not any longer."""
+        return Page(pending.gathered, self._tail.head, timed_out=timed_out)
+
+    @staticmethod
+    def page(gathered: Sequence[Event], since: int, wake: Wake, limit: int) -> Page:
+        """The answer for who waited."""
+        page = _page([*gathered, *wake.events], max(wake.head, since), limit)
         return attrs.evolve(page, timed_out=wake.timed_out, closing=wake.closing)
 
 

@@ -81,6 +81,7 @@ class Options(usage.Options):
     ]
     optFlags: Sequence[Sequence[object]] = [
         ["allow-anonymous", None, "Serve all jobs to everybody who reaches the port, even where the scheduler hides them"],
+        ["no-parking", None, "Keep the whole HTTP channel of each held request (ten times the memory)"],
         ["new-epoch", None, "Begin the journal's numbers anew: needed after restoring it from a backup"],
     ]
 
@@ -172,6 +173,7 @@ class Options(usage.Options):
             "keep_days": reader.seconds("keep_days", None, most=36500),
             "nudge_secret": reader.path("nudge_secret"),
             "allow_anonymous": bool(self["allow-anonymous"]) or bool(settings.allow_anonymous),
+            "parking": not self["no-parking"] and settings.parking is not False,
         }
         if self.queue_arguments:
             checked["queues"] = [parse_argument(argument) for argument in self.queue_arguments]
@@ -353,7 +355,7 @@ def makeService(options: Options) -> IService:
     )
     for address in options.nudge_addresses:
         NudgeSocket(reactor, service.nudges, address, options.nudge_secret, bool(settings.nudge)).setServiceParent(service)
-    root = resource(service, bool(settings.allow_anonymous), settings.max_held, settings.static)
+    root = resource(service, bool(settings.allow_anonymous), settings.max_held, settings.static, bool(settings.parking))
     site = JobpushSite(root, reactor, settings.access_log)
     return Assembly(options, service, site, root.api)
 

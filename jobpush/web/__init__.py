@@ -55,7 +55,11 @@ def _refuse(request: Any, problem: Problem) -> int:
 
 
 def resource(
-    service: JobPush, allow_anonymous: bool = False, max_held: int | None = None, static: str | None = None
+    service: JobPush,
+    allow_anonymous: bool = False,
+    max_held: int | None = None,
+    static: str | None = None,
+    parking: bool = True,
 ) -> ApiResource:
     """
     The API as a resource.
@@ -63,7 +67,8 @@ def resource(
     :param allow_anonymous: serve all jobs to everybody even where the scheduler hides them from each other.
     :param max_held: how many requests may be held at once; by default what the limit of open files allows, which is raised.
     :param static: a directory whose files are served beside the API.
+    :param parking: hold requests without their HTTP channels where that can be done (`jobpush.web.parking`).
     """
     cap = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
-    bound = Api(service, Holds(service, cap), Access(service, allow_anonymous), static)
+    bound = Api(service, Holds(service, cap), Access(service, allow_anonymous), static, parking)
     return ApiResource(bound)

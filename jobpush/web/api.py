@@ -12,6 +12,7 @@ from jobpush.web.following import Followers
 from jobpush.web.holds import Holds
 from jobpush.web.jobs import JobRoutes
 from jobpush.web.operations import OperationRoutes
+from jobpush.web.parking import ParkingLot
 from jobpush.web.routes import app
 from jobpush.web.static import Static
 from jobpush.web.workflows import WorkflowRoutes
@@ -20,12 +21,15 @@ from jobpush.web.workflows import WorkflowRoutes
 class Api(JobRoutes, ChangeRoutes, BarrierRoutes, WorkflowRoutes, OperationRoutes):
     """
     :param static: a directory to serve beside the API; None for none.
+    :param parking: see `jobpush.web.parking`.
     """
 
     app = app
 
-    def __init__(self, service: JobPush, holds: Holds, access: Access, static: str | None = None) -> None:
-        super().__init__(service, holds)
+    def __init__(
+        self, service: JobPush, holds: Holds, access: Access, static: str | None = None, parking: bool = True
+    ) -> None:
+        super().__init__(service, holds, ParkingLot(service, holds, parking))
         self.access = access
         self.followers = Followers(service)
         self.static_files = Static(static) if static is not None else None

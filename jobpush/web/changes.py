@@ -14,6 +14,7 @@ from jobpush.feed import Page
 from jobpush.web import health
 from jobpush.web.following import Followers
 from jobpush.web.params import DEFAULT_WAIT_S, Params, jittered, resolve
+from jobpush.web.parking import Ask
 from jobpush.web.problems import Problem
 from jobpush.web.routes import SELECTION, Routes, app
 from jobpush.web.sockets import SocketFollower, SocketProtocol, check_upgrade, socket_resource
@@ -28,33 +29,37 @@ class ChangeRoutes(Routes):
     followers: Followers
 
     @app.route("/v1/changes", methods=["GET"])
-    async def changes(self, request: Any) -> bytes:
+    async def changes(self, request: Any) -> Any:
         """Every matching event after a cursor, now or when it comes."""
         return await self._changes(request, Params.of_query(self.service, request, _CHANGES))
 
     @app.route("/v1/changes", methods=["POST"])
-    async def changes_posted(self, request: Any) -> bytes:
+    async def changes_posted(self, request: Any) -> Any:
         """The same, with the parameters in a body."""
         return await self._changes(request, Params.of_body(self.service, request, _CHANGES))
 
-    async def _changes(self, request: Any, params: Params) -> bytes:
+    async def _changes(self, request: Any, params: Params) -> Any:
         selection, limit = params.selection(), params.limit()
         wait = params.wait(DEFAULT_WAIT_S)
         since = params.since()
+        zero = params.text("since") == "0"
+
+        def answer(request: Any, page: Page) -> bytes:
+            cursor = self.service.feed.cursor(page.seq)
+            fields: dict[str, object] = {
+                "cursor": cursor,
+                "more": page.more,
+                "timed_out": page.timed_out,
+                "clusters": health.clusters(self.service, selection.clusters),
+            }
+            if zero and since is not None:
+                fields["oldest_cursor"] = self.service.feed.cursor(since)
+            return self._answer(request, wire.envelope(fields, page.events), cursor, page.closing)
+
         if since is None:
-            page = Page((), self.service.feed.head)
-        else:
-            page = await self._next(selection, since, jittered(wait or 0.0), limit, None)
-        cursor = self.service.feed.cursor(page.seq)
-        fields: dict[str, object] = {
-            "cursor": cursor,
-            "more": page.more,
-            "timed_out": page.timed_out,
-            "clusters": health.clusters(self.service, selection.clusters),
-        }
-        if params.text("since") == "0":
-            fields["oldest_cursor"] = self.service.feed.cursor(since)
-        return self._answer(request, wire.envelope(fields, page.events), cursor, page.closing)
+            return answer(request, Page((), self.service.feed.head))
+        ask = Ask(("changes", selection, limit, since if zero else None), selection, limit, None, answer)
+        return await self._answer_when(request, ask, since, jittered(wait or 0.0))
 
     # -- streams
 

@@ -65,6 +65,18 @@ class Holds:
 
         :raise Problem: 503, if the cap is reached.
         """
+        self.begin()
+        try:
+            yield
+        finally:
+            self.end()
+
+    def begin(self) -> None:
+        """
+        A request is held from now on, until ``end``.
+
+        :raise Problem: 503, if the cap is reached.
+        """
         self.check()
         self.held += 1
         if self.held >= NEAR * self.cap and not self._warned:
@@ -74,9 +86,9 @@ class Holds:
                 held=self.held,
                 cap=self.cap,
             )
-        try:
-            yield
-        finally:
-            self.held -= 1
-            if self.held < NEAR * self.cap * 0.9:
-                self._warned = False
+
+    def end(self) -> None:
+        """One less."""
+        self.held -= 1
+        if self.held < NEAR * self.cap * 0.9:
+            self._warned = False

@@ -30,6 +30,7 @@ from jobpush.web.params import (
     preference,
     resolve,
 )
+from jobpush.web.parking import Ask
 from jobpush.web.problems import Problem
 from jobpush.web.routes import JOB_EVENTS, SELECTION, Routes, app
 
@@ -88,7 +89,7 @@ class JobRoutes(Routes):
         return cursor, (cluster, job_id)
 
     @app.route("/v1/jobs/<cluster>/<id:job_id>", methods=["GET"])
-    async def job(self, request: Any, cluster: str, job_id: str) -> bytes:
+    async def job(self, request: Any, cluster: str, job_id: str) -> Any:
         """One job: at once, or when it changes."""
         params = Params.of_query(self.service, request, frozenset({"since", "wait", "until"}))
         check_cluster(self.service, cluster, "cluster", status=404)
@@ -112,15 +113,19 @@ class JobRoutes(Routes):
             return await self._not_modified(request, key, record, deadline if wanted.wait is not None else None, asked)
         enough = _enough(until, key)
         met = enough is not None and _is_enough(until, job)
+        zero = request.args.get(b"since") == [b"0"]
+
+        def answer(request: Any, page: Page) -> bytes:
+            return self._job_answer(request, key, self._known(key) or found, page, zero)
+
         if since is None and (enough is None or met):
-            return self._job_answer(request, key, found, Page((), self.service.feed.head))
+            return answer(request, Page((), self.service.feed.head))
         if since is None:
             since = began_at
         left = 0.0 if met else max(0.0, deadline - self.service.reactor.seconds())
-        page = await self._next(Selection(keys=frozenset({key})), since, left, JOB_EVENTS, enough)
-        if wait > 0 and left == 0 and not page.events and not met:
-            page = Page((), page.seq, timed_out=True)
-        return self._job_answer(request, key, self._known(key) or found, page)
+        same = ("job", key, until, zero, None if enough is None else since)
+        ask = Ask(same, Selection(keys=frozenset({key})), JOB_EVENTS, enough, answer)
+        return await self._answer_when(request, ask, since, left, late=wait > 0 and left == 0 and not met)
 
     def _unknown(self, request: Any, cluster: str, job_id: str, proven: bool) -> bytes:
         """Unknown to a query that began after the request, or not known because there was none in time: not the same."""
@@ -141,25 +146,29 @@ class JobRoutes(Routes):
 
     async def _not_modified(
         self, request: Any, key: JobKey, record: JobRecord, deadline: float | None, asked: float | None
-    ) -> bytes:
+    ) -> Any:
         """The client has this version: 304 at once, or, with ``Prefer: wait``, 200 when there is another."""
-        page = Page((), self.service.feed.head)
-        if deadline is not None:
-            request.setHeader(b"preference-applied", f"wait={asked:g}".encode())
-            left = max(0.0, deadline - self.service.reactor.seconds())
-            page = await self._next(Selection(keys=frozenset({key})), record.last_seq, left, JOB_EVENTS, None)
-        if page.events:
-            found = self._known(key)
-            assert found is not None, "a job with a new event is in the table"
-            return self._job_answer(request, key, found, page)
-        request.setResponseCode(304)
-        request.setHeader(b"etag", _etag(self.service, record).encode())
-        request.setHeader(b"jobpush-cursor", self.service.feed.cursor(page.seq).encode())
-        self._closing(request, page.closing)
-        return b""
+
+        def answer(request: Any, page: Page) -> bytes:
+            if deadline is not None:
+                request.setHeader(b"preference-applied", f"wait={asked:g}".encode())
+            if page.events:
+                found = self._known(key)
+                assert found is not None, "a job with a new event is in the table"
+                return self._job_answer(request, key, found, page, False)
+            request.setResponseCode(304)
+            request.setHeader(b"etag", _etag(self.service, record).encode())
+            request.setHeader(b"jobpush-cursor", self.service.feed.cursor(page.seq).encode())
+            self._closing(request, page.closing)
+            return b""
+
+        if deadline is None:
+            return answer(request, Page((), self.service.feed.head))
+        ask = Ask(("etag", key, record.last_seq, asked), Selection(keys=frozenset({key})), JOB_EVENTS, None, answer)
+        return await self._answer_when(request, ask, record.last_seq, max(0.0, deadline - self.service.reactor.seconds()))
 
     def _job_answer(
-        self, request: Any, key: JobKey, found: tuple[JobDescriptor, JobRecord], page: Page
+        self, request: Any, key: JobKey, found: tuple[JobDescriptor, JobRecord], page: Page, zero: bool
     ) -> bytes:
         job, record = found
         feed = self.service.feed
@@ -182,14 +191,14 @@ class JobRoutes(Routes):
         }
         if page.more:
             fields["more"] = True
-        if request.args.get(b"since") == [b"0"]:
+        if zero:
             fields["oldest_cursor"] = feed.cursor(feed.oldest)
         return self._answer(request, wire.envelope(fields, page.events), cursor, page.closing)
 
     # -- the call of 2010
 
     @app.route("/jobstatus", methods=["GET"])
-    async def jobstatus(self, request: Any) -> bytes:
+    async def jobstatus(self, request: Any) -> Any:
         """The bare descriptor of a job: at once, or with ``since`` at its next change."""
         params = Params.of_query(self.service, request, frozenset({"jobId", "timeout", "since", "cluster"}))
         job_id = params.text("jobId")
@@ -204,18 +213,20 @@ class JobRoutes(Routes):
         found, proven = await self._find(key, wait)
         if found is None and proven:
             raise Problem(404, f"{cluster} lists no job {job_id}", "jobId")
-        page = Page((), self.service.feed.head)
-        if found is not None:
-            key = found[0].key
-            if since is not None and not found[0].terminal:
-                left = max(0.0, deadline - self.service.reactor.seconds())
-                page = await self._next(Selection(keys=frozenset({key})), since, left, JOB_EVENTS, None)
-                found = self._known(key) or found
-        cursor = self.service.feed.cursor(page.seq)
-        if found is None or (since is not None and not page.events and not found[0].terminal):
-            request.setHeader(b"jobpush-timed-out", b"1")
-            return self._answer(request, b"null", cursor, page.closing)
-        return self._answer(request, wire.dumps(wire.job_fields(found[0])), cursor, page.closing)
+
+        def answer(request: Any, page: Page) -> bytes:
+            now = found and (self._known(found[0].key) or found)
+            cursor = self.service.feed.cursor(page.seq)
+            if now is None or (since is not None and not page.events and not now[0].terminal):
+                request.setHeader(b"jobpush-timed-out", b"1")
+                return self._answer(request, b"null", cursor, page.closing)
+            return self._answer(request, wire.dumps(wire.job_fields(now[0])), cursor, page.closing)
+
+        if found is None or since is None or found[0].terminal:
+            return answer(request, Page((), self.service.feed.head))
+        key = found[0].key
+        ask = Ask(("jobstatus", key), Selection(keys=frozenset({key})), JOB_EVENTS, None, answer)
+        return await self._answer_when(request, ask, since, max(0.0, deadline - self.service.reactor.seconds()))
 
 
 def _is_enough(until: str | None, job: JobDescriptor) -> bool:

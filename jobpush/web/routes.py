@@ -10,16 +10,18 @@ from typing import Any
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, RequestRedirect
 
-from jobpush.feed import Enough, Page
+from jobpush.feed import Enough, Page, Pending
 from jobpush.interfaces import CursorGone
 from jobpush.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
 from jobpush.selection import Selection
 from jobpush.service import JobPush
 from jobpush.web.holds import Holds
 from jobpush.web.params import FILTERS, gone
+from jobpush.web.parking import Ask, ParkingLot
 from jobpush.web.problems import Problem, nothing_at
 
 #: The parameters by which a client says which jobs it asks for.
@@ -45,9 +47,10 @@ class Routes:
     What each group of routes is built on; they are put together in `jobpush.web.api`.
     """
 
-    def __init__(self, service: JobPush, holds: Holds) -> None:
+    def __init__(self, service: JobPush, holds: Holds, parking: ParkingLot) -> None:
         self.service = service
         self.holds = holds
+        self.parking = parking
 
     # -- jobs
 
@@ -100,23 +103,50 @@ class Routes:
 
     # -- events
 
-    async def _next(
-        self,
-        selection: Selection,
-        since: int,
-        wait: float,
-        limit: int,
-        enough: Enough | None,
-    ) -> Page:
-        """Events after ``since``; counted as held while it waits."""
+    async def _next(self, selection: Selection, since: int, limit: int, enough: Enough | None) -> Page | Pending:
+        """Events after ``since``, if there is an answer now."""
         try:
-            if wait <= 0:
-                return await self.service.feed.next(selection, since, 0, limit, enough)
-            with self.holds.holding():
-                self.service.awaited(selection.clusters)
-                return await self.service.feed.next(selection, since, wait, limit, enough)
+            return await self.service.feed.ready(selection, since, limit, enough)
         except CursorGone:
             raise gone(self.service) from None
+
+    async def _wait_for(self, selection: Selection, since: int, wait: float, limit: int, enough: Enough | None) -> Page:
+        """Events after ``since``, now or when they come; counted as held while it waits."""
+        deadline = self.service.reactor.seconds() + wait
+        page = await self._next(selection, since, limit, enough)
+        if isinstance(page, Pending):
+            page = await self._held(page, selection, deadline - self.service.reactor.seconds(), limit, enough, wait > 0)
+        return page
+
+    async def _answer_when(self, request: Any, ask: Ask, since: int, wait: float, late: bool = False) -> Any:
+        """
+        The answer with the events after ``since``, now or when they come; nothing of the request is left meanwhile, where its
+        connection can be parked.
+
+        :param wait: seconds for which it may be held.
+        :param late: was there a wait, which is over already?
+        """
+        deadline = self.service.reactor.seconds() + wait
+        page = await self._next(ask.selection, since, ask.limit, ask.enough)
+        if isinstance(page, Pending):
+            left = deadline - self.service.reactor.seconds()
+            if left > 0 and self.parking.takes(request):
+                self.parking.park(request, ask, page, left)
+                self.service.awaited(ask.selection.clusters)
+                return NOT_DONE_YET
+            page = await self._held(page, ask.selection, left, ask.limit, ask.enough, late or wait > 0)
+        return ask.answer(request, page)
+
+    async def _held(
+        self, pending: Pending, selection: Selection, left: float, limit: int, enough: Enough | None, late: bool
+    ) -> Page:
+        """Wait for so many seconds more, if there are any."""
+        if left <= 0:
+            return self.service.feed.nothing(pending, timed_out=late)
+        with self.holds.holding():
+            self.service.awaited(selection.clusters)
+            wake = await self.service.tracker.wait(selection, pending.since, left, enough)
+        return self.service.feed.page(pending.gathered, pending.since, wake, limit)
 
     # -- answers
 

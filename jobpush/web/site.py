@@ -10,9 +10,9 @@ from typing import Any
 from twisted.internet.interfaces import ITCPTransport
 from twisted.logger import Logger
 from twisted.python.logfile import DailyLogFile
-from twisted.web.http import HTTPChannel, combinedLogFormatter
+from twisted.web.http import HTTPChannel, combinedLogFormatter, datetimeToString
 from twisted.web.iweb import IAccessLogFormatter
-from twisted.web.server import Request, Site
+from twisted.web.server import Request, Site, version
 from zope.interface import provider
 
 from jobpush.web.problems import Problem
@@ -41,6 +41,12 @@ class JobpushRequest(Request):
             Problem(400, "only OPTIONS may ask about the server as a whole", "path").send(self)
         else:
             super().process()
+
+    def begin_answer(self) -> None:
+        """The headers that every answer begins with, for one that is rendered apart from its request."""
+        self.site = self.channel.site
+        self.setHeader(b"Server", version)
+        self.setHeader(b"Date", datetimeToString())
 
     def gotLength(self, length: int | None) -> None:
         self.came_at = self.channel.site.reactor.seconds()
@@ -149,9 +155,10 @@ def access_line(timestamp: str, request: Any) -> str:
 class AccessLog:
     """The access log as lines of the service's own log."""
 
-    def write(self, line: str) -> None:
-        """One line."""
-        ACCESS.info("{line}", line=line.rstrip("\n"))
+    def write(self, lines: str) -> None:
+        """Some lines."""
+        for line in lines.splitlines():
+            ACCESS.info("{line}", line=line)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -182,6 +189,11 @@ class JobpushSite(Site):
 
     def _openLogFile(self, path: Any) -> Any:
         return DailyLogFile(os.path.basename(path), os.path.dirname(path) or ".")
+
+    def write_log(self, lines: str) -> None:
+        """Lines of the access log."""
+        if self._logFile is not None:
+            self._logFile.write(lines)
 
     def log_failure(self, reason: Any) -> None:
         """An unexpected error while a request was answered."""

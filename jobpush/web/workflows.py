@@ -60,7 +60,7 @@ class WorkflowRoutes(Routes):
         if since is not None or (enough is not None and not met):
             left = 0.0 if met else max(0.0, deadline - self.service.reactor.seconds())
             begin = since if since is not None else self.service.feed.head
-            page = await self._next(Selection(keys=frozenset({workflow_key(name)})), begin, left, JOB_EVENTS, enough)
+            page = await self._wait_for(Selection(keys=frozenset({workflow_key(name)})), begin, left, JOB_EVENTS, enough)
             if wait > 0 and left == 0 and not page.events and not met:
                 page = Page((), page.seq, timed_out=True)
         return await self._workflow_answer(request, self.service.workflows.records.get(name), record, page)

@@ -1,0 +1,546 @@
+"""
+Held requests over real sockets, parked and not: the same bytes either way, whatever the client does meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as real_reactor
+from twisted.internet.task import deferLater
+from twisted.internet.tcp import Server
+from twisted.python.logfile import DailyLogFile
+from twisted.trial.unittest import TestCase
+from twisted.web.http import HTTPChannel, _escape
+from twisted.web.server import Site
+
+from jobpush.web import resource
+from jobpush.web.parking import EARLY_BYTES, Parked
+from jobpush.web.site import JobpushSite
+from tests.support import Lab
+
+reactor: Any = real_reactor
+
+
+class Client:
+    """A connection that is written to and read from as the test likes."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.socket = socket.socket(socket.AF_UNIX if house.path else socket.AF_INET)
+        self.socket.connect(house.path or ("127.0.0.1", house.port.getHost().port))
+        self.socket.setblocking(False)
+        self.got = b""
+        self.closed = False
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def get(self, path: str, *headers: str, method: str = "GET", version: str = "1.1", body: bytes = b"") -> None:
+        """Send a request."""
+        lines = [f"{method} {path} HTTP/{version}", "Host: localhost", *headers]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        self.send("\r\n".join([*lines, "", ""]).encode() + body)
+
+    def read(self) -> None:
+        """What is there."""
+        try:
+            while data := self.socket.recv(1 << 16):
+                self.got += data
+            self.closed = True
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.closed = True
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Read on until it holds."""
+        await self.house.until(lambda: (self.read(), condition())[1], lambda: repr(self.got[-500:]))
+
+    async def answers(self, count: int) -> bytes:
+        """So many whole answers, in a form in which those of two services are the same."""
+        await self.until(lambda: len(bodies(self.got)) >= count)
+        return self.house.plain(self.got)
+
+
+def bodies(data: bytes) -> list[bytes]:
+    """The bodies of the whole answers in this, all of which have a length or none."""
+    found = []
+    while b"\r\n\r\n" in data:
+        head, _, data = data.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        size = int(length[1]) if length is not None else 0
+        if len(data) < size:
+            break
+        found.append(data[:size])
+        data = data[size:]
+    return found
+
+
+class House:
+    """A service behind a real port, whose clock the test moves."""
+
+    def __init__(self, case: TestCase, parking: bool, max_held: int = 1000, path: str | None = None) -> None:
+        self.lab = Lab()
+        self.lab.queue.set("1", "RUNNING", name="a")
+        self.lab.start()
+        self.parking = parking
+        self.path = path
+        self.resource = resource(self.lab.service, max_held=max_held, parking=parking)
+        self.holds = self.resource.api.holds
+        self.log = os.path.abspath(case.mktemp())
+        self.site = JobpushSite(self.resource, reactor, self.log)
+        self.port = reactor.listenUNIX(path, self.site) if path else reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        self.clients: list[Client] = []
+
+    def client(self) -> Client:
+        self.clients.append(Client(self))
+        return self.clients[-1]
+
+    @property
+    def parked(self) -> int:
+        """How many connections are parked, held or not."""
+        return sum(isinstance(transport.protocol, Parked) for transport in self.transports)
+
+    @property
+    def transports(self) -> list[Any]:
+        """The connections."""
+        return [reader for reader in reactor.getReaders() if getattr(reader, "server", None) is self.port]
+
+    async def until(self, condition: Callable[[], object], shown: Callable[[], str] = str) -> None:
+        until = time.monotonic() + 10
+        while not condition():
+            if time.monotonic() > until:
+                raise AssertionError(f"not within 10 s: {shown()}")
+            await deferLater(reactor, 0.002)
+            self.lab.clock.advance(0)
+
+    async def held(self, count: int) -> None:
+        """So many requests are held; parked, where they can be."""
+        await self.until(lambda: self.holds.held == count, lambda: f"{self.holds.held} are held")
+
+    async def hold(self, client: Client, *headers: str, query: str = "", **how: Any) -> None:
+        """A request that waits for job 1's next change."""
+        before = self.holds.held
+        client.get(f"/v1/jobs/memory/1?since={self.lab.cursor}&wait=60{query}", *headers, **how)
+        await self.held(before + 1)
+
+    def plain(self, data: bytes) -> bytes:
+        """Without what differs between two services that do the same."""
+        epoch = self.lab.service.feed.epoch.encode()
+        data = data.replace(epoch, b"E" * len(epoch))
+        data = re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: D", data)
+        return re.sub(rb"(?i)(\r\nRetry-After: )\d+", rb"\1N", data)
+
+    async def stop(self) -> None:
+        for client in self.clients:
+            client.socket.close()
+        await self.port.stopListening()
+        await self.until(lambda: not self.transports)
+        self.lab.stop()
+
+
+Scene = Callable[[House], Awaitable[Any]]
+
+
+class BothWays(TestCase):
+    """Each scene is played twice, and gives the same."""
+
+    timeout = 60
+
+    async def both(self, scene: Scene, parked: bool = True, **how: Any) -> Any:
+        """What it gives."""
+        given = []
+        for parking in (True, False):
+            if how.get("path"):
+                how["path"] = f"{os.path.relpath(self.mktemp())}"
+                Path(how["path"]).parent.mkdir(parents=True, exist_ok=True)
+            house = House(self, parking, **how)
+            takes = house.resource.api.parking.takes
+            taken: list[bool] = []
+            house.resource.api.parking.takes = lambda request, takes=takes, taken=taken: taken.append(takes(request)) or taken[-1]  # type: ignore[method-assign]
+            try:
+                given.append(await scene(house))
+                self.assertEqual((house.holds.held, house.lab.service.in_flight), (0, 0))
+                self.assertTrue(house.lab.service.tracker.idle)
+            finally:
+                await house.stop()
+            self.assertEqual(any(taken), parking and parked, "was it parked?")
+        self.assertEqual(given[0], given[1])
+        return given[0]
+
+    async def test_a_change(self) -> None:
+        """Told to all that wait; each connection goes on."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(40)]
+            for client in clients:
+                await house.hold(client)
+            house.lab.set("1", "SUSPENDED")
+            first = [await client.answers(1) for client in clients]
+            self.assertEqual(len(set(first)), 1)
+            for client in clients:
+                await house.hold(client)
+            house.lab.set("1", "COMPLETED", exit_code=0)
+            return [await client.answers(2) for client in clients]
+
+        given = await self.both(scene)
+        body = json.loads(bodies(given[0])[1])
+        self.assertEqual((body["job"]["state"], body["timed_out"]), ("COMPLETED", False))
+        self.assertEqual([event["job"]["state"] for event in body["events"]], ["COMPLETED"])
+
+    async def test_the_time_is_up(self) -> None:
+        """Each in its time, with the cursor of then; also where another change was seen meanwhile."""
+
+        async def scene(house: House) -> Any:
+            first, second = house.client(), house.client()
+            await house.hold(first)
+            house.lab.clock.advance(20)
+            house.lab.set("2", "RUNNING")
+            await house.hold(second)
+            house.lab.clock.advance(41)
+            given = [await first.answers(1)]
+            self.assertEqual(house.holds.held, 1)
+            house.lab.clock.advance(21)
+            given.append(await second.answers(1))
+            return given
+
+        for answer in await self.both(scene):
+            self.assertTrue(json.loads(bodies(answer)[0])["timed_out"])
+
+    async def test_until(self) -> None:
+        """What is gathered on the way is in the answer: for each from its own cursor on."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(3)]
+            await house.hold(clients[0], query="&until=terminal")
+            cursor = house.lab.cursor
+            house.lab.set("1", "SUSPENDED")
+            await house.hold(clients[1], query="&until=terminal")
+            clients[2].get(f"/v1/jobs/memory/1?since={cursor}&wait=60&until=terminal")
+            await house.held(3)
+            house.lab.set("1", "RUNNING")
+            self.assertEqual(house.holds.held, 3)
+            house.lab.set("1", "COMPLETED", exit_code=0)
+            return [await client.answers(1) for client in clients]
+
+        given = await self.both(scene)
+        self.assertEqual([len(json.loads(bodies(answer)[0])["events"]) for answer in given], [3, 2, 3])
+        self.assertEqual(given[0], given[2])
+
+    async def test_changes(self) -> None:
+        """The feed, by GET and by POST, with filters; those that wait for the same share an answer, others do not."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(4)]
+            cursor = house.lab.cursor
+            clients[0].get(f"/v1/changes?since={cursor}&wait=60")
+            clients[1].get(f"/v1/changes?since={cursor}&wait=60&user=kim")
+            clients[2].get("/v1/changes", method="POST", body=json.dumps({"since": cursor, "wait": 60, "jobs": ["memory/7"]}).encode())
+            clients[3].get(f"/v1/changes?since={cursor}&wait=60&user=kim&limit=1")
+            await house.held(4)
+            house.lab.queue.set("7", "QUEUED", user="kim")
+            house.lab.queue.set("8", "QUEUED", user="kim")
+            house.lab.set("9", "QUEUED", user="lee")
+            return [await client.answers(1) for client in clients]
+
+        given = await self.both(scene)
+        self.assertEqual([len(json.loads(bodies(answer)[0])["events"]) for answer in given], [3, 2, 1, 1])
+
+    async def test_preferences(self) -> None:
+        """``If-None-Match`` with ``Prefer: wait``: 304 when the time is up, 200 with the next version."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            client.get("/v1/jobs/memory/1")
+            await client.answers(1)
+            etag = re.search(rb"(?i)etag: ([^\r]+)", client.got)
+            assert etag is not None
+            asked = f"If-None-Match: {etag[1].decode()}", "Prefer: wait=30"
+            client.get("/v1/jobs/memory/1", *asked)
+            await house.held(1)
+            house.lab.clock.advance(31)
+            await client.answers(2)
+            client.get("/v1/jobs/memory/1", *asked)
+            await house.held(1)
+            house.lab.set("1", "SUSPENDED")
+            return await client.answers(3)
+
+        given = await self.both(scene)
+        self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", given), [b"200", b"304", b"200"])
+
+    async def test_the_call_of_2010(self) -> None:
+        """``/jobstatus``, answered and timed out."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            for _ in range(2):
+                client.get(f"/jobstatus?jobId=1&timeout=30&since={house.lab.cursor}")
+                await house.held(1)
+                house.lab.clock.advance(31)
+                await house.held(0)
+            client.get(f"/jobstatus?jobId=1&timeout=30&since={house.lab.cursor}")
+            await house.held(1)
+            house.lab.set("1", "COMPLETED", exit_code=0)
+            return await client.answers(3)
+
+        given = await self.both(scene)
+        self.assertEqual([body == b"null" for body in bodies(given)], [True, True, False])
+
+    async def test_pipelined_in_one_segment(self) -> None:
+        """The second request is answered after the first, by whichever way that is held."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            cursor = house.lab.cursor
+            first = f"GET /v1/jobs/memory/1?since={cursor}&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            client.send(first + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            await house.held(1)
+            house.lab.set("1", "SUSPENDED")
+            return await client.answers(2)
+
+        given = await self.both(scene, parked=False)
+        self.assertIn(b'"ok"', bodies(given)[1])
+
+    async def test_pipelined_later(self) -> None:
+        """What comes while the first is held, in pieces: answered after it, and in its order."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await house.hold(client)
+            cursor = house.lab.cursor
+            for piece in (b"GET /heal", b"thz HTTP/1.1\r\nHost: x\r\n", b"\r\nGET /v1/jobs/memory/1?wait=60&since="):
+                client.send(piece)
+                await deferLater(reactor, 0.01)
+            self.assertEqual(client.got, b"")
+            house.lab.set("1", "SUSPENDED")
+            await client.answers(2)
+            client.send(f"{cursor} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            return await client.answers(3)
+
+        given = bodies(await self.both(scene))
+        self.assertIn(b'"ok"', given[1])
+        self.assertEqual(len(json.loads(given[2])["events"]), 1)
+
+    async def test_more_than_is_kept(self) -> None:
+        """A client that goes on sending is read no further than that, and nothing of it is lost."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await house.hold(client)
+            client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * (3 * EARLY_BYTES // 37))
+            await deferLater(reactor, 0.05)
+            house.lab.set("1", "SUSPENDED")
+            await client.answers(1 + 3 * EARLY_BYTES // 37)
+            return len(bodies(client.got)), set(bodies(client.got)[1:])
+
+        await self.both(scene)
+
+    async def test_not_to_be_parked(self) -> None:
+        """HTTP/1.0, ``Connection: close``, HEAD: held by their Deferreds, and right."""
+
+        async def scene(house: House) -> Any:
+            given = []
+            for headers, how in (((), {"version": "1.0"}), (("Connection: close",), {}), ((), {"method": "HEAD"})):
+                client = house.client()
+                await house.hold(client, *headers, **how)
+                house.lab.set("1", "SUSPENDED" if house.lab.states()["1"] == "RUNNING" else "RUNNING")
+                if "method" in how:
+                    await client.until(lambda client=client: b"\r\n\r\n" in client.got)
+                else:
+                    await client.until(lambda client=client: client.closed)
+                given.append(house.plain(client.got))
+            return given
+
+        given = await self.both(scene, parked=False)
+        self.assertTrue(given[2].endswith(b"\r\n\r\n"))
+
+    async def test_disconnected(self) -> None:
+        """While it is held; by half, too; while all are answered. Nobody else notices."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(30)]
+            for client in clients:
+                await house.hold(client)
+            clients[0].socket.close()
+            clients[1].socket.shutdown(socket.SHUT_WR)
+            await house.held(28)
+            house.lab.clock.advance(0)
+            # These leave while the others are answered: the server has not heard of it yet.
+            house.lab.queue.set("1", "SUSPENDED")
+            house.lab.clock.advance(1.0)
+            for client in clients[2:12]:
+                client.socket.close()
+            house.lab.tick()
+            return {await client.answers(1) for client in clients[12:]}
+
+        self.assertEqual(len(await self.both(scene)), 1)
+
+    async def test_a_slow_reader(self) -> None:
+        """An answer that the kernel does not take at once arrives whole; the next request is answered after it."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            client.get(f"/v1/changes?since={house.lab.cursor}&wait=60&limit=10000")
+            await house.held(1)
+            (transport,) = house.transports
+            transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            for number in range(3000):
+                house.lab.queue.set(str(100 + number), "QUEUED", name="n" * 1000)
+            house.lab.tick(3)
+            await house.held(0)
+            self.assertTrue(transport.dataBuffer or transport._tempDataBuffer)
+            client.get("/healthz")
+            await deferLater(reactor, 0.05)
+            given = await client.answers(2)
+            return len(given), bodies(client.got)[1]
+
+        size, second = await self.both(scene)
+        self.assertGreater(size, 500_000)
+        self.assertIn(b'"ok"', second)
+
+    async def test_the_end_of_the_service(self) -> None:
+        """Everybody is answered, told to come back, and on another connection."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(20)]
+            for client in clients:
+                await house.hold(client)
+            house.lab.service.announce_end()
+            for client in clients:
+                await client.until(lambda client=client: client.closed)
+            late = house.client()
+            late.get(f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60")
+            await late.until(lambda: late.closed)
+            return [house.plain(client.got) for client in (*clients, late)]
+
+        for answer in await self.both(scene):
+            self.assertRegex(answer, rb"(?i)\r\nconnection: close\r\n")
+            self.assertRegex(answer, rb"(?i)\r\nretry-after: N\r\n")
+
+    async def test_too_many(self) -> None:
+        """The first that is too many gets 503, and its connection goes on."""
+
+        async def scene(house: House) -> Any:
+            first, second = house.client(), house.client()
+            await house.hold(first)
+            second.get(f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60")
+            await second.answers(1)
+            house.lab.set("1", "SUSPENDED")
+            await first.answers(1)
+            await house.hold(second)
+            house.lab.set("1", "RUNNING")
+            return await second.answers(2)
+
+        given = await self.both(scene, max_held=1)
+        self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", given), [b"503", b"200"])
+
+    async def test_a_unix_socket(self) -> None:
+        """As over TCP."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            for state in ("SUSPENDED", "RUNNING"):
+                await house.hold(client)
+                house.lab.set("1", state)
+                await house.held(0)
+            return await client.answers(2)
+
+        await self.both(scene, path="unix")
+
+    async def test_the_access_log(self) -> None:
+        """The same lines, with the time for which it was held."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await house.hold(client, 'User-Agent: a "test" \\ 1', "Referer: http://x/\xe9")
+            await deferLater(reactor, 0.1)
+            house.lab.set("1", "SUSPENDED")
+            await client.answers(1)
+            await house.hold(client)
+            house.lab.clock.advance(61)
+            await client.answers(2)
+            lines = house.plain(Path(house.log).read_bytes()).decode().splitlines()
+            for line in lines:
+                self.assertRegex(line, r'^"127.0.0.1" - - \[[^]]+\] "GET /v1/jobs/memory/1\?since=E+-\d+&wait=60 HTTP/1.1" 200 \d+ "')
+            self.assertGreaterEqual(float(lines[0].rpartition(" ")[2]), 0.1)
+            return [re.sub(r"\[[^]]+\]", "[]", line.rpartition(" ")[0]) for line in lines]
+
+        given = await self.both(scene)
+        self.assertIn('"http://x/\\xc3\\xa9" "a \\"test\\" \\\\ 1"', given[0])
+
+    async def test_a_fault_in_an_answer(self) -> None:
+        """Is logged once for each answer that is rendered, and everybody is told 500."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await house.hold(client)
+            house.resource.api._job_answer = None  # type: ignore[method-assign, assignment]
+            house.lab.set("1", "SUSPENDED")
+            await client.answers(1)
+            self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+            return re.findall(rb"HTTP/1.1 (\d+)", client.got), bodies(client.got)
+
+        await self.both(scene)
+
+
+class ParkedTests(TestCase):
+    """What only a parked connection does."""
+
+    timeout = 30
+
+    async def test_no_next_request(self) -> None:
+        """A connection on which nothing comes any more is closed after the usual time."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        house.lab.set("1", "SUSPENDED")
+        await client.answers(1)
+        self.assertEqual(house.parked, 1)
+        house.lab.clock.advance(74)
+        await deferLater(reactor, 0.02)
+        client.read()
+        self.assertFalse(client.closed)
+        house.lab.clock.advance(4)
+        await client.until(lambda: client.closed)
+        await house.stop()
+
+    async def test_one_bay(self) -> None:
+        """Those that wait for the same are one continuation, and leave nothing behind."""
+        house = House(self, True)
+        clients = [house.client() for _ in range(10)]
+        for client in clients:
+            await house.hold(client)
+        self.assertEqual((house.parked, house.lab.service.tracker.waiting), (10, 1))
+        for client in clients:
+            client.socket.close()
+        await house.held(0)
+        self.assertEqual((house.lab.service.tracker.waiting, house.resource.api.parking._bays), (0, {}))
+        self.assertTrue(house.lab.service.tracker.idle)
+        await house.stop()
+
+    async def test_private_parts(self) -> None:
+        """What `jobpush.web.parking` touches of Twisted is there, and means what it did."""
+        channel = HTTPChannel()
+        self.assertEqual((channel._buffer, channel._dataBuffer, channel._waitingForTransport), (b"", [], False))
+        self.assertEqual((Server.dataBuffer, Server.TLS), (b"", False))
+        self.assertEqual(_escape(b'a"b'), 'a\\"b')
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        (transport,) = house.transports
+        self.assertEqual((transport._tempDataBuffer, transport.dataBuffer, transport.producer), ([], b"", None))
+        self.assertIsInstance(transport.getHandle(), socket.socket)
+        self.assertRegex(house.site._logDateTime, r"^\[\d\d/")
+        self.assertIsInstance(house.site._logFile, DailyLogFile)
+        self.assertTrue(hasattr(Site, "buildProtocol"))
+        await house.stop()
