@@ -216,6 +216,20 @@ class BothWays(TestCase):
         for answer in await self.both(scene):
             self.assertTrue(json.loads(bodies(answer)[0])["timed_out"])
 
+    async def test_no_deadline_is_overrun(self) -> None:
+        """Every answer comes between 15/16 of the wait and the wait: a proxy in front may wait no longer than the client."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(50)]
+            for client in clients:
+                await house.hold(client)
+            house.lab.clock.advance(60 * 15 / 16 - 0.1)
+            self.assertEqual(house.holds.held, 50)
+            house.lab.clock.pump([0.01] * 385)
+            return [json.loads(bodies(await client.answers(1))[0])["timed_out"] for client in clients]
+
+        self.assertEqual(await self.both(scene), [True] * 50)
+
     async def test_until(self) -> None:
         """What is gathered on the way is in the answer: for each from its own cursor on."""
 

@@ -17,6 +17,7 @@ from jobpush.model import STATES, Cursor, JobKey
 from jobpush.selection import Selection
 from jobpush.service import JobPush
 from jobpush.web.problems import Problem
+from jobpush.wheel import SHARE
 from jobpush.workflow import WORKFLOW_NAME
 
 DEFAULT_WAIT_S = 60.0
@@ -201,8 +202,11 @@ def check_wait(value: object, name: str) -> float:
 
 
 def jittered(wait: float) -> float:
-    """Between 15/16 of the wait and the wait: no client's deadline is overrun, and clients drift apart."""
-    return wait * (1 - random.random() / 16)
+    """
+    A deadline for a wait, before which the answer must not come: clients drift apart. The timer wheel is up to a thirty-second
+    late; so the answer comes between 15/16 of the wait and the wait, and no client's deadline is overrun.
+    """
+    return wait * (15 / 16 + random.random() * (1 / 16 - SHARE))
 
 
 def resolve(service: JobPush, text: str, name: str) -> int:
