@@ -85,6 +85,18 @@ def bodies(data: bytes) -> list[bytes]:
     return found
 
 
+def stream_of(data: bytes) -> bytes:
+    """The head, and what was sent in chunks, however it was cut; without signs of life."""
+    head, _, data = data.partition(b"\r\n\r\n")
+    found = []
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        found.append(data[: int(size, 16)])
+        assert data[int(size, 16) :][:2] == b"\r\n"
+        data = data[int(size, 16) + 2 :]
+    return head + b"".join(found).replace(b": alive\n\n", b"")
+
+
 class House:
     """A service behind a real port, whose clock the test moves."""
 
@@ -138,6 +150,7 @@ class House:
         epoch = self.lab.service.feed.epoch.encode()
         data = data.replace(epoch, b"E" * len(epoch))
         data = re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: D", data)
+        data = re.sub(rb"\nretry: \d{4}\n", b"\nretry: NNNN\n", data)
         return re.sub(rb"(?i)(\r\nRetry-After: )\d+", rb"\1N", data)
 
     async def stop(self) -> None:
@@ -151,7 +164,7 @@ class House:
 Scene = Callable[[House], Awaitable[Any]]
 
 
-class BothWays(TestCase):
+class Stage(TestCase):
     """Each scene is played twice, and gives the same."""
 
     timeout = 60
@@ -164,9 +177,14 @@ class BothWays(TestCase):
                 how["path"] = f"{os.path.relpath(self.mktemp())}"
                 Path(how["path"]).parent.mkdir(parents=True, exist_ok=True)
             house = House(self, parking, **how)
-            takes = house.resource.api.parking.takes
-            taken: list[bool] = []
-            house.resource.api.parking.takes = lambda request, takes=takes, taken=taken: taken.append(takes(request)) or taken[-1]  # type: ignore[method-assign]
+            lot = house.resource.api.parking
+            takes, taken = lot.takes, []
+
+            def noted(*request: Any, takes: Any = takes, taken: list[bool] = taken, **begun: Any) -> bool:
+                taken.append(takes(*request, **begun))
+                return taken[-1]
+
+            lot.takes = noted  # type: ignore[method-assign]
             try:
                 given.append(await scene(house))
                 self.assertEqual((house.holds.held, house.lab.service.in_flight), (0, 0))
@@ -176,6 +194,10 @@ class BothWays(TestCase):
             self.assertEqual(any(taken), parking and parked, "was it parked?")
         self.assertEqual(given[0], given[1])
         return given[0]
+
+
+class HeldRequests(Stage):
+    """Long polls."""
 
     async def test_a_change(self) -> None:
         """Told to all that wait; each connection goes on."""
@@ -505,6 +527,149 @@ class BothWays(TestCase):
             return re.findall(rb"HTTP/1.1 (\d+)", client.got), bodies(client.got)
 
         await self.both(scene)
+
+
+class OpenStreams(Stage):
+    """Server-sent events."""
+
+    async def follow(self, house: House, query: str = "") -> Client:
+        """One that has caught up."""
+        before = house.holds.held
+        client = house.client()
+        client.get(f"/v1/events{query}")
+        await house.held(before + 1)
+        await client.until(lambda: b"retry: " in client.got)
+        return client
+
+    async def told(self, clients: list[Client], text: bytes) -> list[bytes]:
+        """What each of them has got when it has got that."""
+        for client in clients:
+            await client.until(lambda client=client: text in client.got)
+        return [stream_of(client.house.plain(client.got)) for client in clients]
+
+    async def leave(self, house: House) -> None:
+        """All of them."""
+        for client in house.clients:
+            client.socket.close()
+        await house.held(0)
+        # The service lets go of a follower a turn after its connection is gone.
+        await house.until(lambda: house.lab.service.in_flight == 0)
+
+    async def test_events(self) -> None:
+        """Told to all that follow; those that come later get what they have missed first."""
+
+        async def scene(house: House) -> Any:
+            begin = house.lab.cursor
+            clients = [await self.follow(house) for _ in range(40)]
+            house.lab.set("1", "SUSPENDED")
+            first = await self.told(clients, b"SUSPENDED")
+            self.assertEqual(len(set(first)), 1)
+            clients.append(await self.follow(house, f"?since={begin}"))
+            clients.append(await self.follow(house, "?job=memory/2"))
+            house.lab.set("2", "QUEUED")
+            house.lab.set("1", "COMPLETED", exit_code=0)
+            house.lab.set("2", "RUNNING")
+            house.lab.set("2", "COMPLETED", exit_code=7)
+            given = await self.told(clients, b'"exit_code":7')
+            await self.leave(house)
+            return given
+
+        given = await self.both(scene)
+        self.assertEqual(len(set(given[:40])), 1)
+        self.assertEqual([len(re.findall(rb"\nevent: job|^event: job", answer)) for answer in (given[0], given[40], given[41])], [5, 5, 3])
+
+    async def test_between_publishing_and_telling(self) -> None:
+        """Who comes in just then gets each event once."""
+
+        async def scene(house: House) -> Any:
+            clients = [await self.follow(house) for _ in range(3)]
+            held_back = house.lab.service.tracker.later
+            kept: list[Any] = []
+            house.lab.service.tracker.later = kept.append  # type: ignore[method-assign]
+            begin = house.lab.cursor
+            house.lab.set("1", "SUSPENDED")
+            clients.append(await self.follow(house, f"?since={begin}"))
+            house.lab.set("1", "RUNNING")
+            clients.append(await self.follow(house, f"?since={begin}"))
+            house.lab.service.tracker.later = held_back  # type: ignore[method-assign]
+            for work in kept:
+                held_back(work)
+            house.lab.set("1", "COMPLETED", exit_code=0)
+            given = await self.told(clients, b'"COMPLETED"')
+            await self.leave(house)
+            return [re.findall(rb"\nid: [^\n]+", answer) for answer in given]
+
+        for ids in await self.both(scene):
+            self.assertEqual((len(ids), len(set(ids))), (3, 3))
+
+    async def test_signs_of_life(self) -> None:
+        """Each has one within fifteen seconds, and within a minute one that moves its place."""
+
+        async def scene(house: House) -> Any:
+            clients = [await self.follow(house, "?job=memory/5") for _ in range(20)]
+            house.lab.clock.pump([0.5] * 34)
+            await self.told(clients, b": alive\n\n")
+            for client in clients:
+                self.assertLessEqual(client.got.count(b": alive"), 3)
+            house.lab.set("1", "SUSPENDED")
+            house.lab.clock.pump([0.5] * 130)
+            await self.told(clients, b"event: bookmark\n")
+            cursor = house.plain(house.lab.cursor.encode())
+            await self.told(clients, house.lab.cursor.encode())
+            await self.leave(house)
+            return cursor
+
+        await self.both(scene)
+
+    async def test_the_end_of_the_service_for_streams(self) -> None:
+        """They end in order, with what was still to be told."""
+
+        async def scene(house: House) -> Any:
+            clients = [await self.follow(house) for _ in range(20)]
+            house.lab.set("1", "SUSPENDED")
+            house.lab.service.announce_end()
+            house.lab.clock.pump([0.5] * 4)
+            given = await self.told(clients, b"\r\n0\r\n\r\n")
+            await self.leave(house)
+            return given
+
+        for answer in await self.both(scene):
+            self.assertIn(b"SUSPENDED", answer)
+
+    async def test_a_stream_that_is_not_read(self) -> None:
+        """Is dropped when too much waits for it; others go on."""
+
+        async def scene(house: House) -> Any:
+            slow = await self.follow(house)
+            for transport in house.transports:
+                transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            other = await self.follow(house, "?job=memory/1")
+            for state in ("QUEUED", "RUNNING", "SUSPENDED"):
+                for number in range(1500):
+                    house.lab.queue.set(str(100 + number), state, name="n" * 1000)
+                house.lab.tick()
+                await deferLater(reactor, 0.05)
+            await house.held(1)
+            house.lab.set("1", "SUSPENDED")
+            await self.told([other], b"SUSPENDED")
+            slow.read()
+            await self.leave(house)
+
+        await self.both(scene)
+
+    async def test_pipelined_behind_a_stream(self) -> None:
+        """Is never answered, and does no harm."""
+
+        async def scene(house: House) -> Any:
+            client = await self.follow(house)
+            client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            house.lab.set("1", "SUSPENDED")
+            given = await self.told([client], b"SUSPENDED")
+            await self.leave(house)
+            return given
+
+        (given,) = await self.both(scene)
+        self.assertEqual(given.count(b"HTTP/1.1"), 1)
 
 
 class ParkedTests(TestCase):

@@ -12,6 +12,7 @@ from jobpush.web.following import Followers
 from jobpush.web.holds import Holds
 from jobpush.web.jobs import JobRoutes
 from jobpush.web.operations import OperationRoutes
+from jobpush.web.parked_streams import Garage
 from jobpush.web.parking import ParkingLot
 from jobpush.web.routes import app
 from jobpush.web.static import Static
@@ -32,4 +33,5 @@ class Api(JobRoutes, ChangeRoutes, BarrierRoutes, WorkflowRoutes, OperationRoute
         super().__init__(service, holds, ParkingLot(service, holds, parking))
         self.access = access
         self.followers = Followers(service)
+        self.garage = Garage(self.parking)
         self.static_files = Static(static) if static is not None else None

@@ -14,6 +14,7 @@ from jobpush.feed import Page
 from jobpush.web import health
 from jobpush.web.following import Followers
 from jobpush.web.params import DEFAULT_WAIT_S, Params, jittered, resolve
+from jobpush.web.parked_streams import Garage
 from jobpush.web.parking import Ask
 from jobpush.web.problems import Problem
 from jobpush.web.routes import SELECTION, Routes, app
@@ -27,6 +28,7 @@ class ChangeRoutes(Routes):
     """``/v1/changes``, ``/v1/events`` and ``/v1/socket``."""
 
     followers: Followers
+    garage: Garage
 
     @app.route("/v1/changes", methods=["GET"])
     async def changes(self, request: Any) -> Any:
@@ -76,9 +78,14 @@ class ChangeRoutes(Routes):
         stream_headers(request, self.service.feed.cursor())
         if request.method == b"HEAD":
             return b""
-        with self.holds.holding():
+        stream = Stream(self.service, request, selection, self.garage)
+        self.holds.begin()
+        try:
             self.service.awaited(selection.clusters)
-            await self.followers.run(Stream(self.service, request, selection), since)
+            await self.followers.run(stream, since)
+        finally:
+            if not stream.parked:
+                self.holds.end()
         return NOT_DONE_YET
 
     @app.route("/v1/socket", methods=["GET"])

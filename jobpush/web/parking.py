@@ -165,11 +165,11 @@ class Parked:
 
     __slots__ = ("asked", "bay", "came_at", "client", "due", "early", "lot", "site", "transport")
 
-    def __init__(self, lot: ParkingLot, bay: Bay, transport: Any, request: Any) -> None:
+    def __init__(self, lot: ParkingLot, bay: Bay, request: Any) -> None:
         self.lot = lot
         self.site = bay.site
         self.bay: Bay | None = bay
-        self.transport = transport
+        self.transport: Any = request.channel.transport
         self.due: float | None = None
         self.early = b""
         self.asked: bytes = request.method + b" " + request.uri
@@ -207,7 +207,7 @@ class Parked:
         if not transport.connected or transport.disconnecting:
             return
         send(transport, sheet.data)
-        lot.log(self, sheet)
+        lot.log(self, sheet.code, sheet.length)
         if not sheet.persistent:
             transport.loseConnection()
         elif self.early:
@@ -242,6 +242,29 @@ def send(transport: Any, data: bytes) -> None:
         transport.write(data[sent:])
 
 
+def detach(request: Any) -> Any:
+    """
+    Take the connection from a request, which is over for whoever holds it: nothing of it and of its channel refers to the
+    connection any more, nor they to each other.
+
+    :return: the transport, which needs a protocol.
+    """
+    channel = request.channel
+    transport = channel.transport
+    transport.unregisterProducer()
+    channel.setTimeout(None)
+    channel.requests = []
+    channel.transport = None
+    notifications, request.notifications = request.notifications, []
+    for notified in notifications:
+        notified.callback(None)
+    request.unsetComponent(IKleinRequest)
+    if request.content is not None:
+        request.content.close()
+    request.channel = None
+    return transport
+
+
 class ParkingLot:
     """
     :param enabled: without it every request is held by its Deferred.
@@ -250,7 +273,7 @@ class ParkingLot:
     def __init__(self, service: JobPush, holds: Holds, enabled: bool = True) -> None:
         self.service = service
         self.wheel = service.tracker.wheel
-        self._holds = holds
+        self.holds = holds
         self._enabled = enabled
         self._bays: dict[Hashable, Bay] = {}
         self._agents: dict[tuple[bytes | None, bytes | None], str] = {}
@@ -258,11 +281,15 @@ class ParkingLot:
 
     # -- into the lot
 
-    def takes(self, request: Any) -> bool:
-        """Can this request be parked?"""
+    def takes(self, request: Any, begun: bool = False) -> bool:
+        """
+        Can this request be parked?
+
+        :param begun: of a stream, the beginning of whose answer was written already; what of it waits to be sent is sent.
+        """
         channel = request.channel
         transport: Any = getattr(channel, "transport", None)
-        return bool(
+        if not (
             self._enabled
             and not self.service.closing
             and type(transport) in (tcp.Server, unix.Server)
@@ -271,11 +298,15 @@ class ParkingLot:
             and request.method in (b"GET", b"POST")
             and channel.persistent
             and channel.requests == [request]
-            and not request.startedWriting
+            and bool(request.startedWriting) is begun
             and not (channel._buffer or any(channel._dataBuffer) or channel._waitingForTransport)
-            and not (transport.dataBuffer or transport._tempDataBuffer or transport.TLS)
-            and transport.connected
-            and not transport.disconnecting
+            and not transport.TLS
+        ):
+            return False
+        if begun and (transport.dataBuffer or transport._tempDataBuffer):
+            transport.doWrite()
+        return transport.connected and not (
+            transport.disconnecting or transport.dataBuffer or transport._tempDataBuffer
         )
 
     def park(self, request: Any, ask: Ask, pending: Pending, seconds: float) -> None:
@@ -285,9 +316,8 @@ class ParkingLot:
 
         :raise Problem: 503, if no more requests may be held.
         """
-        self._holds.begin()
-        channel = request.channel
-        transport, site = channel.transport, channel.site
+        self.holds.begin()
+        site = request.channel.site
         # Whoever waits for what comes after the head waits for the same, wherever the head is: it has not come yet.
         news = not pending.gathered and pending.since == self.service.tracker.head
         key = (site, ask.key, None if news else pending.since)
@@ -295,26 +325,11 @@ class ParkingLot:
         if bay is None:
             bay = self._bays[key] = Bay(self, site, key, ask, pending)
             self.service.tracker.enter(bay)
-        parked = Parked(self, bay, transport, request)
+        parked = Parked(self, bay, request)
         bay.parked[parked] = None
         self.wheel.add(parked, seconds)
         self.service.in_flight += 1
-        self._detach(request, channel, transport)
-        transport.protocol = parked
-
-    def _detach(self, request: Any, channel: Any, transport: Any) -> None:
-        """Nothing of the request and its channel refers to the connection any more, nor they to each other."""
-        transport.unregisterProducer()
-        channel.setTimeout(None)
-        channel.requests = []
-        channel.transport = None
-        notifications, request.notifications = request.notifications, []
-        for notified in notifications:
-            notified.callback(None)
-        request.unsetComponent(IKleinRequest)
-        if request.content is not None:
-            request.content.close()
-        request.channel = None
+        detach(request).protocol = parked
 
     # -- out of it
 
@@ -331,7 +346,7 @@ class ParkingLot:
     def let_go(self, parked: Parked) -> None:
         """It is held no more."""
         self.wheel.remove(parked)
-        self._holds.end()
+        self.holds.end()
         self.service.in_flight -= 1
 
     def forget(self, parked: Parked) -> None:
@@ -384,12 +399,12 @@ class ParkingLot:
             text = self._agents[key] = f'"{_escape(key[0] or b"-")}" "{_escape(key[1] or b"-")}"'
         return text
 
-    def log(self, parked: Parked, sheet: Sheet) -> None:
+    def log(self, parked: Any, code: int, length: int | None) -> None:
         """The same line as of a request with a channel; written a slice at a time."""
         host = getattr(parked.transport.getPeer(), "host", "-")
         held = max(0.0, parked.site.reactor.seconds() - parked.came_at)
         line = (
-            f'"{host}" - - {parked.site._logDateTime} "{_escape(parked.asked)} HTTP/1.1" {sheet.code} {sheet.length or "-"} '
+            f'"{host}" - - {parked.site._logDateTime} "{_escape(parked.asked)} HTTP/1.1" {code} {length or "-"} '
             f"{parked.client} {held:.3f}\n"
         )
         self._lines.append((parked.site, line))

@@ -12,6 +12,7 @@ from jobpush import wire
 from jobpush.selection import Selection
 from jobpush.service import JobPush
 from jobpush.web.following import Follower
+from jobpush.web.parked_streams import Garage
 from jobpush.workflow import Event
 
 
@@ -24,17 +25,33 @@ def stream_headers(request: Any, cursor: str) -> None:
 
 
 class Stream(Follower):
-    """One open stream."""
+    """
+    One open stream.
 
-    def __init__(self, service: JobPush, request: Any, selection: Selection) -> None:
+    :ivar parked: was its connection parked? Then this is over, and the stream goes on there.
+    """
+
+    def __init__(self, service: JobPush, request: Any, selection: Selection, garage: Garage) -> None:
         super().__init__(service, selection)
         self._request = request
+        self._garage = garage
+        self.parked = False
 
     async def run(self, since: int | None) -> None:
         self._request.registerProducer(self, True)
         self._request.notifyFinish().addBoth(lambda _: self.end())
         self.write([f"retry: {random.randint(1000, 3000)}\n\n".encode()])
         await super().run(since)
+
+    async def follow(self, selection: Selection, since: int | None) -> None:
+        await super().follow(selection, since)
+        # In the turn in which nothing is missing any more.
+        if self._subscription is not None and not self._ended.called and self._garage.lot.takes(self._request, begun=True):
+            self._subscription.cancel()
+            self._subscription = None
+            self._request.unregisterProducer()
+            self.parked = True
+            self._garage.park(self._request, selection, self.sent_seq)
 
     def event(self, event: Event) -> bytes:
         return wire.sse_event(self.service.feed.epoch, event)
@@ -57,6 +74,6 @@ class Stream(Follower):
 
     def hang_up(self) -> None:
         request = self._request
-        if not request.finished and not request._disconnected:
+        if not self.parked and not request.finished and not request._disconnected:
             request.unregisterProducer()
             request.finish()
