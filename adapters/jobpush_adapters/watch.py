@@ -26,6 +26,9 @@ from jobpush_adapters.work import Work
 #: Seconds between two looks that nobody asked for.
 EVERY_S = 1.0
 
+#: Seconds from something that is written to a spool to the look: one change is several writes, and may be shown after the last.
+SETTLE_S = 0.02
+
 #: Files of logs that begin anew each day (PBS's server and accounting logs) are called after the date.
 _DATED = re.compile(r"[0-9]{8}")
 
@@ -57,6 +60,7 @@ class LogWatch:
         self._kernel: Any = None
         self._reading: Deferred[Any] | None = None
         self._again = False
+        self._settling: Any = None
         self._complaint = ""
 
     def start(self) -> None:
@@ -88,6 +92,9 @@ class LogWatch:
         self._again = False
         if self._loop.running:
             self._loop.stop()
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
         kernel, self._kernel = self._kernel, None
         if kernel is not None:
             kernel.loseConnection()
@@ -102,8 +109,12 @@ class LogWatch:
         self._reading.addCallbacks(self._read, self._failed).addBoth(self._over)
 
     def _touched(self) -> None:
-        if self._loop.running:
-            self._told([])
+        if self._settling is None and self._loop.running:
+            self._settling = self._reactor.callLater(SETTLE_S, self._settled)
+
+    def _settled(self) -> None:
+        self._settling = None
+        self._told([])
 
     def _read(self, lines: list[bytes]) -> None:
         self._complaint = ""
