@@ -394,9 +394,11 @@ class ParkingLot:
         key = request.getHeader(b"referer"), request.getHeader(b"user-agent")
         text = self._agents.get(key)
         if text is None:
-            if len(self._agents) >= 1000:
-                self._agents.clear()
-            text = self._agents[key] = f'"{_escape(key[0] or b"-")}" "{_escape(key[1] or b"-")}"'
+            text = f'"{_escape(key[0] or b"-")}" "{_escape(key[1] or b"-")}"'
+            if len(text) < 500:
+                if len(self._agents) >= 1000:
+                    self._agents.clear()
+                self._agents[key] = text
         return text
 
     def log(self, parked: Any, code: int, length: int | None) -> None:
