@@ -122,6 +122,14 @@ class ProbeTests(TestCase):
             self.assertGreaterEqual(self.told, 3)
             await probe.stop()
 
+    async def test_crashed_in_that_second(self) -> None:
+        """What changes after the crash in the second of the last answer would not be told by the next helper."""
+        self.patch(slurm_probe, "RESTART_S", 60.0)
+        self.patch(slurm_probe, "AFTER_S", (0.5,))
+        self.begin("changed 1800000000", "crash")
+        await self.until(lambda: self.told == 2)  # it has changed, and the helper is gone
+        await self.until(lambda: self.told == 3)
+
     async def test_never_worked(self) -> None:
         """Then it is left alone: no library, another version, no right to ask."""
         self.begin("refuse")

@@ -108,17 +108,13 @@ class SlurmProbe:
         """Fires when the helper has ended."""
         self._stopping = True
         helper, self._helper = self._helper, None
-        self._forget()
+        for timer in (self._timer, *self._after):
+            if timer is not None and timer.active():
+                timer.cancel()
         if helper is None or helper.transport is None:
             return succeed(None)
         helper.kill()
         return helper.gone
-
-    def _forget(self) -> None:
-        for timer in (self._timer, *self._after):
-            if timer is not None and timer.active():
-                timer.cancel()
-        self._timer, self._after = None, []
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
         if self._timer is not None and self._timer.active():
@@ -184,11 +180,12 @@ class SlurmProbe:
             self._wait(DEFAULT_INTERVAL_S, lambda: self._poll(until))
 
     def _ended(self, why: str) -> None:
-        """The helper has; it was not asked to."""
+        """The helper has; it was not asked to. Looks that its last answer made due stay due: the next may not tell of it."""
         if self._stopping:
             return
         self._helper = None
-        self._forget()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         if not self._since:  # it never worked
             tell = self.log.warn if self._wanted else self.log.info
             tell("no probe of slurmctld: {why}", why=why)

@@ -67,8 +67,9 @@ def test_a_helper_that_dies(slurm: SlurmCluster, jobpush: ServiceProcess) -> Non
     wait_until(lambda: "the probe of slurmctld ended" in jobpush.log, SOON_S)
     second = slurm.submit("--hold")
     wait_until(lambda: told(jobpush, second) == ["HELD"], 2 * SOON_S)
-    assert helpers(jobpush) not in ([], [pid])
+    wait_until(lambda: helpers(jobpush) not in ([], [pid]), 2 * SOON_S)
     slurm.command("scancel", first, second)
+    wait_until(lambda: told(jobpush, second) == ["HELD", "CANCELLED"], 2 * SOON_S)
 
 
 def test_nothing_is_left(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
