@@ -17,7 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     # Listed by hand: never an __init__.py in twisted/ or twisted/plugins/, it would replace Twisted's own.
-    packages=["jobpush", "jobpush.web", "jobpush_adapters", "twisted.plugins"],
+    packages=["jobpush", "jobpush.cli", "jobpush.client", "jobpush.web", "jobpush_adapters", "twisted.plugins"],
     package_dir={"": ".", "jobpush_adapters": "adapters/jobpush_adapters"},
     package_data={"jobpush": ["py.typed"]},
     # Twisted finds plugins by scanning directories: an import hook would hide them.
@@ -30,7 +30,10 @@ setup(
         "zope.interface >= 6",
         'tomli >= 2; python_version < "3.11"',
     ],
+    entry_points={"console_scripts": ["jobpush = jobpush.cli:script"]},
     extras_require={
+        "cli": ["rich >= 13", "shtab >= 1.7"],
+        "client": ["treq >= 24.9"],
         "websocket": ["wsproto >= 1.2"],
         "testing": ["hypothesis >= 6.100"],
         "dev": [
@@ -42,7 +45,9 @@ setup(
             "pytest >= 8",
             "pytest-timeout >= 2.3",
             "pytest-twisted >= 1.14.3",
+            "rich >= 13",
             "ruff >= 0.6",
+            "shtab >= 1.7",
             "treq >= 24.9",
             "websockets >= 14",
             "wsproto >= 1.2",

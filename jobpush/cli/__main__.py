@@ -1,0 +1,5 @@
+"""``python -m jobpush.cli``."""
+
+from jobpush.cli import script
+
+script()

@@ -1,0 +1,19 @@
+"""``jobpush completion``: a script for the shell (shtab, of the extra ``[cli]``)."""
+
+from __future__ import annotations
+
+import argparse
+
+from jobpush.client import ClientError
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print it."""
+    from jobpush.cli import parser
+
+    try:
+        import shtab
+    except ImportError:
+        raise ClientError("completion needs the extra: pip install 'jobpush[cli]'") from None
+    print(shtab.complete(parser(), options.shell))
+    return 0

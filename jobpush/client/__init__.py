@@ -1,0 +1,68 @@
+"""
+A client of jobpush's HTTP protocol that comes back by itself and loses no change.
+
+`Client` is for scripts and notebooks: plain calls that block, without Twisted. `AsyncClient` is for Twisted (it needs treq:
+``pip install 'jobpush[client]'``): the same names, awaited. Both go on after a restart of the server, an outage of the network
+or a time-out, and hold one request at a time instead of asking in a loop::
+
+    from jobpush.client import Client
+
+    with Client("http://localhost:8080") as jobs:
+        job = jobs.wait_for("slurm/4711")
+        print(job.state, job.exit_code)
+
+What is said on the wire is in `jobpush.client.talk`, which knows no socket; `jobpush.client.values` has what comes back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobpush.client.sync import Client
+from jobpush.client.values import (
+    ApiError,
+    Barrier,
+    ClientError,
+    CursorGone,
+    Event,
+    Job,
+    Met,
+    Reset,
+    Snapshot,
+    Step,
+    Unknown,
+    Unreachable,
+    WaitTimeout,
+    Workflow,
+)
+
+if TYPE_CHECKING:
+    from jobpush.client.deferred import AsyncClient
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "Barrier",
+    "Client",
+    "ClientError",
+    "CursorGone",
+    "Event",
+    "Job",
+    "Met",
+    "Reset",
+    "Snapshot",
+    "Step",
+    "Unknown",
+    "Unreachable",
+    "WaitTimeout",
+    "Workflow",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Twisted is loaded when it is wanted: scripts and notebooks need none of it.
+    if name == "AsyncClient":
+        from jobpush.client.deferred import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(name)

@@ -1,0 +1,223 @@
+"""The client for Twisted: the same names as `jobpush.client.sync`, awaited. Needs treq (``pip install 'jobpush[client]'``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import treq
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.task import deferLater
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from jobpush.client.sync import DEFAULT_URL, SLACK_S, connector
+from jobpush.client.talk import HOLD_S, Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk
+from jobpush.client.values import Barrier, Event, Job, Met, Reset, Snapshot, Step, Workflow
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """
+    A jobpush server.
+
+    Every call is a coroutine, or an asynchronous iterator; `Deferred.fromCoroutine` makes a Deferred of it. Cancelling ends the
+    request that is held. They fail as those of `jobpush.client.Client` do.
+
+    :param reactor: by default Twisted's own.
+    :param url: as of `jobpush.client.Client`.
+    :param http: what speaks HTTP: a `treq.client.HTTPClient`, or a stand-in in tests; by default one with a pool of its own.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        reactor: Any = None,
+        headers: Mapping[str, str] | None = None,
+        patience: Patience = Patience(),  # noqa: B008
+        hold: float = HOLD_S,
+        http: Any = None,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor
+        url = url or os.environ.get("JOBPUSH_URL") or DEFAULT_URL
+        connector(url)  # says what is wrong with an address
+        self._reactor = reactor
+        self._pool: Any = None
+        if http is None:
+            self._pool = HTTPConnectionPool(reactor)
+            self._pool.retryAutomatically = False
+            http = treq.client.HTTPClient(_agent(reactor, url, self._pool))
+        self._http = http
+        self._url = "http://localhost" if url.startswith("unix:") else url.rstrip("/")
+        self._headers = {"Accept": "application/json", **(headers or {})}
+        self._speaker = Speaker(reactor.seconds, patience, hold)
+
+    async def close(self) -> None:
+        """Close the connections that are kept."""
+        if self._pool is not None:
+            await self._pool.closeCachedConnections()
+
+    # -- what can be asked
+
+    async def job(self, job: str) -> Job:
+        """One job as it is now: ``cluster/id``, or its id alone where one cluster is served."""
+        return await self._run(self._speaker.job(job))
+
+    async def history(self, job: str) -> list[Step]:
+        """The steps of a job's life, oldest first, as far as the server keeps them."""
+        return await self._run(self._speaker.history(job))
+
+    def jobs(self, **filters: str | Sequence[str] | None) -> AsyncIterator[Job]:
+        """All jobs that are known now and match."""
+        return self._iterate(self._speaker.jobs(filters))
+
+    async def snapshot(self, jobs: Sequence[str] = (), **filters: str | Sequence[str] | None) -> Snapshot:
+        """All jobs that match, with the cursor from which ``events`` go on."""
+        return await self._run(self._speaker.snapshot(filters, jobs))
+
+    async def wait_for(self, job: str, until: str = "terminal", timeout: float | None = None) -> Job:
+        """Wait until a job has ended (``terminal``) or begun (``started``), and return it."""
+        return await self._run(self._speaker.wait_for(job, until, timeout))
+
+    async def wait(
+        self,
+        jobs: Iterable[str] = (),
+        workflows: Iterable[str] = (),
+        mode: str | int = "all",
+        until: str = "terminal",
+        timeout: float | None = None,
+    ) -> Barrier:
+        """Wait for ``"all"`` of these, ``"any"``, or so many."""
+        return await self._run(self._speaker.wait(jobs, workflows, mode, until, timeout))
+
+    def as_completed(self, jobs: Iterable[str], until: str = "terminal", timeout: float | None = None) -> AsyncIterator[Met]:
+        """Each of these jobs when it has ended, in the order in which they end."""
+        return self._iterate(self._speaker.as_completed(jobs, until, timeout))
+
+    def events(
+        self, jobs: Sequence[str] = (), since: str | None = None, **filters: str | Sequence[str] | None
+    ) -> AsyncIterator[Event | Reset]:
+        """Each change that matches, for ever, over restarts of the server."""
+        return self._iterate(self._speaker.events(filters, jobs, since))
+
+    async def workflow(self, name: str) -> Workflow:
+        """A workflow as it is now."""
+        return await self._run(self._speaker.workflow(name))
+
+    async def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]] = ()) -> Workflow:
+        """Say which jobs a workflow has, and which of them follow which."""
+        return await self._run(self._speaker.put_workflow(name, jobs, edges))
+
+    async def delete_workflow(self, name: str) -> None:
+        """Forget a workflow. Its jobs are not touched."""
+        await self._run(self._speaker.delete_workflow(name))
+
+    async def wait_for_workflow(self, name: str, until: str = "terminal", timeout: float | None = None) -> Workflow:
+        """Wait until all jobs of a workflow have ended, or the first has begun."""
+        return await self._run(self._speaker.wait_for_workflow(name, until, timeout))
+
+    async def ready(self) -> dict[str, Any]:
+        """How the server and its queues are doing. Not tried again."""
+        return await self._run(self._speaker.ready())
+
+    # -- how it is asked
+
+    async def _run(self, talk: Talk[T]) -> T:
+        try:
+            step = next(talk)
+            while True:
+                assert not isinstance(step, Give)
+                try:
+                    sent = await self._do(step)
+                except NoReply as error:
+                    step = talk.throw(error)
+                else:
+                    step = talk.send(sent)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    async def _iterate(self, talk: Talk[Any]) -> AsyncIterator[Any]:
+        try:
+            step = next(talk)
+            while True:
+                if isinstance(step, Give):
+                    yield step.value
+                    step = talk.send(None)
+                    continue
+                try:
+                    sent = await self._do(step)
+                except NoReply as error:
+                    step = talk.throw(error)
+                else:
+                    step = talk.send(sent)
+        except StopIteration:
+            return
+
+    async def _do(self, step: Call | Pause) -> Reply | None:
+        """
+        :raise NoReply: where the connection fails.
+        """
+        if isinstance(step, Pause):
+            await deferLater(self._reactor, step.seconds)
+            return None
+        return await self._call(step)
+
+    async def _call(self, call: Call) -> Reply:
+        headers = {**self._headers, "Content-Type": "application/json"} if call.body is not None else self._headers
+        asked: Deferred[Reply] = Deferred.fromCoroutine(self._exchange(call, headers))
+        asked.addTimeout(call.hold + SLACK_S, self._reactor)
+        cancelled: list[bool] = []
+        # Who cancels must not be told of a connection that failed, which would be tried again.
+        replied: Deferred[Reply] = Deferred(lambda _: cancelled.append(True) or asked.cancel())  # type: ignore[func-returns-value]
+        asked.chainDeferred(replied)
+        try:
+            return await replied
+        except TimeoutError:
+            raise NoReply("the server does not answer in time") from None
+        except Exception as error:  # what a connection can die of has no common name in Twisted
+            if cancelled:
+                raise CancelledError from None
+            raise NoReply(_why(error)) from None
+
+    async def _exchange(self, call: Call, headers: Mapping[str, str]) -> Reply:
+        response = await self._http.request(call.method, self._url + call.path, data=call.body, headers=headers)
+        body = await treq.content(response)
+        return Reply(
+            response.code,
+            {
+                name.decode("latin-1").lower(): values[-1].decode("latin-1")
+                for name, values in response.headers.getAllRawHeaders()
+            },
+            body,
+        )
+
+
+@implementer(IAgentEndpointFactory)
+class _UnixEndpoints:
+    """All addresses lead to one unix socket."""
+
+    def __init__(self, reactor: Any, path: str) -> None:
+        self._endpoint = UNIXClientEndpoint(reactor, path)
+
+    def endpointForURI(self, uri: Any) -> UNIXClientEndpoint:
+        """As `IAgentEndpointFactory`."""
+        return self._endpoint
+
+
+def _agent(reactor: Any, url: str, pool: HTTPConnectionPool) -> Any:
+    if url.startswith("unix:"):
+        return Agent.usingEndpointFactory(reactor, _UnixEndpoints(reactor, url[5:].removeprefix("//")), pool)
+    return Agent(reactor, pool=pool, connectTimeout=SLACK_S)
+
+
+def _why(error: Exception) -> str:
+    reasons = getattr(error, "reasons", None)  # twisted.web's ResponseFailed wraps what happened
+    if reasons:
+        return str(reasons[-1].value)
+    return str(error) or type(error).__name__

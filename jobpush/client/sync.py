@@ -1,0 +1,269 @@
+"""The client for scripts and notebooks: plain calls that block, with the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from jobpush.client.talk import HOLD_S, Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk
+from jobpush.client.values import Barrier, ClientError, Event, Job, Met, Reset, Snapshot, Step, Workflow
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://localhost:8080"
+
+#: Seconds that an answer may take longer than its request may be held.
+SLACK_S = 30.0
+
+
+class Client:
+    """
+    A jobpush server. Not to be shared by threads: give each its own.
+
+    :param url: ``http://host:port``, ``https://…``, or ``unix:/path/of/a/socket``; by default what JOBPUSH_URL in the
+        environment says, else ``http://localhost:8080``.
+    :param headers: to be sent with each request, such as a proxy's ``Authorization``.
+    :param patience: for how long it tries again while the server cannot be reached.
+    :param hold: seconds for which one request is held; make it less than the time-outs of proxies on the way.
+
+    Every call raises `ClientError`: `Unreachable` when patience is at its end, `ApiError` where the server refuses, `Unknown`
+    for a job that no scheduler knows, `WaitTimeout` when the time is up.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        patience: Patience = Patience(),  # noqa: B008
+        hold: float = HOLD_S,
+    ) -> None:
+        self._connect = connector(url or os.environ.get("JOBPUSH_URL") or DEFAULT_URL)
+        self._headers = {"Accept": "application/json", **(headers or {})}
+        self._speaker = Speaker(time.monotonic, patience, hold)
+        self._connection: http.client.HTTPConnection | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # -- what can be asked
+
+    def job(self, job: str) -> Job:
+        """One job as it is now: ``cluster/id``, or its id alone where one cluster is served."""
+        return self._run(self._speaker.job(job))
+
+    def history(self, job: str) -> list[Step]:
+        """The steps of a job's life, oldest first, as far as the server keeps them."""
+        return self._run(self._speaker.history(job))
+
+    def jobs(self, **filters: str | Sequence[str] | None) -> Iterator[Job]:
+        """
+        All jobs that are known now and match: ``cluster``, ``user``, ``account``, ``state``, ``name``, ``comment``, ``queue``,
+        ``workflow``; each a text, or several of which one must fit.
+        """
+        return self._iterate(self._speaker.jobs(filters))
+
+    def snapshot(self, jobs: Sequence[str] = (), **filters: str | Sequence[str] | None) -> Snapshot:
+        """All jobs that match, with the cursor from which ``events`` go on."""
+        return self._run(self._speaker.snapshot(filters, jobs))
+
+    def wait_for(self, job: str, until: str = "terminal", timeout: float | None = None) -> Job:
+        """
+        Wait until a job has ended (``terminal``) or begun (``started``), and return it.
+
+        :param timeout: seconds; None waits as long as it takes.
+        """
+        return self._run(self._speaker.wait_for(job, until, timeout))
+
+    def wait(
+        self,
+        jobs: Iterable[str] = (),
+        workflows: Iterable[str] = (),
+        mode: str | int = "all",
+        until: str = "terminal",
+        timeout: float | None = None,
+    ) -> Barrier:
+        """
+        Wait for ``"all"`` of these, ``"any"``, or so many. Returns early, not done, when nothing is left but jobs that no
+        scheduler knows.
+        """
+        return self._run(self._speaker.wait(jobs, workflows, mode, until, timeout))
+
+    def as_completed(self, jobs: Iterable[str], until: str = "terminal", timeout: float | None = None) -> Iterator[Met]:
+        """Each of these jobs when it has ended, in the order in which they end."""
+        return self._iterate(self._speaker.as_completed(jobs, until, timeout))
+
+    def events(
+        self, jobs: Sequence[str] = (), since: str | None = None, **filters: str | Sequence[str] | None
+    ) -> Iterator[Event | Reset]:
+        """
+        Each change that matches, for ever, over restarts of the server.
+
+        :param jobs: only of these jobs, and of arrays' tasks.
+        :param since: the ``cursor`` of the last event that was taken care of; "0" begins with the oldest that is kept; None
+            with now.
+        """
+        return self._iterate(self._speaker.events(filters, jobs, since))
+
+    def workflow(self, name: str) -> Workflow:
+        """A workflow as it is now."""
+        return self._run(self._speaker.workflow(name))
+
+    def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]] = ()) -> Workflow:
+        """Say which jobs a workflow has, and which of them follow which; the same once more changes nothing."""
+        return self._run(self._speaker.put_workflow(name, jobs, edges))
+
+    def delete_workflow(self, name: str) -> None:
+        """Forget a workflow. Its jobs are not touched."""
+        self._run(self._speaker.delete_workflow(name))
+
+    def wait_for_workflow(self, name: str, until: str = "terminal", timeout: float | None = None) -> Workflow:
+        """Wait until all jobs of a workflow have ended, or the first has begun."""
+        return self._run(self._speaker.wait_for_workflow(name, until, timeout))
+
+    def ready(self) -> dict[str, Any]:
+        """How the server and its queues are doing. Not tried again."""
+        return self._run(self._speaker.ready())
+
+    # -- how it is asked
+
+    def _run(self, talk: Talk[T]) -> T:
+        try:
+            step = next(talk)
+            while True:
+                assert not isinstance(step, Give)
+                try:
+                    sent = self._do(step)
+                except NoReply as error:
+                    step = talk.throw(error)
+                else:
+                    step = talk.send(sent)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    def _iterate(self, talk: Talk[Any]) -> Iterator[Any]:
+        try:
+            step = next(talk)
+            while True:
+                if isinstance(step, Give):
+                    yield step.value
+                    step = talk.send(None)
+                    continue
+                try:
+                    sent = self._do(step)
+                except NoReply as error:
+                    step = talk.throw(error)
+                else:
+                    step = talk.send(sent)
+        except StopIteration:
+            return
+        finally:
+            talk.close()
+
+    def _do(self, step: Call | Pause) -> Reply | None:
+        """
+        :raise NoReply: where the connection fails.
+        """
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        return self._call(step)
+
+    def _call(self, call: Call) -> Reply:
+        """Send a request, on the connection of the last one if that is still open."""
+        kept, self._connection = self._connection, None
+        if kept is not None:
+            try:
+                return self._exchange(kept, call)
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                kept.close()  # it was closed while nothing was asked
+            except (OSError, http.client.HTTPException) as error:
+                kept.close()
+                raise NoReply(_why(error)) from None
+            except BaseException:
+                kept.close()
+                raise
+        fresh = self._connect(call.hold + SLACK_S)
+        try:
+            return self._exchange(fresh, call)
+        except (OSError, http.client.HTTPException) as error:
+            fresh.close()
+            raise NoReply(_why(error)) from None
+        except BaseException:  # an answer that nobody reads must not be taken for the next one's
+            fresh.close()
+            raise
+
+    def _exchange(self, connection: http.client.HTTPConnection, call: Call) -> Reply:
+        if connection.sock is not None:
+            connection.sock.settimeout(call.hold + SLACK_S)
+        headers = {**self._headers, "Content-Type": "application/json"} if call.body is not None else self._headers
+        connection.request(call.method, call.path, body=call.body, headers=headers)
+        response = connection.getresponse()
+        body = response.read()
+        reply = Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+        if response.will_close:
+            connection.close()
+        else:
+            self._connection = connection
+        return reply
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def connector(url: str) -> Any:
+    """
+    What makes a connection to a server, given a time-out in seconds.
+
+    :raise ClientError: if the address is none.
+    """
+    if url.startswith("unix:"):
+        path = url[5:].removeprefix("//")
+        return lambda timeout: _UnixConnection(path, timeout)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ClientError(f"{url!r} is no address: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ClientError(f"{url!r} is no address; expected http://HOST:PORT, https://HOST or unix:/PATH")
+    if parts.path not in ("", "/") or parts.query:
+        raise ClientError(f"{url!r}: a server has an address without a path")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return lambda timeout: kind(host, port, timeout=timeout)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "the server does not answer in time"
+    if isinstance(error, http.client.HTTPException):
+        return f"the answer was no HTTP ({type(error).__name__})" if not str(error) else str(error)
+    return str(getattr(error, "strerror", None) or error)
+

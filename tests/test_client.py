@@ -1,0 +1,365 @@
+"""What a client says and how patient it is, without sockets; and the asynchronous client against the real resource."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.client import (
+    ApiError,
+    AsyncClient,
+    ClientError,
+    CursorGone,
+    Event,
+    Job,
+    Reset,
+    Unknown,
+    Unreachable,
+    WaitTimeout,
+)
+from jobpush.client.sync import Client, connector
+from jobpush.client.talk import Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk, TokenBucket
+from tests.support import LabCase
+
+
+def job_fields(job_id: str = "1", state: str = "RUNNING", **fields: Any) -> dict[str, Any]:
+    """A job as the server says it."""
+    phase = state if state in ("QUEUED", "RUNNING", "HELD", "FINISHING") else "DONE"
+    return {
+        "cluster": "slurm", "id": job_id, "state": state, "phase": phase, "outcome": state if phase == "DONE" else None,
+        "settled": phase == "DONE", "exit_code": None, "signal": None, "reason": None, **fields,
+    }  # fmt: skip
+
+
+def answer(job: dict[str, Any] | None, timed_out: bool = False) -> Reply:
+    return reply({"job": job, "history": [], "events": [], "cursor": "e-1", "timed_out": timed_out})
+
+
+def reply(fields: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
+    return Reply(status, headers or {}, json.dumps(fields).encode())
+
+
+def problem(status: int, detail: str = "no", headers: dict[str, str] | None = None, **fields: Any) -> Reply:
+    return reply({"status": status, "detail": detail, **fields}, status, headers)
+
+
+class World:
+    """
+    The world of a speaker: a clock, and a server that answers as the test has written down.
+
+    :ivar asked: the requests, with the time of each.
+    :ivar paused: the pauses.
+    """
+
+    def __init__(self, *answers: Reply | Exception | Callable[[Call], Reply], patience: Patience = Patience()) -> None:  # noqa: B008
+        self.now = 1000.0
+        self.answers = list(answers)
+        self.asked: list[Call] = []
+        self.paused: list[float] = []
+        self.given: list[Any] = []
+        self.speaker = Speaker(lambda: self.now, patience)
+
+    def run(self, talk: Talk[Any], give: int = 1_000_000) -> Any:
+        """To its end, or until it has given so much."""
+        sent: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                step = talk.throw(error) if error is not None else talk.send(sent)
+            except StopIteration as end:
+                return end.value
+            sent = error = None
+            if isinstance(step, Pause):
+                self.paused.append(step.seconds)
+                self.now += step.seconds
+            elif isinstance(step, Give):
+                self.given.append(step.value)
+                if len(self.given) >= give:
+                    talk.close()
+                    return None
+            else:
+                self.asked.append(step)
+                found = self.answers.pop(0)
+                if isinstance(found, Exception):
+                    error = found
+                else:
+                    sent = found if isinstance(found, Reply) else found(step)
+                    if step.hold and b'"timed_out": true' in sent.body:
+                        self.now += step.hold
+
+    def query(self, place: int = -1) -> dict[str, list[str]]:
+        """The parameters of a request."""
+        return parse_qs(urlsplit(self.asked[place].path).query)
+
+
+class SpeakerTests(SynchronousTestCase):
+    """Each operation, as the server sees it."""
+
+    def test_wait_for(self) -> None:
+        """One request is held at a time, and asked again when its time is up; the end is the answer."""
+        world = World(answer(job_fields(), timed_out=True), answer(job_fields(), timed_out=True), answer(job_fields(state="FAILED", exit_code=3)))
+        job = world.run(world.speaker.wait_for("slurm/1"))
+        self.assertEqual((job.state, job.exit_code, job.terminal, job.succeeded), ("FAILED", 3, True, False))
+        self.assertEqual(len(world.asked), 3)
+        self.assertEqual(world.query(0), {"until": ["terminal"], "wait": ["55.0"]})
+
+    def test_timeout(self) -> None:
+        """The last request is held no longer than there is time; then it fails, with what is known."""
+        world = World(answer(job_fields(), timed_out=True), answer(job_fields(), timed_out=True))
+        with self.assertRaises(WaitTimeout) as caught:
+            world.run(world.speaker.wait_for("slurm/1", timeout=60.0))
+        self.assertEqual([call.hold for call in world.asked], [55.0, 5.0])
+        assert isinstance(caught.exception.last, Job)
+        self.assertEqual(caught.exception.last.state, "RUNNING")
+
+    def test_ids_are_quoted(self) -> None:
+        """What an id holds is no part of the address."""
+        world = World(answer(job_fields("123[4].s", "COMPLETED")))
+        world.run(world.speaker.wait_for("pbs/123[4].s+1/2"))
+        self.assertTrue(world.asked[0].path.startswith("/v1/jobs/pbs/123%5B4%5D.s%2B1%2F2?"))
+
+    def test_bare_ids(self) -> None:
+        """The one cluster that is served is asked for once; several are an error that names them."""
+        one = reply({"cursor": "e-1", "events": [], "clusters": {"alpha": {}}})
+        world = World(one, answer(job_fields()), answer(job_fields()))
+        world.run(world.speaker.job("7"))
+        world.run(world.speaker.job("8"))
+        self.assertEqual([urlsplit(call.path).path for call in world.asked], ["/v1/changes", "/v1/jobs/alpha/7", "/v1/jobs/alpha/8"])
+        several = World(reply({"cursor": "e-1", "events": [], "clusters": {"beta": {}, "alpha": {}}}))
+        with self.assertRaisesRegex(ClientError, "alpha, beta"):
+            several.run(several.speaker.job("7"))
+
+    def test_restart(self) -> None:
+        """A server that goes away, is closing, or is busy is asked again, with jitter, and as late as it says."""
+        busy = problem(503, headers={"retry-after": "7"})
+        world = World(NoReply("refused"), NoReply("refused"), busy, answer(job_fields(state="COMPLETED", exit_code=0)))
+        self.assertTrue(world.run(world.speaker.wait_for("slurm/1")).succeeded)
+        self.assertEqual(len(world.paused), 3)
+        self.assertLessEqual(world.paused[0], 0.5)
+        self.assertLessEqual(world.paused[1], 1.0)
+        self.assertGreaterEqual(world.paused[2], 7.0)
+
+    def test_patience(self) -> None:
+        """It comes to an end, and says what was wrong; none is for ever."""
+        world = World(*[NoReply("connection refused")] * 1000, patience=Patience(seconds=60.0))
+        with self.assertRaisesRegex(Unreachable, "connection refused"):
+            world.run(world.speaker.wait_for("slurm/1"))
+        self.assertTrue(1059.9 <= world.now <= 1061.0, world.now)
+        patient = World(*[NoReply("refused")] * 400, answer(job_fields(state="COMPLETED")), patience=Patience(seconds=None))
+        patient.run(patient.speaker.wait_for("slurm/1"))
+        self.assertGreater(patient.now, 3000.0)
+        self.assertLessEqual(max(patient.paused), 30.0)
+
+    def test_refusals(self) -> None:
+        """What is wrong with a request stays so: it is not sent again."""
+        for status, kind in ((400, ApiError), (403, ApiError), (410, CursorGone)):
+            world = World(problem(status, "since: wrong", parameter="since"))
+            with self.assertRaises(kind) as caught:
+                world.run(world.speaker.job("slurm/1"))
+            self.assertEqual((caught.exception.status, caught.exception.parameter), (status, "since"))
+            self.assertIn("since: wrong", str(caught.exception))
+        unknown = World(problem(404, "slurm lists no job 1", parameter="id"))
+        with self.assertRaises(Unknown):
+            unknown.run(unknown.speaker.job("slurm/1"))
+        elsewhere = World(Reply(404, {}, b"<html>nothing here</html>"))
+        with self.assertRaises(ApiError) as other:
+            elsewhere.run(elsewhere.speaker.job("slurm/1"))
+        self.assertNotIsInstance(other.exception, Unknown)
+        page = World(Reply(200, {}, b"<html>"))
+        with self.assertRaisesRegex(ApiError, "is this address a jobpush"):
+            page.run(page.speaker.job("slurm/1"))
+
+    def test_job_that_cannot_be_looked_up(self) -> None:
+        """While the scheduler does not answer nobody says that there is no such job."""
+        world = World(answer(None, timed_out=True), answer(None, timed_out=True), answer(job_fields(state="COMPLETED")))
+        self.assertTrue(world.run(world.speaker.wait_for("slurm/1")).succeeded)
+        with self.assertRaises(WaitTimeout):
+            world = World(answer(None, timed_out=True))
+            world.run(world.speaker.job("slurm/1"))
+
+    def test_events(self) -> None:
+        """From now on, each after the cursor of the answer before; none twice, over an outage too."""
+        def event(number: int) -> dict[str, Any]:
+            return {"seq": number, "cursor": f"e-{number}", "type": "job", "at": "2026-11-22T06:29:21.104Z", "job": job_fields(), "previous": {"state": "QUEUED"}}
+
+        def page(cursor: str, *events: dict[str, Any]) -> Reply:
+            return reply({"cursor": cursor, "events": list(events), "more": False, "timed_out": not events, "clusters": {}})
+
+        world = World(page("e-5"), page("e-7", event(6), event(7)), page("e-9"), NoReply("gone"), page("e-10", event(10)))
+        world.run(world.speaker.events({"user": "kim", "state": ["FAILED", "TIMEOUT"], "queue": None}, (), None), give=3)
+        self.assertEqual([event.cursor for event in world.given], ["e-6", "e-7", "e-10"])
+        first = world.given[0]
+        self.assertEqual((first.kind, first.previous, first.job.key, first.workflow), ("job", "QUEUED", "slurm/1", None))
+        self.assertEqual([world.query(n).get("since") for n in range(1, 5)], [["e-5"], ["e-7"], ["e-9"], ["e-9"]])
+        self.assertEqual(world.query(1)["state"], ["FAILED", "TIMEOUT"])
+        self.assertEqual(world.query(1)["user"], ["kim"])
+
+    def test_lost_cursor(self) -> None:
+        """Is said, with what is now; events go on from there."""
+        pages = [reply({"cursor": "f-3", "jobs": [job_fields(str(n))], **after}) for n, after in ((1, {"after": "x"}), (2, {}))]
+        world = World(problem(410), *pages, reply({"cursor": "f-4", "events": [], "more": False}), NoReply(""))
+        talk = world.speaker.events({}, (), "e-1")
+        with self.assertRaises(IndexError):
+            world.run(talk)
+        (reset,) = world.given
+        self.assertIsInstance(reset, Reset)
+        self.assertEqual((reset.cursor, [job.id for job in reset.jobs]), ("f-3", ["1", "2"]))
+        self.assertEqual(world.query(3)["since"], ["f-3"])
+
+    def test_many_jobs_go_into_a_body(self) -> None:
+        """An address has a limit."""
+        world = World(reply({"cursor": "e-2", "events": [], "more": False}))
+        with self.assertRaises(IndexError):
+            world.run(world.speaker.events({"user": "kim"}, [f"slurm/{n}" for n in range(1000)], "e-1"))
+        call = world.asked[0]
+        self.assertEqual((call.method, call.path), ("POST", "/v1/changes"))
+        assert call.body is not None
+        body = json.loads(call.body)
+        self.assertEqual((len(body["jobs"]), body["since"], body["user"]), (1000, "e-1", "kim"))
+
+    def test_barrier(self) -> None:
+        """Is asked again until it is done; what nobody knows ends it too."""
+        def barrier(done: bool, met: list[str], open_: list[str], unknown: list[str]) -> Reply:
+            fields = [{"job": job, "state": "COMPLETED", "exit_code": 0, "signal": None, "reason": None, "started_at": None, "ended_at": None} for job in met]
+            return reply({"done": done, "cursor": "e-1", "timed_out": not done, "met": fields, "open": open_, "unknown": unknown})
+
+        world = World(barrier(False, ["slurm/1"], ["slurm/2"], []), barrier(True, ["slurm/1", "slurm/2"], [], []))
+        result = world.run(world.speaker.wait(["slurm/1", "slurm/2"], ["w7"], "all", "terminal", None))
+        self.assertTrue(result.done)
+        assert world.asked[0].body is not None
+        self.assertEqual(json.loads(world.asked[0].body), {"jobs": ["slurm/1", "slurm/2"], "workflows": ["w7"], "mode": "all", "until": "terminal", "wait": 55.0})
+        lost = World(barrier(False, ["slurm/1"], [], ["slurm/9"]))
+        result = lost.run(lost.speaker.wait(["slurm/1", "slurm/9"], (), "all", "terminal", None))
+        self.assertEqual((result.done, list(result.unknown)), (False, ["slurm/9"]))
+
+        one = World(barrier(True, ["slurm/2"], ["slurm/1"], []), barrier(True, ["slurm/1"], [], []))
+        one.run(one.speaker.as_completed(["1", "slurm/2"], "terminal", None))
+        self.assertEqual([met.key for met in one.given], ["slurm/2", "slurm/1"])
+        assert one.asked[1].body is not None
+        self.assertEqual(json.loads(one.asked[1].body)["jobs"], ["1"])
+        gone = World(barrier(True, ["slurm/2"], [], []), barrier(False, [], [], ["slurm/9"]))
+        with self.assertRaisesRegex(Unknown, "slurm/9"):
+            gone.run(gone.speaker.as_completed(["slurm/2", "slurm/9"], "terminal", None))
+
+    def test_token_bucket(self) -> None:
+        """A server that answers everything at once is not asked in a storm."""
+        world = World(*[answer(job_fields(), timed_out=False)] * 100)
+        for _ in range(100):
+            world.run(world.speaker.job("slurm/1"))
+        self.assertGreaterEqual(world.now, 1000.0 + (100 - 20) / 10 - 0.2)
+        now = [0.0]
+        bucket = TokenBucket(lambda: now[0], rate=2.0, burst=3.0)
+        self.assertEqual([bucket.take() for _ in range(4)], [0.0, 0.0, 0.0, 0.5])
+        now[0] = 100.0
+        self.assertEqual([bucket.take() for _ in range(4)], [0.0, 0.0, 0.0, 0.5])
+
+
+class AddressTests(SynchronousTestCase):
+    """Where the server is."""
+
+    def test_addresses(self) -> None:
+        """What is none is said at once."""
+        for url in ("http://localhost:8080", "http://localhost:8080/", "https://[::1]:8443", "unix:/run/jobpush/http.sock"):
+            connector(url)
+        for url in ("localhost:8080", "ftp://x", "http://", "http://h:port", "http://h/jobpush"):
+            with self.assertRaises(ClientError):
+                Client(url)
+        self.assertEqual(connector("unix:///run/x")(1.0)._path, "/run/x")
+
+
+class AsyncClientTests(LabCase):
+    """The asynchronous client, and what it says, against the real resource."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = AsyncClient("http://test", self.lab.clock, http=self.lab.treq)
+
+    def begin(self, coroutine: Any) -> list[Any]:
+        """What comes of it, when it has come."""
+        got: list[Any] = []
+        Deferred.fromCoroutine(coroutine).addBoth(got.append)
+        self.settle()
+        return got
+
+    def settle(self) -> None:
+        for _ in range(6):
+            self.lab.clock.advance(0)
+            self.lab.treq.flush()
+
+    def test_wait_for(self) -> None:
+        """Fires when the job has ended."""
+        got = self.begin(self.client.wait_for("memory/1"))
+        self.lab.set("1", "RUNNING")
+        self.settle()
+        self.assertEqual(got, [])
+        self.lab.set("1", "FAILED", exit_code=3)
+        self.settle()
+        self.assertEqual((got[0].state, got[0].exit_code), ("FAILED", 3))
+
+    def test_bare_id_and_history(self) -> None:
+        """An id alone is enough where there is one cluster."""
+        self.lab.set("1", "RUNNING", name="align", user="kim")
+        (job,) = self.begin(self.client.job("1"))
+        self.assertEqual((job.key, job.name, job.user), ("memory/1", "align", "kim"))
+        (steps,) = self.begin(self.client.history("1"))
+        self.assertEqual([step.state for step in steps], ["QUEUED", "RUNNING"])
+
+    def test_unknown(self) -> None:
+        """A job that no scheduler knows is an error of its own."""
+        got = self.begin(self.client.job("memory/99"))
+        self.lab.tick(3)
+        self.settle()
+        self.assertIsInstance(got[0].value, Unknown)
+
+    def test_jobs_and_events(self) -> None:
+        """A list, and each change after it."""
+        async def follow() -> list[Any]:
+            jobs = [job async for job in self.client.jobs(user="kim")]
+            found: list[Any] = [job.key for job in jobs]
+            async for event in self.client.events(since="now"):
+                assert isinstance(event, Event)
+                assert event.job is not None
+                found.append(event.job.state)
+                if event.job.terminal:
+                    break
+            return found
+
+        got = self.begin(follow())
+        for state in ("RUNNING", "COMPLETED"):
+            self.lab.set("1", state)
+            self.settle()
+        self.assertEqual(got, [["memory/1", "RUNNING", "COMPLETED"]])
+
+    def test_workflow_and_barrier(self) -> None:
+        """Put, waited for, forgotten."""
+        (workflow,) = self.begin(self.client.put_workflow("w7", ["memory/1"]))
+        self.assertEqual((workflow.name, workflow.state, workflow.terminal), ("w7", "QUEUED", False))
+        barrier = self.begin(self.client.wait(["memory/1"], ["w7"], mode="all"))
+        waiting = self.begin(self.client.wait_for_workflow("w7"))
+        self.lab.set("1", "COMPLETED")
+        self.settle()
+        self.assertEqual(sorted(met.key for met in barrier[0].met), ["memory/1", "w7"])
+        self.assertEqual((waiting[0].state, waiting[0].progress), ("COMPLETED", 1.0))
+        self.assertEqual(self.begin(self.client.delete_workflow("w7")), [None])
+        (failure,) = self.begin(self.client.workflow("w7"))
+        self.assertIsInstance(failure.value, Unknown)
+
+    def test_cancel(self) -> None:
+        """Cancelling lets go of the request that is held."""
+        waiting = Deferred.fromCoroutine(self.client.wait_for("memory/1"))
+        self.settle()
+        self.assertEqual(self.lab.holds.held, 1)
+        waiting.cancel()
+        self.settle()
+        self.failureResultOf(waiting)
+        self.assertEqual(self.lab.holds.held, 0)
+
+    def test_ready(self) -> None:
+        """Says how the queues are doing."""
+        (ready,) = self.begin(self.client.ready())
+        self.assertEqual((ready["status"], list(ready["queues"])), ("ready", ["memory"]))
