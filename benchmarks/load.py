@@ -1,165 +1,220 @@
 """
-A load generator for held requests: one process, raw sockets, epoll; counts bytes and times.
+A load generator for held requests: one process, raw sockets, epoll; it keeps its connections from one round to the next.
 
-    python -m benchmarks.load hold --port 8080 --connections 10700 --path '/v1/jobs/mock/1?since=now&wait=60'
+It is told what to do by lines of JSON on standard input, and answers each with one (`Load` does that for a benchmark):
 
-opens that many connections, sends the request on each, waits for the answers, and prints how many came, from the first to
-the last, and what went wrong. It speaks to loopback only, and stops by itself.
+    {"do": "open", "port": 8080, "count": 10700, "path": "/wait"}      connects, and sends a GET on each connection
+    {"do": "send", "path": "/wait"}                    sends another one on each; answers when all are sent
+    {"do": "collect", "seconds": 60}                   waits for all answers; {"answered", "first", "last", "errors", …}
+    {"do": "collect", "mark": "COMPLETED", …}          the same on streams: an answer is what brings these bytes
+    {"do": "close"}
+
+Times are on the clock of `time.monotonic`, which all processes of a host share. It speaks to loopback only, opens no more than
+60,000 connections, waits no longer than 15 minutes, and ends with its standard input.
 """
 
 from __future__ import annotations
 
-import argparse
-import ipaddress
+import gc
 import json
+import os
+import re
 import resource
 import select
 import socket
+import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
 
 #: No run holds more connections, or lasts longer, than this.
 MOST_CONNECTIONS = 60_000
 MOST_SECONDS = 900.0
 
+#: Seconds between two looks for answers. Between two of them nobody waits for the sockets: with a client on the same host, to
+#: wake it for each answer would cost a server more than to send it.
+LOOK_S = 0.001
 
-@dataclass
-class Report:
-    """What a run of `hold` saw; times in seconds since its begin."""
-
-    connections: int = 0
-    connected: int = 0
-    connected_at: float = 0.0
-    answered: int = 0
-    errors: int = 0
-    statuses: dict[int, int] = field(default_factory=dict)
-    bytes: int = 0
-    first_at: float | None = None
-    last_at: float | None = None
-    sample: str = ""
-
-    @property
-    def spread_ms(self) -> float | None:
-        """From the first answer to the last, in milliseconds."""
-        if self.first_at is None or self.last_at is None:
-            return None
-        return (self.last_at - self.first_at) * 1000
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
-class Connection:
-    """One connection and what it has received."""
+class Load:
+    """The load generator as a process of its own, for a benchmark."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.received = b""
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.load"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
-    def complete(self) -> bool:
-        """Is a whole answer here? Only answers with a Content-Length are understood."""
-        head, blank, body = self.received.partition(b"\r\n\r\n")
-        if not blank:
-            return False
-        for line in head.split(b"\r\n")[1:]:
-            name, _, value = line.partition(b":")
-            if name.lower() == b"content-length":
-                return len(body) >= int(value)
-        return b" 304 " in head.split(b"\r\n")[0]
+    def do(self, what: str, **fields: object) -> dict[str, Any]:
+        """One thing, to its end."""
+        self.begin(what, **fields)
+        return self.end()
+
+    def begin(self, what: str, **fields: object) -> None:
+        """Have it begin with something."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": what, **fields}) + "\n")
+        self._process.stdin.flush()
+
+    def end(self) -> dict[str, Any]:
+        """What came of it."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("the load generator has ended")
+        answer: dict[str, Any] = json.loads(line)
+        if "wrong" in answer:
+            raise SystemExit(f"the load generator: {answer['wrong']}")
+        return answer
+
+    def stop(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
 
 
-def hold(
-    host: str, port: int, path: str, connections: int, seconds: float, ready: str | None = None, batch: int = 200
-) -> Report:
-    """
-    Hold that many requests until all are answered or the time is up.
+def length_of(answer: bytes) -> int | None:
+    """How many bytes the first whole answer in these has; None if it is not whole yet."""
+    head = answer.find(b"\r\n\r\n")
+    if head < 0:
+        return None
+    found = _LENGTH.search(answer, 0, head + 2)
+    if found is None:  # 304, and what comes in chunks
+        if b" 304 " in answer[: answer.find(b"\r\n")]:
+            return head + 4
+        end = answer.find(b"\r\n0\r\n\r\n", head)
+        return end + 7 if end >= 0 else None
+    whole = head + 4 + int(found[1])
+    return whole if len(answer) >= whole else None
 
-    :param ready: a file to create when all requests are sent.
-    :param batch: how many connections are opened before answers are looked for.
-    """
-    if not ipaddress.ip_address(host).is_loopback:
-        raise SystemExit(f"{host} is not a loopback address: this tool only speaks to loopback")
-    if not 1 <= connections <= MOST_CONNECTIONS or not 0 < seconds <= MOST_SECONDS:
-        raise SystemExit(f"at most {MOST_CONNECTIONS} connections and {MOST_SECONDS:g} seconds")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
-    report = Report(connections=connections)
-    began = time.monotonic()
-    poll = select.epoll()
-    open_: dict[int, Connection] = {}
 
-    def collect(timeout: float) -> None:
-        for descriptor, _ in poll.poll(timeout):
-            connection = open_[descriptor]
-            try:
-                data = connection.sock.recv(65536)
-            except BlockingIOError:
-                continue
-            except OSError:
-                data = b""
-            now = time.monotonic() - began
-            connection.received += data
-            report.bytes += len(data)
-            if connection.complete():
-                status = int(connection.received[9:12])
-                report.statuses[status] = report.statuses.get(status, 0) + 1
-                report.answered += status == 200
-                report.errors += status != 200
-                report.first_at = now if report.first_at is None else report.first_at
-                report.last_at = now
-                report.sample = report.sample or connection.received.decode(errors="replace")[:2000]
-            elif data:
-                continue
-            else:
-                report.errors += 1
-            poll.unregister(descriptor)
-            connection.sock.close()
-            del open_[descriptor]
+class Generator:
+    """The connections, and what is done with them."""
 
-    try:
-        for count in range(connections):
-            sock = socket.create_connection((host, port), timeout=30)
-            sock.sendall(request)
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self._port = 0
+        self._sockets: dict[int, socket.socket] = {}
+
+    def open(self, port: int, count: int, path: str | None = None, accept: str = "*/*") -> dict[str, object]:
+        """So many more connections, and a GET on each, if a path is given."""
+        if not 1 <= count + len(self._sockets) <= MOST_CONNECTIONS:
+            raise ValueError(f"at most {MOST_CONNECTIONS} connections")
+        self._port = port
+        for _ in range(count):
+            sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setblocking(False)
-            open_[sock.fileno()] = Connection(sock)
-            poll.register(sock.fileno(), select.EPOLLIN)
-            report.connected += 1
-            if count % batch == batch - 1:
-                collect(0)
-        report.connected_at = time.monotonic() - began
-        if ready is not None:
-            with open(ready, "w") as file:
-                file.write(f"{report.connected}\n")
-        while open_ and time.monotonic() - began < seconds:
-            collect(0.2)
-        report.errors += len(open_)
-    finally:
-        for connection in open_.values():
-            connection.sock.close()
-        poll.close()
-    return report
+            if path is not None:
+                sock.send(self._request(path, accept))
+            self._sockets[sock.fileno()] = sock
+            self._poll.register(sock.fileno(), select.EPOLLIN)
+        return {"open": len(self._sockets)}
+
+    def send(self, path: str, accept: str = "*/*") -> dict[str, object]:
+        """A GET on each connection."""
+        request = self._request(path, accept)
+        began = time.monotonic()
+        for sock in self._sockets.values():
+            sock.send(request)
+        return {"sent": len(self._sockets), "seconds": time.monotonic() - began}
+
+    def _request(self, path: str, accept: str) -> bytes:
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nAccept: {accept}\r\nUser-Agent: load\r\n\r\n"
+        return head.encode()
+
+    def collect(self, seconds: float, mark: str | None = None) -> dict[str, object]:
+        """
+        Wait for an answer on each connection.
+
+        What costs time is done first or last: between an answer and the next there is a read, and a look at the clock.
+        """
+        until = time.monotonic() + min(seconds, MOST_SECONDS)
+        marked = mark.encode() if mark is not None else None
+        got: dict[int, bytes] = {}
+        left = set(self._sockets)
+        lost = 0
+        times: list[float] = []
+        expected = 1
+        read, now = os.read, time.monotonic
+        gc.disable()
+        while left and now() < until:
+            time.sleep(LOOK_S)
+            for descriptor, _ in self._poll.poll(0.5, 65536):
+                try:
+                    data = read(descriptor, 65536)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    data = b""
+                if not data:
+                    lost += 1
+                    left.discard(descriptor)
+                    self._drop(descriptor)
+                    continue
+                before = got.get(descriptor)
+                if before is not None:
+                    data = before + data
+                got[descriptor] = data
+                if marked is not None:
+                    whole = marked in data
+                elif len(data) < expected:
+                    continue
+                else:
+                    length = length_of(data)
+                    whole = length is not None
+                    expected = length or expected
+                if whole:
+                    times.append(now())
+                    left.discard(descriptor)
+        gc.enable()
+        statuses: dict[str, int] = {}
+        if marked is None:
+            for descriptor, data in got.items():
+                if descriptor not in left and descriptor in self._sockets:
+                    status = data[9:12].decode("ascii", "replace")
+                    statuses[status] = statuses.get(status, 0) + 1
+        return {
+            "answered": len(times),
+            "errors": lost + len(left),
+            "first": min(times, default=None),
+            "last": max(times, default=None),
+            "statuses": statuses,
+            "bytes": sum(map(len, got.values())),
+            "sample": next(iter(got.values()), b"")[:4000].decode("utf-8", "replace"),
+        }
+
+    def close(self) -> dict[str, object]:
+        """All of them."""
+        for descriptor in list(self._sockets):
+            self._drop(descriptor)
+        return {"open": 0}
+
+    def _drop(self, descriptor: int) -> None:
+        sock = self._sockets.pop(descriptor, None)
+        if sock is not None:
+            self._poll.unregister(descriptor)
+            sock.close()
 
 
 def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    holding = commands.add_parser("hold", help="hold requests until they are answered")
-    holding.add_argument("--host", default="127.0.0.1")
-    holding.add_argument("--port", type=int, required=True)
-    holding.add_argument("--path", required=True)
-    holding.add_argument("--connections", type=int, required=True)
-    holding.add_argument("--seconds", type=float, default=120.0)
-    holding.add_argument("--ready", help="a file to create when all requests are sent")
-    holding.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    report = hold(given.host, given.port, given.path, given.connections, given.seconds, given.ready)
-    if given.json:
-        print(json.dumps(vars(report)))
-    else:
-        spread = f"{report.spread_ms:.0f} ms" if report.spread_ms is not None else "-"
-        print(f"{report.answered} of {report.connections} answered, {report.errors} errors, statuses {report.statuses}")
-        print(f"sent within {report.connected_at:.2f} s; first to last answer {spread}; {report.bytes} bytes received")
-    sys.exit(0 if report.errors == 0 else 1)
+    """Until standard input ends."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    generator = Generator()
+    can = {"open": generator.open, "send": generator.send, "collect": generator.collect, "close": generator.close}
+    for line in sys.stdin:
+        fields = json.loads(line)
+        try:
+            answer = can[fields.pop("do")](**fields)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            answer = {"wrong": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

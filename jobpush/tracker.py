@@ -22,7 +22,7 @@ from jobpush.wheel import TimerWheel
 from jobpush.workflow import Event, WorkflowEvent
 
 #: Seconds for which answers go out before other work gets its turn.
-SLICE_S = 0.005
+SLICE_S = 0.01
 
 
 @attrs.frozen(eq=False)
@@ -89,6 +89,10 @@ class Waiter(Continuation):
         self.deferred: Deferred[Wake]
         self.due: float | None = None
         self.expired: Callable[[], None]
+
+    def waits(self) -> bool:
+        """Its deadline counts as long as it has one."""
+        return True
 
     def answer(self, tracker: JobStatusTracker, wake: Wake) -> None:
         tracker.wheel.remove(self)

@@ -22,7 +22,7 @@ from twisted.web.http import HTTPChannel, _escape
 from twisted.web.server import Site
 
 from jobpush.web import resource
-from jobpush.web.parking import EARLY_BYTES, Parked
+from jobpush.web.bays import EARLY_BYTES, Parked
 from jobpush.web.site import JobpushSite
 from tests.support import Lab
 
@@ -152,6 +152,11 @@ class House:
         data = re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: D", data)
         data = re.sub(rb"\nretry: \d{4}\n", b"\nretry: NNNN\n", data)
         return re.sub(rb"(?i)(\r\nRetry-After: )\d+", rb"\1N", data)
+
+    def access_log(self) -> list[str]:
+        """Its lines, in a form in which those of two services are the same."""
+        self.site._flush()
+        return self.plain(Path(self.log).read_bytes()).decode().splitlines()
 
     async def stop(self) -> None:
         for client in self.clients:
@@ -505,7 +510,7 @@ class HeldRequests(Stage):
             await house.hold(client)
             house.lab.clock.advance(61)
             await client.answers(2)
-            lines = house.plain(Path(house.log).read_bytes()).decode().splitlines()
+            lines = house.access_log()
             for line in lines:
                 self.assertRegex(line, r'^"127.0.0.1" - - \[[^]]+\] "GET /v1/jobs/memory/1\?since=E+-\d+&wait=60 HTTP/1.1" 200 \d+ "')
             self.assertGreaterEqual(float(lines[0].rpartition(" ")[2]), 0.1)

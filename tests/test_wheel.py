@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.wheel import FINEST_S, SHARE, TimerWheel
+from jobpush import wheel
+from jobpush.wheel import FINEST_S, SHARE, STALE, TimerWheel
 
 
 class Item:
@@ -16,7 +17,11 @@ class Item:
     def __init__(self, clock: Clock) -> None:
         self.due: float | None = None
         self.at: list[float] = []
+        self.waiting = True
         self._clock = clock
+
+    def waits(self) -> bool:
+        return self.waiting
 
     def expired(self) -> None:
         self.at.append(self._clock.seconds())
@@ -55,6 +60,38 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual((first.at, second.at), ([], []))
         self.wheel.remove(second)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_taken_back_again_and_again(self) -> None:
+        """What counts no more is kept only so far; what counts is kept."""
+        items = [self.item(600) for _ in range(1000)]
+        for _ in range(100):
+            self.clock.advance(1)
+            for item in items:
+                self.wheel.add(item, 600)
+            self.assertLessEqual(sum(map(len, self.wheel._buckets.values())), 2 * len(items) + STALE + 1)
+        for item in items[1:]:
+            self.wheel.remove(item)
+        self.clock.advance(630)
+        self.assertEqual([len(item.at) for item in items], [1] + [0] * 999)
+        self.assertEqual((self.wheel._entries, self.wheel._stale, self.clock.getDelayedCalls()), (0, 0, []))
+
+    def test_many_lapse_at_once(self) -> None:
+        """Those that wait no more are passed over, and swept out; nothing is left when none is."""
+        self.patch(wheel, "STALE", 50)
+        items = [self.item(30) for _ in range(10_000)]
+        for item in items[:9_000]:
+            item.waiting = False
+        self.wheel.lapsed(9_000)
+        self.assertLess(sum(map(len, self.wheel._buckets.values())), 1_001)
+        self.clock.advance(31)
+        self.assertEqual([len(item.at) for item in items], [0] * 9_000 + [1] * 1_000)
+        for item in items:
+            item.waiting = True
+            self.wheel.add(item, 5)
+        for item in items:
+            item.waiting = False
+        self.wheel.lapsed(10_000)
+        self.assertEqual((self.wheel._buckets, self.clock.getDelayedCalls()), ({}, []))
 
     def test_added_again(self) -> None:
         """The later deadline counts."""

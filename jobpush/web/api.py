@@ -8,6 +8,7 @@ from jobpush.service import JobPush
 from jobpush.web.access import Access
 from jobpush.web.barriers import BarrierRoutes
 from jobpush.web.changes import ChangeRoutes
+from jobpush.web.express import ExpressLane
 from jobpush.web.following import Followers
 from jobpush.web.holds import Holds
 from jobpush.web.jobs import JobRoutes
@@ -32,6 +33,9 @@ class Api(JobRoutes, ChangeRoutes, BarrierRoutes, WorkflowRoutes, OperationRoute
     ) -> None:
         super().__init__(service, holds, ParkingLot(service, holds, parking))
         self.access = access
+        self.parking.lane = ExpressLane(
+            {b"/v1/jobs/": self.job, b"/v1/changes": self.changes, b"/jobstatus": self.jobstatus}, access.check
+        )
         self.followers = Followers(service)
         self.garage = Garage(self.parking)
         self.static_files = Static(static) if static is not None else None

@@ -12,10 +12,10 @@ from twisted.web.server import NOT_DONE_YET
 from jobpush import wire
 from jobpush.feed import Page
 from jobpush.web import health
+from jobpush.web.bays import Ask
 from jobpush.web.following import Followers
 from jobpush.web.params import DEFAULT_WAIT_S, Params, jittered, resolve
 from jobpush.web.parked_streams import Garage
-from jobpush.web.parking import Ask
 from jobpush.web.problems import Problem
 from jobpush.web.routes import SELECTION, Routes, app
 from jobpush.web.sockets import SocketFollower, SocketProtocol, check_upgrade, socket_resource

@@ -87,8 +87,8 @@ class Holds:
                 cap=self.cap,
             )
 
-    def end(self) -> None:
-        """One less."""
-        self.held -= 1
+    def end(self, count: int = 1) -> None:
+        """So many less."""
+        self.held -= count
         if self.held < NEAR * self.cap * 0.9:
             self._warned = False

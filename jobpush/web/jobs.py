@@ -20,6 +20,7 @@ from jobpush.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
 from jobpush.selection import Selection
 from jobpush.service import JobPush
 from jobpush.web import health
+from jobpush.web.bays import Ask
 from jobpush.web.params import (
     DEFAULT_WAIT_S,
     Params,
@@ -30,7 +31,6 @@ from jobpush.web.params import (
     preference,
     resolve,
 )
-from jobpush.web.parking import Ask
 from jobpush.web.problems import Problem
 from jobpush.web.routes import JOB_EVENTS, SELECTION, Routes, app
 

@@ -19,8 +19,10 @@ from zope.interface import implementer
 
 from jobpush import wire
 from jobpush.selection import Selection
+from jobpush.web.bays import AT_ONCE
 from jobpush.web.following import BOOKMARK_EVENTS, BOOKMARK_S, BUFFER_LIMIT, HEARTBEAT_S
-from jobpush.web.parking import AT_ONCE, ParkingLot, detach, send
+from jobpush.web.parking import ParkingLot, detach
+from jobpush.web.sheets import AccessLine, Sheet, send
 from jobpush.workflow import Event
 
 ALIVE = b": alive\n\n"
@@ -34,19 +36,19 @@ class ParkedStream:
     """
     The connection of a stream, without a channel.
 
+    :ivar call: what the access log will say.
     :ivar since: the number up to which it was told everything when it was parked.
     """
 
-    __slots__ = ("asked", "came_at", "client", "since", "site", "transport", "wharf")
+    __slots__ = ("call", "came_at", "since", "transport", "wharf")
 
     def __init__(self, wharf: Wharf, request: Any, since: int) -> None:
+        lot = wharf.garage.lot
         self.wharf: Wharf | None = wharf
-        self.site = request.channel.site
         self.transport: Any = request.channel.transport
         self.since = since
-        self.asked: bytes = request.method + b" " + request.uri
-        self.client = wharf.garage.lot.client(request)
-        self.came_at: float = request.came_at
+        self.call = lot.call(request.channel, request)
+        self.came_at = lot.calls.moment(request.came_at)
 
     def makeConnection(self, transport: Any) -> None:
         """It has one."""
@@ -164,12 +166,14 @@ class Wharf:
         """The service ends: say what is left to be said, then the end."""
         while self._due:
             self._slice()
-        for stream in list(self.streams):
-            if not stream.transport.disconnecting:
+        streams = [stream for stream in self.streams if not stream.transport.disconnecting]
+        if streams:
+            site = streams[0].call.site
+            log = AccessLine(Sheet(b"", 200, 0, False), site)
+            for stream in streams:
                 stream.write(b"0\r\n\r\n")
-                self.garage.lot.log(stream, 200, None)
                 stream.transport.loseConnection()
-        self.garage.lot.write_log()
+            site.write_log("".join(log.of(stream.call, stream.came_at) for stream in streams))
 
 
 class Garage:
@@ -192,7 +196,7 @@ class Garage:
             wharf = self._wharfs[selection] = Wharf(self, selection, selection, since)
         stream = ParkedStream(wharf, request, since)
         self.lot.service.in_flight += 1
-        detach(request).protocol = stream
+        detach(request.channel).protocol = stream
         wharf.put(stream)
         if not self._beat.running:
             self._beat.start(1.0, now=False)

@@ -19,9 +19,10 @@ from jobpush.interfaces import CursorGone
 from jobpush.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
 from jobpush.selection import Selection
 from jobpush.service import JobPush
+from jobpush.web.bays import Ask
 from jobpush.web.holds import Holds
 from jobpush.web.params import FILTERS, gone
-from jobpush.web.parking import Ask, ParkingLot
+from jobpush.web.parking import ParkingLot
 from jobpush.web.problems import Problem, nothing_at
 
 #: The parameters by which a client says which jobs it asks for.

@@ -24,6 +24,10 @@ BODY_LIMIT = 2 * 1024 * 1024
 #: Seconds for which a refused client may go on sending, so that it can read why before the connection is gone.
 LINGER_S = 2.0
 
+#: Bytes of the access log that are kept back, and seconds for which they may be.
+LOG_BUFFER = 64 * 1024
+LOG_DELAY_S = 0.2
+
 ACCESS = Logger(namespace="jobpush.access")
 WEB = Logger(namespace="jobpush.web")
 
@@ -84,10 +88,16 @@ class JobpushRequest(Request):
 
 
 class JobpushChannel(HTTPChannel):
-    """A connection that answers what cannot become a request with a problem, and lets the client read it."""
+    """
+    A connection that answers what cannot become a request with a problem, and lets the client read it.
+
+    :ivar piece: what came from the network last, if it is the begin of a request.
+    """
 
     transport: Any
+    site: JobpushSite
     refused = False
+    piece = b""
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -97,7 +107,14 @@ class JobpushChannel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         if not self.refused:
+            self.piece = b"" if self.requests or self._buffer else data
             super().dataReceived(data)
+            self.piece = b""
+
+    def requestDone(self, request: Any) -> None:
+        super().requestDone(request)
+        if not self.refused and self.transport is not None:
+            self.site.parking.idle(self, request)
 
     def lineReceived(self, line: bytes) -> None:
         if not self.refused:
@@ -181,6 +198,10 @@ class JobpushSite(Site):
             parsePOSTFormSubmission=False,
             logPath=access_log,
         )
+        self.parking = resource.api.parking
+        self._lines: list[str] = []
+        self._length = 0
+        self._flushing: Any = None
 
     def startFactory(self) -> None:
         super().startFactory()
@@ -190,10 +211,31 @@ class JobpushSite(Site):
     def _openLogFile(self, path: Any) -> Any:
         return DailyLogFile(os.path.basename(path), os.path.dirname(path) or ".")
 
+    def log(self, request: Any) -> None:
+        """A request was answered."""
+        self.write_log(self._logFormatter(self._logDateTime, request) + "\n")
+
     def write_log(self, lines: str) -> None:
-        """Lines of the access log."""
-        if self._logFile is not None:
-            self._logFile.write(lines)
+        """Lines of the access log. They are written when they are many, or a moment later."""
+        self._lines.append(lines)
+        self._length += len(lines)
+        if self._length > LOG_BUFFER:
+            self._flush()
+        elif self._flushing is None:
+            self._flushing = self.reactor.callLater(LOG_DELAY_S, self._flush)
+
+    def _flush(self) -> None:
+        if self._flushing is not None:
+            if self._flushing.active():
+                self._flushing.cancel()
+            self._flushing = None
+        lines, self._lines, self._length = self._lines, [], 0
+        if lines and self._logFile is not None:
+            self._logFile.write("".join(lines))
+
+    def stopFactory(self) -> None:
+        self._flush()
+        super().stopFactory()
 
     def log_failure(self, reason: Any) -> None:
         """An unexpected error while a request was answered."""

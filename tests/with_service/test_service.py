@@ -8,8 +8,6 @@ import random
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from http.client import HTTPException
@@ -22,7 +20,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
-from tests.service_process import ROOT, ServiceProcess, write_jobs
+from benchmarks.load import Load
+from tests.service_process import ServiceProcess, write_jobs
 from tests.slurm_cluster import wait_until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
@@ -125,6 +124,7 @@ def test_ten_thousand_held_requests(tmp_path: Path) -> None:
     jobs = tmp_path / "jobs"
     write_jobs(jobs, '{"id": "1", "state": "RUNNING"}\n')
     service = ServiceProcess(tmp_path, "--queue", f"mock:file={jobs}:interval=0.2", "--access-log", str(tmp_path / "access.log"))
+    load = Load()
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
     try:
@@ -133,27 +133,21 @@ def test_ten_thousand_held_requests(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     try:
         cursor = service.job("mock", "1", wait=5)["cursor"]
-        ready = tmp_path / "ready"
-        clients = subprocess.Popen(
-            [
-                sys.executable, "-m", "benchmarks.load", "hold", "--port", str(service.port), "--connections", str(count),
-                "--path", f"/v1/jobs/mock/1?since={cursor}&wait=150", "--seconds", "120", "--json", "--ready", str(ready),
-            ],
-            cwd=ROOT, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        wait_until(ready.exists, 100)
+        load.do("open", port=service.port, count=count, path=f"/v1/jobs/mock/1?since={cursor}&wait=150")
         wait_until(lambda: service.get("/readyz").json["held"] == count, 60)
         assert service.job("mock", "1")["job"]["state"] == "RUNNING", "short requests go on"
+        load.begin("collect", seconds=100)
         write_jobs(jobs, '{"id": "1", "state": "COMPLETED", "exit_code": 0}\n')
-        output, _ = clients.communicate(timeout=120)
-        report = json.loads(output)
+        report = load.end()
         assert (report["answered"], report["errors"], report["statuses"]) == (count, 0, {"200": count})
         assert service.get("/readyz").json["held"] == 0
+        service.stop()
         lines = (tmp_path / "access.log").read_text().splitlines()
         held = [line for line in lines if "wait=150" in line]
         assert len(held) == count
         assert all(float(line.rpartition(" ")[2]) > 0 for line in held), "the access log tells for how long each was held"
     finally:
+        load.stop()
         service.stop()
 
 

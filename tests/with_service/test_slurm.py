@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.load import Load
 from tests.endings import LONG, NAMES, PASSING, Doing, Ending, cell, check_column, check_history, submit_all, told, when
 from tests.fakes import Programs
 from tests.service_process import ROOT, ServiceProcess
@@ -258,13 +259,8 @@ def test_controller_stopped_under_held_requests(slurm: SlurmCluster, jobpush: Se
     cursor = jobpush.job("slurm", job, until="started", wait=20)["cursor"]
     live = {j["id"] for j in jobpush.get("/v1/jobs?state=RUNNING&limit=2000").json["jobs"]}
     assert job in live
-    clients = subprocess.Popen(
-        [
-            sys.executable, "-m", "benchmarks.load", "hold", "--port", str(jobpush.port), "--connections", "500",
-            "--path", f"/v1/jobs/slurm/{job}?since={cursor}&wait=200", "--seconds", "170", "--json",
-        ],
-        cwd=ROOT, stdout=subprocess.PIPE,
-    )  # fmt: skip
+    clients = Load()
+    clients.do("open", port=jobpush.port, count=500, path=f"/v1/jobs/slurm/{job}?since={cursor}&wait=200")
     wait_until(lambda: jobpush.get("/readyz").json["held"] >= 500, 30)
     slurm.stop_controller()
     stopped_at = time.monotonic()
@@ -286,8 +282,8 @@ def test_controller_stopped_under_held_requests(slurm: SlurmCluster, jobpush: Se
     for line in squeue_log(short_path)[log_begin:]:
         running += 1 if line.startswith("begin") else -1
         assert running <= 1, "two queries at once"
-    output, _ = clients.communicate(timeout=120)
-    report = json.loads(output)
+    report = clients.do("collect", seconds=110)
+    clients.stop()
     assert report["answered"] == 500, report
     assert report["errors"] == 0, report
     end = jobpush.job("slurm", job, until="terminal", wait=60)

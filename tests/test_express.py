@@ -1,0 +1,288 @@
+"""
+The express lane: the next request on a connection, over real sockets, on the lane and off it: the same bytes either way.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet import reactor as real_reactor
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web import http_headers
+
+from jobpush.web import express
+from jobpush.web.express import MOST_KEPT, PLAIN, _canonical
+from tests.test_parking import Client, House, Stage, bodies
+
+reactor: Any = real_reactor
+
+
+class Watch:
+    """What the lane of a house took, and what it left."""
+
+    def __init__(self, house: House) -> None:
+        self.taken: list[bytes] = []
+        self.left: list[bytes] = []
+        lane = house.resource.api.parking.lane
+        take = lane.take
+
+        def watched(parked: Any, data: bytes) -> bool:
+            found = take(parked, data)
+            (self.taken if found else self.left).append(data.split(b"\r\n")[0])
+            return found
+
+        lane.take = watched  # type: ignore[method-assign]
+
+
+async def ask(client: Client, *paths: str, headers: tuple[str, ...] = (), **how: Any) -> bytes:
+    """One request after another on this connection; all answers so far."""
+    for path in paths:
+        count = len(bodies(client.got))
+        client.get(path, *headers, **how)
+        await client.answers(count + 1)
+    return client.house.plain(client.got)
+
+
+class LaneTests(Stage):
+    """Each scene with and without parking, and so without the lane."""
+
+    async def test_answers_at_once(self) -> None:
+        """Jobs, changes, the call of 2010, errors of each kind: as by the long way."""
+
+        async def scene(house: House) -> Any:
+            house.lab.queue.set("2", "RUNNING", name="ü", user="kim")
+            house.lab.tick()
+            watch, client = Watch(house), house.client()
+            paths = [
+                "/v1/jobs/memory/1", "/v1/jobs/memory/2", "/v1/jobs/memory/1?since=0", "/v1/jobs/memory/1?until=started&wait=5",
+                "/v1/changes", "/v1/changes?since=0", "/v1/changes?since=0&limit=1&user=kim", "/v1/changes?since=now&wait=0",
+                "/jobstatus?jobId=1", "/jobstatus", "/v1/jobs/memory/1?since=nonsense", "/v1/jobs/memory/1?wait=-1",
+                "/v1/jobs/memory/1?since=zzz-1", "/v1/jobs/nowhere/1", "/v1/jobs/memory/!", "/v1/jobs/memory/1?frobnicate=1",
+                "/v1/jobs/memory/1?_=7", "/v1/changes?user=%C3%BC", "/v1/changes?user=%FF", "/v1/changes?name=a%20b+c",
+                "/v1/changes?state=RUNNING;state=FAILED", "/v1/jobs/memory/1?since=0&since=0",
+            ]  # fmt: skip
+            given = await ask(client, *paths)
+            self.assertEqual(len(watch.taken), (len(paths) - 2) * house.parking, watch.left)
+            self.assertEqual(house.parked, house.parking)
+            return given
+
+        given = bodies(await self.both(scene, parked=False))
+        self.assertEqual(json.loads(given[0])["job"]["id"], "1")
+        self.assertEqual([json.loads(body)["status"] for body in given[9:16]], [400, 400, 400, 410, 404, 400, 400])
+
+    async def test_held(self) -> None:
+        """Asked again and again: held, answered, held again, by changes and by time."""
+
+        async def scene(house: House) -> Any:
+            watch, clients = Watch(house), [house.client() for _ in range(20)]
+            for state in ("SUSPENDED", "RUNNING", "SUSPENDED"):
+                for client in clients:
+                    await house.hold(client)
+                house.lab.set("1", state)
+                for client in clients:
+                    await client.until(lambda client=client, state=state: state.encode() in client.got.split(b"\r\n\r\n")[-1])
+            for client in clients:
+                await house.hold(client, query="&until=terminal")
+            house.lab.clock.advance(61)
+            given = [await client.answers(4) for client in clients]
+            self.assertEqual(len(watch.taken), 60 * house.parking)
+            return given
+
+        given = await self.both(scene)
+        self.assertEqual([json.loads(body)["timed_out"] for body in bodies(given[0])], [False, False, False, True])
+
+    async def test_the_long_way(self) -> None:
+        """What is out of the ordinary is not for the lane, and right all the same; the next one may be."""
+
+        async def scene(house: House) -> Any:
+            watch, client = Watch(house), house.client()
+            await ask(client, "/v1/jobs/memory/1")
+            etag = f'W/"{house.lab.cursor}"'
+            await ask(client, "/v1/jobs/memory/%31", "/v1/jobs/memory//1", "/v1/jobs/memory/1/", "/nothing", "/healthz", "/v1/jobs")
+            await ask(client, "/v1/jobs/memory/1", headers=("X-Odd: 1",))
+            await ask(client, "/v1/jobs/memory/1", headers=(f"If-None-Match: {etag}",))
+            await ask(client, "/v1/changes", method="POST", body=b'{"since": "0"}')
+            await ask(client, "/v1/jobs/memory/1", headers=("Cookie: a=b",))
+            self.assertEqual(watch.taken, [])
+            await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/1")
+            self.assertEqual(len(watch.taken), int(house.parking))
+            return house.plain(client.got)
+
+        given = await self.both(scene, parked=False)
+        self.assertIn(b"HTTP/1.1 304 Not Modified\r\n", given)
+
+    async def test_in_pieces(self) -> None:
+        """A request that comes in pieces, or two in one, or one with more behind it."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await ask(client, "/v1/jobs/memory/1")
+            whole = b"GET /v1/jobs/memory/1?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            for cut in (1, 3, 20, len(whole) - 2):
+                client.send(whole[:cut])
+                await deferLater(reactor, 0.01)
+                client.send(whole[cut:])
+                await client.answers(len(bodies(client.got)) + 1)
+            client.send(whole + whole)
+            await client.answers(7)
+            client.send(whole + whole[:10])
+            await client.answers(8)
+            client.send(whole[10:])
+            await client.answers(9)
+            client.send(b"\r\n" + whole)  # an empty line before a request is passed over (RFC 9112, 2.2)
+            await client.answers(10)
+            client.send(b"GET /v1/jobs/memory/1?since=0  HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await client.until(lambda: client.closed)
+            return house.plain(client.got)
+
+        given = await self.both(scene, parked=False)
+        self.assertIn(b"HTTP/1.1 400 ", given)
+
+    async def test_needs_the_disk(self) -> None:
+        """An answer that only the journal has is fetched the long way."""
+
+        async def scene(house: House) -> Any:
+            for number in range(30):
+                house.lab.set("1", "SUSPENDED" if number % 2 else "QUEUED")
+            house.lab.service.tail._events = house.lab.service.tail._events[-3:]
+            watch, client = Watch(house), house.client()
+            await ask(client, "/v1/jobs/memory/1")
+            house.lab.threads.hold()
+            client.get("/v1/changes?since=0")
+            await house.until(lambda: house.lab.threads.held)
+            house.lab.threads.release()
+            self.assertEqual(watch.taken, [])
+            return await client.answers(2)
+
+        given = bodies(await self.both(scene, parked=False))
+        self.assertEqual(len(json.loads(given[1])["events"]), 31)
+
+    async def test_unknown_jobs(self) -> None:
+        """An id that is not known is looked for in a query that begins after the request."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await ask(client, "/v1/jobs/memory/1")
+            client.get("/v1/jobs/memory/9?wait=60")
+            await house.held(1)
+            house.lab.queue.set("9", "RUNNING")
+            await house.until(lambda: (house.lab.clock.advance(0.1), client.read(), len(bodies(client.got)) == 2)[2])
+            return [json.loads(body)["job"]["state"] for body in bodies(client.got)]
+
+        self.assertEqual(await self.both(scene, parked=False), ["RUNNING", "RUNNING"])
+
+    async def test_hidden_jobs(self) -> None:
+        """Where jobs must not be shown any more, they are not shown on the lane either."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await ask(client, "/v1/jobs/memory/1")
+            house.resource.api.access.hidden = lambda: "jobs are hidden"
+            return await ask(client, "/v1/jobs/memory/1")
+
+        self.assertIn(b"HTTP/1.1 403 Forbidden", await self.both(scene, parked=False))
+
+    async def test_too_many(self) -> None:
+        """The cap holds on the lane too."""
+
+        async def scene(house: House) -> Any:
+            one, two = house.client(), house.client()
+            await ask(two, "/v1/jobs/memory/1")
+            await house.hold(one)
+            two.get(f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60")
+            given = await two.answers(2)
+            one.socket.close()
+            await house.held(0)
+            return given
+
+        self.assertIn(b"HTTP/1.1 503 ", await self.both(scene, max_held=1))
+
+    async def test_the_access_log(self) -> None:
+        """The same lines."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/7", headers=("User-Agent: a\"b", "Referer: r"))
+            return [line.split("]")[1].rpartition(" ")[0] for line in house.access_log()]
+
+        self.assertEqual(len(await self.both(scene, parked=False)), 2)
+
+    async def test_the_end_of_the_service(self) -> None:
+        """Who is held is told to come back on another connection; who asks after that is not held."""
+
+        async def scene(house: House) -> Any:
+            one, two = house.client(), house.client()
+            await ask(one, "/v1/jobs/memory/1")
+            await ask(two, "/v1/jobs/memory/1")
+            await house.hold(one)
+            house.lab.service.announce_end()
+            await one.until(lambda: one.closed)
+            two.get(f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60")
+            await two.until(lambda: two.closed)
+            return [house.plain(client.got) for client in (one, two)]
+
+        for given in await self.both(scene):
+            self.assertIn(b"Connection: close", given)
+
+
+class KeptTests(TestCase):
+    """What is kept for the lane, and how much of it."""
+
+    timeout = 60
+
+    async def test_bounded(self) -> None:
+        """Clients with headers and addresses of their own fill no memory."""
+        house = House(self, True)
+        client = house.client()
+        lane = house.resource.api.parking.lane
+        for number in range(MOST_KEPT + 50):
+            count = len(bodies(client.got))
+            client.get("/v1/jobs/memory/1", f"User-Agent: {number}")
+            client.get(f"/v1/jobs/memory/1?_={number}", f"User-Agent: {number}")
+            await client.answers(count + 2)
+            client.got = b""
+        self.assertLessEqual(len(lane._letterheads), MOST_KEPT)
+        self.assertLessEqual(len(lane._plans), MOST_KEPT)
+        await house.stop()
+
+    async def test_idle_connections_are_parked(self) -> None:
+        """Also those on which nothing was held; they end when nothing comes for the usual time."""
+        house = House(self, True)
+        client = house.client()
+        await ask(client, "/healthz")
+        self.assertEqual(house.parked, 1)
+        house.lab.clock.advance(78)
+        await client.until(lambda: client.closed)
+        await house.stop()
+
+    async def test_a_fault(self) -> None:
+        """A route that fails is a 500 that says nothing of why, and a traceback in the log."""
+        house = House(self, True)
+        client = house.client()
+        await ask(client, "/v1/jobs/memory/1")
+        house.lab.service.table.find = None  # type: ignore[assignment,method-assign]
+        await ask(client, "/v1/jobs/memory/1")
+        self.assertIn(b"HTTP/1.1 500 Internal Server Error", client.got)
+        self.assertNotIn(b"Traceback", client.got)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertEqual(house.parked, 1)
+        await house.stop()
+
+    async def test_names_of_headers(self) -> None:
+        """As Twisted writes them."""
+        for name in (b"etag", b"content-type", b"jobpush-cursor", b"cache-control", b"retry-after", b"jobpush-timed-out"):
+            headers = http_headers.Headers({name: [b"x"]})
+            self.assertEqual([written for written, _ in headers.getAllRawHeaders()], [_canonical(name)])
+
+    async def test_routes_look_at_no_plain_header(self) -> None:
+        """What the lane passes over is nothing that an answer depends on."""
+        from pathlib import Path
+
+        source = "".join(path.read_text() for path in Path(express.__file__).parent.glob("*.py"))
+        for name in ("if-none-match", "prefer", "last-event-id", "upgrade", "connection", "authorization", "cookie", "range", "expect"):
+            self.assertNotIn(name.encode(), PLAIN)
+            self.assertFalse(name.startswith(("accept", "sec-", "x-forwarded-")))
+        for text in ('getHeader(b"accept', 'getHeader(b"x-forwarded', 'getHeader(b"cache-control', 'getHeader(b"user'):
+            self.assertEqual(source.count(text), 1 if "user" in text else 0, text)
