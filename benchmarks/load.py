@@ -74,8 +74,9 @@ class Load:
     def stop(self) -> None:
         """End it."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        with self._process:
+            self._process.stdin.close()
+            self._process.wait(30)
 
 
 def length_of(answer: bytes) -> int | None:

@@ -114,8 +114,12 @@ class Feed:
         """
         The events after ``since``, as ``next`` gives them, if that need not wait. Who waits then registers in the same turn.
 
+        A cursor may be ahead of the published head (never of the journal): older events are no news to it.
+
         :raise CursorGone: if events after ``since`` have been removed meanwhile.
         """
+        if since >= self._tail.head:  # as most who come back
+            return Pending((), since)
         gathered: list[Event] = []
         while not self._tail.covers(since):
             upto = self._tail.head
@@ -128,8 +132,7 @@ class Feed:
         gathered.extend(e for e in self._tail.after(since) if selection.matches(e))
         if len(gathered) > limit or (gathered and _satisfied(gathered, enough)):
             return _page(gathered, self._tail.head, limit)
-        # A cursor may be ahead of the published head (never of the journal): older events are no news to it.
-        return Pending(gathered, max(since, self._tail.head))
+        return Pending(gathered, self._tail.head)
 
     def nothing(self, pending: Pending, timed_out: bool) -> Page:
         """The answer for who does not wait, or not any longer."""

@@ -94,6 +94,7 @@ class Publisher:
             jobs.put(record)
         for job_id in changes.forgotten:
             jobs.forget(job_id)
+        self.table.forgotten += len(changes.forgotten)
         return events
 
     async def _apply_to_workflows(self, change: ChangeWorkflows) -> list[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Protocol
 
 import attrs
@@ -91,6 +92,12 @@ class Selection:
 
 
 EVERYTHING = Selection()
+
+
+@lru_cache(4096)
+def of_job(key: JobKey) -> Selection:
+    """The events of one job, and of its tasks."""
+    return Selection(keys=frozenset({key}))
 
 
 @attrs.frozen

@@ -84,14 +84,22 @@ class ClusterJobs:
 
 
 class JobTable:
-    """The known jobs of all clusters."""
+    """
+    The known jobs of all clusters.
+
+    :ivar forgotten: how many were dropped, which is no event.
+    """
 
     def __init__(self) -> None:
         self.clusters: dict[str, ClusterJobs] = {}
+        self.forgotten = 0
 
     def cluster(self, name: str) -> ClusterJobs:
         """The jobs of that cluster; an empty table for a new one."""
-        return self.clusters.setdefault(name, ClusterJobs())
+        jobs = self.clusters.get(name)
+        if jobs is None:
+            jobs = self.clusters[name] = ClusterJobs()
+        return jobs
 
     def load(self, known: Mapping[str, Mapping[str, JobRecord]]) -> None:
         """Begin with what a journal has kept."""

@@ -64,7 +64,7 @@ class LaneTests(Stage):
                 "/v1/changes?state=RUNNING;state=FAILED", "/v1/jobs/memory/1?since=0&since=0",
             ]  # fmt: skip
             given = await ask(client, *paths)
-            self.assertEqual(len(watch.taken), (len(paths) - 2) * house.parking, watch.left)
+            self.assertEqual(len(watch.taken), (len(paths) - 3) * house.parking, watch.left)
             self.assertEqual(house.parked, house.parking)
             return given
 
@@ -92,6 +92,42 @@ class LaneTests(Stage):
 
         given = await self.both(scene)
         self.assertEqual([json.loads(body)["timed_out"] for body in bodies(given[0])], [False, False, False, True])
+
+    async def test_alike(self) -> None:
+        """Who asks what another one asks, while nothing has happened, joins him; an event, or a job that is dropped, ends that."""
+
+        async def scene(house: House) -> Any:
+            lot = house.resource.api.parking
+            joined: list[bool] = []
+            joins = lot.joins
+            lot.joins = lambda request: (joined.append(joins(request)), joined[-1])[1]  # type: ignore[method-assign]
+            clients = [house.client() for _ in range(6)]
+            for client in clients:
+                await ask(client, "/v1/jobs/memory/1")
+            path = f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60"
+            joined.clear()
+
+            async def hold(client: Client) -> None:
+                before = house.holds.held
+                client.get(path)
+                await house.held(before + 1)
+
+            await hold(clients[0])
+            await hold(clients[1])
+            house.lab.service.table.forgotten += 1
+            await hold(clients[2])
+            house.lab.set("2", "RUNNING")  # nothing to them
+            await hold(clients[3])
+            await hold(clients[4])
+            house.lab.set("1", "SUSPENDED")
+            given = [await client.answers(2) for client in clients[:5]]
+            given.append(await ask(clients[5], path))  # it has happened
+            if house.parking:
+                self.assertEqual(joined, [False, True, False, False, True, False])
+            return given
+
+        given = await self.both(scene)
+        self.assertEqual(len(set(given)), 1)
 
     async def test_the_long_way(self) -> None:
         """What is out of the ordinary is not for the lane, and right all the same; the next one may be."""

@@ -45,6 +45,7 @@ class Ask:
     :ivar limit: how many events an answer may hold.
     :ivar enough: if given, events are gathered until one satisfies it.
     :ivar answer: sets the headers of a request, and gives the body. It must not depend on that request in another way.
+    :ivar wait: the seconds that the client asked for, if the same request at the same moment is to be held in the same way.
     """
 
     key: Hashable
@@ -52,6 +53,7 @@ class Ask:
     limit: int
     enough: Enough | None
     answer: Callable[[Any, Page], bytes]
+    wait: float | None = None
 
 
 @implementer(IProtocol)

@@ -60,7 +60,7 @@ class ChangeRoutes(Routes):
 
         if since is None:
             return answer(request, Page((), self.service.feed.head))
-        ask = Ask(("changes", selection, limit, since if zero else None), selection, limit, None, answer)
+        ask = Ask(("changes", selection, limit, since if zero else None), selection, limit, None, answer, wait)
         return await self._answer_when(request, ask, since, jittered(wait or 0.0))
 
     # -- streams

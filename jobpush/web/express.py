@@ -24,11 +24,13 @@ from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, _escape, datetimeToString, parse_qs
 from twisted.web.server import NOT_DONE_YET, version
 
+from jobpush.web.params import decoded
 from jobpush.web.problems import Problem
 from jobpush.web.sheets import MOST_KEPT, Letterhead, Sheet
 
 if TYPE_CHECKING:
     from jobpush.web.bays import Parked
+    from jobpush.web.parking import Like
 
 #: Headers that no route looks at, and that change nothing in how a request is read; also those that begin like this.
 PLAIN = frozenset(
@@ -43,17 +45,23 @@ LONGEST = 2000
 class ExpressRequest:
     """What a route needs of a request: its address, and where its answer's head is put."""
 
-    __slots__ = ("args", "came_at", "code", "headers", "method", "parked", "persistent", "uri")
+    __slots__ = ("came_at", "code", "headers", "parked", "persistent", "plan", "uri")
 
-    def __init__(self, parked: Parked, uri: bytes, args: dict[bytes, list[bytes]], came_at: float) -> None:
+    method = b"GET"
+
+    def __init__(self, parked: Parked, uri: bytes, plan: Plan, came_at: float) -> None:
         self.parked = parked
         self.came_at = came_at
-        self.method = b"GET"
         self.uri = uri
-        self.args = args
+        self.plan = plan
         self.code = 200
         self.headers: dict[bytes, bytes] = {}
         self.persistent = True
+
+    @property
+    def query(self) -> dict[str, list[Any]]:
+        """The query string's names and values."""
+        return self.plan.query
 
     @property
     def channel(self) -> ExpressRequest:
@@ -113,18 +121,20 @@ Handler = Callable[..., Coroutine[Any, Any, Any]]
 
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Plan:
     """
     An address, read.
 
     :ivar line: the request line, as the access log has it.
+    :ivar like: how the last request for it was held, if it was.
     """
 
     handler: Handler
     arguments: tuple[str, ...]
-    args: dict[bytes, list[bytes]]
+    query: dict[str, list[Any]]
     line: str
+    like: Like | None = None
 
 
 
@@ -201,11 +211,13 @@ class ExpressLane:
             plan = self._plan(uri)
             if plan is None:
                 return False
-        request = ExpressRequest(parked, uri, plan.args, call.site.reactor.seconds())
+        request = ExpressRequest(parked, uri, plan, call.site.reactor.seconds())
         site = call.site
         parked.call = call.lot.calls.of(site, call.host, plan.line, call.letterhead)
         try:
             self._check()
+            if call.lot.joins(request):
+                return True
             coroutine = plan.handler(request, *plan.arguments)
             try:
                 coroutine.send(None)
@@ -235,8 +247,12 @@ class ExpressLane:
                 handler, arguments = self._routes[b"/v1/jobs/"], (cluster.decode("latin-1"), job_id.decode("latin-1"))
         if handler is None or len(uri) > LONGEST or not _PLAIN_PATH.fullmatch(path) or not _VISIBLE.fullmatch(query):
             return None
+        try:
+            values = decoded(parse_qs(query, 1))
+        except Problem:
+            return None
         if len(self._plans) >= MOST_KEPT:
             self._plans.clear()
-        plan = self._plans[uri] = Plan(handler, arguments, parse_qs(query, 1), _escape(b"GET " + uri + b" HTTP/1.1"))
+        plan = self._plans[uri] = Plan(handler, arguments, values, _escape(b"GET " + uri + b" HTTP/1.1"))
         return plan
 

@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 from jobpush import wire
 from jobpush.feed import Enough, Page
 from jobpush.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
-from jobpush.selection import Selection
+from jobpush.selection import of_job
 from jobpush.service import JobPush
 from jobpush.web import health
 from jobpush.web.bays import Ask
@@ -33,6 +33,9 @@ from jobpush.web.params import (
 )
 from jobpush.web.problems import Problem
 from jobpush.web.routes import JOB_EVENTS, SELECTION, Routes, app
+
+_JOB = frozenset({"since", "wait", "until"})
+_JOBSTATUS = frozenset({"jobId", "timeout", "since", "cluster"})
 
 #: Jobs looked at, or written, before other work gets its turn.
 _SLICE = 500
@@ -91,7 +94,7 @@ class JobRoutes(Routes):
     @app.route("/v1/jobs/<cluster>/<id:job_id>", methods=["GET"])
     async def job(self, request: Any, cluster: str, job_id: str) -> Any:
         """One job: at once, or when it changes."""
-        params = Params.of_query(self.service, request, frozenset({"since", "wait", "until"}))
+        params = Params.of_query(self.service, request, _JOB)
         check_cluster(self.service, cluster, "cluster", status=404)
         since, until = params.since(), params.until()
         wanted = preference(request) if since is None and until is None else None
@@ -113,7 +116,7 @@ class JobRoutes(Routes):
             return await self._not_modified(request, key, record, deadline if wanted.wait is not None else None, asked)
         enough = _enough(until, key)
         met = enough is not None and _is_enough(until, job)
-        zero = request.args.get(b"since") == [b"0"]
+        zero = params.text("since") == "0"
 
         def answer(request: Any, page: Page) -> bytes:
             return self._job_answer(request, key, self._known(key) or found, page, zero)
@@ -124,7 +127,7 @@ class JobRoutes(Routes):
             since = began_at
         left = 0.0 if met else max(0.0, deadline - self.service.reactor.seconds())
         same = ("job", key, until, zero, None if enough is None else since)
-        ask = Ask(same, Selection(keys=frozenset({key})), JOB_EVENTS, enough, answer)
+        ask = Ask(same, of_job(key), JOB_EVENTS, enough, answer, asked)
         return await self._answer_when(request, ask, since, left, late=wait > 0 and left == 0 and not met)
 
     def _unknown(self, request: Any, cluster: str, job_id: str, proven: bool) -> bytes:
@@ -164,7 +167,7 @@ class JobRoutes(Routes):
 
         if deadline is None:
             return answer(request, Page((), self.service.feed.head))
-        ask = Ask(("etag", key, record.last_seq, asked), Selection(keys=frozenset({key})), JOB_EVENTS, None, answer)
+        ask = Ask(("etag", key, record.last_seq, asked), of_job(key), JOB_EVENTS, None, answer)
         return await self._answer_when(request, ask, record.last_seq, max(0.0, deadline - self.service.reactor.seconds()))
 
     def _job_answer(
@@ -200,13 +203,14 @@ class JobRoutes(Routes):
     @app.route("/jobstatus", methods=["GET"])
     async def jobstatus(self, request: Any) -> Any:
         """The bare descriptor of a job: at once, or with ``since`` at its next change."""
-        params = Params.of_query(self.service, request, frozenset({"jobId", "timeout", "since", "cluster"}))
+        params = Params.of_query(self.service, request, _JOBSTATUS)
         job_id = params.text("jobId")
         if not job_id:
             raise Problem(400, "jobId is missing: which job is asked for?", "jobId")
         cluster = params.text("cluster") or only_cluster(self.service, "cluster")
         check_cluster(self.service, cluster, "cluster")
-        wait = jittered(params.wait(DEFAULT_WAIT_S, "timeout") or 0.0)
+        asked = params.wait(DEFAULT_WAIT_S, "timeout") or 0.0
+        wait = jittered(asked)
         since = params.since()
         deadline = self.service.reactor.seconds() + wait
         key = canonical_key(self.service, cluster, job_id, "jobId")
@@ -225,7 +229,7 @@ class JobRoutes(Routes):
         if found is None or since is None or found[0].terminal:
             return answer(request, Page((), self.service.feed.head))
         key = found[0].key
-        ask = Ask(("jobstatus", key), Selection(keys=frozenset({key})), JOB_EVENTS, None, answer)
+        ask = Ask(("jobstatus", key), of_job(key), JOB_EVENTS, None, answer, asked)
         return await self._answer_when(request, ask, since, max(0.0, deadline - self.service.reactor.seconds()))
 
 

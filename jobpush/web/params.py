@@ -58,17 +58,8 @@ class Params:
     @classmethod
     def of_query(cls, service: JobPush, request: Any, known: frozenset[str]) -> Params:
         """From the query string."""
-        values: dict[str, list[Any]] = {}
-        for name, given in request.args.items():
-            try:
-                text = name.decode("utf-8")
-            except UnicodeDecodeError:
-                raise Problem(400, "the name of a parameter is not UTF-8", name.decode("utf-8", "replace")[:100]) from None
-            try:
-                values[text] = [value.decode("utf-8") for value in given]
-            except UnicodeDecodeError:
-                raise Problem(400, f"{text} is not UTF-8", text[:100]) from None
-        return cls(service, values, known)
+        values = getattr(request, "query", None)
+        return cls(service, decoded(request.args) if values is None else values, known)
 
     @classmethod
     def of_body(cls, service: JobPush, request: Any, known: frozenset[str]) -> Params:
@@ -187,17 +178,33 @@ class Params:
         return canonical_key(self._service, cluster, job_id, name)
 
 
+def decoded(args: Mapping[bytes, list[bytes]]) -> dict[str, list[Any]]:
+    """
+    A query string's names and values as texts.
+
+    :raise Problem: 400, if they are not UTF-8.
+    """
+    values: dict[str, list[Any]] = {}
+    for name, given in args.items():
+        try:
+            text = name.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Problem(400, "the name of a parameter is not UTF-8", name.decode("utf-8", "replace")[:100]) from None
+        try:
+            values[text] = [value.decode("utf-8") for value in given]
+        except UnicodeDecodeError:
+            raise Problem(400, f"{text} is not UTF-8", text[:100]) from None
+    return values
+
+
 def check_wait(value: object, name: str) -> float:
     """A time to wait in seconds, clamped to what is allowed."""
-    problem = Problem(400, f"{name}: expected seconds, 0 or more, such as 60 or 2.5", name)
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise problem
     try:
-        seconds = float(value)
+        seconds = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
-        raise problem from None
-    if not math.isfinite(seconds) or seconds < 0:
-        raise problem
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise Problem(400, f"{name}: expected seconds, 0 or more, such as 60 or 2.5", name)
     return min(seconds, LONGEST_WAIT_S)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+import attrs
 from klein.interfaces import IKleinRequest
 from twisted.internet import tcp, unix
 
@@ -27,7 +28,23 @@ from jobpush.service import JobPush
 from jobpush.web.bays import EARLY_BYTES, Ask, Bay, Parked
 from jobpush.web.express import ExpressLane, ExpressRequest
 from jobpush.web.holds import Holds
+from jobpush.web.params import jittered
 from jobpush.web.sheets import AccessLine, Call, Calls, Sheet, host_of, is_sent, line_of, send
+
+
+@attrs.frozen(eq=False)
+class Like:
+    """
+    How the last request for an address was held, after what came after the head of then.
+
+    :ivar forgotten: how many jobs had been dropped from the table then.
+    :ivar wait: the seconds that it asked for.
+    """
+
+    bay: Bay
+    head: int
+    forgotten: int
+    wait: float
 
 
 class ParkingLot:
@@ -93,13 +110,9 @@ class ParkingLot:
 
         :raise Problem: 503, if no more requests may be held.
         """
-        self.holds.begin()
-        self.service.in_flight += 1
-        if isinstance(request, ExpressRequest):
-            parked = request.parked
-            self._wake_up(parked)
-        else:
-            parked = self._take_from(request.channel, request)
+        self.holds.check()
+        express = isinstance(request, ExpressRequest)
+        parked = request.parked if express else self._take_from(request.channel, request)
         site = parked.call.site
         # Whoever waits for what comes after the head waits for the same, wherever the head is: it has not come yet.
         news = not pending.gathered and pending.since == self.service.tracker.head
@@ -108,7 +121,39 @@ class ParkingLot:
         if bay is None:
             bay = self._bays[key] = Bay(self, site, key, ask, pending)
             self.service.tracker.enter(bay)
-        bay.put(parked, self.calls.moment(request.came_at))
+        self._put(parked, bay, request.came_at, seconds)
+        if express and news and ask.wait is not None:
+            request.plan.like = Like(bay, self.service.tracker.head, self.service.table.forgotten, ask.wait)
+
+    def joins(self, request: ExpressRequest) -> bool:
+        """
+        Hold it where the last one with the same address is held, if nothing has happened since that could make it another
+        answer.
+
+        :raise Problem: 503, if no more requests may be held.
+        """
+        like = request.plan.like
+        service = self.service
+        if (
+            like is None
+            or like.head != service.tracker.head
+            or like.forgotten != service.table.forgotten
+            or like.bay.site is not request.parked.call.site
+            or self._bays.get(like.bay.key) is not like.bay
+            or service.closing
+        ):
+            return False
+        self.holds.check()
+        self._put(request.parked, like.bay, request.came_at, jittered(like.wait))
+        service.awaited(like.bay.ask.selection.clusters)
+        return True
+
+    def _put(self, parked: Parked, bay: Bay, came_at: float, seconds: float) -> None:
+        """From now on it is held there."""
+        self._wake_up(parked)
+        self.holds.begin()
+        self.service.in_flight += 1
+        bay.put(parked, self.calls.moment(came_at))
         self.wheel.add(parked, seconds)
 
     def _take_from(self, channel: Any, request: Any) -> Parked:

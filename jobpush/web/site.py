@@ -33,11 +33,17 @@ WEB = Logger(namespace="jobpush.web")
 
 
 class JobpushRequest(Request):
-    """A request whose body is refused as soon as it is too long; it knows when it came, for the access log."""
+    """
+    A request whose body is refused as soon as it is too long.
+
+    :ivar came_at: when it came, for the access log.
+    :ivar query: the query string's names and values as texts, if they have been read already.
+    """
 
     channel: Any
     site: Any
     came_at = 0.0
+    query: dict[str, list[Any]] | None = None
     _received = 0
 
     def process(self) -> None:
