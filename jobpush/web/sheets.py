@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobpush.web.parking import ParkingLot
 
 #: Of how many different requests the access log's part is kept, to be shared.
-MOST_KEPT = 1000
+MOST_KEPT = 10_000
 
 
 @attrs.frozen
