@@ -16,7 +16,7 @@ help:
 
 # A virtual environment with jobpush in it, made anew when what it is made from changes.
 $(VENV)/run: setup.py pyproject.toml Makefile
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh etc/setup-venv.sh .
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh etc/setup-venv.sh ".[cli,metrics,websocket]"
 	@touch $@
 
 $(VENV)/dev: $(VENV)/run
@@ -24,7 +24,7 @@ $(VENV)/dev: $(VENV)/run
 	@touch $@
 
 run: $(VENV)/run
-	@echo "jobpush: http://localhost:$(PORT)/v1/jobs - stop it with Ctrl-C"
+	@echo "jobpush: http://localhost:$(PORT)/ - stop it with Ctrl-C"
 	@PYTHONPATH=.:adapters $(BIN)/twistd --nodaemon --pidfile= jobpush --port $(PORT)
 
 test: $(VENV)/dev

@@ -19,7 +19,7 @@ setup(
     # Listed by hand: never an __init__.py in twisted/ or twisted/plugins/, it would replace Twisted's own.
     packages=["jobpush", "jobpush.cli", "jobpush.client", "jobpush.web", "jobpush_adapters", "twisted.plugins"],
     package_dir={"": ".", "jobpush_adapters": "adapters/jobpush_adapters"},
-    package_data={"jobpush": ["py.typed"]},
+    package_data={"jobpush": ["py.typed"], "jobpush.web": ["dashboard/*"]},
     # Twisted finds plugins by scanning directories: an import hook would hide them.
     options={"editable_wheel": {"mode": "strict"}},
     install_requires=[
@@ -34,14 +34,20 @@ setup(
     extras_require={
         "cli": ["rich >= 13", "shtab >= 1.7"],
         "client": ["treq >= 24.9"],
+        "metrics": ["prometheus_client >= 0.20"],
         "websocket": ["wsproto >= 1.2"],
         "testing": ["hypothesis >= 6.100"],
         "dev": [
+            "axe-playwright-python >= 0.1.4",
             "build",
             "hypothesis >= 6.100",
             "import-linter >= 2",
+            "jsonschema >= 4.20",
             "mypy >= 1.10",
             "mypy-zope >= 1.0.5",
+            "openapi-spec-validator >= 0.7.1",
+            "playwright >= 1.45",
+            "prometheus_client >= 0.20",
             "pytest >= 8",
             "pytest-timeout >= 2.3",
             "pytest-twisted >= 1.14.3",

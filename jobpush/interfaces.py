@@ -230,5 +230,8 @@ class IJournal(Interface):
     def cursors() -> Mapping[str, int]:
         """The places of all listeners, as read by ``open``."""
 
+    def size() -> int:
+        """Bytes that its files take up; 0 for one in memory."""
+
     def close() -> Deferred[None]:
         """Finish what was begun and close. Fires when the file is closed."""

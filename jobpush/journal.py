@@ -203,6 +203,15 @@ class SQLiteJournal:
         loaded, self._workflows = self._workflows, []
         return loaded
 
+    def size(self) -> int:
+        total = 0
+        for end in ("", "-wal", "-shm") if self.directory is not None else ():
+            try:
+                total += os.stat(os.path.join(self.directory or "", f"journal.sqlite{end}")).st_size
+            except OSError:
+                continue
+        return total
+
     def close(self) -> Deferred[None]:
         def closed(_: object) -> None:
             self._threads.stop()

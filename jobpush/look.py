@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from jobpush.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
 from jobpush.diff import Changes, diff
 from jobpush.interfaces import IBatchQueueService, INamedJobsQueue, QueueError
+from jobpush.measures import Measures
 from jobpush.model import JobRecord, Outcomes, QueueFacts, Snapshot
 from jobpush.pace import DEFAULT_INTERVAL_S, LoadBudget
 from jobpush.publisher import Publisher
@@ -79,6 +80,7 @@ class Look:
         publisher: Publisher,
         keep_ended: float,
         checked: Callable[[QueueFacts], None],
+        measures: Measures,
     ) -> None:
         self.queue = queue
         self.status = QueueStatus(interval_s=queue.interval or DEFAULT_INTERVAL_S)
@@ -88,6 +90,7 @@ class Look:
         self._publisher = publisher
         self._keep_ended = keep_ended
         self._on_check = checked
+        self._measures = measures
         self._named_s = NAMED_S
         self._first = True
         self._checked_at: float | None = None
@@ -178,6 +181,7 @@ class Look:
         snapshot: Snapshot = await self._in_time(self.queue.snapshot)
         now = self._reactor.seconds()
         self.status.query_s = now - began
+        self._measures.queried(self.queue.cluster, now - began)
         if not self._first:
             self.budget.spend(now - began, now)
         self.status.rows = len(snapshot.jobs)

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from jobpush.interfaces import IBatchQueueService, IWatchfulQueue, JournalError, QueueError
 from jobpush.look import Look
+from jobpush.measures import Measures
 from jobpush.model import PASSING_PHASES, QueueFacts
 from jobpush.pace import DEFAULT_INTERVAL_S, ECHO_S, IDLE_INTERVAL_S, Foresight, PaceOptions, Wishes
 from jobpush.publisher import Publisher
@@ -49,9 +50,10 @@ class JobStatusMonitor:
         keep_ended: float = 86400.0,
         checked: Callable[[QueueFacts], None] = lambda facts: None,
         pace: PaceOptions = PaceOptions(),  # noqa: B008
+        measures: Measures | None = None,
     ) -> None:
         self.queue = queue
-        self._look = Look(reactor, queue, publisher, keep_ended, checked)
+        self._look = Look(reactor, queue, publisher, keep_ended, checked, measures or Measures())
         self.status = self._look.status
         self._reactor = reactor
         self._publisher = publisher

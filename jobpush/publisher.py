@@ -19,6 +19,7 @@ from twisted.internet.task import Cooperator
 from jobpush import wire
 from jobpush.diff import Changes
 from jobpush.interfaces import IJournal
+from jobpush.measures import Measures
 from jobpush.model import HistoryEntry, JobRecord, JobStatusEvent
 from jobpush.table import ClusterJobs, JobTable
 from jobpush.tail import Tail
@@ -45,13 +46,22 @@ class Publisher:
     """The only writer of the journal, the tail, the served table and the workflows."""
 
     def __init__(
-        self, reactor: Any, journal: IJournal, table: JobTable, tail: Tail, tracker: JobStatusTracker, workflows: Workflows
+        self,
+        reactor: Any,
+        journal: IJournal,
+        table: JobTable,
+        tail: Tail,
+        tracker: JobStatusTracker,
+        workflows: Workflows,
+        measures: Measures,
     ) -> None:
+        self._reactor = reactor
         self.journal = journal
         self.table = table
         self.tail = tail
         self.tracker = tracker
         self.workflows = workflows
+        self._measures = measures
         self._lock = DeferredLock()
         self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
 
@@ -87,7 +97,10 @@ class Publisher:
         events: list[Event] = [*of_jobs, *self._number(plan, self.journal.last_seq + len(of_jobs))]
         forgotten = [(cluster, job_id) for job_id in changes.forgotten]
         if events or records or forgotten or plan:
+            began = self._reactor.seconds()
             await self.journal.commit(events, list(records.values()), forgotten, list(plan.updated.values()), plan.dropped)
+            if events:
+                self._measures.committed(began, self._reactor.seconds())
         await self._cooperate(self._publish(events, plan, jobs, records))
         # What follows is visible to nobody as an event.
         for record in (*records.values(), *changes.refreshed.values()):
@@ -102,7 +115,9 @@ class Publisher:
         plan = planned if isinstance(planned, Plan) else await self._cooperate(planned)
         events: list[Event] = [*self._number(plan, self.journal.last_seq)]
         if plan:
+            began = self._reactor.seconds()
             await self.journal.commit(events, [], [], list(plan.updated.values()), plan.dropped)
+            self._measures.committed(began, self._reactor.seconds())
         await self._cooperate(self._publish(events, plan, ClusterJobs(), {}))
         return events
 
@@ -129,6 +144,7 @@ class Publisher:
             if isinstance(part[-1], WorkflowEvent):
                 self.workflows.publish(plan)
             self.tracker.publish(part, self.tail.head)
+            self._measures.told(part, self._reactor.seconds())
             yield
         if not plan.changes:
             self.workflows.publish(plan)

@@ -18,6 +18,7 @@ from jobpush.feed import Feed
 from jobpush.interfaces import IBatchQueueService, IJobStatusListener, IJournal, IWatchfulQueue
 from jobpush.keeper import WorkflowKeeper
 from jobpush.listeners import ListenerService
+from jobpush.measures import Heartbeat, Measures
 from jobpush.model import QueueFacts
 from jobpush.monitor import JobStatusMonitor
 from jobpush.nudges import Nudge, Nudges
@@ -39,6 +40,7 @@ class JobPush(MultiService):
     :param options: of the queues, by the name of the cluster.
     :param keep_workflows: seconds for which workflows that ended are known.
     :ivar monitors: by the name of the cluster.
+    :ivar measures: what is counted and timed while it runs.
     :ivar nudges: takes what says "look now".
     :ivar in_flight: how many requests are being answered; the web counts, the end waits for it.
     """
@@ -63,8 +65,10 @@ class JobPush(MultiService):
         self.tail = Tail()
         tags = {queue.cluster: self._options_of(queue).tag for queue in queues}
         self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None})
-        self.tracker = JobStatusTracker(reactor, workflows_of=self.workflows.names_of)
-        self.publisher = Publisher(reactor, journal, self.table, self.tail, self.tracker, self.workflows)
+        self.measures = Measures()
+        self._heartbeat = Heartbeat(reactor, self.measures)
+        self.tracker = JobStatusTracker(reactor, workflows_of=self.workflows.names_of, measures=self.measures)
+        self.publisher = Publisher(reactor, journal, self.table, self.tail, self.tracker, self.workflows, self.measures)
         self.feed = Feed(reactor, journal, self.tail, self.tracker)
         self.monitors = {
             queue.cluster: JobStatusMonitor(
@@ -75,6 +79,7 @@ class JobPush(MultiService):
                 keep_ended=keep_ended,
                 checked=self._checked,
                 pace=self._options_of(queue).pace,
+                measures=self.measures,
             )
             for queue in queues
         }
@@ -102,6 +107,7 @@ class JobPush(MultiService):
             self.log.info("{n} known jobs of {cluster}, which is no queue now, are kept", cluster=cluster, n=kept)
         self.tail.head = self.tracker.head = self.journal.last_seq
         super().startService()
+        self._heartbeat.start()
         for monitor in self.monitors.values():
             monitor.start()
             if IWatchfulQueue.providedBy(monitor.queue):
@@ -131,6 +137,7 @@ class JobPush(MultiService):
         """Answer everybody, let the answers leave, end the queries, close the journal."""
         self.announce_end()
         self.nudges.stop()
+        self._heartbeat.stop()
         await gatherResults([maybeDeferred(end) for end in self._watches])
         until = self.reactor.seconds() + DRAIN_S
         while self.in_flight and self.reactor.seconds() < until:

@@ -16,6 +16,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from jobpush.measures import Measures
 from jobpush.model import JobDescriptor, JobKey
 from jobpush.selection import Selects
 from jobpush.wheel import TimerWheel
@@ -97,6 +98,7 @@ class Waiter(Continuation):
     def answer(self, tracker: JobStatusTracker, wake: Wake) -> None:
         tracker.wheel.remove(self)
         self.deferred.callback(wake)
+        tracker.woke("poll")
 
 
 class Subscription(Interest):
@@ -143,9 +145,14 @@ class JobStatusTracker:
     log = Logger()
 
     def __init__(
-        self, reactor: Any, head: int = 0, workflows_of: Callable[[JobDescriptor], Iterable[str]] = lambda _: ()
+        self,
+        reactor: Any,
+        head: int = 0,
+        workflows_of: Callable[[JobDescriptor], Iterable[str]] = lambda _: (),
+        measures: Measures | None = None,
     ) -> None:
         self.head = head
+        self._measures = measures or Measures()
         self._workflows_of = workflows_of
         self._reactor = reactor
         self._by_key: dict[JobKey, dict[Interest, None]] = {}
@@ -241,6 +248,10 @@ class JobStatusTracker:
         self._due.append(work)
         if self._turn is None:
             self._turn = self._reactor.callLater(0, self._slice)
+
+    def woke(self, kind: str, count: int = 1) -> None:
+        """So many of that kind have just been answered after a batch."""
+        self._measures.woke(kind, self._reactor.seconds(), count)
 
     def close(self) -> None:
         """Answer every waiter ``timed_out`` and ``closing``, those that are claimed with what they were claimed for."""

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Install what the tests against a real Slurm and a real sshd need, where that can be done: as root, on Debian.
+# Install what the tests against a real Slurm, a real sshd and a real browser need, where that can be done: as root, on Debian.
 # Nothing is started: the tests start their own cluster, in a directory of their own.
 set -eu
-need="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core openssh-server openssh-client"
+need="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core openssh-server openssh-client chromium"
 missing=
 for package in $need; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "SKIPPED: the tests against a real Slurm and sshd; they need root and these packages:$missing" >&2
+    echo "SKIPPED: the tests against a real Slurm, sshd and browser; they need root and these packages:$missing" >&2
     exit 0
 fi
 echo "installing$missing"
@@ -31,7 +31,7 @@ status=0
 [ -z "$made" ] || rm -f "$policy"
 if [ "$status" != 0 ]; then
     tail -5 "$log" >&2
-    echo "SKIPPED: the tests against a real Slurm and sshd; these packages could not be installed:$missing" >&2
+    echo "SKIPPED: the tests against a real Slurm, sshd and browser; these packages could not be installed:$missing" >&2
     # A run that must not skip them fails here.
     [ -z "${CI:-}" ] || exit "$status"
 fi

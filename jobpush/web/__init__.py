@@ -33,7 +33,7 @@ class ApiResource(KleinResource):
                     part.decode("utf-8")
                 except UnicodeDecodeError:
                     raise Problem(400, "the path or the host is not UTF-8", "path") from None
-            if request.path not in (b"/healthz", b"/readyz"):
+            if request.path not in (b"/healthz", b"/readyz", b"/metrics"):
                 self.api.access.check()
         except Problem as problem:
             return _refuse(request, problem)

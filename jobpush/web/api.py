@@ -12,7 +12,9 @@ from jobpush.web.express import ExpressLane
 from jobpush.web.following import Followers
 from jobpush.web.holds import Holds
 from jobpush.web.jobs import JobRoutes
+from jobpush.web.metrics import Metrics
 from jobpush.web.operations import OperationRoutes
+from jobpush.web.pages import PageRoutes
 from jobpush.web.parked_streams import Garage
 from jobpush.web.parking import ParkingLot
 from jobpush.web.routes import app
@@ -20,7 +22,7 @@ from jobpush.web.static import Static
 from jobpush.web.workflows import WorkflowRoutes
 
 
-class Api(JobRoutes, ChangeRoutes, BarrierRoutes, WorkflowRoutes, OperationRoutes):
+class Api(JobRoutes, ChangeRoutes, BarrierRoutes, WorkflowRoutes, OperationRoutes, PageRoutes):
     """
     :param static: a directory to serve beside the API; None for none.
     :param parking: see `jobpush.web.parking`.
@@ -38,4 +40,5 @@ class Api(JobRoutes, ChangeRoutes, BarrierRoutes, WorkflowRoutes, OperationRoute
         )
         self.followers = Followers(service)
         self.garage = Garage(self.parking)
+        self.metrics = Metrics(service, holds)
         self.static_files = Static(static) if static is not None else None

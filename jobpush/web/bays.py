@@ -215,6 +215,7 @@ class Bay(Continuation):
                 self._send(place, self._sheet(place % FAREWELLS, page))
         else:
             self._send(begin, self._sheet(0, page))
+            tracker.woke("parked poll", end - begin)
         if self.rest:
             tracker.later(lambda: self.answer(tracker, wake))
         elif self._idle:
@@ -252,6 +253,7 @@ class Bay(Continuation):
         left = sum(self._parked[place].bay is not self for place in lost)
         count = end - begin - left
         self.lot.let_go(count)
+        self.lot.service.measures.answered(sheet.code, count)
         self._held -= count
         self._idle += count
 

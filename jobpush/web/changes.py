@@ -79,13 +79,13 @@ class ChangeRoutes(Routes):
         if request.method == b"HEAD":
             return b""
         stream = Stream(self.service, request, selection, self.garage)
-        self.holds.begin()
+        self.holds.begin("stream")
         try:
             self.service.awaited(selection.clusters)
             await self.followers.run(stream, since)
         finally:
             if not stream.parked:
-                self.holds.end()
+                self.holds.end(kind="stream")
         return NOT_DONE_YET
 
     @app.route("/v1/socket", methods=["GET"])
@@ -100,7 +100,7 @@ class ChangeRoutes(Routes):
         check_upgrade(request)
 
         async def follow(protocol: SocketProtocol) -> None:
-            with self.holds.holding():
+            with self.holds.holding("socket"):
                 self.service.awaited(selection.clusters)
                 await self.followers.run(SocketFollower(self.service, protocol, selection), since)
 

@@ -164,6 +164,7 @@ class Follower(ABC):
     def _deliver(self, events: Sequence[Event], head: int) -> None:
         self.write([self.event(event) for event in events])
         self.sent_seq = head
+        self.service.tracker.woke("stream")
 
     def behind(self) -> int:
         """How many events that are none of its own have passed since its last place."""

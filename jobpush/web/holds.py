@@ -34,6 +34,8 @@ def raise_descriptor_limit() -> int:
 class Holds:
     """
     :param cap: how many requests may be held at once.
+    :ivar held: how many are held now.
+    :ivar by_kind: the same, by what they are: "poll", "stream", "socket".
     """
 
     log = Logger()
@@ -41,6 +43,7 @@ class Holds:
     def __init__(self, service: JobPush, cap: int) -> None:
         self.cap = cap
         self.held = 0
+        self.by_kind = {"poll": 0, "stream": 0, "socket": 0}
         self._service = service
         self._warned = False
 
@@ -59,19 +62,19 @@ class Holds:
             )
 
     @contextmanager
-    def holding(self) -> Iterator[None]:
+    def holding(self, kind: str = "poll") -> Iterator[None]:
         """
         While a request is held.
 
         :raise Problem: 503, if the cap is reached.
         """
-        self.begin()
+        self.begin(kind)
         try:
             yield
         finally:
-            self.end()
+            self.end(kind=kind)
 
-    def begin(self) -> None:
+    def begin(self, kind: str = "poll") -> None:
         """
         A request is held from now on, until ``end``.
 
@@ -79,6 +82,7 @@ class Holds:
         """
         self.check()
         self.held += 1
+        self.by_kind[kind] += 1
         if self.held >= NEAR * self.cap and not self._warned:
             self._warned = True
             self.log.warn(
@@ -87,8 +91,9 @@ class Holds:
                 cap=self.cap,
             )
 
-    def end(self, count: int = 1) -> None:
+    def end(self, count: int = 1, kind: str = "poll") -> None:
         """So many less."""
         self.held -= count
-        if self.held < NEAR * self.cap * 0.9:
+        self.by_kind[kind] -= count
+        if self._warned and self.held < NEAR * self.cap * 0.9:
             self._warned = False

@@ -1,25 +1,20 @@
 """
-The routes for operators and hooks: health, readiness, nudges; and what a site puts beside the API.
+The routes for operators and hooks: health, readiness, nudges.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from werkzeug.exceptions import NotFound
-
 from jobpush import __version__, wire
 from jobpush.nudges import BadNudge, json_object
 from jobpush.web import health
 from jobpush.web.problems import Problem
 from jobpush.web.routes import Routes, app
-from jobpush.web.static import Static
 
 
 class OperationRoutes(Routes):
-    """``/healthz``, ``/readyz``, ``/v1/nudge``, ``/``."""
-
-    static_files: Static | None
+    """``/healthz``, ``/readyz``, ``/v1/nudge``."""
 
     @app.route("/healthz", methods=["GET"])
     def healthz(self, request: Any) -> bytes:
@@ -33,23 +28,6 @@ class OperationRoutes(Routes):
         if not ready:
             request.setResponseCode(503)
         return self._answer(request, wire.dumps(fields))
-
-    @app.route("/", methods=["GET"])
-    def root(self, request: Any) -> Any:
-        """The site's own page, if there is one; else what is here."""
-        if self.static_files is not None:
-            return self.static_files
-        links = [
-            "/v1/jobs", "/v1/changes", "/v1/events", "/v1/wait", "/v1/workflows", "/jobstatus", "/healthz", "/readyz",
-        ]  # fmt: skip
-        return self._answer(request, wire.dumps({"service": "jobpush", "version": __version__, "links": links}))
-
-    @app.route("/", methods=["GET"], branch=True)
-    def static(self, request: Any) -> Any:
-        """The site's own files."""
-        if self.static_files is None:
-            raise NotFound()
-        return self.static_files
 
     @app.route("/v1/nudge", methods=["POST"])
     def nudge(self, request: Any) -> bytes:

@@ -91,7 +91,7 @@ class Wharf:
         self._key = key
         self._service = garage.lot.service
         self._sent_seq = since
-        self._due: list[tuple[bytes, list[ParkedStream]]] = []
+        self._due: list[tuple[bytes, list[ParkedStream], bool]] = []
         self._beating: list[ParkedStream] = []
         self._round_at = 0.0
         self._bookmark_at = self._service.reactor.seconds() + BOOKMARK_S
@@ -111,11 +111,11 @@ class Wharf:
             self.garage.close(self._key)
 
     def _deliver(self, events: Sequence[Event], head: int) -> None:
-        self._send(self._chunk(events), list(self.streams))
+        self._send(self._chunk(events), list(self.streams), told=True)
         for stream in self.fresh:
             own = [event for event in events if event.seq > stream.since]
             if own:
-                self._send(self._chunk(own), [stream])
+                self._send(self._chunk(own), [stream], told=True)
             self.streams[stream] = None
         self.fresh = {}
         self._sent_seq = head
@@ -123,18 +123,20 @@ class Wharf:
     def _chunk(self, events: Sequence[Event]) -> bytes:
         return chunked(b"".join(wire.sse_event(self._service.feed.epoch, event) for event in events))
 
-    def _send(self, chunk: bytes, streams: list[ParkedStream]) -> None:
-        """To these, in slices, when what is before it has been sent."""
-        self._due.append((chunk, streams))
+    def _send(self, chunk: bytes, streams: list[ParkedStream], told: bool = False) -> None:
+        """To these, in slices, when what is before it has been sent. Is it what a batch has for them?"""
+        self._due.append((chunk, streams, told))
         if len(self._due) == 1:
             self._service.tracker.later(self._slice)
 
     def _slice(self) -> None:
         if not self._due:
             return
-        chunk, streams = self._due[0]
+        chunk, streams, told = self._due[0]
         for stream in streams[-AT_ONCE:]:
             stream.write(chunk)
+        if told:
+            self._service.tracker.woke("parked stream", len(streams[-AT_ONCE:]))
         del streams[-AT_ONCE:]
         if not streams:
             del self._due[0]
@@ -173,6 +175,7 @@ class Wharf:
             for stream in streams:
                 stream.write(b"0\r\n\r\n")
                 stream.transport.loseConnection()
+            self._service.measures.answered(200, len(streams))
             site.write_log("".join(log.of(stream.call, stream.came_at) for stream in streams))
 
 
@@ -203,7 +206,7 @@ class Garage:
 
     def let_go(self) -> None:
         """One less."""
-        self.lot.holds.end()
+        self.lot.holds.end(kind="stream")
         self.lot.service.in_flight -= 1
 
     def close(self, key: Hashable) -> None:

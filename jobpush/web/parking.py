@@ -196,6 +196,7 @@ class ParkingLot:
         """Send this answer to one whose request came at that time."""
         site = parked.call.site
         send(parked.transport, sheet.data)
+        self.service.measures.answered(sheet.code)
         site.write_log(AccessLine(sheet, site).of(parked.call, moment))
         self.wheel.add(parked, site.timeOut)
         if not sheet.persistent:

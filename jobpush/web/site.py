@@ -219,6 +219,7 @@ class JobpushSite(Site):
 
     def log(self, request: Any) -> None:
         """A request was answered."""
+        self.parking.service.measures.answered(request.code)
         self.write_log(self._logFormatter(self._logDateTime, request) + "\n")
 
     def write_log(self, lines: str) -> None:

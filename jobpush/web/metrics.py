@@ -1,0 +1,179 @@
+"""
+``/metrics``: what is counted and timed, in the text format that Prometheus reads.
+
+`prometheus_client` (the extra ``[metrics]``) is imported when the first scrape comes, and only writes: the counting is
+`jobpush.measures`, which costs the same whether anybody asks or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from jobpush import __version__
+from jobpush.measures import Distribution
+from jobpush.service import JobPush
+from jobpush.web.holds import Holds
+from jobpush.web.problems import Problem
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+T = TypeVar("T")
+
+
+class Metrics:
+    """A collector of prometheus_client: everything is asked for anew at each scrape."""
+
+    def __init__(self, service: JobPush, holds: Holds) -> None:
+        self._service = service
+        self._holds = holds
+
+    def text(self) -> tuple[bytes, bytes]:
+        """
+        The content type, and the body.
+
+        :raise Problem: 404, where prometheus_client is not installed.
+        """
+        try:
+            from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+            from prometheus_client.gc_collector import GCCollector
+            from prometheus_client.process_collector import ProcessCollector
+        except ImportError:
+            raise Problem(404, "metrics need prometheus_client: pip install 'jobpush[metrics]'", "path") from None
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+        return CONTENT_TYPE_LATEST.encode(), generate_latest(registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them."""
+        yield from self._queues()
+        yield from self._events()
+        yield from self._requests()
+        yield from self._machine()
+
+    def _queues(self) -> Iterator[Metric]:
+        monitors = {(name,): monitor for name, monitor in self._service.monitors.items()}
+        status = {labels: monitor.status for labels, monitor in monitors.items()}
+        measured = self._service.measures.query_s
+        yield _gauge(
+            "queue_age_seconds", "Since the query began whose answer is served", ["cluster"],
+            {labels: monitor.stale_s for labels, monitor in monitors.items() if monitor.stale_s is not None},
+        )  # fmt: skip
+        yield _gauge(
+            "queue_healthy", "1 if the last query was answered and all jobs are seen", ["cluster"],
+            {labels: float(each.health == "ok") for labels, each in status.items()},
+        )  # fmt: skip
+        yield _gauge(
+            "queue_interval_seconds", "The pause until the next query", ["cluster"],
+            {labels: each.interval_s for labels, each in status.items()},
+        )  # fmt: skip
+        yield _gauge(
+            "queue_rows", "Jobs that the last query for all listed", ["cluster"],
+            {labels: each.rows for labels, each in status.items()},
+        )  # fmt: skip
+        yield _gauge(
+            "queue_jobs", "Jobs that are served", ["cluster"],
+            {(name,): len(self._service.table.cluster(name)) for (name,) in monitors},
+        )  # fmt: skip
+        yield _counter(
+            "queue_queries", "Queries of the scheduler, by what they asked for", ["cluster", "of"],
+            {(*labels, "all"): each.queries - each.named for labels, each in status.items()}
+            | {(*labels, "named"): each.named for labels, each in status.items()},
+        )  # fmt: skip
+        yield _counter(
+            "queue_failures", "Queries that failed", ["cluster"], {labels: each.failures for labels, each in status.items()}
+        )
+        yield _counter(
+            "queue_rejected_rows", "Rows that could not be understood", ["cluster"],
+            {labels: each.rejected for labels, each in status.items()},
+        )  # fmt: skip
+        yield _histogram(
+            "queue_query_seconds", "How long a query for all jobs took", ["cluster"],
+            {(name,): each for name, each in measured.items()},
+        )  # fmt: skip
+        yield _counter(
+            "nudges", "What said that it is time to look, by where it came from", ["source", "what"],
+            {
+                (source, what): count
+                for source, counts in self._service.nudges.counts.items()
+                for what, count in attrs.asdict(counts).items()
+            },
+        )  # fmt: skip
+
+    def _events(self) -> Iterator[Metric]:
+        measures = self._service.measures
+        yield _counter(
+            "events", "Changes that were told; those of workflows have no cluster", ["cluster", "state"], measures.events
+        )
+        yield _histogram(
+            "freshness_seconds",
+            "From the scheduler's own time of a start or an end (whole seconds, mostly) to when it was told",
+            ["cluster", "change"], measures.freshness_s,
+        )  # fmt: skip
+        yield _histogram(
+            "wake_seconds", "From when a change was durable to when its bytes were handed to the kernel", ["kind"],
+            {(kind,): each for kind, each in measures.wake_s.items()},
+        )  # fmt: skip
+
+    def _requests(self) -> Iterator[Metric]:
+        holds, answers = self._holds, self._service.measures.answers
+        yield _gauge(
+            "held_requests", "Requests that are held", ["kind"], {(kind,): count for kind, count in holds.by_kind.items()}
+        )
+        yield _gauge("held_requests_limit", "As many may be held", [], {(): holds.cap})
+        yield _counter("answers", "HTTP answers", ["status"], {(str(status),): count for status, count in answers.items()})
+
+    def _machine(self) -> Iterator[Metric]:
+        from prometheus_client.core import InfoMetricFamily
+
+        journal, measures = self._service.journal, self._service.measures
+        yield InfoMetricFamily("jobpush", "What runs", value={"version": __version__})
+        yield _gauge("journal_events", "Events that the journal holds", [], {(): journal.last_seq - journal.trimmed_seq})
+        yield _gauge("journal_bytes", "Bytes that the journal's files take up", [], {(): journal.size()})
+        yield _histogram("journal_commit_seconds", "How long a batch took to be durable", [], {(): measures.commit_s})
+        yield _histogram(
+            "reactor_stall_seconds", "By how much the reactor was late, ten times a second", [], {(): measures.stall_s}
+        )
+        yield _gauge("reactor_stall_most_seconds", "The longest of these since the start", [], {(): measures.stall_s.most})
+
+
+#: Values by the labels' values.
+Values = Mapping[tuple[()], T] | Mapping[tuple[str], T] | Mapping[tuple[str, str], T]
+
+
+def _gauge(name: str, text: str, labels: list[str], values: Values[float]) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    return _with(GaugeMetricFamily(f"jobpush_{name}", text, labels=labels), values)
+
+
+def _counter(name: str, text: str, labels: list[str], values: Values[float]) -> Metric:
+    from prometheus_client.core import CounterMetricFamily
+
+    return _with(CounterMetricFamily(f"jobpush_{name}", text, labels=labels), values)
+
+
+def _with(family: Any, values: Values[float]) -> Metric:
+    for labels, value in values.items():
+        family.add_metric(list(labels), value)
+    made: Metric = family
+    return made
+
+
+def _histogram(name: str, text: str, labels: list[str], found: Values[Distribution]) -> Metric:
+    from prometheus_client.core import HistogramMetricFamily
+
+    family = HistogramMetricFamily(f"jobpush_{name}", text, labels=labels)
+    for values, distribution in found.items():
+        buckets: list[tuple[str, float]] = []
+        total = 0
+        for bound, count in zip((*distribution.bounds, None), distribution.counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound is None else str(float(bound)), total))
+        family.add_metric(list(values), buckets, distribution.sum)
+    return family

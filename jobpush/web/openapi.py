@@ -1,0 +1,296 @@
+"""
+The HTTP interface as an OpenAPI 3.1 document. tests/test_web_openapi.py holds it against the routes and against real answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jobpush import __version__
+from jobpush.model import STATES
+from jobpush.web.openapi_schemas import INTEGER, NUMBER, SCHEMAS, TEXT, Schema, enum_of, list_of, ref
+from jobpush.web.params import DEFAULT_LIMIT, DEFAULT_WAIT_S, FILTERS, HIGHEST_LIMIT, LONGEST_WAIT_S, MOST_IDS
+
+_FILTER_TEXTS = {
+    "cluster": "Only of this cluster.",
+    "user": "Only of this user.",
+    "account": "Only of this account.",
+    "state": "Only in this state.",
+    "queue": "Only in this queue or partition.",
+    "name": "Only with this name; may hold the wildcards *, ? and […].",
+    "comment": "Only with this comment; may hold wildcards.",
+    "workflow": "Only of this workflow.",
+}
+
+_WAIT_TEXT = (
+    f"Seconds to hold the request, decimals allowed; over {LONGEST_WAIT_S:g} is {LONGEST_WAIT_S:g}. The answer comes between 15/16 of "
+    "it and all of it."
+)
+
+
+def _query(name: str, schema: Schema, text: str, many: bool = False) -> Schema:
+    schema = list_of(schema) if many else schema
+    return {"name": name, "in": "query", "description": text, "schema": schema, **({"explode": True} if many else {})}
+
+
+def _path(name: str, text: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "description": text, "schema": TEXT}
+
+
+def _header(name: str, text: str) -> Schema:
+    return {"name": name, "in": "header", "description": text, "schema": TEXT}
+
+
+def _filters(*without: str) -> list[Schema]:
+    states = {"state": enum_of(STATES)}
+    return [_query(n, states.get(n, TEXT), _FILTER_TEXTS[n], many=True) for n in FILTERS if n not in without]
+
+
+_JOB_PARAMETER = _query(
+    "job", TEXT, "Only this job, and the tasks of this array: CLUSTER/ID, or an id alone where one cluster is served.", many=True
+)
+_SINCE = _query(
+    "since", TEXT, "The cursor of an earlier answer or event: what comes after it. `now`: the head; `0`: the oldest that is kept."
+)
+_WAIT = _query("wait", {**NUMBER, "default": DEFAULT_WAIT_S, "minimum": 0}, _WAIT_TEXT)
+_LIMIT = _query(
+    "limit", {**INTEGER, "default": DEFAULT_LIMIT, "minimum": 1}, f"How many events at most; over {HIGHEST_LIMIT} is {HIGHEST_LIMIT}."
+)
+_UNTIL = _query("until", enum_of(["change", "started", "terminal"]), "Hold until it has changed, begun or ended; `started` and "
+                "`terminal` answer at once if it is so already.")  # fmt: skip
+_BODY_IDS = {**list_of(TEXT), "maxItems": MOST_IDS}
+
+
+def _answers(name: str, text: str, *problems: int, status: int = 200, media: str = "application/json") -> dict[str, Schema]:
+    schema = ref(name) if name else TEXT
+    found: dict[str, Schema] = {
+        str(status): {
+            "description": text,
+            "headers": {"Jobpush-Cursor": {"description": "The cursor, as in the body.", "schema": TEXT}},
+            "content": {media: {"schema": schema}},
+        }
+    }
+    for problem in problems:
+        found[str(problem)] = {"$ref": f"#/components/responses/{problem}"}
+    return found
+
+
+def _body(properties: Mapping[str, Schema], required: tuple[str, ...] = ()) -> Schema:
+    schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    if required:
+        schema["required"] = list(required)
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _posted(parameters: list[Schema]) -> dict[str, Schema]:
+    """Parameters of a query as fields of a body, which says ``jobs`` and ``workflows``."""
+    names = {"job": "jobs", "workflow": "workflows"}
+    fields: dict[str, Schema] = {}
+    for parameter in parameters:
+        name: str = parameter["name"]
+        schema = parameter["schema"]
+        if name == "job":
+            schema = _BODY_IDS
+        elif schema.get("type") == "array":
+            schema = {"anyOf": [schema["items"], schema]}
+        fields[names.get(name, name)] = schema
+    return fields
+
+
+def _operation(
+    name: str, tag: str, summary: str, text: str, answers: dict[str, Schema], parameters: list[Schema] | None = None,
+    body: Schema | None = None,
+) -> Schema:  # fmt: skip
+    operation: Schema = {"operationId": name, "tags": [tag], "summary": summary, "description": text, "responses": answers}
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = body
+    return operation
+
+
+_WAIT_PARAMETERS = [
+    _query("job", TEXT, "A job or array, as CLUSTER/ID, or an id alone where one cluster is served.", many=True),
+    _query("workflow", TEXT, "The name of a workflow.", many=True),
+    _query("mode", {**TEXT, "pattern": "^(any|all|[1-9][0-9]*)$", "default": "all"}, "How many must be met: any, all or a number."),
+    _query("until", {**enum_of(["started", "terminal"]), "default": "terminal"}, "What they must have done."),
+    _WAIT,
+    _query("since", TEXT, "A cursor: any and a number count, and met lists, only what was met after it."),
+]
+_CHANGES_PARAMETERS = [*_filters(), _JOB_PARAMETER, _SINCE, _WAIT, _LIMIT]
+_WORKFLOW_NAME = _path("name", "The workflow's name; one that was found in tags has @USER after it.")
+
+
+def paths() -> dict[str, Schema]:
+    """Every address, with its methods."""
+    return {
+        "/v1/jobs": {
+            "get": _operation(
+                "listJobs", "jobs", "Jobs now",
+                "All jobs that match, a page at a time. Follow them from the first page's cursor with /v1/changes or /v1/events.",
+                _answers("Jobs", "A page of jobs.", 400, 410),
+                [*_filters(), _JOB_PARAMETER, _query("limit", {**INTEGER, "minimum": 1}, "How many at most; over 2000 is 2000."),
+                 _query("after", TEXT, "The next page: what the page before gave.")],
+            )
+        },
+        "/v1/jobs/{cluster}/{id}": {
+            "get": _operation(
+                "getJob", "jobs", "One job, now or when it changes",
+                "Without since, until or wait: at once. With them the request is held until it is so, or the time is up "
+                "(timed_out). With If-None-Match (and Prefer: wait=N) it is 304 where nothing has changed. An id that is not known is "
+                "held until a query of the scheduler that began after the request has not found it; only then it is 404.",
+                {**_answers("JobAnswer", "The job, with the events after since.", 400, 404, 410, 503),
+                 "304": {"description": "Not modified (with If-None-Match)."}},
+                [_path("cluster", "The name of the cluster."), _path("id", "The job's id, or an alias of it."), _SINCE, _WAIT, _UNTIL,
+                 _header("If-None-Match", "The ETag of an earlier answer."),
+                 _header("Prefer", "wait=N holds a conditional request (RFC 7240).")],
+            )
+        },
+        "/v1/changes": {
+            "get": _operation(
+                "getChanges", "changes", "Every change after a cursor, now or when it comes",
+                "With since: all matching events after it, oldest first; if there are none, held. Without: the present cursor at once.",
+                _answers("Changes", "The events.", 400, 410, 503), _CHANGES_PARAMETERS,
+            ),
+            "post": _operation(
+                "postChanges", "changes", "The same, with the parameters in a body", "For long lists of jobs.",
+                _answers("Changes", "The events.", 400, 410, 413, 503), body=_body(_posted(_CHANGES_PARAMETERS)),
+            ),
+        },
+        "/v1/wait": {
+            "get": _operation(
+                "getWait", "barriers", "Wait for any, some or all of many",
+                "A barrier over jobs, arrays and workflows, of any cluster. Level-triggered: what is so already counts at once.",
+                _answers("Barrier", "Who is done, and how.", 400, 410, 413, 503), _WAIT_PARAMETERS,
+            ),
+            "post": _operation(
+                "postWait", "barriers", "The same, with the parameters in a body", f"Up to {MOST_IDS} jobs and workflows.",
+                _answers("Barrier", "Who is done, and how.", 400, 410, 413, 503), body=_body(
+                    {**_posted(_WAIT_PARAMETERS), "workflows": _BODY_IDS,
+                     "mode": {"anyOf": [enum_of(["any", "all"]), {**INTEGER, "minimum": 1}]}}
+                ),
+            ),
+        },
+        "/v1/events": {
+            "get": _operation(
+                "getEvents", "streams", "Changes as server-sent events",
+                "`event:` is job, workflow, bookmark or reset, `id:` the cursor. Last-Event-ID goes on where a stream was cut off.",
+                _answers("", "A stream without an end.", 400, 503, media="text/event-stream"),
+                [*_filters(), _JOB_PARAMETER, _SINCE, _query("last_event_id", TEXT, "As the header, for who can send none."),
+                 _header("Last-Event-ID", "The id of the last event that was received.")],
+            )
+        },
+        "/v1/socket": {
+            "get": _operation(
+                "getSocket", "streams", "Changes over a WebSocket",
+                "The same events as messages; a message {\"select\": {filters}} changes what is followed.",
+                {"101": {"description": "It is a WebSocket now."}, **{
+                    str(status): {"$ref": f"#/components/responses/{status}"} for status in (400, 403, 426, 501, 503)
+                }},
+                [*_filters(), _JOB_PARAMETER, _SINCE],
+            )
+        },
+        "/v1/workflows": {
+            "get": _operation(
+                "listWorkflows", "workflows", "Workflows now", "Without their jobs, by name, a page at a time.",
+                _answers("Workflows", "A page of workflows.", 400),
+                [_query("state", enum_of(STATES), _FILTER_TEXTS["state"], many=True), _query("user", TEXT, "Of this user.", many=True),
+                 _query("limit", {**INTEGER, "minimum": 1}, "How many at most; over 2000 is 2000."),
+                 _query("after", TEXT, "The next page: what the page before gave.")],
+            )
+        },
+        "/v1/workflows/{name}": {
+            "get": _operation(
+                "getWorkflow", "workflows", "One workflow, now or when it changes", "As with a job.",
+                _answers("WorkflowAnswer", "The workflow with its jobs.", 400, 404, 410, 503), [_WORKFLOW_NAME, _SINCE, _WAIT, _UNTIL],
+            ),
+            "put": _operation(
+                "putWorkflow", "workflows", "Say which jobs a workflow has", "The same once more changes nothing.",
+                {**_answers("WorkflowAnswer", "It is so now.", 400, 413, 429, 503),
+                 "201": _answers("WorkflowAnswer", "It is new.", status=201)["201"]},
+                [_WORKFLOW_NAME],
+                _body({"jobs": _BODY_IDS, "edges": list_of({"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2})}, ("jobs",)),
+            ),
+            "delete": _operation(
+                "deleteWorkflow", "workflows", "Forget a workflow", "Its jobs are left alone.",
+                {"204": {"description": "It is forgotten."}, "404": {"$ref": "#/components/responses/404"},
+                 "400": {"$ref": "#/components/responses/400"}, "503": {"$ref": "#/components/responses/503"}},
+                [_WORKFLOW_NAME],
+            ),
+        },
+        "/v1/nudge": {
+            "post": _operation(
+                "postNudge", "operations", "Look now", "For schedulers' hooks. What it says is never believed: it only causes a query.",
+                _answers("Nudged", "It will be looked at.", 400, 413, 429, status=202),
+                body=_body({"cluster": TEXT, "jobs": list_of(TEXT)}),
+            )
+        },
+        "/jobstatus": {
+            "get": _operation(
+                "jobStatus", "jobs", "The call of the 2010 report",
+                "The bare descriptor of a job; with since: at its next change. At the time-out `null`, with Jobpush-Timed-Out: 1.",
+                {"200": {**_answers("Job", "The job, or null.")["200"], "content": {"application/json": {
+                    "schema": {"anyOf": [ref("Job"), {"type": "null"}]}}}},
+                 **{str(status): {"$ref": f"#/components/responses/{status}"} for status in (400, 404, 410, 503)}},
+                [{**_query("jobId", TEXT, "The job's id."), "required": True}, _query("cluster", TEXT, "Where several are served."),
+                 _query("timeout", {**NUMBER, "default": DEFAULT_WAIT_S, "minimum": 0}, _WAIT_TEXT), _SINCE],
+            )
+        },
+        "/healthz": {
+            "get": _operation("healthz", "operations", "The process answers", "", _answers("Health", "It does."))
+        },
+        "/readyz": {
+            "get": _operation(
+                "readyz", "operations", "Can it do its work, and what is missing?", "",
+                {**_answers("Readiness", "It can."), "503": _answers("Readiness", "It cannot.", status=503)["503"]},
+            )
+        },
+        "/metrics": {
+            "get": _operation(
+                "metrics", "operations", "Measurements for Prometheus", "",
+                _answers("", "Text in Prometheus' format.", media="text/plain"),
+            )
+        },
+        "/openapi.json": {
+            "get": _operation(
+                "openapi", "operations", "This document", "",
+                {"200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}},
+            )
+        },
+    }  # fmt: skip
+
+
+_PROBLEM_TEXTS = {
+    400: "A parameter is wrong; `parameter` names it.",
+    403: "The page of another site may not read here, or jobs must not be shown.",
+    404: "There is none.",
+    410: "The journal no longer holds what follows this cursor: take a snapshot, and go on from its cursor.",
+    413: "Too long, or too many.",
+    426: "This needs an upgrade to WebSocket.",
+    429: "Too many; come back after Retry-After seconds.",
+    501: "WebSocket is not installed here.",
+    503: "As many requests are held as may be; come back after Retry-After seconds.",
+}
+
+
+def document() -> Schema:
+    """The whole of it."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "jobpush",
+            "version": __version__,
+            "summary": "Changes of batch jobs, pushed to those who wait for them.",
+            "description": "Errors are application/problem+json and name what is wrong. Parameters that are not listed are refused, "
+            "unless they begin with `_`.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths(),
+        "components": {
+            "schemas": SCHEMAS,
+            "responses": {
+                str(status): {"description": text, "content": {"application/problem+json": {"schema": ref("Problem")}}}
+                for status, text in _PROBLEM_TEXTS.items()
+            },
+        },
+    }

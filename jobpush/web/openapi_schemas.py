@@ -1,0 +1,254 @@
+"""
+What the answers of the HTTP interface look like, as JSON Schemas of the OpenAPI document (`jobpush.web.openapi`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobpush.model import STATES, Confidence, Outcome, Phase, ReasonCode
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+INTEGER: Schema = {"type": "integer"}
+BOOLEAN: Schema = {"type": "boolean"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+
+
+def or_null(schema: Schema, **more: object) -> Schema:
+    """The same, or null."""
+    kind = schema["type"]
+    return {**schema, "type": [kind, "null"], **more}
+
+
+def list_of(items: Schema) -> Schema:
+    """A list of these."""
+    return {"type": "array", "items": items}
+
+
+def ref(name: str) -> Schema:
+    """One of `SCHEMAS`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def object_of(properties: Mapping[str, Schema], optional: tuple[str, ...] = (), **more: object) -> Schema:
+    """An object with these properties, all of which are there but the optional ones."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": dict(properties), "required": required, **more}
+
+
+def enum_of(values: Any, **more: object) -> Schema:
+    """One of these texts, or of the members of an enumeration."""
+    return {"type": "string", "enum": sorted(value.value if hasattr(value, "value") else value for value in values), **more}
+
+
+def _nullable_enum(values: Any) -> Schema:
+    found = sorted(value.value for value in values)
+    return {"type": ["string", "null"], "enum": [*found, None]}
+
+
+_COUNTS: Schema = {"type": "object", "additionalProperties": INTEGER, "description": "How many are in each state."}
+
+_JOB = object_of(
+    {
+        "cluster": {**TEXT, "description": "The name of the queue that it belongs to."},
+        "id": {**TEXT, "description": "The scheduler's own id: 4711, 4711_3, 123[4].server, 4711.3 …"},
+        "aliases": {**list_of(TEXT), "description": "Other ids by which it can be asked for."},
+        "uid": {**TEXT, "description": "Names this very submission: ids recur."},
+        "name": or_null(TEXT),
+        "user": or_null(TEXT),
+        "account": or_null(TEXT),
+        "state": enum_of(STATES, description="The outcome if the phase is DONE, else the phase."),
+        "phase": enum_of(Phase),
+        "outcome": {**_nullable_enum(Outcome), "description": "How it ended; null while it has not."},
+        "settled": {**BOOLEAN, "description": "Has it ended, and is that confirmed?"},
+        "attempt": {**INTEGER, "description": "0, and one more after each requeue."},
+        "exit_code": or_null(INTEGER, description="Of its script; null if a signal ended it, or it never ran."),
+        "signal": or_null(INTEGER, description="The signal that ended it."),
+        "reason": or_null(TEXT, description="Why it waits or failed, in the scheduler's words."),
+        "reason_code": {**_nullable_enum(ReasonCode), "description": "The same in a vocabulary that all schedulers share."},
+        "flags": list_of(TEXT),
+        "native": {"type": "object", "additionalProperties": TEXT, "description": "What the scheduler said, verbatim."},
+        "submitted_at": or_null(TIME),
+        "started_at": or_null(TIME),
+        "ended_at": or_null(TIME),
+        "queue": or_null(TEXT, description="The partition or queue."),
+        "nodes": or_null(TEXT),
+        "workdir": or_null(TEXT),
+        "comment": or_null(TEXT),
+        "time_limit_s": or_null(INTEGER),
+        "observed_at": or_null(TIME),
+        "source": {**TEXT, "description": "The command or file that told it."},
+        "confidence": enum_of(Confidence, description="Seen in the queue, taken from accounting, or concluded."),
+        "parent": {**TEXT, "description": "The array or heterogeneous job that it is a part of."},
+        "task_index": {**INTEGER, "description": "Of an array's task."},
+        "pending_tasks": {**TEXT, "description": "Of an array: the tasks that wait, such as 4-10,12."},
+        "counts": _COUNTS,
+    },
+    optional=("parent", "task_index", "pending_tasks", "counts"),
+)
+
+_STEP = object_of(
+    {"cursor": TEXT, "at": TIME, "state": enum_of(STATES), "attempt": INTEGER, "confidence": enum_of(Confidence)},
+)
+
+_PREVIOUS: Schema = {"type": ["object", "null"], "properties": {"state": TEXT}, "required": ["state"]}
+
+_EVENT = object_of(
+    {
+        "seq": INTEGER,
+        "cursor": {**TEXT, "description": "What comes after this event can be asked for with it."},
+        "type": {"type": "string", "enum": ["job", "workflow"]},
+        "at": {**TIME, "description": "When it happened; the scheduler's own time where that is known."},
+        "job": ref("Job"),
+        "workflow": ref("Workflow"),
+        "previous": _PREVIOUS,
+    },
+    optional=("job", "workflow"),
+)
+
+_FAILURE = {
+    "type": ["object", "null"],
+    "properties": {
+        "job": TEXT, "member": TEXT, "state": TEXT, "exit_code": or_null(INTEGER), "signal": or_null(INTEGER),
+        "reason": or_null(TEXT), "at": TIME,
+    },
+    "required": ["job", "member", "state", "at"],
+}  # fmt: skip
+
+_WORKFLOW = object_of(
+    {
+        "name": TEXT,
+        "state": enum_of(STATES),
+        "phase": enum_of(Phase),
+        "outcome": _nullable_enum(Outcome),
+        "settled": BOOLEAN,
+        "progress": {**NUMBER, "minimum": 0, "maximum": 1, "description": "The share of its jobs and tasks that has ended."},
+        "counts": _COUNTS,
+        "first_failure": _FAILURE,
+        "started_at": or_null(TIME),
+        "ended_at": or_null(TIME),
+        "found": {**BOOLEAN, "description": "Was it found in jobs' tags, rather than put by a client?"},
+        "deleted": BOOLEAN,
+    },
+    optional=("deleted",),
+)
+
+_MEMBER = object_of(
+    {
+        "job": TEXT, "name": or_null(TEXT), "state": TEXT, "exit_code": or_null(INTEGER), "submitted_at": or_null(TIME),
+        "started_at": or_null(TIME), "ended_at": or_null(TIME), "counts": _COUNTS,
+    },
+    optional=("counts",),
+)  # fmt: skip
+
+_MET = object_of(
+    {
+        "job": TEXT, "workflow": TEXT, "asked": TEXT, "state": TEXT, "exit_code": or_null(INTEGER),
+        "signal": or_null(INTEGER), "reason": or_null(TEXT), "started_at": or_null(TIME), "ended_at": or_null(TIME),
+        "confidence": enum_of(Confidence), "counts": _COUNTS,
+    },
+    optional=("job", "workflow", "asked", "exit_code", "signal", "reason", "confidence", "counts"),
+)  # fmt: skip
+
+_HEALTH = object_of(
+    {"stale_s": or_null(NUMBER, description="Seconds since the query began that this is from."), "health": TEXT},
+)
+_CLUSTERS: Schema = {"type": "object", "additionalProperties": _HEALTH}
+
+_PROBLEM = object_of(
+    {
+        "type": TEXT,
+        "title": TEXT,
+        "status": INTEGER,
+        "detail": {**TEXT, "description": "What is wrong, and what was expected."},
+        "parameter": {**TEXT, "description": "The parameter, field, header or path part that is at fault."},
+        "oldest_cursor": TEXT,
+        "snapshot_url": TEXT,
+        "stale_s": or_null(NUMBER),
+        "health": TEXT,
+    },
+    optional=("parameter", "oldest_cursor", "snapshot_url", "stale_s", "health"),
+)
+
+SCHEMAS: dict[str, Schema] = {
+    "Job": _JOB,
+    "Step": _STEP,
+    "Event": _EVENT,
+    "Workflow": _WORKFLOW,
+    "Problem": _PROBLEM,
+    "JobAnswer": object_of(
+        {
+            "job": {"anyOf": [ref("Job"), {"type": "null"}]},
+            "history": list_of(ref("Step")),
+            "events": list_of(ref("Event")),
+            "cursor": TEXT,
+            "timed_out": BOOLEAN,
+            "stale_s": or_null(NUMBER),
+            "health": TEXT,
+            "more": BOOLEAN,
+            "oldest_cursor": TEXT,
+        },
+        optional=("more", "oldest_cursor"),
+    ),
+    "Jobs": object_of(
+        {
+            "cursor": {**TEXT, "description": "Of the first page: follow changes from here."},
+            "jobs": list_of(ref("Job")),
+            "after": {**TEXT, "description": "Ask for the next page with it; absent on the last."},
+            "clusters": _CLUSTERS,
+        },
+        optional=("after",),
+    ),
+    "Changes": object_of(
+        {
+            "cursor": {**TEXT, "description": "Ask for what comes next with it."},
+            "more": {**BOOLEAN, "description": "Was it cut at limit? Then ask again at once."},
+            "timed_out": BOOLEAN,
+            "events": list_of(ref("Event")),
+            "clusters": _CLUSTERS,
+            "oldest_cursor": TEXT,
+        },
+        optional=("oldest_cursor",),
+    ),
+    "Barrier": object_of(
+        {
+            "done": BOOLEAN,
+            "cursor": TEXT,
+            "timed_out": BOOLEAN,
+            "met": list_of(_MET),
+            "open": list_of(TEXT),
+            "unknown": {**list_of(TEXT), "description": "What no scheduler knows. Never called done."},
+        }
+    ),
+    "Workflows": object_of(
+        {"cursor": TEXT, "workflows": list_of(ref("Workflow")), "after": TEXT}, optional=("after",)
+    ),
+    "WorkflowAnswer": {
+        "allOf": [
+            ref("Workflow"),
+            object_of(
+                {
+                    "cursor": TEXT, "timed_out": BOOLEAN, "history": list_of(ref("Step")), "events": list_of(ref("Event")),
+                    "edges": list_of({"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2}), "jobs": list_of(_MEMBER),
+                    "more": BOOLEAN,
+                },
+                optional=("more", "events"),
+            ),
+        ]
+    },
+    "Nudged": object_of({"clusters": list_of(TEXT), "jobs": list_of(TEXT)}),
+    "Health": object_of({"status": TEXT, "version": TEXT}),
+    "Readiness": object_of(
+        {
+            "status": enum_of(["ready", "not ready"]),
+            "version": TEXT,
+            "held": {**INTEGER, "description": "How many requests are held."},
+            "queues": {"type": "object", "additionalProperties": {"type": "object"}},
+            "nudges": {"type": "object", "additionalProperties": {"type": "object"}},
+        }
+    ),
+}  # fmt: skip

@@ -1,0 +1,106 @@
+"""The OpenAPI document against the routes, and against what they answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from jobpush.web.api import Api
+from jobpush.web.openapi import document
+from jobpush.web.reference import page
+from tests.support import LabCase, quoted
+
+DOCUMENT = document()
+
+#: Pages and a site's own files: for browsers, no part of the interface.
+NOT_DESCRIBED = {"/", "/dashboard", "/dashboard/", "/docs"}
+
+
+def validator(name: str) -> Draft202012Validator:
+    """Of a schema of the document."""
+    return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]})
+
+
+class DocumentTests(LabCase):
+    def test_is_openapi(self) -> None:
+        """It is what the specification says it must be."""
+        validate(DOCUMENT)
+
+    def test_served(self) -> None:
+        """It is what ``/openapi.json`` answers, and ``/docs`` has every address of it."""
+        self.assertEqual(self.lab.get("/openapi.json").json(), json.loads(json.dumps(DOCUMENT)))
+        shown = self.lab.get("/docs").body().decode()
+        for path in DOCUMENT["paths"]:
+            self.assertIn(path, shown)
+        self.assertNotIn("<script", shown)
+
+    def test_reference_escapes(self) -> None:
+        """What stands in a text is text."""
+        paths = {"/x": {"get": {**DOCUMENT["paths"]["/healthz"]["get"], "summary": "<b>&"}}}
+        self.assertIn(b"&lt;b&gt;&amp;", page({**DOCUMENT, "paths": paths}))
+
+    def test_routes(self) -> None:
+        """Each route with each of its methods is described, and nothing else is."""
+        routed: set[tuple[str, str]] = set()
+        for rule in Api.app.url_map.iter_rules():
+            path = re.sub(r"<(?:[^:>]+:)?([^>]+)>", r"{\1}", rule.rule)
+            if path in NOT_DESCRIBED or path.endswith("{__rest__}"):
+                continue
+            routed |= {(path, method.lower()) for method in rule.methods or () if method not in ("HEAD", "OPTIONS")}
+        described = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
+        self.assertEqual({(path.replace("job_id", "id"), method) for path, method in routed}, described)
+
+    def test_parameters(self) -> None:
+        """Each described parameter of a query is known to its route; an unknown one is refused by its name."""
+        for path, methods in DOCUMENT["paths"].items():
+            operation = methods.get("get")
+            if operation is None or path in ("/v1/socket", "/v1/events", "/healthz", "/readyz", "/metrics", "/openapi.json"):
+                continue
+            address = path.format(cluster="memory", id="1", name="none")
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "query":
+                    value = str(parameter["schema"].get("enum", ["1"])[0])
+                    answer = self.lab.get(f"{address}?{parameter['name']}={value}&x_=1")
+                    self.assertEqual((answer.status, answer.json()["parameter"]), (400, "x_"), f"{path} {parameter['name']}")
+
+    def test_stream_parameters(self) -> None:
+        """The same of the streams, which would not end."""
+        for path in ("/v1/events", "/v1/socket"):
+            for parameter in DOCUMENT["paths"][path]["get"]["parameters"]:
+                if parameter["in"] == "query":
+                    value = str(parameter["schema"].get("items", {}).get("enum", ["1"])[0])
+                    answer = self.lab.get(f"{path}?{parameter['name']}={quoted(value)}&x_=1")
+                    self.assertEqual((answer.status, answer.json()["parameter"]), (400, "x_"), f"{path} {parameter['name']}")
+
+    def test_answers(self) -> None:
+        """What the routes answer is as described: each has all that it must have, of the right kind."""
+        self.lab.set("1", "RUNNING", started_at=self.lab.clock.seconds())
+        self.lab.set("1", "FAILED", exit_code=3)
+        self.lab.request("PUT", "/v1/workflows/w", data=b'{"jobs": ["memory/1", "memory/2"], "edges": [["memory/1", "memory/2"]]}').json()
+        asked: list[tuple[str, str, Any]] = [
+            ("get", "/v1/jobs", "/v1/jobs?limit=1"), ("get", "/v1/jobs/{cluster}/{id}", "/v1/jobs/memory/1?since=0"),
+            ("get", "/v1/changes", "/v1/changes?since=0&limit=1"), ("get", "/v1/wait", "/v1/wait?job=1&workflow=w&mode=any&wait=0"),
+            ("get", "/v1/workflows", "/v1/workflows"), ("get", "/v1/workflows/{name}", "/v1/workflows/w?since=0"),
+            ("get", "/jobstatus", "/jobstatus?jobId=1"), ("get", "/healthz", "/healthz"), ("get", "/readyz", "/readyz"),
+        ]  # fmt: skip
+        for method, path, address in asked:
+            answer = self.lab.get(address)
+            described = DOCUMENT["paths"][path][method]["responses"][str(answer.status)]["content"]["application/json"]["schema"]
+            checked = Draft202012Validator({**described, "components": DOCUMENT["components"]})
+            self.assertEqual([error.message for error in checked.iter_errors(answer.json())], [], address)
+        nudged = self.lab.post("/v1/nudge", {})
+        self.assertEqual(list(validator("Nudged").iter_errors(nudged.json())), [])
+        wrong = self.lab.get("/v1/jobs?limit=x")
+        self.assertEqual(list(validator("Problem").iter_errors(wrong.json())), [])
+        self.assertIn(str(wrong.status), DOCUMENT["paths"]["/v1/jobs"]["get"]["responses"])
+
+    def test_a_wrong_answer(self) -> None:
+        """The schemas can say no."""
+        job = self.lab.get("/v1/jobs/memory/1").json()["job"]
+        self.assertEqual(list(validator("Job").iter_errors(job)), [])
+        for wrong in ({**job, "state": "DONE"}, {**job, "exit_code": "3"}, {k: v for k, v in job.items() if k != "uid"}):
+            self.assertTrue(list(validator("Job").iter_errors(wrong)))

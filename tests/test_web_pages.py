@@ -1,0 +1,197 @@
+"""The dashboard's files, the metrics, and the log as JSON."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from treq.testing import StubTreq
+from twisted.logger import Logger
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush import jsonlog
+from jobpush.measures import Distribution, Heartbeat, Measures
+from jobpush.web import resource
+from jobpush.web.pages import DASHBOARD
+from tests.support import LabCase, ManualClock
+
+
+class DashboardTests(LabCase):
+    def test_page(self) -> None:
+        """It is at the root, and nothing but its own files may run in it."""
+        for path in ("/", "/dashboard"):
+            answer = self.lab.get(path)
+            self.assertEqual((answer.status, answer.header("content-type")), (200, "text/html; charset=utf-8"))
+            policy = answer.header("content-security-policy") or ""
+            self.assertIn("script-src 'self'", policy)
+            self.assertNotIn("unsafe", policy)
+            self.assertIn(b"dashboard/main.js", answer.body())
+
+    def test_files(self) -> None:
+        """Each file that the page and its modules name is served, with a type that a browser takes for what it is."""
+        types = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+        page = (DASHBOARD / "index.html").read_text()
+        named = set(re.findall(r'"(dashboard/[^"]+)"', page))
+        for path in DASHBOARD.glob("*.js"):
+            named |= {f"dashboard/{name}" for name in re.findall(r'from "\./([^"]+)"', path.read_text())}
+        self.assertEqual({Path(name).name for name in named} | {"index.html"}, {path.name for path in DASHBOARD.iterdir()})
+        for name in named:
+            answer = self.lab.get(f"/{name}")
+            self.assertEqual((answer.status, answer.header("content-type")), (200, types[Path(name).suffix]), name)
+            self.assertEqual(answer.header("x-content-type-options"), "nosniff")
+
+    def test_again(self) -> None:
+        """A browser that has a file already is told that it has not changed."""
+        tag = self.lab.get("/dashboard/main.js").header("etag")
+        self.assertEqual(self.lab.get("/dashboard/main.js", headers={"if-none-match": tag}).status, 304)
+        self.assertEqual(self.lab.get("/dashboard/main.js", headers={"if-none-match": '"other"'}).status, 200)
+
+    def test_nothing_else(self) -> None:
+        """No listing, and no way out of the directory."""
+        for path in ("/dashboard/", "/dashboard/none.js", "/dashboard/../pages.py", "/dashboard/%2e%2e/pages.py"):
+            self.assertEqual(self.lab.get(path).status, 404, path)
+
+    def test_sites_own(self) -> None:
+        """With a site's own page the dashboard has an address of its own. (with_service/test_service.py has the site's page.)"""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        (directory / "index.html").write_text("our jobs")
+        api = resource(self.lab.service, static=str(directory), max_held=10)
+        self.lab.treq = StubTreq(api)
+        self.assertIn(b"dashboard/main.js", self.lab.get("/dashboard").body())
+
+    def test_words(self) -> None:
+        """Every word that the page uses is there in each language, and no other."""
+        source = (DASHBOARD / "words.js").read_text()
+        table = source[: source.index("\n};")]
+        languages = dict(re.findall(r"^  (en|ko): \{\n(.*?)^  \},", table, re.M | re.S))
+        self.assertEqual(set(languages), {"en", "ko"})
+        keys = {name: set(re.findall(r"(?:^|,|\{)\s*(\w+):", re.sub(r'"(?:[^"\\]|\\.)*"', '""', text), re.M)) for name, text in languages.items()}
+        self.assertEqual(keys["en"], keys["ko"])
+        used = set(re.findall(r'\bword\("(\w+)"', "".join(p.read_text() for p in DASHBOARD.glob("*.js"))))
+        used |= set(re.findall(r'data-word(?:-\w+)?="(\w+)"', (DASHBOARD / "index.html").read_text()))
+        self.assertEqual(used - keys["en"], set())
+
+
+class MetricsTests(LabCase):
+    def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        text = self.lab.get("/metrics").body().decode()
+        families = text_string_to_metric_families(text)
+        return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics().get((name, frozenset(labels.items())))
+
+    def test_events(self) -> None:
+        """Changes are counted by state; how late they came is known where the scheduler has the time."""
+        now = self.lab.clock.seconds()
+        self.lab.set("1", "RUNNING", started_at=now - 2)
+        self.lab.set("1", "COMPLETED", ended_at=self.lab.clock.seconds() - 40, exit_code=0)
+        self.assertEqual(self.value("jobpush_events_total", cluster="memory", state="COMPLETED"), 1)
+        self.assertEqual(self.value("jobpush_freshness_seconds_count", cluster="memory", change="end"), 1)
+        self.assertEqual(self.value("jobpush_freshness_seconds_bucket", cluster="memory", change="end", le="20.0"), 0)
+        self.assertEqual(self.value("jobpush_freshness_seconds_bucket", cluster="memory", change="end", le="60.0"), 1)
+        self.assertEqual(self.value("jobpush_freshness_seconds_bucket", cluster="memory", change="start", le="5.0"), 1)
+
+    def test_what_began_before(self) -> None:
+        """A start that was only inferred says nothing of how fresh an answer is."""
+        self.lab.set("5", "COMPLETED", started_at=self.lab.clock.seconds() - 400, ended_at=self.lab.clock.seconds() - 1)
+        self.assertIsNone(self.value("jobpush_freshness_seconds_count", cluster="memory", change="start"))
+
+    def test_held(self) -> None:
+        """Held requests by kind, the limit, and how long it took to answer them."""
+        poll = self.lab.get(f"/v1/jobs/memory/1?since={self.lab.cursor}&wait=60")
+        stream = self.lab.get("/v1/events")
+        self.assertTrue(poll.held)
+        self.assertEqual(self.value("jobpush_held_requests", kind="poll"), 1)
+        self.assertEqual(self.value("jobpush_held_requests", kind="stream"), 1)
+        self.assertEqual(self.value("jobpush_held_requests_limit"), 1000)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual(poll.status, 200)
+        self.assertEqual(self.value("jobpush_held_requests", kind="poll"), 0)
+        self.assertEqual(self.value("jobpush_wake_seconds_count", kind="poll"), 1)
+        self.assertEqual(self.value("jobpush_wake_seconds_count", kind="stream"), 1)
+        self.assertTrue(stream.response)
+
+    def test_queue(self) -> None:
+        """Queries, their time, the age of what is served, failures."""
+        from jobpush.interfaces import QueueError
+
+        self.assertEqual(self.value("jobpush_queue_healthy", cluster="memory"), 1)
+        before = self.value("jobpush_queue_queries_total", cluster="memory", of="all") or 0
+        self.lab.queue.failure = QueueError("down")
+        self.lab.tick()
+        self.lab.clock.advance(3)
+        self.assertEqual(self.value("jobpush_queue_healthy", cluster="memory"), 0)
+        self.assertGreaterEqual(self.value("jobpush_queue_failures_total", cluster="memory") or 0, 1)
+        self.assertGreater(self.value("jobpush_queue_queries_total", cluster="memory", of="all") or 0, before)
+        self.assertGreaterEqual(self.value("jobpush_queue_age_seconds", cluster="memory") or 0, 3)
+        self.assertEqual(self.value("jobpush_queue_jobs", cluster="memory"), 1)
+
+    def test_nudges_and_journal(self) -> None:
+        """Nudges by source; what the journal holds."""
+        self.lab.post("/v1/nudge", {}).body()
+        self.assertEqual(self.value("jobpush_nudges_total", source="http", what="taken"), 1)
+        self.assertEqual(self.value("jobpush_journal_events"), self.lab.journal.last_seq)
+        self.assertGreaterEqual(self.value("jobpush_journal_commit_seconds_count") or 0, 1)
+
+    def test_not_installed(self) -> None:
+        """Without prometheus_client the answer says what to type."""
+        real = builtins.__import__
+
+        def without(name: str, *args: Any, **kwargs: Any) -> Any:
+            if name.startswith("prometheus_client"):
+                raise ImportError(name)
+            return real(name, *args, **kwargs)
+
+        self.patch(builtins, "__import__", without)
+        answer = self.lab.get("/metrics")
+        self.assertEqual(answer.status, 404)
+        self.assertIn("pip install 'jobpush[metrics]'", answer.json()["detail"])
+
+
+class MeasuresTests(SynchronousTestCase):
+    def test_distribution(self) -> None:
+        """A value on a bound is at most that bound."""
+        distribution = Distribution((1.0, 2.0))
+        for value in (0.5, 1.0, 1.5, 3.0):
+            distribution.add(value, 2)
+        self.assertEqual((distribution.counts, distribution.sum, distribution.most, distribution.count), ([4, 2, 2], 12.0, 3.0, 8))
+
+    def test_heartbeat(self) -> None:
+        """How late the reactor was; nothing is left when it has ended."""
+        clock, measures = ManualClock(), Measures()
+        heartbeat = Heartbeat(clock, measures)
+        heartbeat.start()
+        clock.run(1.0)
+        self.assertAlmostEqual(measures.stall_s.most, 0.0, delta=0.051)
+        clock.advance(1.1)
+        self.assertAlmostEqual(measures.stall_s.most, 1.0, delta=0.1)
+        heartbeat.stop()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class JsonLogTests(SynchronousTestCase):
+    def test_lines(self) -> None:
+        """One JSON object a line, with the values that a text was made of, and a traceback where something failed."""
+        out = io.StringIO()
+        log = Logger(namespace="jobpush.test", observer=jsonlog.observer(out))
+        log.warn("{cluster}: seen {n}\nagain", cluster="slurm", n=3, thing=object())
+        try:
+            raise ValueError("broken")
+        except ValueError:
+            log.failure("it failed")
+        first, second = (json.loads(line) for line in out.getvalue().splitlines())
+        self.assertEqual(
+            {k: first[k] for k in ("level", "logger", "text", "cluster", "n")},
+            {"level": "warn", "logger": "jobpush.test", "text": "slurm: seen 3\nagain", "cluster": "slurm", "n": 3},
+        )
+        self.assertNotIn("thing", first)
+        self.assertRegex(first["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$")
+        self.assertEqual(second["level"], "critical")
+        self.assertIn("ValueError: broken", second["traceback"])
