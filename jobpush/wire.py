@@ -35,8 +35,8 @@ def to_time(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     millis = round(seconds * 1000)
-    moment = _EPOCH + datetime.timedelta(milliseconds=millis)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millis % 1000:03d}Z"
+    moment = _NAIVE_EPOCH + datetime.timedelta(milliseconds=millis)
+    return moment.isoformat(timespec="milliseconds") + "Z"
 
 
 def from_time(text: str) -> float:
@@ -51,7 +51,8 @@ def from_time(text: str) -> float:
     return round((moment - _EPOCH).total_seconds(), 3)
 
 
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+_NAIVE_EPOCH = datetime.datetime(1970, 1, 1)
+_EPOCH = _NAIVE_EPOCH.replace(tzinfo=datetime.timezone.utc)
 
 _TIMES = ("submitted_at", "started_at", "ended_at")
 _TEXTS = ("reason", "name", "user", "account", "queue", "nodes", "workdir", "comment")
@@ -380,6 +381,16 @@ def history_fields(epoch: str, history: Iterable[HistoryEntry]) -> list[dict[str
         }
         for entry in history
     ]
+
+
+def shown_bytes(epoch: str, job: JobDescriptor, history: Iterable[HistoryEntry]) -> bytes:
+    """What an answer says of a job, the beginning of a JSON object: it is the same until the job changes."""
+    return dumps({"job": job_fields(job), "history": history_fields(epoch, history)})[:-1]
+
+
+def joined(begin: bytes, rest: bytes) -> bytes:
+    """A JSON object of such a beginning and the fields of another object."""
+    return begin + b"," + rest[1:]
 
 
 def envelope(fields: Mapping[str, object], events: Iterable[Event] | None = None) -> bytes:

@@ -12,8 +12,9 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web import http_headers
 
-from jobpush.web import express
-from jobpush.web.express import MOST_KEPT, PLAIN, _canonical
+from jobpush.web import express, sheets
+from jobpush.web.express import PLAIN
+from jobpush.web.sheets import _canonical
 from tests.test_parking import Client, House, Stage, bodies
 
 reactor: Any = real_reactor
@@ -270,17 +271,20 @@ class KeptTests(TestCase):
 
     async def test_bounded(self) -> None:
         """Clients with headers and addresses of their own fill no memory."""
+        most = 200
+        for module in (express, sheets):
+            self.patch(module, "MOST_KEPT", most)
         house = House(self, True)
         client = house.client()
         lane = house.resource.api.parking.lane
-        for number in range(MOST_KEPT + 50):
+        for number in range(most + 50):
             count = len(bodies(client.got))
             client.get("/v1/jobs/memory/1", f"User-Agent: {number}")
             client.get(f"/v1/jobs/memory/1?_={number}", f"User-Agent: {number}")
             await client.answers(count + 2)
             client.got = b""
-        self.assertLessEqual(len(lane._letterheads), MOST_KEPT)
-        self.assertLessEqual(len(lane._plans), MOST_KEPT)
+        self.assertLessEqual(len(lane._letterheads), most)
+        self.assertLessEqual(len(lane._plans), most)
         await house.stop()
 
     async def test_idle_connections_are_parked(self) -> None:

@@ -17,7 +17,7 @@ from tests.support import LabCase, quoted
 DOCUMENT = document()
 
 #: Pages and a site's own files: for browsers, no part of the interface.
-NOT_DESCRIBED = {"/", "/dashboard", "/dashboard/", "/docs"}
+NOT_DESCRIBED = {"/", "/dashboard", "/dashboard/{name}", "/docs"}
 
 
 def validator(name: str) -> Draft202012Validator:

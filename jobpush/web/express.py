@@ -15,18 +15,17 @@ long way: nothing has happened to the request yet.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES, _escape, datetimeToString, parse_qs
-from twisted.web.server import NOT_DONE_YET, version
+from twisted.web.http import _escape, parse_qs
+from twisted.web.server import NOT_DONE_YET
 
 from jobpush.web.params import decoded
 from jobpush.web.problems import Problem
-from jobpush.web.sheets import MOST_KEPT, Letterhead, Sheet
+from jobpush.web.sheets import MOST_KEPT, Answer, Letterhead
 
 if TYPE_CHECKING:
     from jobpush.web.bays import Parked
@@ -42,74 +41,27 @@ PLAIN_BEGINS = (b"accept", b"sec-", b"x-forwarded-")
 LONGEST = 2000
 
 
-class ExpressRequest:
+class ExpressRequest(Answer):
     """What a route needs of a request: its address, and where its answer's head is put."""
 
-    __slots__ = ("came_at", "code", "headers", "parked", "persistent", "plan", "uri")
+    __slots__ = ("came_at", "parked", "plan", "uri")
 
     method = b"GET"
 
     def __init__(self, parked: Parked, uri: bytes, plan: Plan, came_at: float) -> None:
+        super().__init__()
         self.parked = parked
         self.came_at = came_at
         self.uri = uri
         self.plan = plan
-        self.code = 200
-        self.headers: dict[bytes, bytes] = {}
-        self.persistent = True
 
     @property
     def query(self) -> dict[str, list[Any]]:
         """The query string's names and values."""
         return self.plan.query
 
-    @property
-    def channel(self) -> ExpressRequest:
-        """What knows whether the connection goes on."""
-        return self
-
     def getHeader(self, name: bytes) -> None:
         """None that a route looks at: `PLAIN`."""
-
-    def setHeader(self, name: bytes, value: bytes) -> None:
-        """Of the answer."""
-        self.headers[name] = value
-
-    def setResponseCode(self, code: int) -> None:
-        """Of the answer."""
-        self.code = code
-
-    def answer(self, body: bytes) -> Sheet:
-        """The whole answer, as `twisted.web.http.HTTPChannel` writes it."""
-        parts = [b"HTTP/1.1 %d %b\r\nServer: %b\r\nDate: %b\r\n" % (self.code, RESPONSES[self.code], version, _date())]
-        for name, value in self.headers.items():
-            parts.append(b"%b: %b\r\n" % (_canonical(name), value))
-        parts.append(b"\r\n")
-        parts.append(body)
-        return Sheet(b"".join(parts), self.code, len(body), self.persistent)
-
-
-_dated: tuple[int, bytes] = (0, b"")
-
-
-def _date() -> bytes:
-    """The Date header; it changes once a second."""
-    global _dated
-    now = int(time.time())
-    if _dated[0] != now:
-        _dated = (now, datetimeToString())
-    return _dated[1]
-
-
-_CANONICAL: dict[bytes, bytes] = {b"etag": b"ETag"}
-
-
-def _canonical(name: bytes) -> bytes:
-    """As `twisted.web.http_headers` writes it."""
-    found = _CANONICAL.get(name)
-    if found is None:
-        found = _CANONICAL[name] = name.title()
-    return found
 
 
 #: Paths of which a router would make nothing else, and queries that can stand in a request line.
@@ -118,7 +70,6 @@ _VISIBLE = re.compile(rb"[!-~]*")
 
 #: A route as the express lane calls it.
 Handler = Callable[..., Coroutine[Any, Any, Any]]
-
 
 
 @attrs.define(eq=False)
@@ -135,7 +86,6 @@ class Plan:
     query: dict[str, list[Any]]
     line: str
     like: Like | None = None
-
 
 
 class ExpressLane:
@@ -233,7 +183,7 @@ class ExpressLane:
             request.headers.clear()
             body = Problem(500, "an error of the server; its log tells more").answer(request)
         if body is not NOT_DONE_YET:
-            call.lot.reply(parked, request.answer(body), request.came_at)
+            call.lot.reply(parked, request.sheet(body), request.came_at)
         return True
 
     def _plan(self, uri: bytes) -> Plan | None:

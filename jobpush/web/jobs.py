@@ -9,6 +9,7 @@ import binascii
 import heapq
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -39,6 +40,10 @@ _JOBSTATUS = frozenset({"jobId", "timeout", "since", "cluster"})
 
 #: Jobs looked at, or written, before other work gets its turn.
 _SLICE = 500
+
+
+#: Jobs whose part of an answer is kept, as it was written last.
+SHOWN = 2000
 
 
 class JobRoutes(Routes):
@@ -185,8 +190,6 @@ class JobRoutes(Routes):
         request.setHeader(b"etag", _etag(self.service, record).encode())
         monitor = self.service.monitors[key[0]]
         fields: dict[str, object] = {
-            "job": wire.job_fields(job),
-            "history": wire.history_fields(feed.epoch, record.history),
             "cursor": cursor,
             "timed_out": page.timed_out,
             "stale_s": health.rounded(monitor.stale_s),
@@ -196,7 +199,8 @@ class JobRoutes(Routes):
             fields["more"] = True
         if zero:
             fields["oldest_cursor"] = feed.cursor(feed.oldest)
-        return self._answer(request, wire.envelope(fields, page.events), cursor, page.closing)
+        shown = _shown(feed.epoch, record) if record.job is job else wire.shown_bytes(feed.epoch, job, record.history)
+        return self._answer(request, wire.joined(shown, wire.envelope(fields, page.events)), cursor, page.closing)
 
     # -- the call of 2010
 
@@ -231,6 +235,12 @@ class JobRoutes(Routes):
         key = found[0].key
         ask = Ask(("jobstatus", key), of_job(key), JOB_EVENTS, None, answer, asked)
         return await self._answer_when(request, ask, since, max(0.0, deadline - self.service.reactor.seconds()))
+
+
+@lru_cache(SHOWN)
+def _shown(epoch: str, record: JobRecord) -> bytes:
+    """A job that many ask for is written down once for all of them."""
+    return wire.shown_bytes(epoch, record.job, record.history)
 
 
 def _is_enough(until: str | None, job: JobDescriptor) -> bool:

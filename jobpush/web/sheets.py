@@ -9,12 +9,14 @@ and ``_escape`` of `twisted.web.http`. tests/test_parking.py fails where they ch
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, _escape
+from twisted.web.http import RESPONSES, _escape, datetimeToString
+from twisted.web.server import version
 
 from jobpush.web.problems import Problem
 
@@ -159,44 +161,76 @@ def is_sent(transport: Any, flush: bool) -> bool:
     return transport.connected and not (transport.disconnecting or transport.dataBuffer or transport._tempDataBuffer)
 
 
+class Answer:
+    """
+    Where a route puts the head of an answer that is written here: what it needs of a request, as far as answering goes.
+
+    :ivar persistent: does the connection go on?
+    """
+
+    __slots__ = ("code", "headers", "persistent")
+
+    def __init__(self) -> None:
+        self.code = 200
+        self.headers: dict[bytes, bytes] = {}
+        self.persistent = True
+
+    @property
+    def channel(self) -> Answer:
+        """What knows whether the connection goes on."""
+        return self
+
+    def setHeader(self, name: bytes, value: bytes) -> None:
+        """Of the answer."""
+        self.headers[name] = value
+
+    def setResponseCode(self, code: int) -> None:
+        """Of the answer."""
+        self.code = code
+
+    def sheet(self, body: bytes) -> Sheet:
+        """The whole answer, as `twisted.web.http.HTTPChannel` writes it."""
+        parts = [b"HTTP/1.1 %d %b\r\nServer: %b\r\nDate: %b\r\n" % (self.code, RESPONSES[self.code], version, _date())]
+        for name, value in self.headers.items():
+            parts.append(b"%b: %b\r\n" % (_canonical(name), value))
+        parts.append(b"\r\n")
+        parts.append(body)
+        return Sheet(b"".join(parts), self.code, len(body), self.persistent)
+
+
+_dated: tuple[int, bytes] = (0, b"")
+
+
+def _date() -> bytes:
+    """The Date header; it changes once a second."""
+    global _dated
+    now = int(time.time())
+    if _dated[0] != now:
+        _dated = (now, datetimeToString())
+    return _dated[1]
+
+
+_CANONICAL: dict[bytes, bytes] = {b"etag": b"ETag"}
+
+
+def _canonical(name: bytes) -> bytes:
+    """As `twisted.web.http_headers` writes it."""
+    found = _CANONICAL.get(name)
+    if found is None:
+        found = _CANONICAL[name] = name.title()
+    return found
+
+
 def render(site: Any, answer: Callable[[Any], bytes]) -> Sheet:
     """
-    What a request with a channel would write.
+    An answer that belongs to no request alone.
 
-    :param answer: sets the headers of a request, and gives the body.
+    :param answer: sets the head, and gives the body.
     """
-    paper = _Paper(site)
-    request = site.requestFactory(paper)
-    request.method, request.clientproto, request.args = b"GET", b"HTTP/1.1", {}
-    request.begin_answer()
+    made = Answer()
     try:
-        body = answer(request)
+        return made.sheet(answer(made))
     except Exception:
         site.log_failure(Failure())
         problem = Problem(500, "an error of the server; its log tells more")
         return Sheet(problem.raw(), problem.status, len(problem.body()), False)
-    request.write(body)
-    return Sheet(b"".join(paper.written), request.code, request.sentLength, bool(paper.persistent))
-
-
-class _Paper(HTTPChannel):
-    """A channel to nowhere: keeps what a request writes."""
-
-    def __init__(self, site: Any) -> None:
-        super().__init__()
-        self.site = site
-        self.persistent = True
-        self.written: list[bytes] = []
-        self.transport = self
-
-    def getPeer(self) -> Any:
-        return None
-
-    def getHost(self) -> Any:
-        return None
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    def writeSequence(self, iovec: Any) -> None:
-        self.written.extend(iovec)

@@ -10,9 +10,9 @@ from typing import Any
 from twisted.internet.interfaces import ITCPTransport
 from twisted.logger import Logger
 from twisted.python.logfile import DailyLogFile
-from twisted.web.http import HTTPChannel, combinedLogFormatter, datetimeToString
+from twisted.web.http import HTTPChannel, combinedLogFormatter
 from twisted.web.iweb import IAccessLogFormatter
-from twisted.web.server import Request, Site, version
+from twisted.web.server import Request, Site
 from zope.interface import provider
 
 from jobpush.web.problems import Problem
@@ -51,12 +51,6 @@ class JobpushRequest(Request):
             Problem(400, "only OPTIONS may ask about the server as a whole", "path").send(self)
         else:
             super().process()
-
-    def begin_answer(self) -> None:
-        """The headers that every answer begins with, for one that is rendered apart from its request."""
-        self.site = self.channel.site
-        self.setHeader(b"Server", version)
-        self.setHeader(b"Date", datetimeToString())
 
     def gotLength(self, length: int | None) -> None:
         self.came_at = self.channel.site.reactor.seconds()
