@@ -154,7 +154,7 @@ class JournalAndTracker(RuleBasedStateMachine):
         assert self.lab.service.tracker.waiting == waiting
         assert self.lab.holds.held == waiting
         calls = len(self.lab.clock.getDelayedCalls())
-        assert calls == 2 + bool(waiting), "the next ticks of the monitor and the keeper, and one for all deadlines"
+        assert calls == 3 + bool(waiting), "the next ticks of the monitor, the keeper and the heartbeat, and one for all deadlines"
 
     def teardown(self) -> None:
         if hasattr(self, "lab"):
