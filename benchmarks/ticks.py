@@ -25,7 +25,7 @@ import attrs
 
 from tests import sge_cluster, slurm_cluster
 from tests.fakes import Programs
-from tests.service_process import ServiceProcess
+from tests.service_process import ROOT, ServiceProcess
 from tests.slurm_cluster import OTHER_USER, wait_until
 
 #: Seconds for which ticks are counted, and between two changes.
@@ -34,6 +34,9 @@ CHANGE_EVERY_S = 4.0
 
 #: How many jobs change at once.
 CHANGES = 100
+
+#: Whose commands cost nothing that means anything.
+STAND_INS = ("pbs", "recorded")
 
 _CLOCK = os.sysconf("SC_CLK_TCK")
 
@@ -118,6 +121,43 @@ def pbs(root: Path, jobs: int) -> Iterator[Scheduler]:
     yield Scheduler("PBS (stand-in)", f"pbs:interval=1:bin={fake.directory}", change)
 
 
+#: As squeue does: the rows of a file, each field followed by what -O asks for.
+RECORDED_SQUEUE = """\
+#!/bin/sh
+token=$(printf %s "$7" | sed 's/^JobID:\\(T[0-9a-f]*\\)f,.*/\\1/')
+exec sed "s/@F/${token}f/g; s/@R/${token}r/g" "$DIR/rows"
+"""
+
+
+@contextmanager
+def recorded(root: Path, jobs: int) -> Iterator[Scheduler]:
+    """Slurm's commands as a stand-in that prints what they would: for more jobs than a real one can be given here."""
+    fake = Programs(str(root / "recorded"))
+    fake.write("squeue", RECORDED_SQUEUE)
+    fake.write("scontrol", f'#!/bin/sh\ncat "{ROOT}/tests/captures/slurm/scontrol-show-config.txt"\n')
+    fake.write("sacct", "#!/bin/sh\nexit 0\n")
+    reasons = ["Priority"] * jobs
+
+    def write() -> None:
+        rows = []
+        for number, reason in enumerate(reasons, 1):
+            fields = [
+                str(number), str(number), "PENDING", "0", reason, "main", "", "1795327000", "N/A", "N/A", "1:00:00", "0", "kim",
+                "physics", "/home/kim/work/of/today", "", f"nnnnnnnnnnnnnnnnnnnn{number}",
+            ]  # fmt: skip
+            rows.append("@F".join(fields) + "@R\n")
+        fresh = fake.put("rows.new", "".join(rows))
+        os.replace(fresh, fake.directory / "rows")
+
+    def change(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            reasons[number - 1] = "JobHeldUser"
+        write()
+
+    write()
+    yield Scheduler("Slurm (recorded)", f"slurm:interval=1:probe=no:bin={fake.directory}", change)
+
+
 def submit(environment: dict[str, str], command: str, count: int) -> None:
     """Submit jobs, some at a time, as an ordinary user."""
     # The system's own first: a scheduler's directory may hold other things.
@@ -172,13 +212,13 @@ def measure(scheduler: Scheduler, directory: Path, jobs: int) -> dict[str, float
 
 def main() -> None:
     """Measure, and print one Markdown table."""
-    kinds = {"slurm": slurm, "sge": sge, "pbs": pbs}
+    kinds = {"slurm": slurm, "sge": sge, "pbs": pbs, "recorded": recorded}
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--jobs", type=int, default=10_000, help="how many jobs, 2000 to 50000 (default: 10000)")
+    parser.add_argument("--jobs", type=int, default=10_000, help="how many jobs, 2000 to 200000 (default: 10000)")
     parser.add_argument("schedulers", nargs="*", choices=[*kinds, []], help="which (default: all)")
     options = parser.parse_args()
-    if not 2000 <= options.jobs <= 50_000:
-        parser.error("--jobs: expected 2000 to 50000")
+    if not 2000 <= options.jobs <= 200_000:
+        parser.error("--jobs: expected 2000 to 200000")
     root = Path(tempfile.mkdtemp(prefix="jp", dir="/tmp"))
     root.chmod(0o755)
     try:
@@ -199,8 +239,8 @@ def main() -> None:
         for kind in options.schedulers or kinds:
             with kinds[kind](root, options.jobs) as scheduler:
                 found = measure(scheduler, root / f"jobpush-{kind}", options.jobs)
-            command = "stand-in" if kind == "pbs" else f"{found['commands']:.0f}"
-            ratio = "" if kind == "pbs" else f"{found['idle'] / found['commands']:.2f}"
+            command = "stand-in" if kind in STAND_INS else f"{found['commands']:.0f}"
+            ratio = "" if kind in STAND_INS else f"{found['idle'] / found['commands']:.2f}"
             each = f"{found['idle'] * 1000 / options.jobs:.1f}"
             first, idle_ms, busy_ms = (f"{value:.0f}" for value in (found["first"] - base, found["idle"], found["busy"]))
             row = [scheduler.name, first, idle_ms, each, busy_ms, command, ratio]

@@ -8,6 +8,7 @@ given time: accounting is asked, and has a grace, before a job is called lost.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import filterfalse
 
 import attrs
 
@@ -43,10 +44,19 @@ def unlisted(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
     The ids of jobs that are not terminal and that the snapshot neither lists nor failed to understand. A task that its array's
     pending range holds is listed.
     """
-    # A difference of dictionaries' keys: a hundred thousand jobs, of which few are missing, take milliseconds.
-    missing = sorted((known.open.keys() - snapshot.jobs.keys()) - snapshot.rejected_ids)
-    jobs = ((job_id, known.records[job_id].job) for job_id in missing)
-    return [i for i, job in jobs if job.parent not in snapshot.rejected_ids and range_of(job, snapshot) is None]
+    jobs = ((job_id, known.records[job_id].job) for job_id in without_row(known, snapshot))
+    doubtful = snapshot.rejected_ids
+    return [
+        job_id
+        for job_id, job in jobs
+        if job_id not in doubtful and job.parent not in doubtful and range_of(job, snapshot) is None
+    ]
+
+
+def without_row(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
+    """The ids of jobs that are not terminal and have no row in the snapshot, in order."""
+    # Without a loop in Python: a hundred thousand jobs, of which few are missing, take a few milliseconds.
+    return sorted(filterfalse(snapshot.jobs.__contains__, known.open))
 
 
 def range_of(job: JobDescriptor, snapshot: Snapshot) -> JobDescriptor | None:

@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 
 import attrs
 
-from jobpush.absence import DiffPolicy, conclude, concluded, range_of, unlisted
+from jobpush.absence import DiffPolicy, conclude, concluded, range_of, unlisted, without_row
 from jobpush.aggregate import aggregate
 from jobpush.model import (
     STARTED_PHASES,
@@ -84,8 +84,9 @@ class _Diff:
         records = self.known.records
         ranges: dict[str, JobDescriptor] = {}
         families: set[str] = set()
+        changed = 0
         for count, (job_id, row) in enumerate(self.snapshot.jobs.items()):
-            if count % PAUSE_EVERY == 0:
+            if count % (8 * PAUSE_EVERY) == 0:
                 yield
             if row.parent is not None:
                 families.add(row.parent)
@@ -96,6 +97,9 @@ class _Diff:
             if record is not None and record.seen is row and record.absent_since is None and record.unsettled_since is None:
                 continue
             self.present(row, record)
+            changed += 1
+            if changed % PAUSE_EVERY == 0:
+                yield
         yield
         if self.snapshot.partial:
             return self.result
@@ -210,7 +214,7 @@ class _Diff:
 
     def back_in_range(self) -> Generator[None, None, None]:
         """Tasks that had a row of their own and are now part of their array's pending range: released, or to start again."""
-        for count, job_id in enumerate(sorted(self.known.open.keys() - self.snapshot.jobs.keys())):
+        for count, job_id in enumerate(without_row(self.known, self.snapshot)):
             if count % PAUSE_EVERY == 0:
                 yield
             record = self.known.records[job_id]

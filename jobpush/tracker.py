@@ -334,7 +334,6 @@ class JobStatusTracker:
         continuation.answer(self, continuation.wake)
 
     def _slice(self) -> None:
-        self._turn = None
         until = self._reactor.seconds() + SLICE_S
         while self._due:
             try:
@@ -343,5 +342,5 @@ class JobStatusTracker:
                 self.log.failure("a waiting client could not be answered")
             if self._reactor.seconds() >= until:
                 break
-        if self._due:
-            self._turn = self._reactor.callLater(0, self._slice)
+        # Not before: what is due only now would ask for a turn of its own, and others would wait for two, then four, at once.
+        self._turn = self._reactor.callLater(0, self._slice) if self._due else None

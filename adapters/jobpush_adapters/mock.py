@@ -21,6 +21,7 @@ from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.wire import job_from_fields
 from jobpush_adapters.demo import Demo
+from jobpush_adapters.unchanged import PIECES, pieces, taken_over
 from jobpush_adapters.work import Work
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
@@ -109,24 +110,40 @@ class FileQueue(MockQueue):
     ) -> Iterator[None]:
         """Read them all, pausing now and then. A line whose bytes equal one of last time is not read again."""
         lines: dict[bytes, JobDescriptor | str] = {}
-        for number, line in enumerate(content.split(b"\n"), 1):
-            if number % 128 == 0:
-                yield
-            line = line.strip()
-            if not line or line.startswith(b"#"):
-                continue
-            job = self._lines.get(line) or self._read(line, now)
-            lines[line] = job
-            if isinstance(job, str):
-                why = job
-                rejected_ids.update(_id_in(line))
-            elif job.id in jobs:
-                why = f"id {job.id!r} stands in an earlier line too"
+        number = work = 0
+        for piece in pieces(content.split(b"\n")):
+            if taken_over(piece, self._lines, jobs, lines):
+                work += 1
             else:
-                jobs[job.id] = job
-                continue
-            rejected.append(f"{self._path}, line {number}: {why}")
+                for count, line in enumerate(piece, number + 1):
+                    self._read_line(line.strip(), f"{self._path}, line {count}", now, lines, jobs, rejected, rejected_ids)
+                work += PIECES
+            number += len(piece)
+            if work >= PIECES:
+                work = 0
+                yield
         self._lines = lines
+
+    def _read_line(
+        self,
+        line: bytes,
+        place: str,
+        now: float,
+        lines: dict[bytes, JobDescriptor | str],
+        jobs: dict[str, JobDescriptor],
+        rejected: list[str],
+        rejected_ids: set[str],
+    ) -> None:
+        if not line or line.startswith(b"#"):
+            return
+        job = lines[line] = self._lines.get(line) or self._read(line, now)
+        if isinstance(job, str):
+            rejected_ids.update(_id_in(line))
+            rejected.append(f"{place}: {job}")
+        elif job.id in jobs:
+            rejected.append(f"{place}: id {job.id!r} stands in an earlier line too")
+        else:
+            jobs[job.id] = job
 
     def _read(self, line: bytes, now: float) -> JobDescriptor | str:
         try:

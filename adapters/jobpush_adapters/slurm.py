@@ -34,6 +34,7 @@ from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.commands import first_failure, succeeded
 from jobpush_adapters.slurm_probe import SlurmProbe, find_library
 from jobpush_adapters.slurm_states import STATES, with_state
+from jobpush_adapters.unchanged import PIECES, pieces, taken_over
 from jobpush_adapters.watch import Watching
 from jobpush_adapters.work import Work
 
@@ -289,26 +290,36 @@ class RowReader:
 
     def read(self, rows: Sequence[bytes]) -> Iterator[None]:
         """Read them all, pausing now and then."""
-        for count, row in enumerate(rows):
-            if count % 128 == 127:
-                yield
-            job = self._known.get(row)
-            if job is None:
-                try:
-                    job = parse_row(self._cluster, row, self._now)
-                except ValueError as error:
-                    job = f"{printable(error.args[0])}: {printable(row.decode('utf-8', 'replace'), 120)}"
-            self.cache[row] = job
-            if isinstance(job, str):
-                self.rejected.append(job)
-                self.ids.update(_ids_of(row))
-            elif job.id in self.jobs or job.id in self.ids:
-                # Nobody may speak for another's job: which of the two rows is the job's own cannot be told.
-                self.jobs.pop(job.id, None)
-                self.ids.add(job.id)
-                self.rejected.append(f"two rows have the id {job.id}")
+        work = 0
+        for piece in pieces(rows):
+            if taken_over(piece, self._known, self.jobs, self.cache, self.ids):
+                work += 1
             else:
-                self.jobs[job.id] = job
+                for row in piece:
+                    self._read(row)
+                work += PIECES
+            if work >= PIECES:
+                work = 0
+                yield
+
+    def _read(self, row: bytes) -> None:
+        job = self._known.get(row)
+        if job is None:
+            try:
+                job = parse_row(self._cluster, row, self._now)
+            except ValueError as error:
+                job = f"{printable(error.args[0])}: {printable(row.decode('utf-8', 'replace'), 120)}"
+        self.cache[row] = job
+        if isinstance(job, str):
+            self.rejected.append(job)
+            self.ids.update(_ids_of(row))
+        elif job.id in self.jobs or job.id in self.ids:
+            # Nobody may speak for another's job: which of the two rows is the job's own cannot be told.
+            self.jobs.pop(job.id, None)
+            self.ids.add(job.id)
+            self.rejected.append(f"two rows have the id {job.id}")
+        else:
+            self.jobs[job.id] = job
 
 
 def _ids_of(row: bytes) -> set[str]:
