@@ -124,7 +124,7 @@ def pbs(root: Path, jobs: int) -> Iterator[Scheduler]:
 #: As squeue does: the rows of a file, each field followed by what -O asks for.
 RECORDED_SQUEUE = """\
 #!/bin/sh
-token=$(printf %s "$7" | sed 's/^JobID:\\(T[0-9a-f]*\\)f,.*/\\1/')
+token=$(printf %s "$7" | sed 's/.*,Name:\\(T[0-9a-zA-Z]*\\)r$/\\1/')
 exec sed "s/@F/${token}f/g; s/@R/${token}r/g" "$DIR/rows"
 """
 
@@ -142,10 +142,10 @@ def recorded(root: Path, jobs: int) -> Iterator[Scheduler]:
         rows = []
         for number, reason in enumerate(reasons, 1):
             fields = [
-                str(number), str(number), "PENDING", "0", reason, "main", "", "1795327000", "N/A", "N/A", "1:00:00", "0", "kim",
-                "physics", "/home/kim/work/of/today", "", f"nnnnnnnnnnnnnnnnnnnn{number}",
+                reason, "physics", "/home/kim/work/of/today", "", f"nnnnnnnnnnnnnnnnnnnn{number}",
             ]  # fmt: skip
-            rows.append("@F".join(fields) + "@R\n")
+            plain = f"{number}|{number}|PENDING|0|main||1795327000|N/A|N/A|1:00:00|0|kim"
+            rows.append("@F".join([plain, *fields]) + "@R\n")
         fresh = fake.put("rows.new", "".join(rows))
         os.replace(fresh, fake.directory / "rows")
 

@@ -32,7 +32,8 @@ def row(job_id: str = "1", state: str = "RUNNING", **fields: str) -> bytes:
         "EndTime": "1795327200", "TimeLimit": "1:00:00", "RestartCnt": "0", "UserName": "kim", "Account": "(null)",
         "WorkDir": "/home/kim", "Comment": "(null)", "Name": "align", **fields,
     }  # fmt: skip
-    return "\0".join(values[field] for field in slurm.FIELDS).encode()
+    plain = "|".join(values[field] for field in slurm.PLAIN_FIELDS)
+    return "\0".join([plain, *(values[field] for field in slurm.FREE_FIELDS)]).encode()
 
 
 def parse(*args: Any, **fields: Any) -> JobDescriptor:
@@ -142,19 +143,21 @@ class FramingTests(SynchronousTestCase):
 
     def read(self, stdout: bytes, status: int = 0, stderr: bytes = b"", token: str = "Tabc") -> slurm.RowReader:
         reader = slurm.RowReader("slurm", {}, NOW)
-        for _ in reader.read(slurm.split_rows(CommandResult(status, stdout, stderr), token)):
+        for _ in reader.read(slurm.lines_of(CommandResult(status, stdout, stderr), token), token):
             pass
         return reader
 
     def test_arguments(self) -> None:
-        """One query for everything, with the exit code; each field is followed by the token, which is new each time."""
+        """One query for everything, with the exit code; what users write is framed by the token, which is new each time."""
         token, other = slurm.new_token(), slurm.new_token()
         self.assertNotEqual(token, other)
         self.assertTrue(token[0].isalpha())
         arguments = slurm.squeue_arguments(token)
         self.assertEqual(arguments[:6], ["--all", "--local", "-h", "-t", "all", "-O"])
-        self.assertEqual(arguments[6].split(",")[0], f"JobID:{token}f")
-        self.assertEqual(arguments[6].split(",")[-1], f"Name:{token}r")
+        fields = arguments[6].split(",")
+        self.assertEqual((fields[0], fields[-1]), ("JobID:|", f"Name:{token}r"))
+        for free in ("UserName", "Reason", "Account", "WorkDir", "Comment"):
+            self.assertIn(f"{free}:{token}f", fields)
         self.assertIn("exit_code:", arguments[6])
 
     def test_forged_rows(self) -> None:
@@ -190,12 +193,36 @@ class FramingTests(SynchronousTestCase):
         """The same bytes, under another token, are the same object."""
         first = self.read(self.frame(row("1"), row("2")))
         again = slurm.RowReader("slurm", first.cache, NOW + 1)
-        rows = slurm.split_rows(CommandResult(0, self.frame(row("1"), row("2", state="COMPLETED"), token="Txyz"), b""), "Txyz")
-        for _ in again.read(rows):
+        lines = slurm.lines_of(CommandResult(0, self.frame(row("1"), row("2", state="COMPLETED"), token="Txyz"), b""), "Txyz")
+        for _ in again.read(lines, "Txyz"):
             pass
         self.assertIs(again.jobs["1"], first.jobs["1"])
         self.assertEqual(again.jobs["2"].state, "COMPLETED")
         self.assertEqual(len(again.cache), 2, "rows that are gone are forgotten")
+
+    def test_line_breaks_anywhere(self) -> None:
+        """Names with line breaks, wherever among many rows they stand; again when nothing has changed."""
+        names = {str(number): "a\nb\n\nc" if number % 7 == 0 else "a" for number in range(1, 1000)}
+        text = self.frame(*(row(job_id, Name=name) for job_id, name in names.items()))
+        first = self.read(text)
+        self.assertEqual({job.id: job.name for job in first.jobs.values()}, names)
+        again = slurm.RowReader("slurm", first.cache, NOW + 1)
+        list(again.read(slurm.lines_of(CommandResult(0, text, b""), "Tabc"), "Tabc"))
+        self.assertTrue(all(again.jobs[job_id] is job for job_id, job in first.jobs.items()))
+        self.assertEqual(len(again.jobs), len(names))
+
+    def test_two_rows_among_unchanged_ones(self) -> None:
+        """A row that claims another's id is found also where nothing else has changed; and what it claimed is back after it."""
+        rows = [row(str(number)) for number in range(1, 600)]
+        first = self.read(self.frame(*rows))
+        for place in (0, 300, 599):
+            again = slurm.RowReader("slurm", first.cache, NOW + 1)
+            frame = self.frame(*rows[:place], row("77", state="FAILED"), *rows[place:])
+            list(again.read(slurm.lines_of(CommandResult(0, frame, b""), "Tabc"), "Tabc"))
+            self.assertEqual((sorted(again.ids), len(again.jobs)), (["77"], 598))
+            later = slurm.RowReader("slurm", again.cache, NOW + 2)
+            list(later.read(slurm.lines_of(CommandResult(0, self.frame(*rows), b""), "Tabc"), "Tabc"))
+            self.assertEqual((later.ids, len(later.jobs)), (set(), 599))
 
     @given(st.binary(max_size=400), st.integers(0, 2), st.binary(max_size=60))
     def test_arbitrary_bytes(self, stdout: bytes, status: int, stderr: bytes) -> None:
@@ -212,7 +239,7 @@ class FramingTests(SynchronousTestCase):
             fields[:2] = [b"7", b"7"]
         if any(b"Tabc" in field for field in fields):
             return
-        reader = self.read(self.frame(b"\0".join(fields)))
+        reader = self.read(self.frame(b"\0".join([b"|".join(fields[:12]), *fields[12:]])))
         self.assertEqual(len(reader.jobs) + len(reader.rejected), 1)
         for job in reader.jobs.values():
             self.assertIn(job.state, FLAT_STATES)
@@ -302,7 +329,7 @@ FAKE_SQUEUE = """\
 [ -e "$DIR/fail" ] && { rm "$DIR/fail"; echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }
 [ "$#" = 7 ] || { echo "unexpected arguments: $*" >&2; exit 2; }
 env >"$DIR/environment"
-token=$(printf %s "$7" | sed 's/^JobID:\\(T[0-9a-f]*\\)f,.*/\\1/')
+token=$(printf %s "$7" | sed 's/.*,Name:\\(T[0-9a-zA-Z]*\\)r$/\\1/')
 sed "s/@F/${token}f/g; s/@R/${token}r/g" "$DIR/rows"
 """
 

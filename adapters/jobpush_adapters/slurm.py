@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,11 +39,14 @@ from jobpush_adapters.unchanged import PIECES, pieces, taken_over
 from jobpush_adapters.watch import Watching
 from jobpush_adapters.work import Work
 
-#: The fields that are asked for, those that users write at the end. ``exit_code`` is a wait status.
-FIELDS = (
-    "JobID", "JobArrayID", "State", "exit_code", "Reason", "Partition", "NodeList", "SubmitTime", "StartTime", "EndTime",
-    "TimeLimit", "RestartCnt", "UserName", "Account", "WorkDir", "Comment", "Name",
+#: The fields that are asked for. In these there is no ``|``, which separates them; ``exit_code`` is a wait status.
+PLAIN_FIELDS = (
+    "JobID", "JobArrayID", "State", "exit_code", "Partition", "NodeList", "SubmitTime", "StartTime", "EndTime", "TimeLimit",
+    "RestartCnt", "UserName",
 )  # fmt: skip
+
+#: Those that may hold anything, as users write them, or what they had run says why: each is framed by a token.
+FREE_FIELDS = ("Reason", "Account", "WorkDir", "Comment", "Name")
 
 #: What is asked of accounting: nothing that users write, so that ``|`` is a safe separator.
 SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason")
@@ -52,6 +56,8 @@ SACCT_IDS = 500
 
 #: The highest job id that Slurm gives out, federated ids included (``MAX_FED_JOBID`` is below ``NO_VAL``).
 HIGHEST_ID = 0xFFFFFFFD
+
+_LETTERS = string.ascii_letters + string.digits
 
 _PLAIN = re.compile(r"[1-9][0-9]{0,9}")
 _TASK = re.compile(r"([1-9][0-9]{0,9})_(0|[1-9][0-9]{0,6})")
@@ -134,10 +140,10 @@ class SlurmQueue(Watching, CommandQueue):
         token = new_token()
         began = self._reactor.seconds()
         result = await self._commands.run("squeue", *squeue_arguments(token, self._clusters))
-        rows = split_rows(result, token)
+        lines = lines_of(result, token)
         reader = RowReader(self.cluster, self._rows, began)
-        await self._work.sliced(reader.read(rows))
-        if rows and not reader.jobs and not reader.ids:
+        await self._work.sliced(reader.read(lines, token))
+        if lines and not reader.jobs and not reader.ids:
             raise QueueError(f"squeue: no row could be understood: {reader.rejected[0]}")
         self._rows = reader.cache
         return Snapshot(
@@ -163,7 +169,7 @@ class SlurmQueue(Watching, CommandQueue):
         reader = RowReader(self.cluster, self._rows, began)
         for result in results:
             if result.status != 1 or b"Invalid job id" not in result.stderr:
-                list(reader.read(split_rows(result, token)))
+                list(reader.read(lines_of(result, token), token))
         self._rows.update(reader.cache)
         return Snapshot(jobs=reader.jobs, began_at=began, ended_at=self._reactor.seconds())
 
@@ -231,17 +237,21 @@ class SlurmQueue(Watching, CommandQueue):
 
 
 def new_token() -> str:
-    """A framing token. It begins with a letter: digits after the colon of ``-O Field:…`` would be a width."""
-    return "T" + secrets.token_hex(12)
+    """
+    A framing token, of 59 random bits. It begins with a letter: digits after the colon of ``-O Field:…`` would be a width.
+    It is as short as is safe: every row has it several times.
+    """
+    return "T" + "".join(secrets.choice(_LETTERS) for _ in range(10))
 
 
 def squeue_arguments(token: str, clusters: str | None = None) -> list[str]:
     """
     The arguments of the one query: jobs of all users in all partitions, hidden ones too, not a federation's other
-    clusters, in all states. Each field is followed by ``token`` and ``f``, the last one by ``token`` and ``r``.
+    clusters, in all states. Fields that can hold no ``|`` are followed by one; the last of them and the others by ``token``
+    and ``f``, the last of all by ``token`` and ``r``.
     """
-    ends = [f"{token}f"] * (len(FIELDS) - 1) + [f"{token}r"]
-    fields = ",".join(f"{field}:{end}" for field, end in zip(FIELDS, ends, strict=True))
+    ends = ["|"] * (len(PLAIN_FIELDS) - 1) + [f"{token}f"] * len(FREE_FIELDS) + [f"{token}r"]
+    fields = ",".join(f"{field}:{end}" for field, end in zip(PLAIN_FIELDS + FREE_FIELDS, ends, strict=True))
     return ["--all", *_where(clusters), "-h", "-t", "all", "-O", fields]
 
 
@@ -250,9 +260,10 @@ def _where(clusters: str | None) -> list[str]:
     return [f"--clusters={clusters}"] if clusters else ["--local"]
 
 
-def split_rows(result: CommandResult, token: str) -> list[bytes]:
+def lines_of(result: CommandResult, token: str) -> list[bytes]:
     """
-    The rows of squeue's answer, their fields separated by NUL (which no field can hold).
+    The lines of squeue's answer. A row is one, or, where a job's name has line breaks, several, of which the last one ends as
+    rows end.
 
     :raise QueueError: if it is not a whole answer: another exit status than 0, a complaint about a field, a row without end.
     """
@@ -261,12 +272,33 @@ def split_rows(result: CommandResult, token: str) -> list[bytes]:
         raise QueueError(f"squeue does not know a field: {result.complaint}")
     if b"\0" in result.stdout:
         raise QueueError("squeue printed a NUL")
-    rows = result.stdout.replace(f"{token}f".encode(), b"\0").split(f"{token}r\n".encode())
-    if rows.pop():
+    lines = result.stdout.split(b"\n")
+    if lines.pop() or (lines and not lines[-1].endswith(f"{token}r".encode())):
         raise QueueError("squeue: the answer is cut off, or is none of squeue's")
-    if not rows and result.stderr.strip():
+    if not lines and result.stderr.strip():
         raise QueueError(f"squeue listed nothing and complained: {result.complaint}")
-    return rows
+    return lines
+
+
+def rows_of(lines: Sequence[bytes], token: str) -> Iterator[list[bytes]]:
+    """
+    The rows that these lines are, some at a time, without the token: a NUL, which squeue does not print, stands in its place,
+    so that a row that has not changed has the same bytes whatever the token was.
+    """
+    field, end = f"{token}f".encode(), f"{token}r".encode()
+    cut = -len(end)
+    begun: list[bytes] = []
+    for piece in pieces(lines):
+        if begun or not all(line.endswith(end) for line in piece):
+            whole: list[bytes] = []
+            for line in piece:
+                begun.append(line)
+                if line.endswith(end):
+                    whole.append(b"\n".join(begun))
+                    begun = []
+            piece = whole
+        # One by one: in a text of megabytes a search is slower, at each of its begins.
+        yield [row[:cut].replace(field, b"\0") for row in piece]
 
 
 class RowReader:
@@ -288,10 +320,10 @@ class RowReader:
         self._known = known
         self._now = now
 
-    def read(self, rows: Sequence[bytes]) -> Iterator[None]:
+    def read(self, lines: Sequence[bytes], token: str) -> Iterator[None]:
         """Read them all, pausing now and then."""
         work = 0
-        for piece in pieces(rows):
+        for piece in rows_of(lines, token):
             if taken_over(piece, self._known, self.jobs, self.cache, self.ids):
                 work += 1
             else:
@@ -324,7 +356,7 @@ class RowReader:
 
 def _ids_of(row: bytes) -> set[str]:
     """The ids that a row which is not understood may stand for."""
-    texts = (field.decode("ascii", "replace") for field in row.split(b"\0", 2)[:2])
+    texts = (field.decode("ascii", "replace") for field in row.partition(b"\0")[0].split(b"|", 2)[:2])
     return {text for text in texts if _PLAIN.fullmatch(text) or _TASK.fullmatch(text) or _HET.fullmatch(text)}
 
 
@@ -334,12 +366,12 @@ def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
 
     :raise ValueError: if the row does not have the fields that were asked for, or one that matters makes no sense.
     """
-    fields = row.split(b"\0")
-    if len(fields) != len(FIELDS):
-        raise ValueError(f"{len(fields)} fields instead of {len(FIELDS)}")
-    texts = [field.decode("utf-8", "replace") for field in fields]
-    raw, shown, state, status, reason, partition, nodes, submit, start, end, limit, restarts, user = texts[:13]
-    account, workdir, comment, name = texts[13:]
+    plain, *free = (part.decode("utf-8", "replace") for part in row.split(b"\0"))
+    fields = [*plain.split("|"), *free]
+    if len(fields) != len(PLAIN_FIELDS) + len(FREE_FIELDS):
+        raise ValueError(f"{len(fields)} fields instead of {len(PLAIN_FIELDS) + len(FREE_FIELDS)}")
+    raw, shown, state, status, partition, nodes, submit, start, end, limit, restarts, user = fields[: len(PLAIN_FIELDS)]
+    reason, account, workdir, comment, name = fields[len(PLAIN_FIELDS) :]
     if not _PLAIN.fullmatch(raw):
         raise ValueError("the job id is none")
     job_id, parent, index, pending = raw, None, None, None
