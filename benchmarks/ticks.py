@@ -124,7 +124,7 @@ def pbs(root: Path, jobs: int) -> Iterator[Scheduler]:
 #: As squeue does: the rows of a file, each field followed by what -O asks for.
 RECORDED_SQUEUE = """\
 #!/bin/sh
-token=$(printf %s "$7" | sed 's/.*,Name:\\(T[0-9a-zA-Z]*\\)r$/\\1/')
+token=$(printf %s "$9" | sed 's/.*,Name:\\(T[0-9a-zA-Z]*\\)r$/\\1/')
 exec sed "s/@F/${token}f/g; s/@R/${token}r/g" "$DIR/rows"
 """
 

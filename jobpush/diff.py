@@ -8,7 +8,7 @@ transition between two queries is not lost, one event for each visible change.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 
 import attrs
 
@@ -79,17 +79,17 @@ class _Diff:
         self.result = Changes()
         self.touched: dict[str, None] = {}
         self.new_parts: dict[str, dict[str, None]] = {}
+        self.families: set[str] = set()
 
     def run(self) -> Generator[None, None, Changes]:
-        records = self.known.records
+        records, listed = self.known.records, self.snapshot.jobs
         ranges: dict[str, JobDescriptor] = {}
-        families: set[str] = set()
         changed = 0
-        for count, (job_id, row) in enumerate(self.snapshot.jobs.items()):
+        for count, (job_id, row) in enumerate(self.rows()):
             if count % (8 * PAUSE_EVERY) == 0:
                 yield
             if row.parent is not None:
-                families.add(row.parent)
+                self.families.add(row.parent)
             if row.pending_tasks is not None:
                 ranges[job_id] = row
                 continue
@@ -103,17 +103,28 @@ class _Diff:
         yield
         if self.snapshot.partial:
             return self.result
+        ranges |= {array: listed[array] for array in self.known.ranges if array in listed}
         if ranges:
             yield from self.back_in_range()
         yield from self.absent()
-        yield from self.arrays(ranges, families)
+        yield from self.arrays(ranges)
         for count, parent in enumerate(self.touched):
             if count % 16 == 0:
                 yield
-            self.whole(parent, ranges.get(parent))
+            own = listed.get(parent)
+            self.whole(parent, own if own is not None and own.pending_tasks is not None else None)
         if self.policy.keep_ended is not None:
             yield from self.forget_old(self.now - self.policy.keep_ended)
         return self.result
+
+    def rows(self) -> Iterable[tuple[str, JobDescriptor]]:
+        """The rows that must be looked at: all, or those that are not as they were, and those that time changes."""
+        listed = self.snapshot.jobs
+        if self.snapshot.partial or not self.known.follows(self.snapshot):
+            return listed.items()
+        assert self.snapshot.fresh is not None
+        ids = dict.fromkeys(self.snapshot.fresh) | self.known.restless
+        return [(job_id, listed[job_id]) for job_id in ids if job_id in listed]
 
     # -- jobs that are listed
 
@@ -255,7 +266,7 @@ class _Diff:
 
     # -- arrays and heterogeneous jobs
 
-    def arrays(self, ranges: Mapping[str, JobDescriptor], families: set[str]) -> Generator[None, None, None]:
+    def arrays(self, ranges: Mapping[str, JobDescriptor]) -> Generator[None, None, None]:
         """Tasks that left a pending range without a row of their own; ranges that ended as a whole."""
         for array, row in ranges.items():
             record = self.known.get(array)
@@ -277,11 +288,15 @@ class _Diff:
             assert rest.pending_tasks is not None
             if array in self.snapshot.rejected_ids:
                 continue
-            if array in families or not self.policy.lists_ended:
+            if self.has_row(array) or not self.policy.lists_ended:
                 yield from self.left_range(rest, rest.pending_tasks)
                 self.touched[array] = None
             else:
                 yield from self.missing_range(record, rest)
+
+    def has_row(self, array: str) -> bool:
+        """Has one of its tasks a row?"""
+        return array in self.families or any(part in self.snapshot.jobs for part in self.known.parts(array))
 
     def left_range(self, row: JobDescriptor, gone: TaskSet) -> Generator[None, None, None]:
         """Tasks that left a range: cancelled, unless they can have run and ended unseen."""

@@ -122,6 +122,7 @@ class Look:
         ):
             return False
         partial, policy = attrs.evolve(snapshot, partial=True), self._policy(None)
+        self._publisher.table.cluster(self.queue.cluster).applied = None
         events = await self._publisher.apply(self.queue.cluster, lambda jobs: diff(jobs, partial, NOTHING_ASKED, policy, now))
         self.changed = bool(events)
         return True
@@ -253,6 +254,8 @@ class Look:
             return diff(jobs, snapshot, outcomes, policy, now)
 
         events = await self._publisher.apply(self.queue.cluster, compare)
+        # What was rejected, or is hidden, is neither listed nor absent: next time all is to be looked at.
+        self._publisher.table.cluster(self.queue.cluster).applied = None if snapshot.rejected_ids else snapshot.jobs
         self.changed = bool(events)
         status = self.status
         before, status.error = status.health, None

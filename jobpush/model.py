@@ -8,7 +8,7 @@ Times are seconds since the epoch (UTC), as floats; durations are seconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 import attrs
@@ -281,6 +281,10 @@ class Snapshot:
     :ivar rejected: why rows could not be understood, one text each (the first few of them).
     :ivar rejected_count: how many rows that were.
     :ivar rejected_ids: the ids of such rows, as far as they could be read. Such a job is not absent.
+    :ivar base: the ``jobs`` of an earlier snapshot, if it is known what is different now. Then each job that is there and not
+        among ``fresh`` is the same object.
+    :ivar fresh: the ids of jobs that are not as in ``base``.
+    :ivar gone: the ids of jobs of ``base`` that are not listed any more.
     :ivar partial: are these only the jobs that were asked for by name? Then no job is absent.
     """
 
@@ -290,6 +294,9 @@ class Snapshot:
     rejected: tuple[str, ...] = ()
     rejected_count: int = 0
     rejected_ids: frozenset[str] = frozenset()
+    base: Mapping[str, JobDescriptor] | None = None
+    fresh: Sequence[str] | None = None
+    gone: Sequence[str] = ()
     partial: bool = False
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
-from jobpush.model import JobDescriptor, JobRecord
+from jobpush.model import JobDescriptor, JobRecord, Snapshot
 
 
 class ClusterJobs:
@@ -22,6 +22,10 @@ class ClusterJobs:
         self.open: dict[str, None] = {}
         #: The ids of arrays of which some tasks have no row of their own yet.
         self.ranges: dict[str, None] = {}
+        #: The ids of jobs that were not listed last time, or stand as done without confirmation: time changes them.
+        self.restless: dict[str, None] = {}
+        #: The jobs of the snapshot that this is the state of, if nothing else has changed since.
+        self.applied: Mapping[str, JobDescriptor] | None = None
         self._parts: dict[str, dict[str, None]] = {}
         self._aliases: dict[str, str] = {}
         for record in (records or {}).values():
@@ -54,6 +58,10 @@ class ClusterJobs:
             self.ranges[job.id] = None
         else:
             self.ranges.pop(job.id, None)
+        if record.absent_since is not None or record.unsettled_since is not None:
+            self.restless[job.id] = None
+        else:
+            self.restless.pop(job.id, None)
         if job.terminal or job.counts is not None:
             self.open.pop(job.id, None)
         else:
@@ -66,6 +74,7 @@ class ClusterJobs:
             return
         self.open.pop(job_id, None)
         self.ranges.pop(job_id, None)
+        self.restless.pop(job_id, None)
         for alias in record.job.aliases:
             if self._aliases.get(alias) == job_id:
                 del self._aliases[alias]
@@ -74,6 +83,10 @@ class ClusterJobs:
             self._parts[parent].pop(job_id, None)
             if not self._parts[parent]:
                 del self._parts[parent]
+
+    def follows(self, snapshot: Snapshot) -> bool:
+        """Does this snapshot tell what is different from the one that this is the state of?"""
+        return snapshot.fresh is not None and self.applied is not None and self.applied is snapshot.base
 
     def live(self) -> Iterator[JobRecord]:
         """The records of jobs that have not ended."""

@@ -100,7 +100,7 @@ class FileTests(SynchronousTestCase):
             {"id": "6", "state": "RUNNING", "submitted_at": "yesterday"}, {"id": "--help", "state": "RUNNING"}, b"\xff\xfe",
             {"id": "1", "state": "FAILED"}, {"id": "8", "state": "RUNNING", "native": {"state": 5}}, {"id": "9", "state": "RUNNING"},
         )  # fmt: skip
-        self.assertEqual({i: j.state for i, j in snapshot.jobs.items()}, {"1": "RUNNING", "9": "RUNNING"})
+        self.assertEqual({i: j.state for i, j in snapshot.jobs.items()}, {"9": "RUNNING"}, "which of two lines with one id is the job cannot be told")
         self.assertEqual(snapshot.rejected_count, 10)
         for number, word in ((4, "line 4"), (5, "'state'"), (6, "DEAD"), (7, "colour"), (8, "exit_code"), (9, "submitted_at")):
             self.assertIn(word, snapshot.rejected[number - 4])

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
@@ -18,6 +19,7 @@ from jobpush.model import STATES as FLAT_STATES
 from jobpush.model import Confidence, JobDescriptor, Phase
 from jobpush.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush_adapters import commands, slurm
+from jobpush_adapters.unchanged import RowReader
 from tests.fakes import Programs
 from tests.support import NOW
 
@@ -141,9 +143,12 @@ class FramingTests(SynchronousTestCase):
     def frame(self, *rows: bytes, token: str = "Tabc") -> bytes:
         return b"".join(r.replace(b"\0", f"{token}f".encode()) + f"{token}r\n".encode() for r in rows)
 
-    def read(self, stdout: bytes, status: int = 0, stderr: bytes = b"", token: str = "Tabc") -> slurm.RowReader:
-        reader = slurm.RowReader("slurm", {}, NOW)
-        for _ in reader.read(slurm.lines_of(CommandResult(status, stdout, stderr), token), token):
+    def read(
+        self, stdout: bytes, status: int = 0, stderr: bytes = b"", token: str = "Tabc", reader: RowReader | None = None
+    ) -> RowReader:
+        if reader is None:
+            reader = slurm.SlurmQueue(Clock())._reader
+        for _ in reader.answer(slurm.rows_of(slurm.answer_of(CommandResult(status, stdout, stderr), token), token)):
             pass
         return reader
 
@@ -153,12 +158,12 @@ class FramingTests(SynchronousTestCase):
         self.assertNotEqual(token, other)
         self.assertTrue(token[0].isalpha())
         arguments = slurm.squeue_arguments(token)
-        self.assertEqual(arguments[:6], ["--all", "--local", "-h", "-t", "all", "-O"])
-        fields = arguments[6].split(",")
+        self.assertEqual(arguments[:6], ["--all", "--local", "-h", "-t", "all", "-S"])
+        fields = arguments[8].split(",")
         self.assertEqual((fields[0], fields[-1]), ("JobID:|", f"Name:{token}r"))
         for free in ("UserName", "Reason", "Account", "WorkDir", "Comment"):
             self.assertIn(f"{free}:{token}f", fields)
-        self.assertIn("exit_code:", arguments[6])
+        self.assertIn("exit_code:", arguments[8])
 
     def test_forged_rows(self) -> None:
         """Whatever a name holds, it stays a name."""
@@ -191,38 +196,35 @@ class FramingTests(SynchronousTestCase):
 
     def test_unchanged_rows_are_not_read_again(self) -> None:
         """The same bytes, under another token, are the same object."""
-        first = self.read(self.frame(row("1"), row("2")))
-        again = slurm.RowReader("slurm", first.cache, NOW + 1)
-        lines = slurm.lines_of(CommandResult(0, self.frame(row("1"), row("2", state="COMPLETED"), token="Txyz"), b""), "Txyz")
-        for _ in again.read(lines, "Txyz"):
-            pass
-        self.assertIs(again.jobs["1"], first.jobs["1"])
-        self.assertEqual(again.jobs["2"].state, "COMPLETED")
-        self.assertEqual(len(again.cache), 2, "rows that are gone are forgotten")
+        reader = self.read(self.frame(row("1"), row("2")))
+        first = reader.jobs
+        self.read(self.frame(row("1"), row("2", state="COMPLETED"), token="Txyz"), token="Txyz", reader=reader)
+        self.assertIs(reader.jobs["1"], first["1"])
+        self.assertEqual(reader.jobs["2"].state, "COMPLETED")
+        self.assertEqual((reader.fresh, reader.gone, reader.base), (("2",), (), first))
+        self.assertEqual(len(reader._known), 2, "rows that are gone are forgotten")
 
     def test_line_breaks_anywhere(self) -> None:
         """Names with line breaks, wherever among many rows they stand; again when nothing has changed."""
         names = {str(number): "a\nb\n\nc" if number % 7 == 0 else "a" for number in range(1, 1000)}
         text = self.frame(*(row(job_id, Name=name) for job_id, name in names.items()))
-        first = self.read(text)
-        self.assertEqual({job.id: job.name for job in first.jobs.values()}, names)
-        again = slurm.RowReader("slurm", first.cache, NOW + 1)
-        list(again.read(slurm.lines_of(CommandResult(0, text, b""), "Tabc"), "Tabc"))
-        self.assertTrue(all(again.jobs[job_id] is job for job_id, job in first.jobs.items()))
-        self.assertEqual(len(again.jobs), len(names))
+        reader = self.read(text)
+        first = reader.jobs
+        self.assertEqual({job.id: job.name for job in first.values()}, names)
+        self.read(text, reader=reader)
+        self.assertEqual((reader.fresh, reader.gone), ((), ()))
+        self.assertTrue(all(reader.jobs[job_id] is job for job_id, job in first.items()))
+        self.assertEqual(len(reader.jobs), len(names))
 
     def test_two_rows_among_unchanged_ones(self) -> None:
         """A row that claims another's id is found also where nothing else has changed; and what it claimed is back after it."""
         rows = [row(str(number)) for number in range(1, 600)]
-        first = self.read(self.frame(*rows))
+        reader = self.read(self.frame(*rows))
         for place in (0, 300, 599):
-            again = slurm.RowReader("slurm", first.cache, NOW + 1)
-            frame = self.frame(*rows[:place], row("77", state="FAILED"), *rows[place:])
-            list(again.read(slurm.lines_of(CommandResult(0, frame, b""), "Tabc"), "Tabc"))
-            self.assertEqual((sorted(again.ids), len(again.jobs)), (["77"], 598))
-            later = slurm.RowReader("slurm", again.cache, NOW + 2)
-            list(later.read(slurm.lines_of(CommandResult(0, self.frame(*rows), b""), "Tabc"), "Tabc"))
-            self.assertEqual((later.ids, len(later.jobs)), (set(), 599))
+            self.read(self.frame(*rows[:place], row("77", state="FAILED"), *rows[place:]), reader=reader)
+            self.assertEqual((sorted(reader.ids), len(reader.jobs), reader.fresh), (["77"], 598, None))
+            self.read(self.frame(*rows), reader=reader)
+            self.assertEqual((reader.ids, len(reader.jobs)), (set(), 599))
 
     @given(st.binary(max_size=400), st.integers(0, 2), st.binary(max_size=60))
     def test_arbitrary_bytes(self, stdout: bytes, status: int, stderr: bytes) -> None:
@@ -327,9 +329,9 @@ FAKE_SQUEUE = """\
 #!/bin/sh
 # As squeue does: the rows of a file, each field followed by what -O asks for.
 [ -e "$DIR/fail" ] && { rm "$DIR/fail"; echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }
-[ "$#" = 7 ] || { echo "unexpected arguments: $*" >&2; exit 2; }
+[ "$#" = 9 ] || { echo "unexpected arguments: $*" >&2; exit 2; }
 env >"$DIR/environment"
-token=$(printf %s "$7" | sed 's/.*,Name:\\(T[0-9a-zA-Z]*\\)r$/\\1/')
+token=$(printf %s "$9" | sed 's/.*,Name:\\(T[0-9a-zA-Z]*\\)r$/\\1/')
 sed "s/@F/${token}f/g; s/@R/${token}r/g" "$DIR/rows"
 """
 

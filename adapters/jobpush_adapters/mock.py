@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -21,7 +21,7 @@ from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.wire import job_from_fields
 from jobpush_adapters.demo import Demo
-from jobpush_adapters.unchanged import PIECES, pieces, taken_over
+from jobpush_adapters.unchanged import RowReader, pieces
 from jobpush_adapters.work import Work
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
@@ -80,7 +80,8 @@ class FileQueue(MockQueue):
     def __init__(self, reactor: Any, path: str, **options: Any) -> None:
         super().__init__(reactor, **options)
         self._path = path
-        self._lines: dict[bytes, JobDescriptor | str] = {}
+        self._reader = RowReader(self._read, _id_in, skip=lambda line: not line.strip() or line.lstrip().startswith(b"#"))
+        self._began = 0.0
         self._work = Work(reactor)
 
     async def _look(self) -> Snapshot:
@@ -92,60 +93,24 @@ class FileQueue(MockQueue):
             raise QueueError(f"the jobs file {self._path} cannot be read: {error.strerror}") from None
         if len(content) > FILE_LIMIT:
             raise QueueError(f"the jobs file {self._path} is larger than {FILE_LIMIT} bytes")
-        jobs: dict[str, JobDescriptor] = {}
-        rejected: list[str] = []
-        rejected_ids: set[str] = set()
-        await self._work.sliced(self._read_lines(content, began, jobs, rejected, rejected_ids))
+        lines, reader = content.split(b"\n"), self._reader
+        if not lines[-1]:
+            lines.pop()
+        self._began = began
+        await self._work.sliced(reader.answer(pieces(lines)))
         return Snapshot(
-            jobs=jobs,
+            jobs=reader.jobs,
             began_at=began,
             ended_at=self._reactor.seconds(),
-            rejected=tuple(rejected[:10]),
-            rejected_count=len(rejected),
-            rejected_ids=frozenset(rejected_ids),
+            rejected=tuple(f"{self._path}, line {number}: {why}" for number, why in reader.rejected[:10]),
+            rejected_count=len(reader.rejected),
+            rejected_ids=frozenset(reader.ids),
+            base=reader.base,
+            fresh=reader.fresh,
+            gone=reader.gone,
         )
 
-    def _read_lines(
-        self, content: bytes, now: float, jobs: dict[str, JobDescriptor], rejected: list[str], rejected_ids: set[str]
-    ) -> Iterator[None]:
-        """Read them all, pausing now and then. A line whose bytes equal one of last time is not read again."""
-        lines: dict[bytes, JobDescriptor | str] = {}
-        number = work = 0
-        for piece in pieces(content.split(b"\n")):
-            if taken_over(piece, self._lines, jobs, lines):
-                work += 1
-            else:
-                for count, line in enumerate(piece, number + 1):
-                    self._read_line(line.strip(), f"{self._path}, line {count}", now, lines, jobs, rejected, rejected_ids)
-                work += PIECES
-            number += len(piece)
-            if work >= PIECES:
-                work = 0
-                yield
-        self._lines = lines
-
-    def _read_line(
-        self,
-        line: bytes,
-        place: str,
-        now: float,
-        lines: dict[bytes, JobDescriptor | str],
-        jobs: dict[str, JobDescriptor],
-        rejected: list[str],
-        rejected_ids: set[str],
-    ) -> None:
-        if not line or line.startswith(b"#"):
-            return
-        job = lines[line] = self._lines.get(line) or self._read(line, now)
-        if isinstance(job, str):
-            rejected_ids.update(_id_in(line))
-            rejected.append(f"{place}: {job}")
-        elif job.id in jobs:
-            rejected.append(f"{place}: id {job.id!r} stands in an earlier line too")
-        else:
-            jobs[job.id] = job
-
-    def _read(self, line: bytes, now: float) -> JobDescriptor | str:
+    def _read(self, line: bytes) -> JobDescriptor | str:
         try:
             fields = json.loads(line)
             if not isinstance(fields, dict):
@@ -154,7 +119,7 @@ class FileQueue(MockQueue):
             self.canonical_id(job.id)
         except (ValueError, RecursionError) as error:
             return printable(str(error))
-        return attrs.evolve(job, observed_at=now, source=job.source or "mock")
+        return attrs.evolve(job, observed_at=self._began, source=job.source or "mock")
 
 
 class DemoQueue(MockQueue):

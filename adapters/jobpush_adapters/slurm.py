@@ -35,7 +35,7 @@ from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.commands import first_failure, succeeded
 from jobpush_adapters.slurm_probe import SlurmProbe, find_library
 from jobpush_adapters.slurm_states import STATES, with_state
-from jobpush_adapters.unchanged import PIECES, pieces, taken_over
+from jobpush_adapters.unchanged import RowReader
 from jobpush_adapters.watch import Watching
 from jobpush_adapters.work import Work
 
@@ -64,6 +64,13 @@ _TASK = re.compile(r"([1-9][0-9]{0,9})_(0|[1-9][0-9]{0,6})")
 _HET = re.compile(r"([1-9][0-9]{0,9})\+(0|[1-9][0-9]{0,3})")
 #: A job in a line of slurmctld's log, or of a jobcomp file.
 _LOGGED = re.compile(rb"\bJobI[dD]=([1-9][0-9]{0,9}(?:_[0-9]{1,7})?)\b")
+
+#: What stands in the token's place, with what the format has after it.
+_FIELD_END = re.compile(rb"\0+f")
+_ROW_END = re.compile(rb"\0+r\Z")
+
+#: Bytes of an answer that are looked at together.
+SEARCHED = 20_000
 
 _RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
 
@@ -100,7 +107,8 @@ class SlurmQueue(Watching, CommandQueue):
         environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
         Watching.__init__(self)
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
-        self._rows: dict[bytes, JobDescriptor | str] = {}
+        self._reader = RowReader(self._read, _ids_of)
+        self._began = 0.0
         self._work = Work(reactor)
         self._follow_logs(follow)
         here = not (clusters or self._commands.remote or (follow and probe is None))
@@ -140,20 +148,28 @@ class SlurmQueue(Watching, CommandQueue):
         token = new_token()
         began = self._reactor.seconds()
         result = await self._commands.run("squeue", *squeue_arguments(token, self._clusters))
-        lines = lines_of(result, token)
-        reader = RowReader(self.cluster, self._rows, began)
-        await self._work.sliced(reader.read(lines, token))
-        if lines and not reader.jobs and not reader.ids:
-            raise QueueError(f"squeue: no row could be understood: {reader.rejected[0]}")
-        self._rows = reader.cache
+        answer, reader = answer_of(result, token), self._reader
+        self._began = began
+        await self._work.sliced(reader.answer(rows_of(answer, token)))
+        if answer and not reader.jobs and not reader.ids:
+            raise QueueError(f"squeue: no row could be understood: {reader.rejected[0][1]}")
         return Snapshot(
             jobs=reader.jobs,
             began_at=began,
             ended_at=self._reactor.seconds(),
-            rejected=tuple(reader.rejected[:10]),
+            rejected=tuple(why for _, why in reader.rejected[:10]),
             rejected_count=len(reader.rejected),
             rejected_ids=frozenset(reader.ids),
+            base=reader.base,
+            fresh=reader.fresh,
+            gone=reader.gone,
         )
+
+    def _read(self, row: bytes) -> JobDescriptor | str:
+        try:
+            return parse_row(self.cluster, framed(row), self._began)
+        except ValueError as error:
+            return f"{printable(error.args[0])}: {printable(row.decode('utf-8', 'replace'), 120)}"
 
     def named(self, jobs: Sequence[str]) -> Deferred[Snapshot]:
         """See `jobpush.interfaces.INamedJobsQueue`."""
@@ -166,11 +182,11 @@ class SlurmQueue(Watching, CommandQueue):
         results = await gatherResults(
             [self._commands.run("squeue", *arguments, "-j", job) for job in jobs], consumeErrors=True
         ).addErrback(first_failure)
-        reader = RowReader(self.cluster, self._rows, began)
-        for result in results:
-            if result.status != 1 or b"Invalid job id" not in result.stderr:
-                list(reader.read(lines_of(result, token), token))
-        self._rows.update(reader.cache)
+        reader = RowReader(self._read, _ids_of)
+        self._began = began
+        listed = (r for r in results if r.status != 1 or b"Invalid job id" not in r.stderr)
+        for _ in reader.answer([rows for result in listed for rows in rows_of(answer_of(result, token), token)]):
+            pass
         return Snapshot(jobs=reader.jobs, began_at=began, ended_at=self._reactor.seconds())
 
     def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
@@ -247,12 +263,13 @@ def new_token() -> str:
 def squeue_arguments(token: str, clusters: str | None = None) -> list[str]:
     """
     The arguments of the one query: jobs of all users in all partitions, hidden ones too, not a federation's other
-    clusters, in all states. Fields that can hold no ``|`` are followed by one; the last of them and the others by ``token``
+    clusters, in all states, in the order of their ids. Fields that can hold no ``|`` are followed by one; the last of them and
+    the others by ``token``
     and ``f``, the last of all by ``token`` and ``r``.
     """
     ends = ["|"] * (len(PLAIN_FIELDS) - 1) + [f"{token}f"] * len(FREE_FIELDS) + [f"{token}r"]
     fields = ",".join(f"{field}:{end}" for field, end in zip(PLAIN_FIELDS + FREE_FIELDS, ends, strict=True))
-    return ["--all", *_where(clusters), "-h", "-t", "all", "-O", fields]
+    return ["--all", *_where(clusters), "-h", "-t", "all", "-S", "i", "-O", fields]
 
 
 def _where(clusters: str | None) -> list[str]:
@@ -260,98 +277,55 @@ def _where(clusters: str | None) -> list[str]:
     return [f"--clusters={clusters}"] if clusters else ["--local"]
 
 
-def lines_of(result: CommandResult, token: str) -> list[bytes]:
+def answer_of(result: CommandResult, token: str) -> bytes:
     """
-    The lines of squeue's answer. A row is one, or, where a job's name has line breaks, several, of which the last one ends as
-    rows end.
+    Squeue's whole answer.
 
-    :raise QueueError: if it is not a whole answer: another exit status than 0, a complaint about a field, a row without end.
+    :raise QueueError: if it is none: another exit status than 0, a complaint about a field, a row without end.
     """
     succeeded("squeue", result)
     if b"Invalid job format" in result.stderr:
         raise QueueError(f"squeue does not know a field: {result.complaint}")
     if b"\0" in result.stdout:
         raise QueueError("squeue printed a NUL")
-    lines = result.stdout.split(b"\n")
-    if lines.pop() or (lines and not lines[-1].endswith(f"{token}r".encode())):
+    if result.stdout and not result.stdout.endswith(f"{token}r\n".encode()):
         raise QueueError("squeue: the answer is cut off, or is none of squeue's")
-    if not lines and result.stderr.strip():
+    if not result.stdout and result.stderr.strip():
         raise QueueError(f"squeue listed nothing and complained: {result.complaint}")
-    return lines
+    return result.stdout
 
 
-def rows_of(lines: Sequence[bytes], token: str) -> Iterator[list[bytes]]:
+def rows_of(answer: bytes, token: str) -> Iterator[list[bytes]]:
     """
-    The rows that these lines are, some at a time, without the token: a NUL, which squeue does not print, stands in its place,
-    so that a row that has not changed has the same bytes whatever the token was.
+    The rows of an answer, some at a time. NULs, which squeue does not print, stand in the place of the token, so that a row
+    that has not changed has the same bytes whatever the token was. A row is a line, or, where a job's name has line breaks,
+    several, of which the last one ends as rows end.
     """
-    field, end = f"{token}f".encode(), f"{token}r".encode()
-    cut = -len(end)
+    name, filler = token.encode(), b"\0" * len(token)
+    end = filler + b"r"
     begun: list[bytes] = []
-    for piece in pieces(lines):
-        if begun or not all(line.endswith(end) for line in piece):
-            whole: list[bytes] = []
-            for line in piece:
+    place = 0
+    while place < len(answer):
+        # A part of this size: in a longer text each search takes longer to begin.
+        until = answer.find(b"\n", place + SEARCHED) + 1 or len(answer)
+        lines = answer[place:until].replace(name, filler).split(b"\n")
+        lines.pop()
+        place = until
+        if begun or not all(line.endswith(end) for line in lines):
+            rows: list[bytes] = []
+            for line in lines:
                 begun.append(line)
                 if line.endswith(end):
-                    whole.append(b"\n".join(begun))
+                    rows.append(b"\n".join(begun))
                     begun = []
-            piece = whole
-        # One by one: in a text of megabytes a search is slower, at each of its begins.
-        yield [row[:cut].replace(field, b"\0") for row in piece]
-
-
-class RowReader:
-    """
-    Rows to jobs. A row whose bytes equal one of last time is not read again.
-
-    :ivar jobs: the jobs by id.
-    :ivar rejected: why rows could not be understood.
-    :ivar ids: the ids of such rows, where they could be read.
-    :ivar cache: what to begin with next time.
-    """
-
-    def __init__(self, cluster: str, known: Mapping[bytes, JobDescriptor | str], now: float) -> None:
-        self.jobs: dict[str, JobDescriptor] = {}
-        self.rejected: list[str] = []
-        self.ids: set[str] = set()
-        self.cache: dict[bytes, JobDescriptor | str] = {}
-        self._cluster = cluster
-        self._known = known
-        self._now = now
-
-    def read(self, lines: Sequence[bytes], token: str) -> Iterator[None]:
-        """Read them all, pausing now and then."""
-        work = 0
-        for piece in rows_of(lines, token):
-            if taken_over(piece, self._known, self.jobs, self.cache, self.ids):
-                work += 1
-            else:
-                for row in piece:
-                    self._read(row)
-                work += PIECES
-            if work >= PIECES:
-                work = 0
-                yield
-
-    def _read(self, row: bytes) -> None:
-        job = self._known.get(row)
-        if job is None:
-            try:
-                job = parse_row(self._cluster, row, self._now)
-            except ValueError as error:
-                job = f"{printable(error.args[0])}: {printable(row.decode('utf-8', 'replace'), 120)}"
-        self.cache[row] = job
-        if isinstance(job, str):
-            self.rejected.append(job)
-            self.ids.update(_ids_of(row))
-        elif job.id in self.jobs or job.id in self.ids:
-            # Nobody may speak for another's job: which of the two rows is the job's own cannot be told.
-            self.jobs.pop(job.id, None)
-            self.ids.add(job.id)
-            self.rejected.append(f"two rows have the id {job.id}")
+            yield rows
         else:
-            self.jobs[job.id] = job
+            yield lines
+
+
+def framed(row: bytes) -> bytes:
+    """A row with one NUL between two of its parts."""
+    return _FIELD_END.sub(b"\0", _ROW_END.sub(b"", row))
 
 
 def _ids_of(row: bytes) -> set[str]:

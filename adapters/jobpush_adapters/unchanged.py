@@ -1,16 +1,23 @@
-"""Rows that are as they were last time, many at once: with a hundred thousand jobs, most of a query's answer is."""
+"""
+Rows that are as they were the last time: with a hundred thousand jobs, most of an answer is.
+
+An answer's rows are compared with those of the answer before, some at a time and in their order, and only where they differ
+they are looked at one by one. What is told of the answer is not only which jobs there are, but also which of them are new or
+changed (`Snapshot.fresh`), so that who compares jobs need not look at the others again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from jobpush.model import JobDescriptor
 
-#: Rows that are looked at together; one that has changed among them costs as much as reading all of these one by one.
+#: Rows that are compared at once, and how many times that is done before others may have their turn.
 PIECE = 128
-
-#: So many pieces take about half a millisecond: then others may have their turn.
 PIECES = 16
+
+#: Rows that may have come or gone between two pieces, and the place is still found.
+NEAR = 4 * PIECE
 
 
 def pieces(rows: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -19,30 +26,131 @@ def pieces(rows: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         yield rows[begin : begin + PIECE]
 
 
-def taken_over(
-    rows: Sequence[bytes],
-    known: Mapping[bytes, JobDescriptor | str],
-    jobs: MutableMapping[str, JobDescriptor],
-    cache: MutableMapping[bytes, JobDescriptor | str],
-    doubtful: Collection[str] = (),
-) -> bool:
+class RowReader:
     """
-    Put the jobs of these rows among ``jobs``, if each row is known, stands for a job, and for one of its own.
+    Reads one answer after another.
 
-    :param known: what each row stood for last time: a job, or why it is none.
-    :param cache: what to know next time.
-    :param doubtful: ids that more than one row has claimed.
-    :return: False if they must be read one by one; then nothing was done.
+    :param read: a row as a job, or the reason why it is none; it must depend on nothing but the row.
+    :param doubtful: the ids that a row which is none may stand for.
+    :param skip: is this row no row?
+    :ivar jobs: the jobs of the last answer, by id.
+    :ivar fresh: the ids of those that are not as in the answer before; None where that is not known.
+    :ivar gone: the ids of the answer before that are not in this one, where ``fresh`` is known.
+    :ivar base: the jobs of the answer before, where ``fresh`` is known.
+    :ivar rejected: why rows could not be understood, with the numbers of the rows.
+    :ivar ids: the ids of such rows, where they could be read, and those that more than one row has.
     """
-    found = list(map(known.get, rows))
-    try:
-        fresh: dict[str, JobDescriptor] = {job.id: job for job in found}  # type: ignore[union-attr,misc]
-    except AttributeError:
-        return False
-    if len(fresh) != len(found) or not fresh.keys().isdisjoint(jobs.keys()):
-        return False
-    if doubtful and not fresh.keys().isdisjoint(doubtful):
-        return False
-    jobs.update(fresh)
-    cache.update(zip(rows, found, strict=True))  # type: ignore[arg-type]
-    return True
+
+    def __init__(
+        self,
+        read: Callable[[bytes], JobDescriptor | str],
+        doubtful: Callable[[bytes], Iterable[str]],
+        skip: Callable[[bytes], bool] = lambda row: False,
+    ) -> None:
+        self._read = read
+        self._doubtful = doubtful
+        self._skip = skip
+        self._rows: list[bytes] = []
+        self._known: dict[bytes, JobDescriptor | str] = {}
+        #: Does each of ``_rows`` stand for a job of its own?
+        self._clean = False
+        self.jobs: Mapping[str, JobDescriptor] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self.fresh: tuple[str, ...] | None = None
+        self.gone: tuple[str, ...] = ()
+        self.base: Mapping[str, JobDescriptor] | None = None
+        self.rejected: list[tuple[int, str]] = []
+        self.ids: set[str] = set()
+
+    def answer(self, answer: Iterable[Sequence[bytes]]) -> Iterator[None]:
+        """Read an answer, its rows some at a time; pauses now and then. At its end the attributes are of this answer."""
+        rows: list[bytes] = []
+        came: list[bytes] = []
+        left: list[bytes] = []
+        before, place, clean = self._rows, 0, self._clean
+        for count, piece in enumerate(answer, 1):
+            rows.extend(piece)
+            if clean:
+                if before[place : place + len(piece)] == piece:
+                    place += len(piece)
+                else:
+                    end = _after(before, piece, place)
+                    came.extend(piece)
+                    left.extend(before[place:end])
+                    place = end
+            if count % PIECES == 0:
+                yield
+        left.extend(before[place:])
+        # Another answer may have been read meanwhile, if this one was given up.
+        if not (clean and before is self._rows and self._take(rows, came, left)):
+            yield from self._take_all(rows)
+
+    def _take(self, rows: list[bytes], came: Sequence[bytes], left: Sequence[bytes]) -> bool:
+        """The answer before, without the rows that are left over and with those that came; False if that is not all."""
+        came_once, left_once = set(came), set(left)
+        if len(came_once) != len(came):
+            return False
+        gone = [self._job(row).id for row in left if row not in came_once]
+        new = [row for row in came if row not in left_once]
+        jobs = dict(self.jobs)
+        for job_id in gone:
+            del jobs[job_id]
+        found: dict[bytes, JobDescriptor] = {}
+        for row in new:
+            job = self._known.get(row) or ("" if self._skip(row) else self._read(row))
+            if isinstance(job, str) or job.id in jobs:
+                return False
+            jobs[job.id] = found[row] = job
+        self._forget()
+        for row in left:
+            if row not in came_once:
+                del self._known[row]
+        self._known.update(found)
+        fresh = [job.id for job in found.values()]
+        self.fresh, self.gone, self.base = tuple(fresh), tuple(set(gone).difference(fresh)), self.jobs
+        self._rows, self.jobs = rows, jobs
+        return True
+
+    def _job(self, row: bytes) -> JobDescriptor:
+        job = self._known[row]
+        assert isinstance(job, JobDescriptor)
+        return job
+
+    def _take_all(self, rows: list[bytes]) -> Iterator[None]:
+        """Row by row. One whose bytes are known is not read again."""
+        known = self._known
+        self._clean = False
+        self._forget()
+        jobs: dict[str, JobDescriptor] = {}
+        cache: dict[bytes, JobDescriptor | str] = {}
+        for number, row in enumerate(rows, 1):
+            if number % PIECE == 0:
+                yield
+            if self._skip(row):
+                continue
+            job = cache[row] = known.get(row) or self._read(row)
+            if isinstance(job, str):
+                self.rejected.append((number, job))
+                self.ids.update(self._doubtful(row))
+            elif job.id in jobs or job.id in self.ids:
+                # Nobody may speak for another's job: which of the two rows is the job's own cannot be told.
+                jobs.pop(job.id, None)
+                self.ids.add(job.id)
+                self.rejected.append((number, f"two rows have the id {job.id}"))
+            else:
+                jobs[job.id] = job
+        self._rows, self._known, self.jobs = rows, cache, jobs
+        self._clean = len(jobs) == len(rows)
+
+
+def _after(before: Sequence[bytes], piece: Sequence[bytes], place: int) -> int:
+    """Where the answer before goes on, after what stands there for this piece."""
+    for back in (1, len(piece) // 2 + 1):
+        try:
+            found = before.index(piece[-back], place, place + len(piece) + NEAR)
+        except ValueError:
+            continue
+        return min(found + back, len(before))
+    return min(place + len(piece), len(before))
