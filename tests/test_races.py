@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from jobpush.journal import Retention
-from tests.support import Lab, LabCase
+from jobpush.tracker import SLICE_S, JobStatusTracker
+from tests.support import Lab, LabCase, ManualClock
 
 
 class CommitTests(LabCase):
@@ -216,3 +219,39 @@ class TailTests(LabCase):
         for work in reads or ():
             work()
         self.assertEqual(held.status, 410)
+
+
+class SliceTests(SynchronousTestCase):
+    """Other work runs between the slices in which answers go out."""
+
+    def test_one_slice_a_turn(self) -> None:
+        """However long it goes on, and though answers ask for more of themselves, one slice waits for its turn, never more."""
+        clock = ManualClock()
+        tracker = JobStatusTracker(clock)
+        left, waiting = [40], []
+
+        def answer() -> None:
+            clock.rightNow += 2 * SLICE_S
+            left[0] -= 1
+            if left[0]:
+                tracker.later(answer)
+            waiting.append(len(clock.getDelayedCalls()))
+
+        tracker.later(answer)
+        clock.advance(0)
+        self.assertEqual((left[0], len(waiting)), (0, 40))
+        self.assertLessEqual(max(waiting), 1)
+
+    def test_one_that_fails(self) -> None:
+        """An answer that fails is logged; those after it go out."""
+        clock = ManualClock()
+        tracker = JobStatusTracker(clock)
+        done: list[int] = []
+
+        def broken() -> None:
+            raise ValueError("broken")
+
+        tracker.later(broken)
+        tracker.later(lambda: done.append(1))
+        clock.advance(0)
+        self.assertEqual((done, len(self.flushLoggedErrors(ValueError))), ([1], 1))
