@@ -32,6 +32,7 @@ setup(
     ],
     entry_points={"console_scripts": ["jobpush = jobpush.cli:script"]},
     extras_require={
+        "bench": ["aiohttp >= 3.9", "tornado >= 6.4"],
         "cli": ["rich >= 13", "shtab >= 1.7"],
         "client": ["treq >= 24.9"],
         "metrics": ["prometheus_client >= 0.20"],

@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--streams", action="store_true", help="server-sent events, for servers that have them")
     parser.add_argument("--results", type=Path, help="a JSON file that passes are added to")
     parser.add_argument("--picture", type=Path, help="an SVG file, drawn from all results")
+    parser.add_argument("--page", type=Path, help="a Markdown file with the marks <!-- held --> and <!-- /held -->")
     given = parser.parse_args()
     unknown = set(given.servers) - set(SERVERS)
     if unknown:
@@ -186,6 +187,27 @@ def main() -> None:
     print(table(passes))
     if given.picture:
         given.picture.write_text(pictures(passes))
+    if given.page:
+        at_report = [one for one in passes if one.count == REPORT_COUNT]
+        versions = (one.version for one in at_report)
+        put_between(given.page, "held", f"{table(at_report)}\n\n{machine_line(versions)}; {rounds_of(at_report)}.")
+
+
+def rounds_of(passes: Sequence[Pass]) -> str:
+    """How many times was measured what the table has the median of."""
+    counts = sorted({len(one.answer_s) for one in passes})
+    times = len([one for one in passes if one.server == passes[0].server and not one.stream])
+    return f"{times} passes of {counts[-1]} rounds, one server after another in each"
+
+
+def put_between(page: Path, mark: str, text: str) -> None:
+    """Put this between two marks of a page, in the place of what stands there."""
+    begin, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+    before, found, rest = page.read_text().partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise SystemExit(f"{page} has no {begin.strip()} … {end}")
+    page.write_text(f"{before}{begin}{text}\n{end}{after}")
 
 
 def pictures(passes: Sequence[Pass]) -> str:

@@ -437,6 +437,8 @@ def _another_job(job: JobDescriptor, row: JobDescriptor) -> bool:
     """
     if job.submitted_at is None or row.submitted_at is None or job.submitted_at == row.submitted_at:
         return False
+    if row.attempt == job.attempt > 0:
+        return False  # a requeue whose attempt was concluded from its states, before Slurm moved its time of submission
     return job.uid != row.uid and row.attempt <= job.attempt
 
 

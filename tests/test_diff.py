@@ -157,6 +157,15 @@ class PresentTests(SynchronousTestCase):
         self.assertEqual(told, [("1", "LOST", "RUNNING"), ("1", "QUEUED", None)])
         self.assertEqual((world.job("1").uid, world.job("1").attempt), ("c/1@900", 0))
 
+    def test_a_requeue_whose_time_of_submission_moves_late(self) -> None:
+        """Seen between the steps of which a requeue is made: it is the same job all the while."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        told = world.look(job("1", "QUEUED")) + world.look(job("1", "RUNNING", attempt=1))
+        told += world.look(job("1", "RUNNING", attempt=1, submitted_at=900.0))
+        self.assertEqual([state for _, state, _ in told], ["QUEUED", "RUNNING"])
+        self.assertEqual((world.job("1").uid, world.job("1").attempt), ("c/1@100", 1))
+
     def test_a_time_of_submission_that_becomes_known(self) -> None:
         """Is no other job's."""
         world = World()
