@@ -18,6 +18,7 @@ from jobpush import jsonlog
 from jobpush.measures import Distribution, Heartbeat, Measures
 from jobpush.web import resource
 from jobpush.web.pages import DASHBOARD
+from tests.service_process import ROOT
 from tests.support import LabCase, ManualClock
 
 
@@ -195,3 +196,20 @@ class JsonLogTests(SynchronousTestCase):
         self.assertRegex(first["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$")
         self.assertEqual(second["level"], "critical")
         self.assertIn("ValueError: broken", second["traceback"])
+
+
+class GrafanaTests(LabCase):
+    """``etc/grafana-dashboard.json``."""
+
+    def test_names(self) -> None:
+        """Each metric that it shows is one of those that there are."""
+        self.lab.set("1", "RUNNING", started_at=self.lab.clock.seconds())
+        text = self.lab.get("/metrics").body().decode()
+        names = {family.name for family in text_string_to_metric_families(text)}
+        names |= {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+        declared = set(re.findall(r"^# TYPE (\S+)", text, re.M))
+        used = set(re.findall(r"\b(?:jobpush|process)_[a-z_]+", (ROOT / "etc" / "grafana-dashboard.json").read_text()))
+        used |= set(re.findall(r"\bjobpush_[a-z_]+", (ROOT / "etc" / "prometheus.yml").read_text()))
+        unknown = {name for name in used if name not in names | declared and name.removesuffix("_bucket") not in declared}
+        self.assertEqual(unknown, set())
+        self.assertGreater(len(used), 15)
