@@ -5,12 +5,13 @@ VENV ?= .venv
 PORT ?= 8080
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint build bench clean
+.PHONY: help run test lint docs build bench clean
 
 help:
 	@echo "make run    set up, and run the service on the embedded default: http://localhost:$(PORT)/"
 	@echo "make test   set up, and run every test (as root it installs what a real Slurm, Grid Engine and sshd need)"
 	@echo "make lint   ruff, mypy, import rules"
+	@echo "make docs   the documentation, in build/site/"
 	@echo "make build  the wheel, in dist/"
 	@echo "make bench  the cost of held requests beside other servers: a table and a picture (installs the others)"
 
@@ -37,6 +38,9 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=.:adapters $(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/dev
+	$(BIN)/mkdocs build --quiet --strict
 
 build: $(VENV)/dev
 	rm -rf build dist

@@ -44,6 +44,7 @@ setup(
             "hypothesis >= 6.100",
             "import-linter >= 2",
             "jsonschema >= 4.20",
+            "mkdocs >= 1.5",
             "mypy >= 1.10",
             "mypy-zope >= 1.0.5",
             "openapi-spec-validator >= 0.7.1",

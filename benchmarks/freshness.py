@@ -44,7 +44,7 @@ LOST_S = 30.0
 
 #: Seconds between two questions to the scheduler's own command beside jobpush: as seldom as is fine enough, for it takes its
 #: share of the machine. What it shows is noted half of that late on average.
-BESIDE_S = 0.03
+BESIDE_S = 0.05
 
 #: The state by which a client learns of each kind of change.
 TOLD_BY = {
