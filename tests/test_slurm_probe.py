@@ -98,13 +98,24 @@ class ProbeTests(TestCase):
 
     async def test_always_changed(self) -> None:
         """Then it is not asked any more for a while, and the queue is looked at as often as a poll would; then asked again."""
+        self.patch(slurm_probe, "CHEAP_S", 60.0)
         self.begin("always")
         await self.until(lambda: len(self.asked()) >= slurm_probe.REMEMBERED)
         asked, told = len(self.asked()), self.told
         await self.pause(0.35)
         self.assertEqual(len(self.asked()), asked)
-        self.assertTrue(told + 2 <= self.told <= told + 5, (told, self.told))
+        self.assertTrue(told + 2 <= self.told <= told + 7, (told, self.told))
         await self.until(lambda: len(self.asked()) > asked)
+
+    async def test_always_changed_and_dear(self) -> None:
+        """Where each answer costs as much as a look, a few are enough; and if it is no better later, it rests for twice as long."""
+        self.begin("always")
+        await self.until(lambda: len(self.asked()) >= slurm_probe.FEW)
+        await self.pause(0.35)
+        self.assertEqual(len(self.asked()), slurm_probe.FEW)
+        await self.until(lambda: len(self.asked()) >= 2 * slurm_probe.FEW)
+        await self.pause(0.7)
+        self.assertEqual(len(self.asked()), 2 * slurm_probe.FEW)
 
     async def test_errors(self) -> None:
         """A controller that is away is asked less often, and tells nothing."""

@@ -36,9 +36,12 @@ AFTER_S = (1.1,)
 AFTER_CHEAP_S = (0.15, 0.4, 1.1)
 CHEAP_S = 0.02
 
-#: If more than half of so many answers are "changed", asking is of no use for so many seconds.
+#: If more than half of so many answers are "changed", asking is of no use for so many seconds; twice as long if it is of none
+#: then either, up to the second. Where they list so many jobs that they are not cheap, fewer of them will do.
 REMEMBERED = 20
+FEW = 6
 OFF_S = 60.0
+LONGEST_OFF_S = 960.0
 
 #: Seconds until a helper that has ended is started again; twice as many each time, up to the second.
 RESTART_S = 10.0
@@ -89,6 +92,7 @@ class SlurmProbe:
         self._after: list[Any] = []
         self._answers: deque[bool] = deque(maxlen=REMEMBERED)
         self._budget = LoadBudget()
+        self._off_s = OFF_S
         self._since = 0
         self._asked_at = 0.0
         self._ended_in_row = 0
@@ -152,13 +156,21 @@ class SlurmProbe:
             self._since = number + 1
             self._tell()
             self._tell_again(AFTER_CHEAP_S if now - self._asked_at < CHEAP_S else AFTER_S)
+        elif word == "same":
+            self._off_s = OFF_S
         if word != "library":
             self._answers.append(word == "changed")
-        if len(self._answers) == REMEMBERED and sum(self._answers) > REMEMBERED / 2:
+        if self._is_of_no_use(word == "changed" and now - self._asked_at >= CHEAP_S):
             self._answers.clear()
-            self._poll(now + OFF_S)
+            off, self._off_s = self._off_s, min(2 * self._off_s, LONGEST_OFF_S)
+            self._poll(now + off)
         else:
             self._wait(max(PROBE_S, self._budget.wait(now)), self._ask)
+
+    def _is_of_no_use(self, dear: bool) -> bool:
+        """Are most answers "changed"?"""
+        last = list(self._answers)[-(FEW if dear else REMEMBERED) :]
+        return len(last) == (FEW if dear else REMEMBERED) and 2 * sum(last) > len(last)
 
     def _tell(self) -> None:
         if not self._stopping:
