@@ -81,9 +81,9 @@ def play(snakemake: str, with_jobpush: bool) -> None:
         done = subprocess.run(
             [
                 snakemake, "--executor", "cluster-generic",
-                "--cluster-generic-submit-cmd", "sbatch --parsable --output /dev/null",
+                "--cluster-generic-submit-cmd", "sbatch --parsable --mem 250 --output /dev/null",
                 "--cluster-generic-status-cmd", str(status), "--jobs", "100", "--max-status-checks-per-second", "50",
-                "--seconds-between-status-checks", "2", "--latency-wait", "10", "--quiet", "all",
+                "--seconds-between-status-checks", "2", "--latency-wait", "10",
             ],
             cwd=work, env={
                 **os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{ROOT / 'adapters'}",

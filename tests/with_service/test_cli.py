@@ -45,6 +45,8 @@ class Bench:
         command = subprocess.Popen(
             [sys.executable, "-m", "jobpush.cli", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             stdin=options.get("stdin", subprocess.DEVNULL), text=True, cwd=ROOT,
+            # Whoever runs the tests in the background may have them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         self.begun.append(command)
         return command
