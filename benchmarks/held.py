@@ -195,9 +195,10 @@ def main() -> None:
 
 def rounds_of(passes: Sequence[Pass]) -> str:
     """How many times was measured what the table has the median of."""
-    counts = sorted({len(one.answer_s) for one in passes})
-    times = len([one for one in passes if one.server == passes[0].server and not one.stream])
-    return f"{times} passes of {counts[-1]} rounds, one server after another in each"
+    rounds: dict[str, int] = {}
+    for one in passes:
+        rounds[one.server] = rounds.get(one.server, 0) + len(one.answer_s)
+    return "rounds after the first: " + ", ".join(f"{name} {count}" for name, count in rounds.items())
 
 
 def put_between(page: Path, mark: str, text: str) -> None:
