@@ -14,8 +14,8 @@ import attrs
 
 from jobpush.absence import DiffPolicy, conclude, concluded, range_of, unlisted, without_row
 from jobpush.aggregate import aggregate
+from jobpush.identity import adopt, is_another
 from jobpush.model import (
-    STARTED_PHASES,
     WAITING_PHASES,
     Change,
     Confidence,
@@ -138,13 +138,13 @@ class _Diff:
             self.keep(row, row)
             return
         job = record.job
-        if _another_job(job, row):
+        if is_another(job, row):
             if not job.terminal:
                 self.emit(concluded(job, Phase.DONE, Outcome.LOST, True), job.state)
             self.arrive(row)
             self.keep(row, row)
             return
-        adopted = self.adopt(row, job)
+        adopted = adopt(row, job)
         unsettled_since = record.unsettled_since
         if adopted.done and not adopted.settled:
             unsettled_since = unsettled_since if unsettled_since is not None and job.done else self.now
@@ -157,19 +157,6 @@ class _Diff:
         self.keep(adopted, row, record, unsettled_since=unsettled_since)
         if record.absent_since is None and record.unsettled_since == unsettled_since and adopted.says_the_same(job):
             self.result.refreshed[row.id] = self.result.records.pop(row.id)
-
-    def adopt(self, row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
-        """The row with what outlives a row: the uid over a requeue, the attempt, a confirmation once given."""
-        attempt = max(row.attempt, job.attempt)
-        if row.attempt <= job.attempt and (
-            (job.done and not row.done) or (job.phase in _RAN and row.phase in WAITING_PHASES)
-        ):
-            attempt = job.attempt + 1
-        settled = row.settled or (job.settled and row.done and job.outcome is row.outcome and attempt == job.attempt)
-        lacks = {name: getattr(job, name) for name in _lacking(row) if getattr(job, name) is not None}
-        if (row.uid, row.attempt, row.settled) == (job.uid, attempt, settled) and not lacks:
-            return row
-        return attrs.evolve(row, uid=job.uid, attempt=attempt, settled=settled, **lacks)
 
     def from_range(self, row: JobDescriptor) -> JobDescriptor | None:
         """A task's state while it was part of its array's pending range."""
@@ -428,32 +415,6 @@ class _Diff:
             family = [job_id, *self.known.parts(job_id)]
             if not any(i in self.snapshot.jobs or i in self.result.records for i in family):
                 self.result.forgotten.extend(family)
-
-
-def _another_job(job: JobDescriptor, row: JobDescriptor) -> bool:
-    """
-    Does the row show another job by the same id? Another time of submission says so, unless it is a requeue, which is a new
-    submission to Slurm; a time that is not known says nothing.
-    """
-    if job.submitted_at is None or row.submitted_at is None or job.submitted_at == row.submitted_at:
-        return False
-    if row.attempt == job.attempt > 0:
-        return False  # a requeue whose attempt was concluded from its states, before Slurm moved its time of submission
-    return job.uid != row.uid and row.attempt <= job.attempt
-
-
-#: What an accounting record may lack of a job that was seen in the queue.
-_DESCRIBES = ("submitted_at", "workdir", "comment", "time_limit_s", "name", "user", "account")
-
-
-def _lacking(row: JobDescriptor) -> list[str]:
-    """What is to be kept of a job because its row does not say it: a time of submission never goes away."""
-    names = _DESCRIBES if row.confidence is Confidence.ACCOUNTING else _DESCRIBES[:1]
-    return [name for name in names if getattr(row, name) is None]
-
-
-#: Phases from which going back to the queue is a new attempt.
-_RAN = STARTED_PHASES - {Phase.DONE}
 
 
 def _at_begin(job: JobDescriptor) -> JobDescriptor:

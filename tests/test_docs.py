@@ -110,7 +110,7 @@ class LinkTests(SynchronousTestCase):
     def test_options_are_documented(self) -> None:
         """Every option that the README names is one."""
         known = {f"--{name.rstrip('=')}" for name in Options().longOpt}
-        twistd = {"--nodaemon", "--pidfile", "--help", "--version", "--python"}
+        twistd = {"--nodaemon", "--pidfile", "--help", "--version", "--python", "--logger"}
         others = {"--parsable", "--wrap", "--comment", "--system", "--home-dir", "--shell", "--now"}
         for page in (ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("service-account", "embedding", "freshness", "operations"))):
             named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
