@@ -57,7 +57,10 @@ def without_row(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
     """The ids of jobs that are not terminal and have no row in the snapshot, in order."""
     if known.follows(snapshot):
         open_ids, listed = known.open, snapshot.jobs
-        return sorted(i for i in {*snapshot.gone, *known.restless} if i in open_ids and i not in listed)
+        ids = {*snapshot.gone, *known.restless}
+        # A task that has no row is there as long as its array's pending range holds it.
+        ids.update(part for array in (*snapshot.gone, *(snapshot.fresh or ())) for part in known.parts(array))
+        return sorted(i for i in ids if i in open_ids and i not in listed)
     # Without a loop in Python: a hundred thousand jobs, of which few are missing, take a few milliseconds.
     return sorted(filterfalse(snapshot.jobs.__contains__, known.open))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -182,6 +182,8 @@ class DiffTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(unchanged, "PIECE", 4)
 
+    # A task without a row, in a range that goes.
+    @example([[b"40_1 QUEUED"], [b"40 QUEUED 1-6"], []], False, [False] * 7, 1.0)
     @settings(max_examples=300, deadline=None)
     @given(answers(), st.booleans(), st.lists(st.booleans(), min_size=7, max_size=7), st.sampled_from((1.0, 6.0, 11.0)))
     def test_the_same(self, given_answers: list[list[bytes]], lists_ended: bool, partial: list[bool], step: float) -> None:
