@@ -21,7 +21,7 @@ from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.wire import job_from_fields
 from jobpush_adapters.demo import Demo
-from jobpush_adapters.unchanged import RowReader, pieces
+from jobpush_adapters.unchanged import RowReader, lines
 from jobpush_adapters.work import Work
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
@@ -93,11 +93,9 @@ class FileQueue(MockQueue):
             raise QueueError(f"the jobs file {self._path} cannot be read: {error.strerror}") from None
         if len(content) > FILE_LIMIT:
             raise QueueError(f"the jobs file {self._path} is larger than {FILE_LIMIT} bytes")
-        lines, reader = content.split(b"\n"), self._reader
-        if not lines[-1]:
-            lines.pop()
+        reader = self._reader
         self._began = began
-        await self._work.sliced(reader.answer(pieces(lines)))
+        await self._work.sliced(reader.answer(lines(content)))
         return Snapshot(
             jobs=reader.jobs,
             began_at=began,

@@ -35,7 +35,7 @@ from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.commands import first_failure, succeeded
 from jobpush_adapters.slurm_probe import SlurmProbe, find_library
 from jobpush_adapters.slurm_states import STATES, with_state
-from jobpush_adapters.unchanged import RowReader
+from jobpush_adapters.unchanged import SEARCHED, RowReader
 from jobpush_adapters.watch import Watching
 from jobpush_adapters.work import Work
 
@@ -68,9 +68,6 @@ _LOGGED = re.compile(rb"\bJobI[dD]=([1-9][0-9]{0,9}(?:_[0-9]{1,7})?)\b")
 #: What stands in the token's place, with what the format has after it.
 _FIELD_END = re.compile(rb"\0+f")
 _ROW_END = re.compile(rb"\0+r\Z")
-
-#: Bytes of an answer that are looked at together.
-SEARCHED = 20_000
 
 _RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
 

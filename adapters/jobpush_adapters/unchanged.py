@@ -16,6 +16,9 @@ from jobpush.model import JobDescriptor
 PIECE = 128
 PIECES = 16
 
+#: Bytes of an answer that are taken apart together.
+SEARCHED = 20_000
+
 #: Rows that may have come or gone between two pieces, and the place is still found.
 NEAR = 4 * PIECE
 
@@ -24,6 +27,18 @@ def pieces(rows: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """The rows, some at a time."""
     for begin in range(0, len(rows), PIECE):
         yield rows[begin : begin + PIECE]
+
+
+def lines(text: bytes) -> Iterator[Sequence[bytes]]:
+    """The lines of a text, some at a time: to take megabytes apart at once would keep others waiting."""
+    place = 0
+    while place < len(text):
+        until = text.find(b"\n", place + SEARCHED) + 1 or len(text)
+        found = text[place:until].split(b"\n")
+        if not found[-1]:
+            found.pop()
+        place = until
+        yield found
 
 
 class RowReader:
