@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -15,9 +16,15 @@ from jobpush.model import JobDescriptor, Snapshot, split_state
 from jobpush.table import ClusterJobs
 from jobpush.tasks import TaskSet
 from jobpush_adapters import unchanged
-from jobpush_adapters.unchanged import RowReader, pieces
+from jobpush_adapters.unchanged import RowReader
 
 STATES = ("QUEUED", "RUNNING", "FAILED", "COMPLETED")
+
+
+def pieces(rows: list[bytes]) -> Iterator[list[bytes]]:
+    """The rows, some at a time."""
+    for begin in range(0, len(rows), unchanged.PIECE):
+        yield rows[begin : begin + unchanged.PIECE]
 
 
 def read(row: bytes) -> JobDescriptor | str:

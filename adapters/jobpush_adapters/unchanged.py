@@ -23,12 +23,6 @@ SEARCHED = 20_000
 NEAR = 4 * PIECE
 
 
-def pieces(rows: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """The rows, some at a time."""
-    for begin in range(0, len(rows), PIECE):
-        yield rows[begin : begin + PIECE]
-
-
 def lines(text: bytes) -> Iterator[Sequence[bytes]]:
     """The lines of a text, some at a time: to take megabytes apart at once would keep others waiting."""
     place = 0
