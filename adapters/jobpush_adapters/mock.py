@@ -21,7 +21,7 @@ from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.wire import job_from_fields
 from jobpush_adapters.demo import Demo
-from jobpush_adapters.unchanged import RowReader, lines
+from jobpush_adapters.unchanged import RowReader, lines_of, parts
 from jobpush_adapters.work import Work
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
@@ -95,18 +95,8 @@ class FileQueue(MockQueue):
             raise QueueError(f"the jobs file {self._path} is larger than {FILE_LIMIT} bytes")
         reader = self._reader
         self._began = began
-        await self._work.sliced(reader.answer(lines(content)))
-        return Snapshot(
-            jobs=reader.jobs,
-            began_at=began,
-            ended_at=self._reactor.seconds(),
-            rejected=tuple(f"{self._path}, line {number}: {why}" for number, why in reader.rejected[:10]),
-            rejected_count=len(reader.rejected),
-            rejected_ids=frozenset(reader.ids),
-            base=reader.base,
-            fresh=reader.fresh,
-            gone=reader.gone,
-        )
+        await self._work.sliced(reader.answer(map(lines_of, parts(content))))
+        return reader.snapshot(began, self._reactor.seconds(), lambda number, why: f"{self._path}, line {number}: {why}")
 
     def _read(self, line: bytes) -> JobDescriptor | str:
         try:

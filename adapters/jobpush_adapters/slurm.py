@@ -35,7 +35,7 @@ from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.commands import first_failure, succeeded
 from jobpush_adapters.slurm_probe import SlurmProbe, find_library
 from jobpush_adapters.slurm_states import STATES, with_state
-from jobpush_adapters.unchanged import SEARCHED, RowReader
+from jobpush_adapters.unchanged import RowReader, lines_of, parts
 from jobpush_adapters.watch import Watching
 from jobpush_adapters.work import Work
 
@@ -150,17 +150,7 @@ class SlurmQueue(Watching, CommandQueue):
         await self._work.sliced(reader.answer(rows_of(answer, token)))
         if answer and not reader.jobs and not reader.ids:
             raise QueueError(f"squeue: no row could be understood: {reader.rejected[0][1]}")
-        return Snapshot(
-            jobs=reader.jobs,
-            began_at=began,
-            ended_at=self._reactor.seconds(),
-            rejected=tuple(why for _, why in reader.rejected[:10]),
-            rejected_count=len(reader.rejected),
-            rejected_ids=frozenset(reader.ids),
-            base=reader.base,
-            fresh=reader.fresh,
-            gone=reader.gone,
-        )
+        return reader.snapshot(began, self._reactor.seconds())
 
     def _read(self, row: bytes) -> JobDescriptor | str:
         try:
@@ -261,8 +251,7 @@ def squeue_arguments(token: str, clusters: str | None = None) -> list[str]:
     """
     The arguments of the one query: jobs of all users in all partitions, hidden ones too, not a federation's other
     clusters, in all states, in the order of their ids. Fields that can hold no ``|`` are followed by one; the last of them and
-    the others by ``token``
-    and ``f``, the last of all by ``token`` and ``r``.
+    the others by ``token`` and ``f``, the last of all by ``token`` and ``r``.
     """
     ends = ["|"] * (len(PLAIN_FIELDS) - 1) + [f"{token}f"] * len(FREE_FIELDS) + [f"{token}r"]
     fields = ",".join(f"{field}:{end}" for field, end in zip(PLAIN_FIELDS + FREE_FIELDS, ends, strict=True))
@@ -301,13 +290,8 @@ def rows_of(answer: bytes, token: str) -> Iterator[list[bytes]]:
     name, filler = token.encode(), b"\0" * len(token)
     end = filler + b"r"
     begun: list[bytes] = []
-    place = 0
-    while place < len(answer):
-        # A part of this size: in a longer text each search takes longer to begin.
-        until = answer.find(b"\n", place + SEARCHED) + 1 or len(answer)
-        lines = answer[place:until].replace(name, filler).split(b"\n")
-        lines.pop()
-        place = until
+    for part in parts(answer):
+        lines = lines_of(part.replace(name, filler))
         if begun or not all(line.endswith(end) for line in lines):
             rows: list[bytes] = []
             for line in lines:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from jobpush.model import JobDescriptor
+from jobpush.model import JobDescriptor, Snapshot
 
 #: Rows that are compared at once, and how many times that is done before others may have their turn.
 PIECE = 128
@@ -23,16 +23,24 @@ SEARCHED = 20_000
 NEAR = 4 * PIECE
 
 
-def lines(text: bytes) -> Iterator[Sequence[bytes]]:
-    """The lines of a text, some at a time: to take megabytes apart at once would keep others waiting."""
+def parts(text: bytes) -> Iterator[bytes]:
+    """
+    A text in parts that end with a line: to take megabytes apart at once would keep others waiting, and in a longer text each
+    search takes longer to begin.
+    """
     place = 0
     while place < len(text):
         until = text.find(b"\n", place + SEARCHED) + 1 or len(text)
-        found = text[place:until].split(b"\n")
-        if not found[-1]:
-            found.pop()
+        yield text[place:until]
         place = until
-        yield found
+
+
+def lines_of(part: bytes) -> list[bytes]:
+    """The lines of such a part; the last one of a text may have no end."""
+    lines = part.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
 
 
 class RowReader:
@@ -72,6 +80,26 @@ class RowReader:
         self.base: Mapping[str, JobDescriptor] | None = None
         self.rejected: list[tuple[int, str]] = []
         self.ids: set[str] = set()
+
+    def snapshot(
+        self, began_at: float, ended_at: float, say: Callable[[int, str], str] = lambda number, why: why
+    ) -> Snapshot:
+        """
+        The last answer, to a query that began and ended then.
+
+        :param say: what to say of a row that could not be understood: its number, and why.
+        """
+        return Snapshot(
+            jobs=self.jobs,
+            began_at=began_at,
+            ended_at=ended_at,
+            rejected=tuple(say(number, why) for number, why in self.rejected[:10]),
+            rejected_count=len(self.rejected),
+            rejected_ids=frozenset(self.ids),
+            base=self.base,
+            fresh=self.fresh,
+            gone=self.gone,
+        )
 
     def answer(self, answer: Iterable[Sequence[bytes]]) -> Iterator[None]:
         """Read an answer, its rows some at a time; pauses now and then. At its end the attributes are of this answer."""
