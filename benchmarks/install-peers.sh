@@ -14,20 +14,5 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     exit 0
 fi
 echo "installing$missing"
-policy=/usr/sbin/policy-rc.d
-made=
-if [ ! -e "$policy" ]; then
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod 755 "$policy"
-    made=yes
-fi
-status=0
-log=${TMPDIR:-/tmp}/jobpush-apt.log
-{
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 $missing
-} >"$log" 2>&1 || status=$?
-[ -z "$made" ] || rm -f "$policy"
-[ "$status" = 0 ] || tail -5 "$log" >&2
-exit "$status"
+# shellcheck disable=SC2086
+exec sh "$(dirname "$0")/../etc/apt-install.sh" $missing

@@ -13,24 +13,10 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     exit 0
 fi
 echo "installing$missing"
-log=${TMPDIR:-/tmp}/jobpush-apt.log
-# Without systemd the packages must not try to start their daemons.
-policy=/usr/sbin/policy-rc.d
-made=
-if [ ! -e "$policy" ]; then
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod 755 "$policy"
-    made=yes
-fi
 status=0
-{
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 $missing
-} >"$log" 2>&1 || status=$?
-[ -z "$made" ] || rm -f "$policy"
+# shellcheck disable=SC2086
+sh "$(dirname "$0")/../etc/apt-install.sh" $missing || status=$?
 if [ "$status" != 0 ]; then
-    tail -5 "$log" >&2
     echo "SKIPPED: the tests against a real Slurm, sshd and browser; these packages could not be installed:$missing" >&2
     # A run that must not skip them fails here.
     [ -z "${CI:-}" ] || exit "$status"
