@@ -20,7 +20,7 @@ from jobpush import wire
 from jobpush.diff import Changes
 from jobpush.interfaces import IJournal
 from jobpush.measures import Measures
-from jobpush.model import HistoryEntry, JobRecord, JobStatusEvent
+from jobpush.model import HistoryEntry, JobKey, JobRecord, JobStatusEvent
 from jobpush.table import ClusterJobs, JobTable
 from jobpush.tail import Tail
 from jobpush.tracker import JobStatusTracker
@@ -97,10 +97,7 @@ class Publisher:
         events: list[Event] = [*of_jobs, *self._number(plan, self.journal.last_seq + len(of_jobs))]
         forgotten = [(cluster, job_id) for job_id in changes.forgotten]
         if events or records or forgotten or plan:
-            began = self._reactor.seconds()
-            await self.journal.commit(events, list(records.values()), forgotten, list(plan.updated.values()), plan.dropped)
-            if events:
-                self._measures.committed(began, self._reactor.seconds())
+            await self._commit(events, list(records.values()), forgotten, plan)
         await self._cooperate(self._publish(events, plan, jobs, records))
         # What follows is visible to nobody as an event.
         for record in (*records.values(), *changes.refreshed.values()):
@@ -115,11 +112,17 @@ class Publisher:
         plan = planned if isinstance(planned, Plan) else await self._cooperate(planned)
         events: list[Event] = [*self._number(plan, self.journal.last_seq)]
         if plan:
-            began = self._reactor.seconds()
-            await self.journal.commit(events, [], [], list(plan.updated.values()), plan.dropped)
-            self._measures.committed(began, self._reactor.seconds())
+            await self._commit(events, [], [], plan)
         await self._cooperate(self._publish(events, plan, ClusterJobs(), {}))
         return events
+
+    async def _commit(
+        self, events: Sequence[Event], records: Sequence[JobRecord], forgotten: Sequence[JobKey], plan: Plan
+    ) -> None:
+        began = self._reactor.seconds()
+        await self.journal.commit(events, records, forgotten, list(plan.updated.values()), plan.dropped)
+        if events:
+            self._measures.committed(began, self._reactor.seconds())
 
     def _number(self, plan: Plan, last_seq: int) -> list[WorkflowEvent]:
         events = [
