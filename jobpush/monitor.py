@@ -29,6 +29,9 @@ LONGEST_BACKOFF_S = 30.0
 #: Seconds until a query that somebody asked for while another one ran.
 SOON_S = 0.05
 
+#: A query is not brought forward by less than so many seconds: each nudge of a burst would search the reactor's timers for that.
+SOONER_S = 0.001
+
 
 class JobStatusMonitor:
     """
@@ -120,11 +123,9 @@ class JobStatusMonitor:
             return
         if self._running is not None:
             self._again = True
-        elif self._loop.running and self._loop.call is not None and self.queue.interval is None:
-            due_in = self._loop.call.getTime() - self._reactor.seconds()
-            soonest = self._soonest(self._reactor.seconds())
-            if soonest < due_in:
-                self._loop.call.reset(soonest)
+        elif self.queue.interval is None:
+            now = self._reactor.seconds()
+            self._bring_forward(now, self._soonest(now))
 
     def nudge(self, jobs: Collection[str] = (), early: bool = True) -> None:
         """
@@ -137,12 +138,9 @@ class JobStatusMonitor:
         if self._stopping:
             return
         self._wishes.add(jobs, early)
-        call = self._loop.call
-        if self._running is None and not self._failed_in_row and call is not None:
+        if self._running is None and not self._failed_in_row:
             now = self._reactor.seconds()
-            wait = self._soonest(now)
-            if now + wait < call.getTime():
-                call.reset(wait)
+            self._bring_forward(now, self._soonest(now))
 
     @property
     def announced(self) -> bool:
@@ -155,12 +153,15 @@ class JobStatusMonitor:
 
     def awaited(self) -> None:
         """Somebody begins to wait: after an idle time, do not sleep on for longer than while somebody waits."""
-        call = self._loop.call
-        if self.queue.interval is not None or self._failed_in_row or self._running is not None or call is None:
+        if self.queue.interval is not None or self._failed_in_row or self._running is not None:
             return
         now = self._reactor.seconds()
-        wait = max((self._loop.starttime or 0.0) + DEFAULT_INTERVAL_S - now, self._soonest(now))
-        if now + wait < call.getTime():
+        self._bring_forward(now, max((self._loop.starttime or 0.0) + DEFAULT_INTERVAL_S - now, self._soonest(now)))
+
+    def _bring_forward(self, now: float, wait: float) -> None:
+        """The next query is to begin in so many seconds, if it was to begin later."""
+        call = self._loop.call
+        if call is not None and now + wait < call.getTime() - SOONER_S:
             call.reset(wait)
 
     def _unwanted(self, waiting: Deferred[None]) -> None:

@@ -19,7 +19,7 @@ import attrs
 from jobpush.interfaces import InvalidJobId
 from jobpush.monitor import JobStatusMonitor
 
-#: So many nudges a second are read, of each source. Of the rest only that there were some is noted.
+#: So many nudges a second are read, of each source. The rest say "look at everything", whatever is in them.
 READ_PER_S = 1000
 
 #: Jobs that one nudge may name; more are one wish to see everything.
@@ -53,7 +53,7 @@ class NudgeCounts:
 
     :ivar taken: were handed to a monitor.
     :ivar refused: could not be understood, or were not signed as they must be.
-    :ivar unread: came faster than they are read; one look was taken for all of them.
+    :ivar unread: came faster than they are read, and were taken for wishes to see everything.
     """
 
     taken: int = 0
@@ -69,10 +69,12 @@ class Nudges:
         self._reactor = reactor
         self._monitors = monitors
         self._second: dict[str, tuple[int, int]] = {}
-        self._later: Any = None
 
     def readable(self, source: str) -> bool:
-        """May another nudge from there be read in this second? If not, everything is looked at when the second is over."""
+        """
+        May another nudge from there be read in this second? If not, it is taken for one that names no job: those of a burst
+        become one look for each floor interval, as others do.
+        """
         counts = self.counts.setdefault(source, NudgeCounts())
         now = self._reactor.seconds()
         second, read = self._second.get(source, (0, 0))
@@ -81,8 +83,8 @@ class Nudges:
         if read <= READ_PER_S:
             return True
         counts.unread += 1
-        if self._later is None:
-            self._later = self._reactor.callLater(int(now) + 1 - now, self._look_at_everything)
+        for monitor in self._monitors.values():
+            monitor.nudge()
         return False
 
     def take(self, source: str, nudge: Nudge) -> None:
@@ -134,17 +136,6 @@ class Nudges:
                 yield queue.canonical_id(job)
             except InvalidJobId as error:
                 raise BadNudge(f"jobs: {job[:80]!r} is not a job id of {cluster}: {error}") from None
-
-    def _look_at_everything(self) -> None:
-        self._later = None
-        for monitor in self._monitors.values():
-            monitor.nudge()
-
-    def stop(self) -> None:
-        """Nothing is looked at any more."""
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
 
 
 def json_object(data: bytes) -> Mapping[str, object]:

@@ -136,7 +136,6 @@ class JobPush(MultiService):
     async def _stop(self) -> None:
         """Answer everybody, let the answers leave, end the queries, close the journal."""
         self.announce_end()
-        self.nudges.stop()
         self._heartbeat.stop()
         await gatherResults([maybeDeferred(end) for end in self._watches])
         until = self.reactor.seconds() + DRAIN_S
