@@ -97,7 +97,7 @@ ENDINGS = [
         final={"exit_code": None, "signal": None, "started_at": None},
     ),
     Ending("cancel waiting", ["QUEUED", "CANCELLED"], options=("--begin=now+1hour",), then=when("QUEUED", "scancel")),
-    Ending("cancel running", ["QUEUED", "RUNNING", "CANCELLED"], script="sleep 300", then=when("RUNNING", "scancel")),
+    Ending("cancel running", ["QUEUED", "RUNNING", "CANCELLED"], script="exec sleep 300", then=when("RUNNING", "scancel")),
     Ending("time-out", ["QUEUED", "RUNNING", "TIMEOUT"], options=("-t", "0:05"), script="exec sleep 300", final={"time_limit_s": 60}),
     Ending("memory", ["QUEUED", "RUNNING", "FAILED"], options=("--mem=20",), script=GREEDY, final={"signal": 9}),
     Ending("hold and release", ["HELD", "RUNNING", "COMPLETED"], options=("--hold",), then=release, passing=PASSING | {"QUEUED"}),
@@ -126,7 +126,7 @@ ENDINGS = [
         final={"exit_code": 7, "counts": {"COMPLETED": 2, "FAILED": 1}},
     ),
     Ending(
-        "array, cancelled", ["QUEUED", "RUNNING", "CANCELLED"], options=("--array=1-3%1",), script="sleep 300",
+        "array, cancelled", ["QUEUED", "RUNNING", "CANCELLED"], options=("--array=1-3%1",), script="exec sleep 300",
         then=when("RUNNING", "scancel"), final={"counts": {"CANCELLED": 3}},
     ),
     Ending("hidden partition", ["QUEUED", "RUNNING", "COMPLETED"], options=("-p", "secret"), script="sleep 1"),
