@@ -29,7 +29,7 @@ LONGEST_BACKOFF_S = 30.0
 #: Seconds until a query that somebody asked for while another one ran.
 SOON_S = 0.05
 
-#: A query is not brought forward by less than so many seconds: each nudge of a burst would search the reactor's timers for that.
+#: A query is not brought forward by less than so many seconds: each nudge of a burst would search the timers for that.
 SOONER_S = 0.001
 
 
