@@ -9,7 +9,9 @@ next request until the bay's own deadline.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -125,8 +127,8 @@ class Bay(Continuation):
     """
 
     __slots__ = (
-        "_calls", "_gathered", "_held", "_holes", "_idle", "_moments", "_parked", "_sheets", "_sockets", "ask", "due", "early",
-        "key", "lot", "rest", "site",
+        "_gathered", "_held", "_holes", "_idle", "_parked", "_runs", "_sheets", "_sockets", "ask", "due", "early", "key", "lot",
+        "rest", "site",
     )  # fmt: skip
 
     def __init__(self, lot: ParkingLot, site: Any, key: Hashable, ask: Ask, pending: Pending) -> None:
@@ -140,11 +142,11 @@ class Bay(Continuation):
         self.early: dict[Parked, bytes] = {}
         self._gathered: Sequence[Event] = pending.gathered
         self._sheets: dict[object, Sheet] = {}
-        # By place: who it is, where the answer is sent, what the access log will say. A place that was left has no socket.
+        # By place: who it is, where the answer is sent. A place that was left has no socket.
         self._parked: list[Parked] = []
         self._sockets: list[Any] = []
-        self._calls: list[Call] = []
-        self._moments: list[float] = []
+        # Of which the access log will say the same, as most clients come together: from this place on, this call, at that time.
+        self._runs: list[tuple[int, Call, float]] = []
         self._held = 0
         self._holes = 0
         self._idle = 0
@@ -154,13 +156,17 @@ class Bay(Continuation):
     def put(self, parked: Parked, moment: float) -> None:
         """One more, whose request came at that time."""
         parked.bay = self
-        parked.place = self.rest
-        self.rest += 1
         self._held += 1
+        self._place(parked, parked.call, moment)
+
+    def _place(self, parked: Parked, call: Call, moment: float) -> None:
+        parked.place = self.rest
+        runs = self._runs
+        if not runs or runs[-1][1] is not call or runs[-1][2] is not moment:
+            runs.append((self.rest, call, moment))
+        self.rest += 1
         self._parked.append(parked)
         self._sockets.append(parked.transport.socket)
-        self._calls.append(parked.call)
-        self._moments.append(moment)
 
     def leave(self, parked: Parked) -> None:
         """One that is held no more: its time is up, or its client is gone."""
@@ -178,14 +184,14 @@ class Bay(Continuation):
 
     def _close_ranks(self) -> None:
         """Forget the places that were left."""
-        places = [place for place, socket in enumerate(self._sockets) if socket is not None]
-        self._parked = [self._parked[place] for place in places]
-        self._sockets = [self._sockets[place] for place in places]
-        self._calls = [self._calls[place] for place in places]
-        self._moments = [self._moments[place] for place in places]
-        for place, parked in enumerate(self._parked):
-            parked.place = place
-        self.rest, self._holes = len(places), 0
+        parked, sockets, runs = self._parked, self._sockets, self._runs
+        ends = [*(begin for begin, _, _ in runs[1:]), len(sockets)]
+        self._parked, self._sockets, self._runs = [], [], []
+        self.rest = self._holes = 0
+        for (begin, call, moment), end in zip(runs, ends, strict=True):
+            for place in range(begin, end):
+                if sockets[place] is not None:
+                    self._place(parked[place], call, moment)
 
     def depart(self, parked: Parked) -> None:
         """One that was answered here: its next request has come, or its client is gone."""
@@ -231,25 +237,27 @@ class Bay(Continuation):
     def _send(self, begin: int, sheet: Sheet) -> None:
         """Answer those from that place to the last one."""
         data, size, end = sheet.data, len(sheet.data), self.rest
-        sockets, holes = self._sockets, self._holes
+        sockets = self._sockets[begin:]
+        del self._sockets[begin:]
         lost: list[int] = []
-        while len(sockets) > begin:
-            socket = sockets.pop()
-            if holes and socket is None:
-                lost.append(len(sockets))
+        place = begin - 1
+        for socket in sockets:
+            place += 1
+            if socket is None:
+                lost.append(place)
                 continue
             try:
                 sent = socket.send(data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
-                lost.append(len(sockets))
-                self._parked[len(sockets)].transport.abortConnection()
+                lost.append(place)
+                self._parked[place].transport.abortConnection()
                 continue
             if sent != size:
-                self._parked[len(sockets)].transport.write(data[sent:])
+                self._parked[place].transport.write(data[sent:])
         self.rest = begin
-        self._log(sheet, lost)
+        self._log(sheet, end, lost)
         left = sum(self._parked[place].bay is not self for place in lost)
         count = end - begin - left
         self.lot.let_go(count)
@@ -257,19 +265,18 @@ class Bay(Continuation):
         self._held -= count
         self._idle += count
 
-    def _log(self, sheet: Sheet, lost: Sequence[int]) -> None:
-        """Those that have been answered and are not in the log yet, but for these places."""
-        log, lines = AccessLine(sheet, self.site), []
-        calls, moments = self._calls, self._moments
-        last_call = last_moment = None
-        line = ""
-        while len(calls) > self.rest:
-            call, moment = calls.pop(), moments.pop()
-            if call is not last_call or moment is not last_moment:  # most have the same as the one before
-                last_call, last_moment = call, moment
-                line = log.of(call, moment)
-            if not lost or len(calls) not in lost:
-                lines.append(line)
+    def _log(self, sheet: Sheet, end: int, lost: Sequence[int]) -> None:
+        """Those from ``rest`` up to that place, which have been answered, but for these places."""
+        log, lines, runs = AccessLine(sheet, self.site), [], self._runs
+        while end > self.rest:
+            begin, call, moment = runs[-1]
+            if begin < self.rest:
+                begin = self.rest
+            else:
+                runs.pop()
+            count = end - begin - sum(begin <= place < end for place in lost)
+            lines.append(log.of(call, moment) * count)
+            end = begin
         self.site.write_log("".join(lines))
 
     def _sheet(self, key: object, page: Page) -> Sheet:
@@ -286,7 +293,7 @@ class Bay(Continuation):
             return  # its answer is on its way
         tracker = self.lot.service.tracker
         wake = Wake(self.events, tracker.head, timed_out=True)
-        early, moment = self.early.get(parked, b""), self._moments[parked.place]
+        early, moment = self.early.get(parked, b""), self._came_at(parked.place)
         self.leave(parked)
         self.lot.let_go(1, lapsed=False)
         key = (tracker.head, len(self.events), int(self.lot.service.reactor.seconds()))
@@ -295,6 +302,10 @@ class Bay(Continuation):
         self.lot.reply(parked, self._sheet(key, Feed.page(self._gathered, self.since, wake, self.ask.limit)), moment)
         if early:
             self.lot.go_on([(parked, early)])
+
+    def _came_at(self, place: int) -> float:
+        """When the request at this place came."""
+        return self._runs[bisect_right(self._runs, place, key=itemgetter(0)) - 1][2]
 
     def waits(self) -> bool:
         """Its deadline counts as long as it has one."""
