@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobpush.client.sync import Client
+from jobpush.client.talk import Patience
 from jobpush.client.values import (
     ApiError,
     Barrier,
@@ -49,6 +50,7 @@ __all__ = [
     "Event",
     "Job",
     "Met",
+    "Patience",
     "Reset",
     "Snapshot",
     "Step",

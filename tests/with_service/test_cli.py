@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from jobpush.client import Client, Event, Reset, Unknown, WaitTimeout
-from jobpush.client.talk import Patience
+from jobpush.client import Client, Event, Patience, Reset, Unknown, WaitTimeout
 from tests.service_process import ROOT, ServiceProcess, twistd_environment, write_jobs
 from tests.slurm_cluster import SlurmCluster, wait_until
 
