@@ -36,7 +36,7 @@ from tests.service_process import ServiceProcess
 
 KINDS = ("submit", "start", "end", "cancel")
 
-#: Seconds from one round (a job that runs, a job that is cancelled) to the next.
+#: Seconds from one round (a job that runs, a job that is cancelled) to the next, if nothing else is said.
 ROUND_S = 3.0
 
 #: Seconds that a change may take to be told before it counts as lost.
@@ -250,8 +250,8 @@ class Result:
     seconds: float
 
 
-def measure(name: str, lab: Lab, count: int) -> Result:
-    """So many changes of each kind."""
+def measure(name: str, lab: Lab, count: int, every: float) -> Result:
+    """So many changes of each kind, a round of them every so many seconds."""
     client: Client | Asker = Asker(lab.ask, 0.01) if name.endswith("-asked") else Client(lab.service.port)
     client.start()
     shown = Asker(lab.ask, BESIDE_S) if lab.cluster == "sge" and isinstance(client, Client) else None
@@ -265,12 +265,12 @@ def measure(name: str, lab: Lab, count: int) -> Result:
     doomed: list[str] = []
     for number in range(count):
         lab.submit(draw.uniform(1.0, 1.5))
-        time.sleep(draw.uniform(0.2, 0.4) * ROUND_S)
+        time.sleep(draw.uniform(0.2, 0.4) * every)
         doomed.append(lab.submit(60))
         if len(doomed) > 1:
-            time.sleep(draw.uniform(0.1, 0.3) * ROUND_S)
+            time.sleep(draw.uniform(0.1, 0.3) * every)
             lab.cancel(doomed.pop(0))
-        time.sleep(max(0.0, began + (number + 1) * ROUND_S - time.time()))
+        time.sleep(max(0.0, began + (number + 1) * every - time.time()))
     for job in doomed:
         lab.cancel(job)
     seconds = time.time() - began
@@ -342,6 +342,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="From a scheduler's change to the client that waits for it.")
     parser.add_argument("modes", nargs="*", default=list(MODES))
     parser.add_argument("--changes", type=int, default=200, help="of each kind, 1 to 1000")
+    parser.add_argument("--every", type=float, default=ROUND_S, help="seconds from a round of changes to the next, 2 to 60")
     parser.add_argument("--picture", type=Path, help="an SVG file")
     parser.add_argument("--results", type=Path, help="a JSON file that results are added to, and drawn from")
     options = parser.parse_args()
@@ -350,6 +351,8 @@ def main() -> None:
         parser.error(f"no mode {unknown.pop()!r}; expected {', '.join(MODES)}")
     if not 1 <= options.changes <= 1000:
         parser.error("--changes: expected 1 to 1000")
+    if not 2 <= options.every <= 60:
+        parser.error("--every: expected 2 to 60")
     results: list[Result] = []
     if options.results and options.results.exists():
         results = [Result(**fields) for fields in json.loads(options.results.read_text())]
@@ -358,13 +361,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="jobpush-", dir="/tmp") as root:
             Path(root).chmod(0o755)
             with make(Path(root), mode) as lab:
-                result = measure(name, lab, options.changes)
+                result = measure(name, lab, options.changes, options.every)
         results = [*(r for r in results if r.name != name), result]
         print(table([result]), flush=True)
         if options.results:
             options.results.write_text(json.dumps([attrs.asdict(r) for r in results]))
     print()
-    print(f"{platform.platform()}, Python {platform.python_version()}, {len(results)} modes, a round every {ROUND_S:g} s")
+    print(f"{platform.platform()}, Python {platform.python_version()}, {len(results)} modes, a round every {options.every:g} s")
     print(table(results))
     if options.picture:
         lines = {f"{r.name} {kind}": r.late[kind] for r in results for kind in KINDS if r.late[kind]}
