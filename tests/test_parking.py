@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.http import HTTPChannel, _escape
 from twisted.web.server import Site
 
-from jobpush.web import resource
+from jobpush.web import bays, resource
 from jobpush.web.bays import EARLY_BYTES, Parked
 from jobpush.web.site import JobpushSite
 from tests.support import Lab
@@ -518,6 +518,33 @@ class HeldRequests(Stage):
 
         given = await self.both(scene)
         self.assertIn('"http://x/\\xc3\\xa9" "a \\"test\\" \\\\ 1"', given[0])
+
+    async def test_the_access_log_of_many(self) -> None:
+        """Each its own line, also where most have left before they were answered."""
+        self.patch(bays, "AT_ONCE", 4)
+        agents = [f"{number // 30}-{number // 3 % 3}" for number in range(60)]
+        stay = range(0, 60, 5)
+
+        async def scene(house: House) -> Any:
+            clients = []
+            for number, agent in enumerate(agents):
+                if number == 30:
+                    await deferLater(reactor, 0.3)
+                clients.append(house.client())
+                await house.hold(clients[-1], f"User-Agent: {agent}")
+            for number, client in enumerate(clients):
+                if number not in stay:
+                    client.socket.close()
+            await house.held(len(stay))
+            house.lab.set("1", "SUSPENDED")
+            self.assertEqual(len({await clients[number].answers(1) for number in stay}), 1)
+            lines = [line.rsplit(" ", 2) for line in house.access_log()]
+            early = [float(held) for _, agent, held in lines if agent[1] == "0"]
+            late = [float(held) for _, agent, held in lines if agent[1] == "1"]
+            self.assertGreater(min(early), max(late) + 0.29)
+            return sorted(agent for _, agent, _ in lines)
+
+        self.assertEqual(await self.both(scene), sorted(f'"{agents[number]}"' for number in stay))
 
     async def test_a_fault_in_an_answer(self) -> None:
         """Is logged once for each answer that is rendered, and everybody is told 500."""

@@ -9,9 +9,9 @@ next request until the bay's own deadline.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Sequence
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -127,8 +127,8 @@ class Bay(Continuation):
     """
 
     __slots__ = (
-        "_gathered", "_held", "_holes", "_idle", "_parked", "_runs", "_sheets", "_sockets", "ask", "due", "early", "key", "lot",
-        "rest", "site",
+        "_begins", "_calls", "_gathered", "_held", "_holes", "_idle", "_moments", "_parked", "_sheets", "_sockets", "ask",
+        "due", "early", "key", "lot", "rest", "site",
     )  # fmt: skip
 
     def __init__(self, lot: ParkingLot, site: Any, key: Hashable, ask: Ask, pending: Pending) -> None:
@@ -145,8 +145,10 @@ class Bay(Continuation):
         # By place: who it is, where the answer is sent. A place that was left has no socket.
         self._parked: list[Parked] = []
         self._sockets: list[Any] = []
-        # Of which the access log will say the same, as most clients come together: from this place on, this call, at that time.
-        self._runs: list[tuple[int, Call, float]] = []
+        # Runs, of which the access log will say the same, as most clients come together: from which place on, which call, when.
+        self._begins = array("L")
+        self._calls: list[Call] = []
+        self._moments = array("d")
         self._held = 0
         self._holes = 0
         self._idle = 0
@@ -161,9 +163,10 @@ class Bay(Continuation):
 
     def _place(self, parked: Parked, call: Call, moment: float) -> None:
         parked.place = self.rest
-        runs = self._runs
-        if not runs or runs[-1][1] is not call or runs[-1][2] is not moment:
-            runs.append((self.rest, call, moment))
+        if not self._calls or self._calls[-1] is not call or self._moments[-1] != moment:
+            self._begins.append(self.rest)
+            self._calls.append(call)
+            self._moments.append(moment)
         self.rest += 1
         self._parked.append(parked)
         self._sockets.append(parked.transport.socket)
@@ -184,12 +187,12 @@ class Bay(Continuation):
 
     def _close_ranks(self) -> None:
         """Forget the places that were left."""
-        parked, sockets, runs = self._parked, self._sockets, self._runs
-        ends = [*(begin for begin, _, _ in runs[1:]), len(sockets)]
-        self._parked, self._sockets, self._runs = [], [], []
+        parked, sockets, begins = self._parked, self._sockets, [*self._begins, len(self._sockets)]
+        calls, moments = self._calls, self._moments
+        self._parked, self._sockets, self._begins, self._calls, self._moments = [], [], array("L"), [], array("d")
         self.rest = self._holes = 0
-        for (begin, call, moment), end in zip(runs, ends, strict=True):
-            for place in range(begin, end):
+        for run, (call, moment) in enumerate(zip(calls, moments, strict=True)):
+            for place in range(begins[run], begins[run + 1]):
                 if sockets[place] is not None:
                     self._place(parked[place], call, moment)
 
@@ -267,13 +270,12 @@ class Bay(Continuation):
 
     def _log(self, sheet: Sheet, end: int, lost: Sequence[int]) -> None:
         """Those from ``rest`` up to that place, which have been answered, but for these places."""
-        log, lines, runs = AccessLine(sheet, self.site), [], self._runs
+        log, lines = AccessLine(sheet, self.site), []
+        begins, calls, moments = self._begins, self._calls, self._moments
         while end > self.rest:
-            begin, call, moment = runs[-1]
-            if begin < self.rest:
-                begin = self.rest
-            else:
-                runs.pop()
+            begin, call, moment = max(begins[-1], self.rest), calls[-1], moments[-1]
+            if begin == begins[-1]:
+                del begins[-1], calls[-1], moments[-1]
             count = end - begin - sum(begin <= place < end for place in lost)
             lines.append(log.of(call, moment) * count)
             end = begin
@@ -305,7 +307,7 @@ class Bay(Continuation):
 
     def _came_at(self, place: int) -> float:
         """When the request at this place came."""
-        return self._runs[bisect_right(self._runs, place, key=itemgetter(0)) - 1][2]
+        return self._moments[bisect_right(self._begins, place) - 1]
 
     def waits(self) -> bool:
         """Its deadline counts as long as it has one."""
