@@ -9,15 +9,12 @@ the blocks are, and when does the program know that they have failed? With Parsl
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
-from benchmarks.snakemake import wrap
+from benchmarks.engines import engine_site
 from tests import slurm_cluster
-from tests.service_process import ROOT, ServiceProcess
+from tests.service_process import ROOT
 
 TASKS, BLOCKS, TASK_S = 100, 8, 8
 
@@ -55,42 +52,20 @@ with parsl.load(Config(executors=[executor], run_dir="runs", usage_tracking=0)):
 
 def play(python: str, provider: str) -> None:
     """Both programs once."""
-    root = Path(tempfile.mkdtemp(prefix="jp", dir="/tmp"))
-    root.chmod(0o755)
-    cluster = slurm_cluster.SlurmCluster(root / "slurm")
-    service = ServiceProcess(root / "service", "--queue", f"slurm:conf={cluster.conf}", "--state", str(root / "state"))
-    try:
-        cluster.start()
-        commands, work, log = root / "bin", root / "work", root / "calls"
-        for directory in (commands, work):
-            directory.mkdir()
-        work.chmod(0o777)
-        wrap(commands, cluster, log)
-        (work / "program.py").write_text(PROGRAM)
-        if provider == "jobpush":
-            service.start()
-            service.ready()
+    with engine_site(provider == "jobpush") as site:
+        (site.work / "program.py").write_text(PROGRAM)
         cells = [provider]
         for prepare in ("", "exit 3"):
-            log.write_text("")
-            before = service.get("/readyz").json["queues"]["slurm"]["queries"] if provider == "jobpush" else 0
+            asked, queries = site.asked, site.queries
             done = subprocess.run(
-                [python, "program.py", provider, prepare, str(TASKS), str(BLOCKS), str(TASK_S)], cwd=work, env={
-                    **os.environ, "PATH": f"{commands}:{Path(python).parent}:{os.environ['PATH']}", "HOME": str(work),
-                    "PYTHONPATH": f"{ROOT}:{ROOT / 'etc' / 'parsl'}", "JOBPUSH_URL": f"http://127.0.0.1:{service.port}",
-                }, capture_output=True, text=True, timeout=400, check=False,
+                [python, "program.py", provider, prepare, str(TASKS), str(BLOCKS), str(TASK_S)], cwd=site.work,
+                env=site.environment(ROOT / "etc" / "parsl", Path(python).parent), capture_output=True, text=True, timeout=400,
+                check=False,
             )  # fmt: skip
             if ("failed" if prepare else f"did {TASKS}") not in done.stdout:
                 raise SystemExit(f"the program: {done.stdout[-1500:]}{done.stderr[-1500:]}")
-            calls = log.read_text().split()
-            asked = len([name for name in calls if name in ("scontrol", "squeue", "sacct")])
-            mine = service.get("/readyz").json["queues"]["slurm"]["queries"] - before if provider == "jobpush" else 0
-            cells += [str(asked), str(mine), done.stdout.split()[-1]]
+            cells += [str(site.asked - asked), str(site.queries - queries), done.stdout.split()[-1]]
         print(f"| {' | '.join(cells)} |", flush=True)
-    finally:
-        service.stop() if service.process is not None else None
-        cluster.stop()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def main() -> None:

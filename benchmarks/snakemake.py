@@ -9,16 +9,13 @@ of Slurm's commands, and by jobpush itself) and the time that the workflow took.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
+from benchmarks.engines import engine_site
 from tests import slurm_cluster
-from tests.service_process import ROOT, ServiceProcess
+from tests.service_process import ROOT
 
 LAYERS, WIDTH = 4, 25
 
@@ -44,39 +41,17 @@ esac
 """
 
 
-def wrap(directory: Path, cluster: slurm_cluster.SlurmCluster, log: Path) -> None:
-    """Slurm's commands, which note that they were called."""
-    for name in ("scontrol", "squeue", "sacct", "sbatch", "scancel"):
-        real = shutil.which(name)
-        if real is not None:
-            path = directory / name
-            path.write_text(f'#!/bin/sh\necho {name} >>{log}\nSLURM_CONF={cluster.conf} exec {real} "$@"\n')
-            path.chmod(0o755)
-
-
 def play(snakemake: str, with_jobpush: bool) -> None:
     """The workflow once."""
-    root = Path(tempfile.mkdtemp(prefix="jp", dir="/tmp"))
-    root.chmod(0o755)
-    cluster = slurm_cluster.SlurmCluster(root / "slurm")
-    service = ServiceProcess(root / "service", "--queue", f"slurm:conf={cluster.conf}", "--state", str(root / "state"))
-    try:
-        cluster.start()
-        commands, work, log = root / "bin", root / "work", root / "calls"
-        for directory in (commands, work):
-            directory.mkdir()
-        work.chmod(0o777)
-        wrap(commands, cluster, log)
-        (work / "Snakefile").write_text(SNAKEFILE)
-        status = commands / "status"
+    with engine_site(with_jobpush) as site:
+        (site.work / "Snakefile").write_text(SNAKEFILE)
+        status = site.commands / "status"
         if with_jobpush:
-            service.start()
-            service.ready()
             status.write_text(f'#!/bin/sh\nexec {sys.executable} -m jobpush.cli status --format snakemake "$1"\n')
         else:
             status.write_text(STATUS_SCONTROL)
         status.chmod(0o755)
-        before = service.get("/readyz").json["queues"]["slurm"]["queries"] if with_jobpush else 0
+        before = site.queries
         began = time.monotonic()
         done = subprocess.run(
             [
@@ -85,27 +60,17 @@ def play(snakemake: str, with_jobpush: bool) -> None:
                 "--cluster-generic-status-cmd", str(status), "--jobs", "100", "--max-status-checks-per-second", "50",
                 "--seconds-between-status-checks", "2", "--latency-wait", "10",
             ],
-            cwd=work, env={
-                **os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{ROOT / 'adapters'}",
-                "JOBPUSH_URL": f"http://127.0.0.1:{service.port}", "HOME": str(work),
-            }, capture_output=True, text=True, timeout=500, check=False,
+            cwd=site.work, env=site.environment(ROOT / "adapters"), capture_output=True, text=True, timeout=500, check=False,
         )  # fmt: skip
         seconds = time.monotonic() - began
-        outputs = len(list((work / "out").glob("*"))) if (work / "out").exists() else 0
+        outputs = len(list((site.work / "out").glob("*")))
         if done.returncode or outputs != LAYERS * WIDTH:
             raise SystemExit(f"the workflow failed, {outputs} outputs:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
-        calls = log.read_text().split()
-        asked = len([name for name in calls if name in ("scontrol", "squeue", "sacct")])
-        mine = service.get("/readyz").json["queues"]["slurm"]["queries"] - before if with_jobpush else 0
         cells = [
-            "jobpush status" if with_jobpush else "scontrol show job", outputs, calls.count("sbatch"), asked, mine,
-            f"{seconds:.0f}",
+            "jobpush status" if with_jobpush else "scontrol show job", outputs, site.calls.count("sbatch"), site.asked,
+            site.queries - before, f"{seconds:.0f}",
         ]  # fmt: skip
         print(f"| {' | '.join(map(str, cells))} |", flush=True)
-    finally:
-        service.stop() if service.process is not None else None
-        cluster.stop()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def main() -> None:
