@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from jobpush.client.values import moment
 from tests.service_process import ServiceProcess
 from tests.slurm_cluster import wait_until
 
@@ -127,10 +127,8 @@ def told(events: list[dict[str, Any]], passing: frozenset[str] = PASSING) -> lis
 
 def waited_s(job: Mapping[str, Any]) -> float | None:
     """Seconds from a job's submission to its start, in the whole seconds that schedulers tell; None if it did not start."""
-    if job["started_at"] is None or job["submitted_at"] is None:
-        return None
-    started, submitted = (datetime.fromisoformat(job[name].replace("Z", "+00:00")) for name in ("started_at", "submitted_at"))
-    return (started - submitted).total_seconds()
+    started, submitted = moment(job["started_at"]), moment(job["submitted_at"])
+    return None if started is None or submitted is None else (started - submitted).total_seconds()
 
 
 def check_history(ending: Ending, doing: Doing, seconds: float = 150) -> dict[str, Any]:
