@@ -23,7 +23,7 @@ def is_another(job: JobDescriptor, row: JobDescriptor) -> bool:
 
 
 def adopt(row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
-    """The row with what outlives a row: the uid over a requeue, the attempt, a confirmation once given."""
+    """The row with what outlives a row: the uid over a requeue, the attempt and its start, a confirmation once given."""
     attempt = max(row.attempt, job.attempt)
     if row.attempt <= job.attempt and (
         (job.done and not row.done) or (job.phase in _RAN and row.phase in WAITING_PHASES)
@@ -31,6 +31,8 @@ def adopt(row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
         attempt = job.attempt + 1
     settled = row.settled or (job.settled and row.done and job.outcome is row.outcome and attempt == job.attempt)
     lacks = {name: getattr(job, name) for name in _lacking(row) if getattr(job, name) is not None}
+    if row.phase is Phase.FINISHING and row.started_at is None and job.started_at is not None and attempt == job.attempt:
+        lacks["started_at"] = job.started_at
     if (row.uid, row.attempt, row.settled) == (job.uid, attempt, settled) and not lacks:
         return row
     return attrs.evolve(row, uid=job.uid, attempt=attempt, settled=settled, **lacks)

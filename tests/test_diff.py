@@ -157,6 +157,16 @@ class PresentTests(SynchronousTestCase):
         self.assertEqual(told, [("1", "LOST", "RUNNING"), ("1", "QUEUED", None)])
         self.assertEqual((world.job("1").uid, world.job("1").attempt), ("c/1@900", 0))
 
+    def test_requeue_of_a_job_that_is_slow_to_leave(self) -> None:
+        """It finishes first; its start is not forgotten meanwhile."""
+        world = World()
+        world.look(job("1", "RUNNING", started_at=200.0))
+        world.look(job("1", "FINISHING"))
+        self.assertEqual(world.job("1").started_at, 200.0)
+        world.look(job("1", "QUEUED", attempt=1, submitted_at=500.0))
+        self.assertEqual((world.job("1").attempt, world.job("1").started_at), (1, None))
+        self.assertEqual([state for _, state, _ in world.told], ["QUEUED", "RUNNING", "FINISHING", "QUEUED"])
+
     def test_a_requeue_whose_time_of_submission_moves_late(self) -> None:
         """Seen between the steps of which a requeue is made: it is the same job all the while."""
         world = World()

@@ -78,7 +78,8 @@ class StateTests(SynchronousTestCase):
             ("Priority", "QUEUED", "PRIORITY"), ("JobArrayTaskLimit", "QUEUED", "LIMIT"), ("QOSMaxJobsPerUserLimit", "QUEUED", "LIMIT"),
             ("AssocGrpCpuLimit", "QUEUED", "LIMIT"), ("PartitionTimeLimit", "QUEUED", "LIMIT"),
             ("ReqNodeNotAvail, UnavailableNodes:n1", "QUEUED", "NODE_DOWN"), ("PartitionDown", "QUEUED", "NODE_DOWN"),
-            ("BurstBufferStageIn", "QUEUED", "STAGE_IN"), ("launch_failed_requeued_held", "HELD", "ERROR"), ("Sunspots", "QUEUED", "OTHER"),
+            ("BurstBufferStageIn", "QUEUED", "STAGE_IN"), ("launch_failed_requeued_held", "HELD", "ERROR"),
+            ("launch failed requeued held", "HELD", "ERROR"), ("job requeued in held state", "HELD", "HELD_BY_USER"), ("Sunspots", "QUEUED", "OTHER"),
             ("JobArrayTaskLimit,JobHeldAdmin", "QUEUED", "LIMIT"), ("None", "QUEUED", None),
         ]:  # fmt: skip
             job = parse(state="PENDING", Reason=reason)
@@ -105,6 +106,18 @@ class StateTests(SynchronousTestCase):
         self.assertEqual((ended.started_at, ended.ended_at, ended.submitted_at), (1795327100.0, 1795327200.0, 1795327000.0))
         never = parse(state="CANCELLED", NodeList="", StartTime="1795327200")
         self.assertEqual((never.started_at, never.ended_at), (None, 1795327200.0))
+
+    def test_put_back_into_the_queue(self) -> None:
+        """
+        Of a job that is requeued, its restart is counted before it has left its nodes, and its start is already the next one's:
+        what completes there is the attempt before.
+        """
+        for end in ("NONE", "N/A"):
+            job = parse(state="COMPLETING", RestartCnt="1", StartTime="1795327300", EndTime=end)
+            self.assertEqual((job.state, job.attempt, job.started_at, job.ended_at), ("FINISHING", 0, None, None))
+        job = parse(state="COMPLETING", RestartCnt="1")
+        self.assertEqual((job.attempt, job.started_at, job.ended_at), (1, 1795327100.0, 1795327200.0))
+        self.assertEqual(parse(state="PENDING", RestartCnt="1", EndTime="NONE").attempt, 1)
 
     def test_time_limits(self) -> None:
         """Days, hours, minutes, seconds."""

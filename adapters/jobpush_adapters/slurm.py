@@ -341,11 +341,16 @@ def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
     submitted_at, started_at, ended_at = (_time(text) for text in (submit, start, end))
     if not re.fullmatch(r"[0-9]{1,10}", status) or not re.fullmatch(r"[0-9]{1,10}", restarts):
         raise ValueError("the exit code or the number of restarts is no number")
+    attempt = int(restarts)
+    if state in ("COMPLETING", "CG") and ended_at is None:
+        # It is being put back into the queue (measured on 22.05): the restart is counted, the time of submission not yet moved,
+        # and the start is an estimate of the next one. What is ending there is the attempt before.
+        attempt, started_at = max(0, attempt - 1), None
     job = JobDescriptor(
         cluster=cluster,
         id=job_id,
         phase=Phase.UNKNOWN,
-        attempt=int(restarts),
+        attempt=attempt,
         native={"state": state, "exit_status": status, "reason": reason},
         aliases=(raw,) if raw not in (job_id, parent) else (),
         name=name,

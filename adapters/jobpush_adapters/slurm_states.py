@@ -73,10 +73,15 @@ REASONS = {
     "BurstBufferResources": ReasonCode.STAGE_IN,
     "JobLaunchFailure": ReasonCode.ERROR,
     "launch_failed_requeued_held": ReasonCode.ERROR,
+    "job_requeued_in_held_state": ReasonCode.HELD_BY_USER,
+    "job_requeued_in_special_exit_state": ReasonCode.HELD_BY_USER,
 }
 
 #: Reasons for which a pending job is held by somebody.
-HELD_REASONS = frozenset({"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "launch_failed_requeued_held"})
+HELD_REASONS = frozenset({
+    "JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "launch_failed_requeued_held", "job_requeued_in_held_state",
+    "job_requeued_in_special_exit_state",
+})  # fmt: skip
 
 
 def with_state(
@@ -88,7 +93,7 @@ def with_state(
     A state that is not known leaves the phase UNKNOWN; ``native`` keeps its name.
     """
     phase, outcome = STATES.get(state, (Phase.UNKNOWN, None))
-    first = reason.partition(",")[0]
+    first = reason.partition(",")[0].replace(" ", "_")  # a description takes a reason's place, with its blanks or without
     if phase is Phase.QUEUED and first in HELD_REASONS:
         phase = Phase.HELD
     exit_code = signal = None

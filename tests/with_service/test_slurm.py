@@ -107,7 +107,8 @@ ENDINGS = [
     ),
     Ending(
         "requeue", ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "COMPLETED"], options=("--requeue",),
-        script='[ "$SLURM_RESTART_COUNT" ] || exec sleep 300', then=when("RUNNING", "scontrol", "requeue"),
+        # Slow to end, so that it is seen while it is put back.
+        script='[ "$SLURM_RESTART_COUNT" ] || { trap "" TERM; exec sleep 300; }', then=when("RUNNING", "scontrol", "requeue"),
         final={"attempt": 1, "exit_code": 0},
     ),
     Ending("dependency", ["QUEUED", "RUNNING", "COMPLETED"], options=("-d", "afterok:{success}"), final={"exit_code": 0}),
