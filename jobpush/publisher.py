@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.task import Cooperator
 
 from jobpush import wire
 from jobpush.diff import Changes
@@ -24,6 +23,7 @@ from jobpush.model import HistoryEntry, JobKey, JobRecord, JobStatusEvent
 from jobpush.table import ClusterJobs, JobTable
 from jobpush.tail import Tail
 from jobpush.tracker import JobStatusTracker
+from jobpush.turns import in_turns
 from jobpush.workflow import Event, WorkflowEvent
 from jobpush.workflows import Plan, Workflows
 
@@ -63,7 +63,7 @@ class Publisher:
         self.workflows = workflows
         self._measures = measures
         self._lock = DeferredLock()
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._cooperator = in_turns(reactor)
 
     def apply(self, cluster: str, compare: Compare) -> Deferred[list[Event]]:
         """

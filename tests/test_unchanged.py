@@ -131,6 +131,36 @@ class ReaderTests(SynchronousTestCase):
             self.assertEqual(len(reader.gone), change)
         self.assertEqual(len(parsed), 40)
 
+    def test_pauses(self) -> None:
+        """Neither reading the rows, nor keeping those that are as they were, nor parsing those that are not is done in one go."""
+        rows = [f"{number} QUEUED".encode() for number in range(1, 2001)]
+        reader = RowReader(read, doubtful)
+        list(reader.answer(pieces(rows)))
+        step = unchanged.PIECE * unchanged.PIECES
+        reading = len(rows) // step
+        self.assertGreaterEqual(len(list(reader.answer(pieces(rows)))), reading)
+        rows[-100:] = [row.replace(b"QUEUED", b"RUNNING") for row in rows[-100:]]
+        self.assertGreaterEqual(len(list(reader.answer(pieces(rows)))), 2 * reading + 100 // unchanged.PIECE)
+        self.assertEqual(len(reader.fresh or ()), 100)
+
+    def test_given_up_while_jobs_are_kept(self) -> None:
+        """At each of its pauses another answer may be read: each of both is right when it has been read."""
+        rows = [f"{number} QUEUED".encode() for number in range(1, 200)]
+        changed, other = [*rows[:20], b"21 RUNNING", *rows[21:]], [*rows[:50], b"300 RUNNING"]
+        pauses = 0
+        for pause in range(1000):
+            reader = RowReader(read, doubtful)
+            list(reader.answer(pieces(rows)))
+            late = reader.answer(pieces(changed))
+            if any(next(late, late) is late for _ in range(pause)):
+                break
+            list(reader.answer(pieces(other)))
+            self.assertEqual(len(reader.jobs), 51)
+            list(late)
+            self.assertEqual((len(reader.jobs), reader.jobs["21"].state), (199, "RUNNING"))
+            pauses = pause
+        self.assertGreater(pauses, 5)
+
     def test_given_up(self) -> None:
         """An answer whose reading was given up, and goes on while the next one is read, spoils nothing."""
         rows = [f"{number} QUEUED".encode() for number in range(1, 200)]

@@ -8,7 +8,8 @@ changed (`Snapshot.fresh`), so that who compares jobs need not look at the other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from jobpush.model import JobDescriptor, Snapshot
 
@@ -18,6 +19,9 @@ PIECES = 16
 
 #: Bytes of an answer that are taken apart together.
 SEARCHED = 20_000
+
+#: Rows that may have come at once; with more, all are gone through, which has more pauses.
+MOST_CAME = 20_000
 
 #: Rows that may have come or gone between two pieces, and the place is still found.
 NEAR = 4 * PIECE
@@ -71,7 +75,7 @@ class RowReader:
         self._known: dict[bytes, JobDescriptor | str] = {}
         #: Does each of ``_rows`` stand for a job of its own?
         self._clean = False
-        self.jobs: Mapping[str, JobDescriptor] = {}
+        self.jobs: dict[str, JobDescriptor] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -108,45 +112,56 @@ class RowReader:
         left: list[bytes] = []
         before, place, clean = self._rows, 0, self._clean
         for count, piece in enumerate(answer, 1):
-            rows.extend(piece)
             if clean:
-                if before[place : place + len(piece)] == piece:
+                same = before[place : place + len(piece)]
+                if same == piece:
                     place += len(piece)
+                    piece = same  # not a second copy of each row, to be freed in one go with the answer before
                 else:
                     end = _after(before, piece, place)
                     came.extend(piece)
                     left.extend(before[place:end])
                     place = end
+            rows.extend(piece)
             if count % PIECES == 0:
                 yield
         left.extend(before[place:])
-        # Another answer may have been read meanwhile, if this one was given up.
-        if not (clean and before is self._rows and self._take(rows, came, left)):
+        if not (clean and (yield from self._take(before, rows, came, left))):
             yield from self._take_all(rows)
 
-    def _take(self, rows: list[bytes], came: Sequence[bytes], left: Sequence[bytes]) -> bool:
+    def _take(
+        self, before: list[bytes], rows: list[bytes], came: Sequence[bytes], left: Sequence[bytes]
+    ) -> Generator[None, None, bool]:
         """The answer before, without the rows that are left over and with those that came; False if that is not all."""
+        if len(came) > MOST_CAME:
+            return False
         came_once, left_once = set(came), set(left)
         if len(came_once) != len(came):
             return False
-        gone = [self._job(row).id for row in left if row not in came_once]
-        new = [row for row in came if row not in left_once]
-        jobs = dict(self.jobs)
-        for job_id in gone:
-            del jobs[job_id]
+        base, known = self.jobs, self._known
+        jobs = (yield from _copied(base)) if came or left else base
         found: dict[bytes, JobDescriptor] = {}
-        for row in new:
-            job = self._known.get(row) or ("" if self._skip(row) else self._read(row))
+        gone = [row for row in left if row not in came_once]
+        if before is not self._rows:
+            return False  # another answer has been read meanwhile, as this one was given up
+        for row in gone:
+            del jobs[self._job(row).id]
+        for count, row in enumerate((row for row in came if row not in left_once), 1):
+            if count % PIECE == 0:
+                yield
+            job = known.get(row) or ("" if self._skip(row) else self._read(row))
             if isinstance(job, str) or job.id in jobs:
                 return False
             jobs[job.id] = found[row] = job
+        if before is not self._rows:
+            return False
         self._forget()
-        for row in left:
-            if row not in came_once:
-                del self._known[row]
-        self._known.update(found)
-        fresh = [job.id for job in found.values()]
-        self.fresh, self.gone, self.base = tuple(fresh), tuple(set(gone).difference(fresh)), self.jobs
+        fresh = {job.id: None for job in found.values()}
+        self.fresh, self.base = tuple(fresh), base
+        self.gone = tuple({job_id: None for row in gone if (job_id := self._job(row).id) not in fresh})
+        for row in gone:
+            del known[row]
+        known.update(found)
         self._rows, self.jobs = rows, jobs
         return True
 
@@ -180,6 +195,16 @@ class RowReader:
                 jobs[job.id] = job
         self._rows, self._known, self.jobs = rows, cache, jobs
         self._clean = len(jobs) == len(rows)
+
+
+def _copied(jobs: Mapping[str, JobDescriptor]) -> Generator[None, None, dict[str, JobDescriptor]]:
+    """A copy, made some at a time: in one go it would take as long for a hundred thousand as all the rest."""
+    copy: dict[str, JobDescriptor] = {}
+    items = iter(jobs.items())
+    while len(copy) < len(jobs):
+        copy.update(islice(items, PIECE * PIECES))
+        yield
+    return copy
 
 
 def _after(before: Sequence[bytes], piece: Sequence[bytes], place: int) -> int:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Cooperator
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from jobpush.interfaces import QueueError
+from jobpush.turns import in_turns
 
 _T = TypeVar("_T")
 
@@ -22,7 +22,7 @@ class Work:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._cooperator = in_turns(reactor)
 
     def sliced(self, steps: Iterator[None]) -> Deferred[Any]:
         """Run a generator to its end, letting others run where it pauses. Fires at its end; fails as it does."""
