@@ -153,15 +153,15 @@ class StateTests(SynchronousTestCase):
 class FramingTests(SynchronousTestCase):
     """Rows and fields are framed by a token that no job can know."""
 
-    def frame(self, *rows: bytes, token: str = "Tabc") -> bytes:
+    def frame(self, *rows: bytes, token: str = "Tabcdefghij") -> bytes:
         return b"".join(r.replace(b"\0", f"{token}f".encode()) + f"{token}r\n".encode() for r in rows)
 
     def read(
-        self, stdout: bytes, status: int = 0, stderr: bytes = b"", token: str = "Tabc", reader: RowReader | None = None
+        self, stdout: bytes, status: int = 0, stderr: bytes = b"", token: str = "Tabcdefghij", reader: RowReader | None = None
     ) -> RowReader:
         if reader is None:
             reader = slurm.SlurmQueue(Clock())._reader
-        for _ in reader.answer(slurm.rows_of(slurm.answer_of(CommandResult(status, stdout, stderr), token), token)):
+        for _ in reader.answer(slurm.texts_of(slurm.answer_of(CommandResult(status, stdout, stderr), token), token)):
             pass
         return reader
 
@@ -187,7 +187,7 @@ class FramingTests(SynchronousTestCase):
 
     def test_even_a_known_token(self) -> None:
         """Who could learn the token could add a row for another's job: then neither row is believed."""
-        forged = "x" + "Tabcr\n" + row("2", state="FAILED").decode().replace("\0", "Tabcf")
+        forged = "x" + "Tabcdefghijr\n" + row("2", state="FAILED").decode().replace("\0", "Tabcdefghijf")
         reader = self.read(self.frame(row("1", Name=forged), row("2")))
         self.assertNotIn("2", reader.jobs)
         self.assertIn("2", reader.ids, "its job is not absent either")
@@ -211,7 +211,7 @@ class FramingTests(SynchronousTestCase):
         """The same bytes, under another token, are the same object."""
         reader = self.read(self.frame(row("1"), row("2")))
         first = reader.jobs
-        self.read(self.frame(row("1"), row("2", state="COMPLETED"), token="Txyz"), token="Txyz", reader=reader)
+        self.read(self.frame(row("1"), row("2", state="COMPLETED"), token="Txyzabcdefg"), token="Txyzabcdefg", reader=reader)
         self.assertIs(reader.jobs["1"], first["1"])
         self.assertEqual(reader.jobs["2"].state, "COMPLETED")
         self.assertEqual((reader.fresh, reader.gone, reader.base), (("2",), (), first))
@@ -252,7 +252,7 @@ class FramingTests(SynchronousTestCase):
         """Whole rows of arbitrary fields: a job with a known state, or a rejected row."""
         if id_is_good:
             fields[:2] = [b"7", b"7"]
-        if any(b"Tabc" in field for field in fields):
+        if any(b"Tabcdefghij" in field for field in fields):
             return
         reader = self.read(self.frame(b"\0".join([b"|".join(fields[:12]), *fields[12:]])))
         self.assertEqual(len(reader.jobs) + len(reader.rejected), 1)

@@ -15,16 +15,15 @@ from jobpush.diff import diff
 from jobpush.model import JobDescriptor, Snapshot, split_state
 from jobpush.table import ClusterJobs
 from jobpush.tasks import TaskSet
-from jobpush_adapters import unchanged
+from jobpush_adapters import patched, texts, unchanged
 from jobpush_adapters.unchanged import RowReader
 
 STATES = ("QUEUED", "RUNNING", "FAILED", "COMPLETED")
 
 
-def pieces(rows: list[bytes]) -> Iterator[list[bytes]]:
-    """The rows, some at a time."""
-    for begin in range(0, len(rows), unchanged.PIECE):
-        yield rows[begin : begin + unchanged.PIECE]
+def pieces(rows: list[bytes]) -> Iterator[bytes]:
+    """The rows as a text, some at a time."""
+    return texts.parts(b"".join(row + b"\n" for row in rows), b"\n")
 
 
 def read(row: bytes) -> JobDescriptor | str:
@@ -92,8 +91,8 @@ class ReaderTests(SynchronousTestCase):
     """`RowReader`."""
 
     def setUp(self) -> None:
-        self.patch(unchanged, "PIECE", 4)
-        self.patch(unchanged, "NEAR", 6)
+        self.patch(texts, "PART", 30)
+        self.patch(patched, "FEW", 5)
 
     @settings(max_examples=300, deadline=None)
     @given(answers())
@@ -114,7 +113,7 @@ class ReaderTests(SynchronousTestCase):
 
     def test_most_of_it(self) -> None:
         """Rows that come, go and change cost no look at the others, wherever they stand."""
-        self.patch(unchanged, "PIECE", 128)
+        self.patch(texts, "PART", 1000)
         rows = [f"{number} QUEUED".encode() for number in range(1, 5001)]
         parsed: list[bytes] = []
         reader = RowReader(lambda row: (parsed.append(row), read(row))[1], doubtful)  # type: ignore[func-returns-value]
@@ -136,15 +135,22 @@ class ReaderTests(SynchronousTestCase):
         rows = [f"{number} QUEUED".encode() for number in range(1, 2001)]
         reader = RowReader(read, doubtful)
         list(reader.answer(pieces(rows)))
-        step = unchanged.PIECE * unchanged.PIECES
-        reading = len(rows) // step
-        self.assertGreaterEqual(len(list(reader.answer(pieces(rows)))), reading)
-        rows[-100:] = [row.replace(b"QUEUED", b"RUNNING") for row in rows[-100:]]
-        self.assertGreaterEqual(len(list(reader.answer(pieces(rows)))), 2 * reading + 100 // unchanged.PIECE)
-        self.assertEqual(len(reader.fresh or ()), 100)
+        reading = len(list(pieces(rows))) // unchanged.PARTS
+        self.assertGreater(reading, 10)
+        self.assertEqual(len(list(reader.answer(pieces(rows)))), reading)
+        self.patch(unchanged, "COPIED", 100)
+        self.patch(unchanged, "ROWS", 10)
+        rows[-200:] = [row.replace(b"QUEUED", b"RUNNING") for row in rows[-200:]]
+        self.assertEqual(len(list(reader.answer(pieces(rows)))), reading + 200 // unchanged.ROWS + len(rows) // unchanged.COPIED)
+        self.assertEqual(len(reader.fresh or ()), 200)
 
     def test_given_up_while_jobs_are_kept(self) -> None:
         """At each of its pauses another answer may be read: each of both is right when it has been read."""
+        self.patch(unchanged, "PARTS", 3)
+        self.patch(unchanged, "ROWS", 1)
+        self.patch(unchanged, "COPIED", 50)
+        self.patch(patched, "FEW", 0)
+        self.patch(patched, "SHARE", 1000)
         rows = [f"{number} QUEUED".encode() for number in range(1, 200)]
         changed, other = [*rows[:20], b"21 RUNNING", *rows[21:]], [*rows[:50], b"300 RUNNING"]
         pauses = 0
@@ -217,7 +223,8 @@ class DiffTests(SynchronousTestCase):
     """`jobpush.diff` with and without being told what is new."""
 
     def setUp(self) -> None:
-        self.patch(unchanged, "PIECE", 4)
+        self.patch(texts, "PART", 30)
+        self.patch(patched, "FEW", 5)
 
     # A task without a row, in a range that goes.
     @example([[b"40_1 QUEUED"], [b"40 QUEUED 1-6"], []], False, [False] * 7, 1.0)

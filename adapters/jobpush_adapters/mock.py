@@ -21,7 +21,8 @@ from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.wire import job_from_fields
 from jobpush_adapters.demo import Demo
-from jobpush_adapters.unchanged import RowReader, lines_of, parts
+from jobpush_adapters.texts import parts
+from jobpush_adapters.unchanged import RowReader
 from jobpush_adapters.work import Work
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
@@ -95,7 +96,7 @@ class FileQueue(MockQueue):
             raise QueueError(f"the jobs file {self._path} is larger than {FILE_LIMIT} bytes")
         reader = self._reader
         self._began = began
-        await self._work.sliced(reader.answer(map(lines_of, parts(content))))
+        await self._work.sliced(reader.answer(parts(content, b"\n")))
         return reader.snapshot(began, self._reactor.seconds(), lambda number, why: f"{self._path}, line {number}: {why}")
 
     def _read(self, line: bytes) -> JobDescriptor | str:

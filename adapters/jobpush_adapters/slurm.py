@@ -35,7 +35,8 @@ from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.commands import first_failure, succeeded
 from jobpush_adapters.slurm_probe import SlurmProbe, find_library
 from jobpush_adapters.slurm_states import STATES, with_state
-from jobpush_adapters.unchanged import RowReader, lines_of, parts
+from jobpush_adapters.texts import parts
+from jobpush_adapters.unchanged import RowReader
 from jobpush_adapters.watch import Watching
 from jobpush_adapters.work import Work
 
@@ -65,9 +66,12 @@ _HET = re.compile(r"([1-9][0-9]{0,9})\+(0|[1-9][0-9]{0,3})")
 #: A job in a line of slurmctld's log, or of a jobcomp file.
 _LOGGED = re.compile(rb"\bJobI[dD]=([1-9][0-9]{0,9}(?:_[0-9]{1,7})?)\b")
 
+#: Characters of a framing token.
+TOKEN_SIZE = 11
+
 #: What stands in the token's place, with what the format has after it.
 _FIELD_END = re.compile(rb"\0+f")
-_ROW_END = re.compile(rb"\0+r\Z")
+_ROW_END = b"\0" * TOKEN_SIZE + b"r\n"
 
 _RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
 
@@ -104,7 +108,7 @@ class SlurmQueue(Watching, CommandQueue):
         environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
         Watching.__init__(self)
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
-        self._reader = RowReader(self._read, _ids_of)
+        self._reader = RowReader(self._read, _ids_of, end=_ROW_END)
         self._began = 0.0
         self._work = Work(reactor)
         self._follow_logs(follow)
@@ -147,7 +151,7 @@ class SlurmQueue(Watching, CommandQueue):
         result = await self._commands.run("squeue", *squeue_arguments(token, self._clusters))
         answer, reader = answer_of(result, token), self._reader
         self._began = began
-        await self._work.sliced(reader.answer(rows_of(answer, token)))
+        await self._work.sliced(reader.answer(texts_of(answer, token)))
         if answer and not reader.jobs and not reader.ids:
             raise QueueError(f"squeue: no row could be understood: {reader.rejected[0][1]}")
         return reader.snapshot(began, self._reactor.seconds())
@@ -169,10 +173,10 @@ class SlurmQueue(Watching, CommandQueue):
         results = await gatherResults(
             [self._commands.run("squeue", *arguments, "-j", job) for job in jobs], consumeErrors=True
         ).addErrback(first_failure)
-        reader = RowReader(self._read, _ids_of)
+        reader = RowReader(self._read, _ids_of, end=_ROW_END)
         self._began = began
         listed = (r for r in results if r.status != 1 or b"Invalid job id" not in r.stderr)
-        for _ in reader.answer([rows for result in listed for rows in rows_of(answer_of(result, token), token)]):
+        for _ in reader.answer(text for result in listed for text in texts_of(answer_of(result, token), token)):
             pass
         return Snapshot(jobs=reader.jobs, began_at=began, ended_at=self._reactor.seconds())
 
@@ -244,7 +248,7 @@ def new_token() -> str:
     A framing token, of 59 random bits. It begins with a letter: digits after the colon of ``-O Field:…`` would be a width.
     It is as short as is safe: every row has it several times.
     """
-    return "T" + "".join(secrets.choice(_LETTERS) for _ in range(10))
+    return "T" + "".join(secrets.choice(_LETTERS) for _ in range(TOKEN_SIZE - 1))
 
 
 def squeue_arguments(token: str, clusters: str | None = None) -> list[str]:
@@ -281,32 +285,19 @@ def answer_of(result: CommandResult, token: str) -> bytes:
     return result.stdout
 
 
-def rows_of(answer: bytes, token: str) -> Iterator[list[bytes]]:
+def texts_of(answer: bytes, token: str) -> Iterator[bytes]:
     """
-    The rows of an answer, some at a time. NULs, which squeue does not print, stand in the place of the token, so that a row
-    that has not changed has the same bytes whatever the token was. A row is a line, or, where a job's name has line breaks,
-    several, of which the last one ends as rows end.
+    An answer in parts that end with a row. NULs, which squeue does not print, stand in the place of the token, so that a row
+    that has not changed has the same bytes whatever the token was. (As many of them: to replace a word by one of the same
+    length moves nothing.)
     """
     name, filler = token.encode(), b"\0" * len(token)
-    end = filler + b"r"
-    begun: list[bytes] = []
-    for part in parts(answer):
-        lines = lines_of(part.replace(name, filler))
-        if begun or not all(line.endswith(end) for line in lines):
-            rows: list[bytes] = []
-            for line in lines:
-                begun.append(line)
-                if line.endswith(end):
-                    rows.append(b"\n".join(begun))
-                    begun = []
-            yield rows
-        else:
-            yield lines
+    return (part.replace(name, filler) for part in parts(answer, name + b"r\n"))
 
 
 def framed(row: bytes) -> bytes:
     """A row with one NUL between two of its parts."""
-    return _FIELD_END.sub(b"\0", _ROW_END.sub(b"", row))
+    return _FIELD_END.sub(b"\0", row)
 
 
 def _ids_of(row: bytes) -> set[str]:

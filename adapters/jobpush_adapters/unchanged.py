@@ -1,9 +1,9 @@
 """
 Rows that are as they were the last time: with a hundred thousand jobs, most of an answer is.
 
-An answer's rows are compared with those of the answer before, some at a time and in their order, and only where they differ
-they are looked at one by one. What is told of the answer is not only which jobs there are, but also which of them are new or
-changed (`Snapshot.fresh`), so that who compares jobs need not look at the others again.
+An answer's text is compared with that of the answer before (`jobpush_adapters.texts`), and only rows that are new are read.
+What is told of the answer is not only which jobs there are, but also which of them are new or changed (`Snapshot.fresh`), so
+that who compares jobs need not look at the others again.
 """
 
 from __future__ import annotations
@@ -12,39 +12,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from itertools import islice
 
 from jobpush.model import JobDescriptor, Snapshot
+from jobpush_adapters.patched import Patched
+from jobpush_adapters.texts import Comparison, rows_in
 
-#: Rows that are compared at once, and how many times that is done before others may have their turn.
-PIECE = 128
-PIECES = 16
+#: Parts of an answer that are compared, and rows that are read, before others may have their turn.
+PARTS, ROWS = 16, 128
 
-#: Bytes of an answer that are taken apart together.
-SEARCHED = 20_000
+#: Jobs that are copied before others may.
+COPIED = 2048
 
 #: Rows that may have come at once; with more, all are gone through, which has more pauses.
 MOST_CAME = 20_000
-
-#: Rows that may have come or gone between two pieces, and the place is still found.
-NEAR = 4 * PIECE
-
-
-def parts(text: bytes) -> Iterator[bytes]:
-    """
-    A text in parts that end with a line: to take megabytes apart at once would keep others waiting, and in a longer text each
-    search takes longer to begin.
-    """
-    place = 0
-    while place < len(text):
-        until = text.find(b"\n", place + SEARCHED) + 1 or len(text)
-        yield text[place:until]
-        place = until
-
-
-def lines_of(part: bytes) -> list[bytes]:
-    """The lines of such a part; the last one of a text may have no end."""
-    lines = part.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return lines
 
 
 class RowReader:
@@ -54,6 +32,7 @@ class RowReader:
     :param read: a row as a job, or the reason why it is none; it must depend on nothing but the row.
     :param doubtful: the ids that a row which is none may stand for.
     :param skip: is this row no row?
+    :param end: what each row ends with.
     :ivar jobs: the jobs of the last answer, by id.
     :ivar fresh: the ids of those that are not as in the answer before; None where that is not known.
     :ivar gone: the ids of the answer before that are not in this one, where ``fresh`` is known.
@@ -67,15 +46,17 @@ class RowReader:
         read: Callable[[bytes], JobDescriptor | str],
         doubtful: Callable[[bytes], Iterable[str]],
         skip: Callable[[bytes], bool] = lambda row: False,
+        end: bytes = b"\n",
     ) -> None:
         self._read = read
         self._doubtful = doubtful
         self._skip = skip
-        self._rows: list[bytes] = []
+        self._end = end
+        self._texts: list[bytes] = []
         self._known: dict[bytes, JobDescriptor | str] = {}
-        #: Does each of ``_rows`` stand for a job of its own?
+        #: Does each row of ``_texts`` stand for a job of its own?
         self._clean = False
-        self.jobs: dict[str, JobDescriptor] = {}
+        self.jobs: dict[str, JobDescriptor] | Patched = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -105,64 +86,63 @@ class RowReader:
             gone=self.gone,
         )
 
-    def answer(self, answer: Iterable[Sequence[bytes]]) -> Iterator[None]:
-        """Read an answer, its rows some at a time; pauses now and then. At its end the attributes are of this answer."""
-        rows: list[bytes] = []
-        came: list[bytes] = []
-        left: list[bytes] = []
-        before, place, clean = self._rows, 0, self._clean
-        for count, piece in enumerate(answer, 1):
-            if clean:
-                same = before[place : place + len(piece)]
-                if same == piece:
-                    place += len(piece)
-                    piece = same  # not a second copy of each row, to be freed in one go with the answer before
-                else:
-                    end = _after(before, piece, place)
-                    came.extend(piece)
-                    left.extend(before[place:end])
-                    place = end
-            rows.extend(piece)
-            if count % PIECES == 0:
-                yield
-        left.extend(before[place:])
-        if not (clean and (yield from self._take(before, rows, came, left))):
-            yield from self._take_all(rows)
+    def answer(self, answer: Iterable[bytes]) -> Iterator[None]:
+        """
+        Read an answer; pauses now and then. At its end the attributes are of this answer.
 
-    def _take(
-        self, before: list[bytes], rows: list[bytes], came: Sequence[bytes], left: Sequence[bytes]
-    ) -> Generator[None, None, bool]:
-        """The answer before, without the rows that are left over and with those that came; False if that is not all."""
+        :param answer: the text in parts that end with a row (see `jobpush_adapters.texts.parts`).
+        """
+        before = self._texts
+        comparison = Comparison(before, self._end) if self._clean else None
+        texts: list[bytes] = []
+        for count, part in enumerate(answer, 1):
+            if comparison is None:
+                texts.append(part)
+            else:
+                comparison.take(part)
+            if count % PARTS == 0:
+                yield
+        if comparison is not None:
+            comparison.finish()
+            if (yield from self._take(before, comparison)):
+                return
+            texts = comparison.texts
+        yield from self._take_all(texts)
+
+    def _take(self, before: Sequence[bytes], comparison: Comparison) -> Generator[None, None, bool]:
+        """The jobs before, without those whose rows have left and with those that came; False if that is not all."""
+        came, left = comparison.came, comparison.left
         if len(came) > MOST_CAME:
             return False
         came_once, left_once = set(came), set(left)
-        if len(came_once) != len(came):
+        # Another answer may have been read meanwhile, if this one was given up: it is not compared with what is known now.
+        if len(came_once) != len(came) or before is not self._texts:
             return False
-        base, known = self.jobs, self._known
-        jobs = (yield from _copied(base)) if came or left else base
+        known, base = self._known, self.jobs
+        gone_rows = [row for row in left if row not in came_once]
+        gone = {self._job(row).id for row in gone_rows}
+        changed: dict[str, JobDescriptor] = {}
         found: dict[bytes, JobDescriptor] = {}
-        gone = [row for row in left if row not in came_once]
-        if before is not self._rows:
-            return False  # another answer has been read meanwhile, as this one was given up
-        for row in gone:
-            del jobs[self._job(row).id]
         for count, row in enumerate((row for row in came if row not in left_once), 1):
-            if count % PIECE == 0:
+            if count % ROWS == 0:
                 yield
             job = known.get(row) or ("" if self._skip(row) else self._read(row))
-            if isinstance(job, str) or job.id in jobs:
+            if isinstance(job, str) or job.id in changed or (job.id in base and job.id not in gone):
                 return False
-            jobs[job.id] = found[row] = job
-        if before is not self._rows:
+            changed[job.id] = found[row] = job
+        jobs = base
+        if changed or gone:
+            jobs = Patched.of(base, changed, gone.difference(changed))
+            if jobs.heavy:
+                jobs = yield from _copied(jobs)
+        if before is not self._texts:
             return False
         self._forget()
-        fresh = {job.id: None for job in found.values()}
-        self.fresh, self.base = tuple(fresh), base
-        self.gone = tuple({job_id: None for row in gone if (job_id := self._job(row).id) not in fresh})
-        for row in gone:
+        self.fresh, self.gone, self.base = tuple(changed), tuple(gone.difference(changed)), base
+        for row in gone_rows:
             del known[row]
         known.update(found)
-        self._rows, self.jobs = rows, jobs
+        self._texts, self.jobs = comparison.texts, jobs
         return True
 
     def _job(self, row: bytes) -> JobDescriptor:
@@ -170,49 +150,42 @@ class RowReader:
         assert isinstance(job, JobDescriptor)
         return job
 
-    def _take_all(self, rows: list[bytes]) -> Iterator[None]:
+    def _take_all(self, texts: list[bytes]) -> Iterator[None]:
         """Row by row. One whose bytes are known is not read again."""
         known = self._known
-        self._clean = False
-        self._forget()
         jobs: dict[str, JobDescriptor] = {}
         cache: dict[bytes, JobDescriptor | str] = {}
-        for number, row in enumerate(rows, 1):
-            if number % PIECE == 0:
+        rejected: list[tuple[int, str]] = []
+        ids: set[str] = set()
+        number = 0
+        for row in (row for text in texts for row in rows_in(text, self._end)):
+            number += 1
+            if number % ROWS == 0:
                 yield
             if self._skip(row):
                 continue
             job = cache[row] = known.get(row) or self._read(row)
             if isinstance(job, str):
-                self.rejected.append((number, job))
-                self.ids.update(self._doubtful(row))
-            elif job.id in jobs or job.id in self.ids:
+                rejected.append((number, job))
+                ids.update(self._doubtful(row))
+            elif job.id in jobs or job.id in ids:
                 # Nobody may speak for another's job: which of the two rows is the job's own cannot be told.
                 jobs.pop(job.id, None)
-                self.ids.add(job.id)
-                self.rejected.append((number, f"two rows have the id {job.id}"))
+                ids.add(job.id)
+                rejected.append((number, f"two rows have the id {job.id}"))
             else:
                 jobs[job.id] = job
-        self._rows, self._known, self.jobs = rows, cache, jobs
-        self._clean = len(jobs) == len(rows)
+        self._forget()
+        self.rejected, self.ids = rejected, ids
+        self._texts, self._known, self.jobs = texts, cache, jobs
+        self._clean = len(jobs) == number
 
 
 def _copied(jobs: Mapping[str, JobDescriptor]) -> Generator[None, None, dict[str, JobDescriptor]]:
-    """A copy, made some at a time: in one go it would take as long for a hundred thousand as all the rest."""
+    """A dict of them, made some at a time: in one go it would take as long for a hundred thousand as all the rest."""
     copy: dict[str, JobDescriptor] = {}
     items = iter(jobs.items())
     while len(copy) < len(jobs):
-        copy.update(islice(items, PIECE * PIECES))
+        copy.update(islice(items, COPIED))
         yield
     return copy
-
-
-def _after(before: Sequence[bytes], piece: Sequence[bytes], place: int) -> int:
-    """Where the answer before goes on, after what stands there for this piece."""
-    for back in (1, len(piece) // 2 + 1):
-        try:
-            found = before.index(piece[-back], place, place + len(piece) + NEAR)
-        except ValueError:
-            continue
-        return min(found + back, len(before))
-    return min(place + len(piece), len(before))

@@ -1,0 +1,52 @@
+"""Jobs of which few are others than before."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.model import JobDescriptor, Phase
+from jobpush_adapters.patched import Patched
+
+
+def job(job_id: str) -> JobDescriptor:
+    """Another object each time."""
+    return JobDescriptor(cluster="c", id=job_id, phase=Phase.QUEUED)
+
+
+IDS = st.sets(st.sampled_from("abcdefghij"))
+
+
+class PatchedTests(SynchronousTestCase):
+    """`Patched` is a mapping like the dict that it stands for."""
+
+    @given(IDS, st.lists(st.tuples(IDS, IDS), max_size=6))
+    def test_like_a_dict(self, first: set[str], changes: list[tuple[set[str], set[str]]]) -> None:
+        """After one change and another; what it was made of is as it was."""
+        base = {job_id: job(job_id) for job_id in sorted(first)}
+        jobs: dict[str, JobDescriptor] | Patched = base
+        expected = dict(base)
+        stages = [(jobs, dict(expected))]
+        for came, left in changes:
+            changed = {job_id: job(job_id) for job_id in sorted(came)}
+            gone = (left & expected.keys()) - came
+            jobs = Patched.of(jobs, changed, gone)
+            expected = {job_id: known for job_id, known in expected.items() if job_id not in gone} | changed
+            stages.append((jobs, expected))
+        for each, meant in stages:
+            self.assertEqual((len(each), sorted(each)), (len(meant), sorted(meant)))
+            for job_id in "abcdefghijk":
+                self.assertIs(each.get(job_id), meant.get(job_id))
+                self.assertEqual(job_id in each, job_id in meant)
+            self.assertEqual(dict(each.items()), meant)
+        self.assertRaises(KeyError, lambda: jobs["k"])
+
+    def test_heavy(self) -> None:
+        """Many changes are too many: more than a thousand, and than a sixteenth."""
+        base = {str(number): job("x") for number in range(32_000)}
+        some = {str(number): job("y") for number in range(2001)}
+        self.assertFalse(Patched.of(base, dict(list(some.items())[:2000]), set()).heavy)
+        self.assertTrue(Patched.of(base, some, set()).heavy)
+        self.assertTrue(Patched.of(Patched.of(base, {}, {"5", "6"}), dict(list(some.items())[7:]), {str(n) for n in range(7)}).heavy)
+        self.assertFalse(Patched.of({}, dict(list(some.items())[:1000]), set()).heavy)
