@@ -6,14 +6,16 @@ Everything that can go wrong with a child process ends here as a `CommandFailed`
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -24,6 +26,14 @@ GRACE_S = 1.0
 
 #: How much of what a command prints on standard error is kept, in bytes.
 STDERR_LIMIT = 65536
+
+#: Bytes of standard output that are read at once, and asked for as the pipe's size (``pipe(7)``). Twisted reads 8 kB in a turn:
+#: 20 MB of ``squeue`` would be 2,400 turns.
+PIECE = 1024 * 1024
+
+#: A command that prints much writes some kilobytes at a time (4,800 times for the same). When more than this has come, in
+#: bytes, it is left to fill the pipe for so long, in seconds, before that is read again.
+MUCH, PAUSE_S = 65536, 0.002
 
 
 class CommandFailed(QueueError):
@@ -87,12 +97,77 @@ def run_command(
         fails with `CommandFailed` otherwise, at most two seconds after the deadline. Cancelling ends the process
         in the same way, and fails at once.
     """
-    protocol = _Command(reactor, argv[0], timeout, stdout_limit)
     try:
-        reactor.spawnProcess(protocol, argv[0], list(argv), env=dict(environment), path="/")
+        protocol = _Command(reactor, argv[0], timeout, stdout_limit)
+    except OSError as error:
+        return fail(CommandFailed(f"cannot start {argv[0]}: {error}"))
+    try:
+        with protocol.output.child_end as output:
+            descriptors = {0: "w", 1: output.fileno(), 2: "r"}
+            reactor.spawnProcess(protocol, argv[0], list(argv), env=dict(environment), path="/", childFDs=descriptors)
     except (OSError, ValueError) as error:
         protocol.abandon(CommandFailed(f"cannot start {argv[0]}: {error}"))
     return protocol.finished
+
+
+class _Output(FileDescriptor):
+    """
+    A command's standard output.
+
+    :param received: called with what came.
+    :param ended: called when everybody has closed it.
+    :ivar child_end: for the command.
+    """
+
+    def __init__(self, reactor: Any, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        super().__init__(reactor)
+        self._later = reactor.callLater
+        reading, writing = os.pipe()
+        self.child_end = os.fdopen(writing, "wb")
+        self._pipe = os.fdopen(reading, "rb", buffering=0)
+        self._received = received
+        self._ended = ended
+        os.set_blocking(reading, False)
+        self._size = 0
+        self._pause: Any = None
+        try:
+            fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIECE)
+            self._large = True
+        except (AttributeError, OSError):
+            self._large = False  # not Linux; or a user's pipes have used up what they are allowed
+        self.connected = 1
+        self.startReading()
+
+    def fileno(self) -> int:
+        return -1 if self._pipe.closed else self._pipe.fileno()
+
+    def doRead(self) -> Exception | None:
+        data = self._pipe.read(PIECE)
+        if data == b"":
+            return ConnectionDone()
+        if data is not None:
+            self._received(data)
+            self._size += len(data)
+            if self._large and self._size > MUCH and self.open:
+                self.stopReading()
+                self._pause = self._later(PAUSE_S, self.startReading)
+        return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.close()
+        self._ended()
+
+    @property
+    def open(self) -> bool:
+        """May more come?"""
+        return not self._pipe.closed
+
+    def close(self) -> None:
+        """Hear no more of it."""
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
+        self.stopReading()
+        self._pipe.close()
 
 
 class _Command(ProcessProtocol):
@@ -101,11 +176,13 @@ class _Command(ProcessProtocol):
     def __init__(self, reactor: Any, name: str, timeout: float, stdout_limit: int) -> None:
         self.reactor = reactor
         self.name = os.path.basename(name)
+        self.output = _Output(reactor, self._received, self._over)
         self.stdout: list[bytes] = []
         self.stdout_size = 0
         self.stdout_limit = stdout_limit
         self.stderr = b""
         self.failure: CommandFailed | None = None
+        self.ended: Any = None
         self.began = reactor.seconds()
         self.timeout = timeout
         self.timer: Any = reactor.callLater(
@@ -119,7 +196,7 @@ class _Command(ProcessProtocol):
         if self.failure is not None:
             self.end(self.failure)
 
-    def outReceived(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         if self.failure is not None:
             return
         self.stdout_size += len(data)
@@ -142,6 +219,7 @@ class _Command(ProcessProtocol):
     def abandon(self, failure: CommandFailed) -> None:
         """Fail without waiting for anything more."""
         self._stop_timer()
+        self.output.close()
         if not self.finished.called:
             self.finished.errback(Failure(failure))
 
@@ -160,8 +238,7 @@ class _Command(ProcessProtocol):
     def _give_up(self) -> None:
         self.timer = None
         if self.transport is not None:
-            for descriptor in (1, 2):
-                self.transport.closeChildFD(descriptor)
+            self.transport.closeChildFD(2)
         assert self.failure is not None
         self.abandon(self.failure)
 
@@ -171,12 +248,19 @@ class _Command(ProcessProtocol):
         self.timer = None
 
     def processEnded(self, reason: Failure) -> None:
+        self.ended = reason.value
+        self._over()
+
+    def _over(self) -> None:
+        """The process or its output has ended: has the other one, too?"""
+        ended, failure = self.ended, self.failure
+        if ended is None or (self.output.open and failure is None):
+            return
         self._stop_timer()
         if self.finished.called:
             return
-        ended: Any = reason.value
-        if self.failure is not None:
-            self.abandon(self.failure)
+        if failure is not None:
+            self.abandon(failure)
         elif isinstance(ended, ProcessDone) or ended.exitCode is not None:
             status = ended.exitCode or 0
             elapsed = self.reactor.seconds() - self.began

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import time
 
 from twisted.internet import reactor
@@ -60,6 +62,48 @@ class RunTests(TestCase):
         await self.assertFailure(self.sh("sleep 4 & echo begun; exec sleep 60", timeout=0.2), CommandFailed)
         self.assertLess(time.monotonic() - began, 3.0)
         await deferLater(reactor, 0.1)
+
+    async def test_a_grandchild_writes_late(self) -> None:
+        """What was begun by the command belongs to its output, as long as it has the pipe open."""
+        result = await self.sh("(sleep 0.3; echo late) & echo early; exit 3")
+        self.assertEqual((result.status, result.stdout), (3, b"early\nlate\n"))
+
+    async def test_output_is_closed_early(self) -> None:
+        """The command goes on, and its exit status counts."""
+        result = await self.sh("echo out; exec >&-; sleep 0.2; echo err >&2; exit 3")
+        self.assertEqual((result.status, result.stdout, result.stderr), (3, b"out\n", b"err\n"))
+
+    async def test_much_output(self) -> None:
+        """All of it, in order."""
+        result = await self.sh("seq 1000000", limit=10_000_000)
+        self.assertEqual(result.stdout, b"".join(b"%d\n" % number for number in range(1, 1_000_001)))
+
+    async def test_want_of_descriptors(self) -> None:
+        """Wherever they run out, the command fails as other commands do, and none is kept open afterwards."""
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        await self.sh("exit 0")
+        before = len(os.listdir("/proc/self/fd"))
+        for free in range(8):
+            taken: list[int] = []
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before + 50, limits[1]))
+            try:
+                with contextlib.suppress(OSError):
+                    while True:
+                        taken.append(os.open("/dev/null", os.O_RDONLY))
+                for _ in range(free):
+                    os.close(taken.pop())
+                running = run_command(reactor, ["/bin/true"], {}, 10)
+            finally:
+                for descriptor in taken:
+                    os.close(descriptor)
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            if free < 6:
+                error = await self.assertFailure(running, CommandFailed)
+                self.assertIn("cannot start /bin/true", str(error))
+            else:
+                await running
+            self.assertEqual(len(os.listdir("/proc/self/fd")), before, free)
+        self.assertEqual((await self.sh("exit 0")).status, 0)
 
     async def test_limit(self) -> None:
         """Too much output ends it."""
