@@ -48,11 +48,6 @@ class Distribution:
         if value > self.most:
             self.most = value
 
-    @property
-    def count(self) -> int:
-        """Of all values."""
-        return sum(self.counts)
-
 
 @attrs.define(eq=False)
 class Measures:
