@@ -167,8 +167,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no server {unknown.pop()!r}; expected {', '.join(SERVERS)}")
     bounded = all(1 <= count <= MOST_CONNECTIONS for count in given.count)
-    if not bounded or not 1 <= given.rounds <= 50 or not 1 <= given.passes <= 20:
-        parser.error(f"at most {MOST_CONNECTIONS} requests, 50 rounds and 20 passes")
+    if not bounded or not 1 <= given.rounds <= 29 or not 1 <= given.passes <= 20:
+        parser.error(f"at most {MOST_CONNECTIONS} requests, 29 rounds and 20 passes")
     passes: list[Pass] = []
     if given.results and given.results.exists():
         passes = [Pass(**fields) for fields in json.loads(given.results.read_text())]

@@ -22,6 +22,7 @@ from twisted.python import usage
 
 from jobpush import __version__, config
 from jobpush.config import ConfigError, Settings
+from jobpush.garbage import GarbageService
 from jobpush.interfaces import BadQueueOption, IBatchQueueService, IJobStatusListener, JournalError
 from jobpush.journal import Retention, SQLiteJournal, Threads
 from jobpush.listeners import distinct
@@ -268,7 +269,7 @@ class CannotStart(Exception):
 class Assembly(MultiService):
     """The port and what it serves; what fails at the start becomes one line and a non-zero exit."""
 
-    def __init__(self, options: Options, service: JobPush, site: JobpushSite, api: Any) -> None:
+    def __init__(self, reactor: Any, options: Options, service: JobPush, site: JobpushSite, api: Any) -> None:
         super().__init__()
         self._options = options
         self._service = service
@@ -276,6 +277,8 @@ class Assembly(MultiService):
         self._port = strports.service(options.endpoint, site)
         self._port.setServiceParent(self)
         service.setServiceParent(self)
+        self._garbage = GarbageService(reactor)
+        self._garbage.setServiceParent(self)
         service.on_check = self._checked
         self._started = False
 
@@ -338,6 +341,7 @@ class Assembly(MultiService):
     async def _stop(self) -> None:
         await self._port.stopService()
         await self._service.stopService()
+        self._garbage.stopService()
 
 
 def makeService(options: Options) -> IService:
@@ -357,7 +361,7 @@ def makeService(options: Options) -> IService:
         NudgeSocket(reactor, service.nudges, address, options.nudge_secret, bool(settings.nudge)).setServiceParent(service)
     root = resource(service, bool(settings.allow_anonymous), settings.max_held, settings.static, bool(settings.parking))
     site = JobpushSite(root, reactor, settings.access_log)
-    return Assembly(options, service, site, root.api)
+    return Assembly(reactor, options, service, site, root.api)
 
 
 def _exit_with_failure() -> None:

@@ -1,0 +1,74 @@
+"""Garbage collection without long pauses."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush import garbage
+from jobpush.garbage import GarbageService
+
+
+class Knot:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+class GarbageTests(SynchronousTestCase):
+    """`GarbageService`."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.service = GarbageService(self.clock)
+        self.service.startService()
+        self.addCleanup(self.service.stopService)
+
+    def test_what_survives_is_set_aside(self) -> None:
+        """A full collection, whoever asks for it, leaves nothing to look at for the next one."""
+        gc.collect()
+        kept = [Knot() for _ in range(1000)]
+        self.assertGreater(len(gc.get_objects()), 1000)
+        gc.collect()
+        self.assertLess(len(gc.get_objects()), 1000)
+        self.assertGreater(gc.get_freeze_count(), 1000)
+        del kept
+
+    def test_asked_for_while_little_is_new(self) -> None:
+        """When the middle generation has been collected some times."""
+        gc.collect()
+        young = garbage.YOUNG
+        self.clock.advance(garbage.LOOK_S)
+        self.assertEqual(gc.get_count()[2], 0)
+        for number in range(young):
+            gc.collect(1)
+            self.assertEqual(gc.get_count()[2], number + 1)
+        self.clock.advance(garbage.LOOK_S)
+        self.assertEqual(gc.get_count()[2], 0)
+
+    def test_everything_once_a_day(self) -> None:
+        """A cycle that died after it was set aside is freed then."""
+        knot = Knot()
+        dead = weakref.ref(knot)
+        gc.collect()
+        del knot
+        gc.collect()
+        self.assertIsNotNone(dead())
+        self.clock.advance(garbage.EVERYTHING_S - 1)
+        self.assertIsNotNone(dead())
+        self.clock.advance(1)
+        self.assertIsNone(dead())
+        self.assertGreater(gc.get_freeze_count(), 1000, "and the rest is set aside again")
+
+    def test_the_end(self) -> None:
+        """Nothing is as this service left it."""
+        gc.collect()
+        self.service.stopService()
+        self.assertEqual(gc.get_freeze_count(), 0)
+        gc.collect()
+        self.assertEqual(gc.get_freeze_count(), 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
