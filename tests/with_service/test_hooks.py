@@ -5,7 +5,9 @@ and whatever becomes of jobpush, jobs run and end as without them.
 
 from __future__ import annotations
 
+import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,13 +132,15 @@ class TestSlurm:
 
         def run() -> None:
             jobs = {hooked_slurm.submit(script=f"exit {code}"): code for code in (0, 3)}
-            shown = lambda job: hooked_slurm.command("scontrol", "-o", "show", "job", job)  # noqa: E731
             for job, code in jobs.items():
-                wait_until(lambda job=job: "EndTime" in shown(job) and "JobState=PENDING" not in shown(job) and "RUNNING" not in shown(job)  # type: ignore[misc]
-                           and "COMPLETING" not in shown(job), 30)
-                state = "COMPLETED" if code == 0 else "FAILED"
-                assert f"JobState={state} " in shown(job), shown(job)
-                assert f"ExitCode={code}:0" in shown(job)
+                state, shown = "COMPLETED" if code == 0 else "FAILED", ""
+                for _ in range(300):
+                    shown = hooked_slurm.command("scontrol", "-o", "show", "job", job)
+                    if not re.search("JobState=(PENDING|CONFIGURING|RUNNING|COMPLETING) ", shown):
+                        break
+                    time.sleep(0.1)
+                assert f"JobState={state} " in shown, shown
+                assert f"ExitCode={code}:0" in shown
 
         in_each_state(beside_slurm, short_path / "hs", run)
 
