@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -92,6 +94,22 @@ class ComparisonTests(SynchronousTestCase):
             self.assertEqual(b"".join(comparison.texts), text_of(changed), name)
             self.assertEqual(len(comparison.came), most, name)
             self.assertEqual(len(comparison.left), len(set(rows) - set(changed)), name)
+
+    def test_parts_do_not_crumble(self) -> None:
+        """After a thousand answers of which each has changed somewhere, parts are about as long as they were."""
+        self.patch(texts, "PART", 200)
+        rows = [b"row %d" % number for number in range(500)]
+        before = list(parts(text_of(rows), END))
+        chance = random.Random(1)
+        for number in range(1000):
+            place = chance.randrange(len(rows))
+            rows[place] = b"row %d %d" % (place, number)
+            if number % 3 == 0:
+                del rows[chance.randrange(len(rows))]
+                rows.append(b"new %d" % number)
+            before = self.compare(before, rows).texts
+        self.assertEqual(b"".join(before), text_of(rows))
+        self.assertLess(len(before), 2.5 * len(text_of(rows)) / 200)
 
     def test_a_row_twice(self) -> None:
         """A row that is there a second time has come."""

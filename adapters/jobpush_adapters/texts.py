@@ -103,10 +103,16 @@ class Comparison:
         until = place + sum(map(len, rows)) + len(rows) * len(self._end)
         if rows:
             self.came.extend(rows)
-            self.texts.append(text[place:until])
+            self._add(text[place:until])
         if found > self._place or until < len(text):
             self._leave(found)
         return until
+
+    def _add(self, text: bytes) -> None:
+        """A new part; or, if it is small, more of the last one: of a part that has changed two may be left, again and again."""
+        if self.texts and len(self.texts[-1]) + len(text) <= PART:
+            text = self.texts.pop() + text
+        self.texts.append(text)
 
     def _leave(self, until: int) -> None:
         """What has come since this answer was last as before stands in the place of the parts before, up to this one."""
