@@ -23,7 +23,7 @@ import attrs
 
 from benchmarks.load import MOST_CONNECTIONS, Load
 from benchmarks.picture import line_picture
-from benchmarks.servers import SERVERS, Server
+from benchmarks.servers import MOST_ROUNDS, SERVERS, Server
 
 #: What the report of 2010 that jobpush comes from held.
 REPORT_COUNT = 10_700
@@ -167,8 +167,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no server {unknown.pop()!r}; expected {', '.join(SERVERS)}")
     bounded = all(1 <= count <= MOST_CONNECTIONS for count in given.count)
-    if not bounded or not 1 <= given.rounds <= 29 or not 1 <= given.passes <= 20:
-        parser.error(f"at most {MOST_CONNECTIONS} requests, 29 rounds and 20 passes")
+    if not bounded or not 1 <= given.rounds <= MOST_ROUNDS or not 1 <= given.passes <= 20:
+        parser.error(f"at most {MOST_CONNECTIONS} requests, {MOST_ROUNDS} rounds and 20 passes")
     passes: list[Pass] = []
     if given.results and given.results.exists():
         passes = [Pass(**fields) for fields in json.loads(given.results.read_text())]

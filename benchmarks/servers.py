@@ -212,6 +212,10 @@ class JobpushServer(Server):
         return f"jobpush {__version__} (Twisted {twisted.__version__}, Klein {klein.__version__})"
 
 
+#: Rounds in which another job is held on each time.
+MOST_ROUNDS = JobpushServer.known_jobs - 1
+
+
 class UnparkedServer(JobpushServer):
     """jobpush with a whole HTTP channel for each held request."""
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.held import REPORT_COUNT, machine_line
 from benchmarks.load import MOST_CONNECTIONS, Load
-from benchmarks.servers import ROOT, JobpushServer, cpu_s
+from benchmarks.servers import MOST_ROUNDS, ROOT, JobpushServer, cpu_s
 
 #: Jobs that change in a tick.
 CHANGES = 100
@@ -160,8 +160,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
     bounded = 1 <= given.count <= MOST_CONNECTIONS and all(30 <= jobs <= 200_000 for jobs in given.jobs)
-    if not bounded or not 1 <= given.rounds <= 29:  # each holds on a job of its own, of 30
-        parser.error(f"at most {MOST_CONNECTIONS} requests, 30 to 200000 jobs, 29 rounds")
+    if not bounded or not 1 <= given.rounds <= MOST_ROUNDS:
+        parser.error(f"at most {MOST_CONNECTIONS} requests, 30 to 200000 jobs, {MOST_ROUNDS} rounds")
     print(machine_line([]))
     print("\n| | rounds | longest stall, ms, median | most | garbage collection, most, ms | CPU, ms |")
     print("|---|---|---|---|---|---|")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +26,9 @@ SELDOM_S = 600
 
 #: Seconds within which it is told, on a loaded host too.
 SOON_S = 30.0
+
+#: What `scontrol` shows of a job that has not ended.
+UNENDED = re.compile("JobState=(PENDING|CONFIGURING|RUNNING|COMPLETING) ")
 
 
 @pytest.fixture(scope="module")
@@ -130,17 +132,16 @@ class TestSlurm:
     def test_jobpush_does_not_matter(self, hooked_slurm: SlurmCluster, beside_slurm: ServiceProcess, short_path: Path) -> None:
         """It is stopped; it hangs; its socket is missing: jobs are accepted, run, and end as ever."""
 
+        def shown(job: str) -> str:
+            return hooked_slurm.command("scontrol", "-o", "show", "job", job)
+
         def run() -> None:
             jobs = {hooked_slurm.submit(script=f"exit {code}"): code for code in (0, 3)}
             for job, code in jobs.items():
-                state, shown = "COMPLETED" if code == 0 else "FAILED", ""
-                for _ in range(300):
-                    shown = hooked_slurm.command("scontrol", "-o", "show", "job", job)
-                    if not re.search("JobState=(PENDING|CONFIGURING|RUNNING|COMPLETING) ", shown):
-                        break
-                    time.sleep(0.1)
-                assert f"JobState={state} " in shown, shown
-                assert f"ExitCode={code}:0" in shown
+                wait_until(lambda job=job: UNENDED.search(shown(job)) is None, 30)  # type: ignore[misc]
+                state = "COMPLETED" if code == 0 else "FAILED"
+                assert f"JobState={state} " in shown(job), shown(job)
+                assert f"ExitCode={code}:0" in shown(job)
 
         in_each_state(beside_slurm, short_path / "hs", run)
 
