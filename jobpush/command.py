@@ -117,6 +117,7 @@ class _Output(FileDescriptor):
     :param received: called with what came.
     :param ended: called when everybody has closed it.
     :ivar child_end: for the command.
+    :ivar size: how many bytes have come.
     """
 
     def __init__(self, reactor: Any, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
@@ -128,7 +129,7 @@ class _Output(FileDescriptor):
         self._received = received
         self._ended = ended
         os.set_blocking(reading, False)
-        self._size = 0
+        self.size = 0
         self._pause: Any = None
         try:
             fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIECE)
@@ -146,9 +147,9 @@ class _Output(FileDescriptor):
         if data == b"":
             return ConnectionDone()
         if data is not None:
+            self.size += len(data)
             self._received(data)
-            self._size += len(data)
-            if self._large and self._size > MUCH and self.open:
+            if self._large and self.size > MUCH and self.open:
                 self.stopReading()
                 self._pause = self._later(PAUSE_S, self.startReading)
         return None
@@ -178,7 +179,6 @@ class _Command(ProcessProtocol):
         self.name = os.path.basename(name)
         self.output = _Output(reactor, self._received, self._over)
         self.stdout: list[bytes] = []
-        self.stdout_size = 0
         self.stdout_limit = stdout_limit
         self.stderr = b""
         self.failure: CommandFailed | None = None
@@ -199,8 +199,7 @@ class _Command(ProcessProtocol):
     def _received(self, data: bytes) -> None:
         if self.failure is not None:
             return
-        self.stdout_size += len(data)
-        if self.stdout_size > self.stdout_limit:
+        if self.output.size > self.stdout_limit:
             self.stdout.clear()
             self.end(CommandFailed(f"{self.name} printed more than {self.stdout_limit} bytes"))
         else:

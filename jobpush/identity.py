@@ -30,9 +30,7 @@ def adopt(row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
     ):
         attempt = job.attempt + 1
     settled = row.settled or (job.settled and row.done and job.outcome is row.outcome and attempt == job.attempt)
-    lacks = {name: getattr(job, name) for name in _lacking(row) if getattr(job, name) is not None}
-    if row.phase is Phase.FINISHING and row.started_at is None and job.started_at is not None and attempt == job.attempt:
-        lacks["started_at"] = job.started_at
+    lacks = {name: getattr(job, name) for name in _lacking(row, attempt == job.attempt) if getattr(job, name) is not None}
     if (row.uid, row.attempt, row.settled) == (job.uid, attempt, settled) and not lacks:
         return row
     return attrs.evolve(row, uid=job.uid, attempt=attempt, settled=settled, **lacks)
@@ -42,7 +40,12 @@ def adopt(row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
 _DESCRIBES = ("submitted_at", "workdir", "comment", "time_limit_s", "name", "user", "account")
 
 
-def _lacking(row: JobDescriptor) -> list[str]:
-    """What is to be kept of a job because its row does not say it: a time of submission never goes away."""
+def _lacking(row: JobDescriptor, same_attempt: bool) -> list[str]:
+    """
+    What is to be kept of a job because its row does not say it: a time of submission never goes away, nor does a start while
+    what was started ends.
+    """
     names = _DESCRIBES if row.confidence is Confidence.ACCOUNTING else _DESCRIBES[:1]
+    if same_attempt and row.phase is Phase.FINISHING:
+        names = (*names, "started_at")
     return [name for name in names if getattr(row, name) is None]

@@ -71,7 +71,8 @@ TOKEN_SIZE = 11
 
 #: What stands in the token's place, with what the format has after it.
 _FIELD_END = re.compile(rb"\0+f")
-_ROW_END = b"\0" * TOKEN_SIZE + b"r\n"
+_FILLER = b"\0" * TOKEN_SIZE
+_ROW_END = _FILLER + b"r\n"
 
 _RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
 
@@ -291,8 +292,8 @@ def texts_of(answer: bytes, token: str) -> Iterator[bytes]:
     that has not changed has the same bytes whatever the token was. (As many of them: to replace a word by one of the same
     length moves nothing.)
     """
-    name, filler = token.encode(), b"\0" * len(token)
-    return (part.replace(name, filler) for part in parts(answer, name + b"r\n"))
+    name = token.encode()
+    return (part.replace(name, _FILLER) for part in parts(answer, name + b"r\n"))
 
 
 def framed(row: bytes) -> bytes:

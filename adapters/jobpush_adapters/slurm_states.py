@@ -78,10 +78,9 @@ REASONS = {
 }
 
 #: Reasons for which a pending job is held by somebody.
-HELD_REASONS = frozenset({
-    "JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "launch_failed_requeued_held", "job_requeued_in_held_state",
-    "job_requeued_in_special_exit_state",
-})  # fmt: skip
+HELD_REASONS = frozenset(["launch_failed_requeued_held"]).union(
+    name for name, code in REASONS.items() if code in (ReasonCode.HELD_BY_USER, ReasonCode.HELD_BY_ADMIN)
+)
 
 
 def with_state(

@@ -9,6 +9,7 @@ command has been forked, the first touch of each page costs a page fault). Only 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 #: Bytes of an answer that are taken together: in a longer text each search takes longer to begin.
 PART = 20_000
@@ -54,38 +55,34 @@ class Comparison:
         self._before = before
         self._end = end
         #: How many of the parts before have been dealt with.
-        self._place = 0
+        self._passed = 0
         #: How many rows had come when this answer was last as before.
         self._since = 0
         #: What was taken and is not compared yet.
         self._rest = b""
-        self._heads: dict[bytes, int] | None = None
 
     def take(self, part: bytes) -> None:
         """The answer goes on with this part."""
         text = self._rest + part if self._rest else part
-        self._rest = text[self._compare(text) :]
+        self._rest = text[self._compare(text, last=False) :]
 
     def finish(self) -> None:
         """The answer ends."""
-        text, self._rest = self._rest, b""
-        place = 0
-        while place < len(text):
-            place = self._differs(text, place)
+        self._compare(self._rest, last=True)
         self._leave(len(self._before))
 
-    def _compare(self, text: bytes) -> int:
-        """Compare as far as it can be told; where the rest begins."""
+    def _compare(self, text: bytes, last: bool) -> int:
+        """Compare as far as it can be told, to the end if nothing comes after this; where the rest begins."""
         place = 0
         while place < len(text):
-            if self._place < len(self._before):
-                expected = self._before[self._place]
+            if self._passed < len(self._before):
+                expected = self._before[self._passed]
                 if text.startswith(expected, place):
                     self.texts.append(expected)
-                    self._place += 1
+                    self._passed += 1
                     place += len(expected)
                     continue
-                if len(text) - place < len(expected):
+                if len(text) - place < len(expected) and not last:
                     break
             place = self._differs(text, place)
         return place
@@ -93,10 +90,10 @@ class Comparison:
     def _differs(self, text: bytes, place: int) -> int:
         """What follows here is not the part that is expected: row by row, to where a part before begins. Where that is."""
         rows = rows_in(text[place:], self._end)
-        heads, found = self._beginnings(), self._place
+        found = None
         for count, row in enumerate(rows):
-            part = heads.get(row, -1)
-            if part > self._place or (part == self._place and count > 0):
+            part = self._heads.get(row, -1)
+            if part > self._passed or (part == self._passed and count > 0):
                 found = part
                 del rows[count:]
                 break
@@ -104,7 +101,7 @@ class Comparison:
         if rows:
             self.came.extend(rows)
             self._add(text[place:until])
-        if found > self._place or until < len(text):
+        if found is not None:
             self._leave(found)
         return until
 
@@ -116,7 +113,7 @@ class Comparison:
 
     def _leave(self, until: int) -> None:
         """What has come since this answer was last as before stands in the place of the parts before, up to this one."""
-        left = [row for part in self._before[self._place : until] for row in rows_in(part, self._end)]
+        left = [row for part in self._before[self._passed : until] for row in rows_in(part, self._end)]
         came = self.came[self._since :]
         once = set(came)
         if len(once) == len(came):  # a row that is there twice now has come, wherever it was
@@ -124,10 +121,9 @@ class Comparison:
             left = [row for row in left if row not in both]
             self.came[self._since :] = [row for row in came if row not in both]
         self.left.extend(left)
-        self._place, self._since = until, len(self.came)
+        self._passed, self._since = until, len(self.came)
 
-    def _beginnings(self) -> dict[bytes, int]:
+    @cached_property
+    def _heads(self) -> dict[bytes, int]:
         """The first row of each part before."""
-        if self._heads is None:
-            self._heads = {part[: part.index(self._end)]: number for number, part in enumerate(self._before)}
-        return self._heads
+        return {part[: part.index(self._end)]: number for number, part in enumerate(self._before)}

@@ -130,15 +130,16 @@ class RowReader:
             if isinstance(job, str) or job.id in changed or (job.id in base and job.id not in gone):
                 return False
             changed[job.id] = found[row] = job
+        gone.difference_update(changed)
         jobs = base
         if changed or gone:
-            jobs = Patched.of(base, changed, gone.difference(changed))
+            jobs = Patched.of(base, changed, gone)
             if jobs.heavy:
                 jobs = yield from _copied(jobs)
         if before is not self._texts:
             return False
         self._forget()
-        self.fresh, self.gone, self.base = tuple(changed), tuple(gone.difference(changed)), base
+        self.fresh, self.gone, self.base = tuple(changed), tuple(gone), base
         for row in gone_rows:
             del known[row]
         known.update(found)
