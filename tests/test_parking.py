@@ -296,6 +296,62 @@ class HeldRequests(Stage):
         given = await self.both(scene)
         self.assertEqual([len(json.loads(bodies(answer)[0])["events"]) for answer in given], [3, 2, 1, 1])
 
+    async def test_held_again_where_the_time_was_up(self) -> None:
+        """Whose time is up and who asks again is held once; all others keep their deadlines, and the counts are right."""
+
+        async def scene(house: House) -> Any:
+            again = [house.client() for _ in range(12)]
+            for client in again:
+                client.get(f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=2")
+            await house.held(12)
+            stays = house.client()
+            await house.hold(stays)
+            house.lab.clock.advance(2)
+            await house.held(1)
+            for client in again:
+                await house.hold(client)
+            others = [house.client() for _ in range(5)]
+            house.lab.queue.set("2", "RUNNING")
+            house.lab.tick()
+            cursor = house.lab.cursor
+            paths = (
+                f"/v1/changes?job=memory/2&since={cursor}&wait=5", "/v1/jobs/memory/2?since=now&wait=5",
+                "/v1/wait?job=memory/2&wait=5", f"/jobstatus?jobId=2&since={cursor}&timeout=5",
+                "/v1/jobs/memory/2?until=terminal&wait=5",
+            )  # fmt: skip
+            for client, path in zip(others, paths, strict=True):
+                client.get(path)
+            await house.held(18)
+            house.lab.set("1", "SUSPENDED")
+            for client in again:
+                await client.answers(2)
+            await house.held(5)
+            house.lab.clock.advance(5)
+            return [await client.answers(1) for client in others]
+
+        given = await self.both(scene)
+        self.assertEqual([json.loads(bodies(answer)[0]) is None or json.loads(bodies(answer)[0])["timed_out"] for answer in given], [True] * 5)
+
+    async def test_held_again_at_the_end(self) -> None:
+        """At the end of the service one that was held twice in one place is answered once, and before its connection ends."""
+        self.patch(bays, "AT_ONCE", 1)
+
+        async def scene(house: House) -> Any:
+            client, stays = house.client(), house.client()
+            await house.hold(stays)
+            client.get(f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=2")
+            await house.held(2)
+            house.lab.clock.advance(2)
+            await client.answers(1)
+            await house.hold(client)
+            house.lab.service.announce_end()
+            for one in (client, stays):
+                await one.until(lambda one=one: one.closed)
+            return [house.plain(one.got) for one in (client, stays)]
+
+        given = await self.both(scene)
+        self.assertEqual([len(bodies(answer)) for answer in given], [2, 1])
+
     async def test_preferences(self) -> None:
         """``If-None-Match`` with ``Prefer: wait``: 304 when the time is up, 200 with the next version."""
 

@@ -230,7 +230,9 @@ class Bay(Continuation):
         elif self._idle:
             self.lot.wheel.add(self, self.site.timeOut)
         if wake.closing or self.early:
-            some = [parked for parked in self._parked[begin:end] if parked.bay is self]
+            # One that left a place here may be held again at another one.
+            at = enumerate(self._parked[begin:end], begin)
+            some = [parked for place, parked in at if parked.bay is self and parked.place == place]
             if wake.closing:
                 for parked in some:
                     parked.transport.loseConnection()
@@ -261,8 +263,8 @@ class Bay(Continuation):
                 self._parked[place].transport.write(data[sent:])
         self.rest = begin
         self._log(sheet, end, lost)
-        left = sum(self._parked[place].bay is not self for place in lost)
-        count = end - begin - left
+        # Not by whose place it was: that client may be held here again, at another place.
+        count = end - begin - sockets.count(None)
         self.lot.let_go(count)
         self.lot.service.measures.answered(sheet.code, count)
         self._held -= count
