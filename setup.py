@@ -17,7 +17,10 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     # Listed by hand: never an __init__.py in twisted/ or twisted/plugins/, it would replace Twisted's own.
-    packages=["jobpush", "jobpush.cli", "jobpush.client", "jobpush.web", "jobpush_adapters", "twisted.plugins"],
+    packages=[
+        "jobpush", "jobpush.adapter", "jobpush.cli", "jobpush.client", "jobpush.core", "jobpush.events", "jobpush.polling",
+        "jobpush.runtime", "jobpush.web", "jobpush.web.held", "jobpush.web.routes", "jobpush_adapters", "twisted.plugins",
+    ],
     package_dir={"": ".", "jobpush_adapters": "adapters/jobpush_adapters"},
     package_data={"jobpush": ["py.typed"], "jobpush.web": ["dashboard/*"]},
     # Twisted finds plugins by scanning directories: an import hook would hide them.

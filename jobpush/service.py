@@ -14,20 +14,20 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from jobpush.feed import Feed
-from jobpush.interfaces import IBatchQueueService, IJobStatusListener, IJournal, IWatchfulQueue
-from jobpush.keeper import WorkflowKeeper
-from jobpush.listeners import ListenerService
-from jobpush.measures import Heartbeat, Measures
-from jobpush.model import QueueFacts
-from jobpush.monitor import JobStatusMonitor
-from jobpush.nudges import Nudge, Nudges
-from jobpush.publisher import Publisher
-from jobpush.queues import QueueOptions
-from jobpush.table import JobTable
-from jobpush.tail import Tail
-from jobpush.tracker import JobStatusTracker
-from jobpush.workflows import Workflows
+from jobpush.adapter.interfaces import IBatchQueueService, IJobStatusListener, IJournal, IWatchfulQueue
+from jobpush.adapter.registry import QueueOptions
+from jobpush.core.job_table import JobTable
+from jobpush.core.model import QueueFacts
+from jobpush.core.workflows import Workflows
+from jobpush.events.instruments import Heartbeat, Measures
+from jobpush.events.listeners import ListenerService
+from jobpush.events.publisher import Publisher
+from jobpush.events.reader import Feed
+from jobpush.events.recent_events import Tail
+from jobpush.events.tracker import JobStatusTracker
+from jobpush.events.workflow_expiry import WorkflowKeeper
+from jobpush.polling.monitor import JobStatusMonitor
+from jobpush.polling.nudges import Nudge, Nudges
 
 #: Seconds that answers get to leave at the end.
 DRAIN_S = 5.0

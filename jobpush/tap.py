@@ -20,23 +20,11 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python import usage
 
-from jobpush import __version__, config
-from jobpush.config import ConfigError, Settings
-from jobpush.garbage import GarbageService
-from jobpush.interfaces import BadQueueOption, IBatchQueueService, IJobStatusListener, JournalError
-from jobpush.journal import Retention, SQLiteJournal, Threads
-from jobpush.listeners import distinct
-from jobpush.nudge_sockets import (
-    SOCKET_NAME,
-    NudgeSocket,
-    NudgeSocketError,
-    UdpAddress,
-    UnixAddress,
-    parse_address,
-    read_secret,
-)
-from jobpush.options import OptionReader
-from jobpush.queues import (
+from jobpush import __version__
+from jobpush import settings as config
+from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueService, IJobStatusListener, JournalError
+from jobpush.adapter.options import OptionReader
+from jobpush.adapter.registry import (
     COMMON_OPTIONS,
     QueueOptions,
     detect_queues,
@@ -47,7 +35,20 @@ from jobpush.queues import (
     queue_factories,
     take_common_options,
 )
+from jobpush.events.journal import Retention, SQLiteJournal, Threads
+from jobpush.events.listeners import distinct
+from jobpush.polling.nudge_sockets import (
+    SOCKET_NAME,
+    NudgeSocket,
+    NudgeSocketError,
+    UdpAddress,
+    UnixAddress,
+    parse_address,
+    read_secret,
+)
+from jobpush.runtime.gc_pauses import GarbageService
 from jobpush.service import JobPush
+from jobpush.settings import ConfigError, Settings
 from jobpush.web import resource
 from jobpush.web.site import JobpushSite
 

@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.journal import MIGRATIONS, Retention, SQLiteJournal
+from jobpush.adapter.testing import MemoryQueue
+from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal
 from jobpush.service import JobPush
-from jobpush.testing import MemoryQueue
 from jobpush.web import resource
 
 T = TypeVar("T")

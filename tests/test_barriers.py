@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobpush.interfaces import QueueError
+from jobpush.adapter.interfaces import QueueError
 from tests.support import Lab, LabCase, quoted
 
 

@@ -15,7 +15,7 @@ from jobpush.cli.status import word
 from jobpush.cli.submit import submitted
 from jobpush.cli.watch import Board
 from jobpush.client import Job, Met
-from jobpush.model import Outcome, Phase
+from jobpush.core.model import Outcome, Phase
 from tests.service_process import twistd_environment
 
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from jobpush.command import CommandFailed, find_executable, printable, run_command
+from jobpush.adapter.command import CommandFailed, find_executable, printable, run_command
 
 
 class RunTests(TestCase):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jobpush.interfaces import BadQueueOption, QueueError
-from jobpush.queues import detect_queues, make_queue_from_table
+from jobpush.adapter.interfaces import BadQueueOption, QueueError
+from jobpush.adapter.registry import detect_queues, make_queue_from_table
 from jobpush_adapters.commands import Commands
 from jobpush_adapters.detect import detect_grid_engine, detect_pbs, detect_slurm
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
-from jobpush.diff import Changes, diff
-from jobpush.model import STATES, Confidence, JobDescriptor, Outcomes, Snapshot, split_state
-from jobpush.table import ClusterJobs
-from jobpush.tasks import TaskSet
+from jobpush.core.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
+from jobpush.core.diff import Changes, diff
+from jobpush.core.job_table import ClusterJobs
+from jobpush.core.model import STATES, Confidence, JobDescriptor, Outcomes, Snapshot, split_state
+from jobpush.core.tasks import TaskSet
 
 
 def job(job_id: str, state: str, **fields: Any) -> JobDescriptor:
@@ -90,7 +90,7 @@ class PresentTests(SynchronousTestCase):
 
     def test_what_makes_an_event(self) -> None:
         """Each of the fields that the protocol lists."""
-        from jobpush.model import ReasonCode
+        from jobpush.core.model import ReasonCode
 
         for change in (
             {"reason_code": ReasonCode.PRIORITY}, {"queue": "long"}, {"nodes": "n1"}, {"started_at": 5.0}, {"flags": ("x",)},

@@ -12,9 +12,9 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web import http_headers
 
-from jobpush.web import express, sheets
-from jobpush.web.express import PLAIN
-from jobpush.web.sheets import _canonical
+from jobpush.web.held import express, sheets
+from jobpush.web.held.express import PLAIN
+from jobpush.web.held.sheets import _canonical
 from tests.test_parking import Client, House, Stage, bodies
 
 reactor: Any = real_reactor

@@ -8,8 +8,8 @@ import weakref
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush import garbage
-from jobpush.garbage import GarbageService
+from jobpush.runtime import gc_pauses as garbage
+from jobpush.runtime.gc_pauses import GarbageService
 
 
 class Knot:

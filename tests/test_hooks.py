@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.nudges import BadNudge, unsigned
+from jobpush.polling.nudges import BadNudge, unsigned
 from tests.hooks import HOOKS, install_hooks
 
 #: A hook that took so long would be felt. They take some hundredths of a second; the limit is for a loaded host.

@@ -11,10 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from jobpush.interfaces import IJobStatusListener
-from jobpush.journal import Retention
-from jobpush.listeners import LogListener, LogListenerFactory
-from jobpush.model import JobStatusEvent
+from jobpush.adapter.interfaces import IJobStatusListener
+from jobpush.core.model import JobStatusEvent
+from jobpush.events.journal import Retention
+from jobpush.events.listeners import LogListener, LogListenerFactory
 from tests.support import Lab
 
 

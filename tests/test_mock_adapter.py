@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jobpush.interfaces import InvalidJobId, QueueError
-from jobpush.model import JobDescriptor, Snapshot
-from jobpush.testing import MemoryQueue, QueueUnderTest, makeQueueServiceTests
+from jobpush.adapter.interfaces import InvalidJobId, QueueError
+from jobpush.adapter.testing import MemoryQueue, QueueUnderTest, makeQueueServiceTests
+from jobpush.core.model import JobDescriptor, Snapshot
 from jobpush_adapters.mock import DemoQueue, FileQueue
 from tests.support import ManualClock
 

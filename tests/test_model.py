@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.aggregate import aggregate
-from jobpush.model import (
+from jobpush.core.aggregate import aggregate
+from jobpush.core.model import (
     STATES,
     Cursor,
     JobDescriptor,
@@ -15,7 +15,7 @@ from jobpush.model import (
     Phase,
     split_state,
 )
-from jobpush.tasks import TaskSet
+from jobpush.core.tasks import TaskSet
 
 INDICES = st.frozensets(st.integers(0, 60), max_size=40)
 

@@ -6,9 +6,9 @@ import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.interfaces import QueueError
-from jobpush.model import Outcomes, QueueFacts
-from jobpush.pace import DUTY
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.model import Outcomes, QueueFacts
+from jobpush.polling.schedule import DUTY
 from tests.support import Lab, LabCase
 
 

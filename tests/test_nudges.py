@@ -18,14 +18,14 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from jobpush.interfaces import BadQueueOption, INamedJobsQueue, IWatchfulQueue, QueueError
-from jobpush.model import QueueFacts, Snapshot
-from jobpush.nudge_sockets import NudgeSocket, NudgeSocketError, UdpAddress, UnixAddress, parse_address, read_secret
-from jobpush.nudges import READ_PER_S, BadNudge, Nudge, Nudges, signed, unsigned
-from jobpush.pace import DUTY, ECHO_S, RESERVE_S, Foresight, LoadBudget, PaceOptions, Wishes
-from jobpush.queues import QueueOptions
+from jobpush.adapter.interfaces import BadQueueOption, INamedJobsQueue, IWatchfulQueue, QueueError
+from jobpush.adapter.registry import QueueOptions
+from jobpush.adapter.testing import MemoryQueue
+from jobpush.core.model import QueueFacts, Snapshot
+from jobpush.polling.nudge_sockets import NudgeSocket, NudgeSocketError, UdpAddress, UnixAddress, parse_address, read_secret
+from jobpush.polling.nudges import READ_PER_S, BadNudge, Nudge, Nudges, signed, unsigned
+from jobpush.polling.schedule import DUTY, ECHO_S, RESERVE_S, Foresight, LoadBudget, PaceOptions, Wishes
 from jobpush.service import JobPush
-from jobpush.testing import MemoryQueue
 from tests.support import NOW, Lab, LabCase
 
 SECRET = b"0123456789abcdef"
@@ -331,7 +331,7 @@ class SeveralQueuesTests(SynchronousTestCase):
 
 
 class ArithmeticTests(SynchronousTestCase):
-    """The values of `jobpush.pace`."""
+    """The values of `jobpush.polling.schedule`."""
 
     @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 30)), max_size=50))
     def test_the_budget_holds(self, spent: list[tuple[float, float]]) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush import config
-from jobpush.config import ConfigError
-from jobpush.interfaces import BadQueueOption
-from jobpush.options import OptionReader
-from jobpush.queues import parse_argument, queue_factories
+from jobpush import settings as config
+from jobpush.adapter.interfaces import BadQueueOption
+from jobpush.adapter.options import OptionReader
+from jobpush.adapter.registry import parse_argument, queue_factories
+from jobpush.settings import ConfigError
 from jobpush.tap import Options, is_public, makeService
 from tests.service_process import ROOT, ServiceProcess, free_ports, run_twistd, twistd_environment
 
@@ -261,7 +261,7 @@ class TwistdTests(SynchronousTestCase):
 THIRD_PARTY = '''
 from twisted.plugin import IPlugin
 from zope.interface import implementer
-from jobpush.interfaces import IBatchQueueFactory
+from jobpush.adapter.interfaces import IBatchQueueFactory
 
 @implementer(IPlugin, IBatchQueueFactory)
 class LsfFactory:
@@ -270,8 +270,8 @@ class LsfFactory:
     arg_string_format = "cluster=NAME: its name"
 
     def generate_queue(self, reactor, options):
-        from jobpush.options import OptionReader
-        from jobpush.testing import MemoryQueue
+        from jobpush.adapter.options import OptionReader
+        from jobpush.adapter.testing import MemoryQueue
         reader = OptionReader(options)
         queue = MemoryQueue(reactor, cluster=reader.cluster("lsf"))
         reader.finish()

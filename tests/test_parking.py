@@ -21,8 +21,9 @@ from twisted.trial.unittest import TestCase
 from twisted.web.http import HTTPChannel, _escape
 from twisted.web.server import Site
 
-from jobpush.web import bays, resource
-from jobpush.web.bays import EARLY_BYTES, Parked
+from jobpush.web import resource
+from jobpush.web.held import bays
+from jobpush.web.held.bays import EARLY_BYTES, Parked
 from jobpush.web.site import JobpushSite
 from tests.support import Lab
 
@@ -796,7 +797,7 @@ class ParkedTests(TestCase):
         await house.stop()
 
     async def test_private_parts(self) -> None:
-        """What `jobpush.web.parking` touches of Twisted is there, and means what it did."""
+        """What `jobpush.web.held.parking` touches of Twisted is there, and means what it did."""
         channel = HTTPChannel()
         self.assertEqual((channel._buffer, channel._dataBuffer, channel._waitingForTransport), (b"", [], False))
         self.assertEqual((Server.dataBuffer, Server.TLS), (b"", False))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.model import JobDescriptor, Phase
+from jobpush.core.model import JobDescriptor, Phase
 from jobpush_adapters.patched import Patched
 
 

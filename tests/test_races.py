@@ -10,8 +10,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.journal import Retention
-from jobpush.tracker import SLICE_S, JobStatusTracker
+from jobpush.events.journal import Retention
+from jobpush.events.tracker import SLICE_S, JobStatusTracker
 from tests.support import Lab, LabCase, ManualClock
 
 

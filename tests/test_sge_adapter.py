@@ -12,10 +12,10 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from jobpush.command import CommandResult
-from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
-from jobpush.model import JobDescriptor, Phase
-from jobpush.testing import QueueUnderTest, makeQueueServiceTests
+from jobpush.adapter.command import CommandResult
+from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
+from jobpush.core.model import JobDescriptor, Phase
 from jobpush_adapters import sge_accounting as accounting
 from jobpush_adapters import sge_facts as facts
 from jobpush_adapters import sge_states as states

@@ -13,11 +13,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from jobpush.command import CommandResult
-from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
-from jobpush.model import STATES as FLAT_STATES
-from jobpush.model import Confidence, JobDescriptor, Phase
-from jobpush.testing import QueueUnderTest, makeQueueServiceTests
+from jobpush.adapter.command import CommandResult
+from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
+from jobpush.core.model import STATES as FLAT_STATES
+from jobpush.core.model import Confidence, JobDescriptor, Phase
 from jobpush_adapters import commands, slurm
 from jobpush_adapters.unchanged import RowReader
 from tests.fakes import Programs

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from jobpush.journal import Retention
+from jobpush.events.journal import Retention
 from tests.support import Lab
 
 JOBS = ("1", "2", "3")

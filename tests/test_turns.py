@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush import turns
+from jobpush.runtime import cooperate as turns
 
 
 class TurnsTests(SynchronousTestCase):
-    """`jobpush.turns`."""
+    """`jobpush.runtime.cooperate`."""
 
     def setUp(self) -> None:
         self.clock = Clock()

@@ -10,11 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.absence import NOTHING_ASKED, DiffPolicy
-from jobpush.diff import diff
-from jobpush.model import JobDescriptor, Snapshot, split_state
-from jobpush.table import ClusterJobs
-from jobpush.tasks import TaskSet
+from jobpush.core.absence import NOTHING_ASKED, DiffPolicy
+from jobpush.core.diff import diff
+from jobpush.core.job_table import ClusterJobs
+from jobpush.core.model import JobDescriptor, Snapshot, split_state
+from jobpush.core.tasks import TaskSet
 from jobpush_adapters import patched, texts, unchanged
 from jobpush_adapters.unchanged import RowReader
 
@@ -191,7 +191,7 @@ class World:
         self.policy = DiffPolicy(task_id=lambda array, index: f"{array}_{index}", grace=10.0, lists_ended=lists_ended, first=True)
 
     def look(self, rows: list[bytes], now: float, partial: bool) -> Any:
-        """As `jobpush.look` does; the changes, and what is known then."""
+        """As `jobpush.polling.look` does; the changes, and what is known then."""
         if partial:
             self.known.applied = None
             named = {job.id: job for job in map(read, rows[:3]) if isinstance(job, JobDescriptor) and job.pending_tasks is None}
@@ -220,7 +220,7 @@ class World:
 
 
 class DiffTests(SynchronousTestCase):
-    """`jobpush.diff` with and without being told what is new."""
+    """`jobpush.core.diff` with and without being told what is new."""
 
     def setUp(self) -> None:
         self.patch(texts, "PART", 30)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobpush.journal import Retention
+from jobpush.events.journal import Retention
 from tests.support import Lab, LabCase, quoted
 
 

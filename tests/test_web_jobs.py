@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobpush.interfaces import QueueError
-from jobpush.tasks import TaskSet
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.tasks import TaskSet
 from tests.support import Lab, LabCase
 
 

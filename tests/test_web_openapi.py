@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from jobpush.web.api import Api
+from jobpush.web.app import Api
 from jobpush.web.openapi import document
 from jobpush.web.reference import page
 from tests.support import LabCase, quoted

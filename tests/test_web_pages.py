@@ -14,10 +14,10 @@ from treq.testing import StubTreq
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush import jsonlog
-from jobpush.measures import Distribution, Heartbeat, Measures
+from jobpush.events.instruments import Distribution, Heartbeat, Measures
+from jobpush.runtime import json_log as jsonlog
 from jobpush.web import resource
-from jobpush.web.pages import DASHBOARD
+from jobpush.web.routes.pages import DASHBOARD
 from tests.service_process import ROOT
 from tests.support import LabCase, ManualClock
 
@@ -121,7 +121,7 @@ class MetricsTests(LabCase):
 
     def test_queue(self) -> None:
         """Queries, their time, the age of what is served, failures."""
-        from jobpush.interfaces import QueueError
+        from jobpush.adapter.interfaces import QueueError
 
         self.assertEqual(self.value("jobpush_queue_healthy", cluster="memory"), 1)
         before = self.value("jobpush_queue_queries_total", cluster="memory", of="all") or 0

@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from jobpush.web import following
+from jobpush.web.held import following
 from jobpush.web.site import JobpushSite
 from tests.support import LabCase
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush import wheel
-from jobpush.wheel import FINEST_S, SHARE, STALE, TimerWheel
+from jobpush.runtime import timer_wheel as wheel
+from jobpush.runtime.timer_wheel import FINEST_S, SHARE, STALE, TimerWheel
 
 
 class Item:

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.interfaces import BadQueueOption
-from jobpush.keeper import EVERY_S
-from jobpush.model import Change, JobDescriptor, JobStatusEvent, split_state
-from jobpush.queues import take_common_options
+from jobpush.adapter.interfaces import BadQueueOption
+from jobpush.adapter.registry import take_common_options
+from jobpush.core.model import Change, JobDescriptor, JobStatusEvent, split_state
+from jobpush.core.wire import number
+from jobpush.core.workflow import Member, Tally
+from jobpush.core.workflows import QUIET_S, Workflows
+from jobpush.events.workflow_expiry import EVERY_S
 from jobpush.service import JobPush
-from jobpush.wire import number
-from jobpush.workflow import Member, Tally
-from jobpush.workflows import QUIET_S, Workflows
 from tests.support import Lab, LabCase
 
 
@@ -409,7 +409,7 @@ class SumTests(SynchronousTestCase):
 
     def numbered(self, plan: Any, seq: int) -> Any:
         """As the publisher does it."""
-        from jobpush.wire import number_workflow
+        from jobpush.core.wire import number_workflow
 
         plan.numbered([number_workflow("e", seq, change) for change in plan.changes])
         return plan

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 
-from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.commands import Commands
 
 

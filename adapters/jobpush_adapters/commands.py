@@ -17,8 +17,8 @@ import attrs
 from twisted.internet.defer import Deferred, FirstError
 from twisted.python.failure import Failure
 
-from jobpush.command import CommandResult, find_executable, run_command
-from jobpush.interfaces import QueueError
+from jobpush.adapter.command import CommandResult, find_executable, run_command
+from jobpush.adapter.interfaces import QueueError
 
 #: What of this process's environment a prefix command may need: ssh its keys and its agent.
 _KEPT_FOR_PREFIX = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")

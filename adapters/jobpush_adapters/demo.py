@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from jobpush.model import JobDescriptor, Outcome, Phase, ReasonCode
+from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
 
 #: Seconds for which the imaginary scheduler lists a job that has ended.
 REMEMBERS_S = 120.0

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from jobpush.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService
-from jobpush.options import OptionReader
+from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService
+from jobpush.adapter.options import OptionReader
 from jobpush_adapters.detect import detect_grid_engine, detect_pbs, detect_slurm
 
 _OPTIONS = """\

@@ -16,10 +16,10 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from jobpush.command import printable
-from jobpush.interfaces import IBatchQueueService, InvalidJobId, QueueError
-from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
-from jobpush.wire import job_from_fields
+from jobpush.adapter.command import printable
+from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush.core.wire import job_from_fields
 from jobpush_adapters.demo import Demo
 from jobpush_adapters.texts import parts
 from jobpush_adapters.unchanged import RowReader

@@ -17,10 +17,10 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from jobpush.command import printable
-from jobpush.interfaces import QueueError
-from jobpush.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, Snapshot
-from jobpush.tasks import TaskSet
+from jobpush.adapter.command import printable
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, Snapshot
+from jobpush.core.tasks import TaskSet
 from jobpush_adapters import pbs_accounting
 from jobpush_adapters.commands import Commands, succeeded
 from jobpush_adapters.pbs_facts import keeps_history, pbs_facts

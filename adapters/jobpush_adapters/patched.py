@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from jobpush.model import JobDescriptor
+from jobpush.core.model import JobDescriptor
 
 #: With more changes than this, and than a part of what they are changes to, they are too many (see `Patched.heavy`).
 FEW, SHARE = 1000, 16

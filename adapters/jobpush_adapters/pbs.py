@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from jobpush.command import printable
-from jobpush.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
-from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush.adapter.command import printable
+from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.openpbs import OpenPbs
 from jobpush_adapters.pbs_parse import ID
@@ -119,7 +119,7 @@ class PbsQueue(Watching, CommandQueue):
         return await (await self._asked()).snapshot()
 
     def named(self, jobs: Sequence[str]) -> Deferred[Snapshot]:
-        """See `jobpush.interfaces.INamedJobsQueue`."""
+        """See `jobpush.adapter.interfaces.INamedJobsQueue`."""
         assert isinstance(self._dialect, OpenPbs)
         return Deferred.fromCoroutine(self._dialect.named(jobs))
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 
 import attrs
 
-from jobpush.model import JobDescriptor, Outcome
+from jobpush.core.model import JobDescriptor, Outcome
 from jobpush_adapters.pbs_parse import moment, nodes, number
 from jobpush_adapters.pbs_states import exit_of
 from jobpush_adapters.records import ended_by_record

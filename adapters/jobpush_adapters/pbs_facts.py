@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobpush.model import QueueFacts
+from jobpush.core.model import QueueFacts
 from jobpush_adapters.pbs_parse import Attributes
 from jobpush_adapters.pbs_states import duration
 

@@ -13,9 +13,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from jobpush.command import CommandResult, printable
-from jobpush.interfaces import QueueError
-from jobpush.model import JobDescriptor, Phase
+from jobpush.adapter.command import CommandResult, printable
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.model import JobDescriptor, Phase
 from jobpush_adapters.commands import succeeded
 from jobpush_adapters.pbs_states import State, duration, pbs_state, waiting_code
 

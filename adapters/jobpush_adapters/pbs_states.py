@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from jobpush.model import Outcome, Phase, ReasonCode
+from jobpush.core.model import Outcome, Phase, ReasonCode
 
 
 @attrs.frozen

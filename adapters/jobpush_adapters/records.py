@@ -6,7 +6,7 @@ from typing import Protocol
 
 import attrs
 
-from jobpush.model import Confidence, JobDescriptor, Outcome, Phase, ReasonCode
+from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase, ReasonCode
 
 
 class HowEnded(Protocol):

@@ -18,10 +18,10 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from jobpush.command import CommandResult
-from jobpush.interfaces import InvalidJobId, IWatchfulQueue, QueueError
-from jobpush.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
-from jobpush.tasks import TaskSet
+from jobpush.adapter.command import CommandResult
+from jobpush.adapter.interfaces import InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.core.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
+from jobpush.core.tasks import TaskSet
 from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.sge_accounting import (
     Record,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from jobpush.model import JobDescriptor, Outcome, Phase
+from jobpush.core.model import JobDescriptor, Outcome, Phase
 from jobpush_adapters.records import ended_by_record
 from jobpush_adapters.sge_states import End, end_of, limits_hit
 

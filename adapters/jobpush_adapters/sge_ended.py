@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import attrs
 
-from jobpush.model import JobDescriptor, ReasonCode
+from jobpush.core.model import JobDescriptor, ReasonCode
 from jobpush_adapters.logs import NOWHERE, Follower, Place, look_back, rotated
 from jobpush_adapters.sge_accounting import (
     Deletion,

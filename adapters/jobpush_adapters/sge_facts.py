@@ -7,7 +7,7 @@ import re
 
 import attrs
 
-from jobpush.model import QueueFacts
+from jobpush.core.model import QueueFacts
 from jobpush_adapters.sge_states import seconds
 
 #: Options in ``sge_qstat(5)`` that would hide jobs from every ``qstat``.

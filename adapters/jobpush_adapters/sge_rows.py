@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from jobpush.command import printable
-from jobpush.model import JobDescriptor
+from jobpush.adapter.command import printable
+from jobpush.core.model import JobDescriptor
 from jobpush_adapters.sge_xml import Row, number_of, parse_row
 
 

@@ -11,7 +11,7 @@ import re
 
 import attrs
 
-from jobpush.model import Outcome, Phase, ReasonCode
+from jobpush.core.model import Outcome, Phase, ReasonCode
 
 #: The first of these letters that a state has says its phase.
 PRECEDENCE = (

@@ -14,9 +14,9 @@ from datetime import datetime, timezone
 
 import attrs
 
-from jobpush.command import CommandResult, printable
-from jobpush.interfaces import QueueError
-from jobpush.tasks import TaskSet
+from jobpush.adapter.command import CommandResult, printable
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.tasks import TaskSet
 from jobpush_adapters.sge_states import seconds
 
 _FIELD = re.compile(rb"<([A-Za-z_]{1,40})>([^<]*)</")

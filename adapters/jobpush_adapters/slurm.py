@@ -20,9 +20,9 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from jobpush.command import CommandResult, printable
-from jobpush.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
-from jobpush.model import (
+from jobpush.adapter.command import CommandResult, printable
+from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.core.model import (
     Confidence,
     JobDescriptor,
     Outcomes,
@@ -30,7 +30,7 @@ from jobpush.model import (
     QueueFacts,
     Snapshot,
 )
-from jobpush.tasks import TaskSet
+from jobpush.core.tasks import TaskSet
 from jobpush_adapters.base import CommandQueue, Common
 from jobpush_adapters.commands import first_failure, succeeded
 from jobpush_adapters.slurm_probe import SlurmProbe, find_library
@@ -118,7 +118,7 @@ class SlurmQueue(Watching, CommandQueue):
         self._probe_wanted = bool(probe)
 
     def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
-        """See `jobpush.interfaces.IWatchfulQueue`."""
+        """See `jobpush.adapter.interfaces.IWatchfulQueue`."""
         end_watch = Watching.watch(self, nudge)
         if self._library is None:
             if self._probe_wanted:
@@ -164,7 +164,7 @@ class SlurmQueue(Watching, CommandQueue):
             return f"{printable(error.args[0])}: {printable(row.decode('utf-8', 'replace'), 120)}"
 
     def named(self, jobs: Sequence[str]) -> Deferred[Snapshot]:
-        """See `jobpush.interfaces.INamedJobsQueue`."""
+        """See `jobpush.adapter.interfaces.INamedJobsQueue`."""
         return Deferred.fromCoroutine(self._named(jobs))
 
     async def _named(self, jobs: Sequence[str]) -> Snapshot:

@@ -20,8 +20,8 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
-from jobpush.command import CommandFailed, find_executable, printable
-from jobpush.pace import DEFAULT_INTERVAL_S, LoadBudget
+from jobpush.adapter.command import CommandFailed, find_executable, printable
+from jobpush.polling.schedule import DEFAULT_INTERVAL_S, LoadBudget
 from jobpush_adapters import slurm_probe_helper
 
 #: Seconds from one question to the next, and until one that is not answered counts as hung. (libslurm waits for a controller

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from jobpush.model import JobDescriptor, Outcome, Phase, ReasonCode
+from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
 
 _Q, _H, _R, _F = Phase.QUEUED, Phase.HELD, Phase.RUNNING, Phase.FINISHING
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jobpush.command import CommandResult, printable
-from jobpush.interfaces import QueueError
-from jobpush.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush.adapter.command import CommandResult, printable
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.commands import Commands, succeeded
 from jobpush_adapters.pbs_facts import torque_facts
 from jobpush_adapters.pbs_parse import ID, Attributes, from_state, number

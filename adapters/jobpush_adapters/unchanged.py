@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from jobpush.model import JobDescriptor, Snapshot
+from jobpush.core.model import JobDescriptor, Snapshot
 from jobpush_adapters.patched import Patched
 from jobpush_adapters.texts import Comparison, rows_in
 

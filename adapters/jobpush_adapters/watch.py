@@ -19,7 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 
-from jobpush.interfaces import QueueError
+from jobpush.adapter.interfaces import QueueError
 from jobpush_adapters.logs import Follower
 from jobpush_adapters.work import Work
 
@@ -173,7 +173,7 @@ class _Log:
 
 
 class Watching:
-    """What makes a queue an `jobpush.interfaces.IWatchfulQueue`: the logs that it follows once it knows them."""
+    """What makes a queue an `jobpush.adapter.interfaces.IWatchfulQueue`: the logs that it follows once it knows them."""
 
     #: Most changes are listed when the hook is called, or soon after.
     echo: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 1.0)
@@ -187,7 +187,7 @@ class Watching:
         self._spools: tuple[str, ...] = ()
 
     def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
-        """See `jobpush.interfaces.IWatchfulQueue`."""
+        """See `jobpush.adapter.interfaces.IWatchfulQueue`."""
         self._nudge = nudge
         self._begin_watch()
         return self._end_watch

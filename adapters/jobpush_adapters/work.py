@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
-from jobpush.interfaces import QueueError
-from jobpush.turns import in_turns
+from jobpush.adapter.interfaces import QueueError
+from jobpush.runtime.cooperate import in_turns
 
 _T = TypeVar("_T")
 

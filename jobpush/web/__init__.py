@@ -13,8 +13,8 @@ from werkzeug.exceptions import HTTPException
 
 from jobpush.service import JobPush
 from jobpush.web.access import Access
-from jobpush.web.api import Api
-from jobpush.web.holds import RESERVE, Holds, raise_descriptor_limit
+from jobpush.web.app import Api
+from jobpush.web.held.holds import RESERVE, Holds, raise_descriptor_limit
 from jobpush.web.problems import Problem
 
 
@@ -67,7 +67,7 @@ def resource(
     :param allow_anonymous: serve all jobs to everybody even where the scheduler hides them from each other.
     :param max_held: how many requests may be held at once; by default what the limit of open files allows, which is raised.
     :param static: a directory whose files are served beside the API.
-    :param parking: hold requests without their HTTP channels where that can be done (`jobpush.web.parking`).
+    :param parking: hold requests without their HTTP channels where that can be done (`jobpush.web.held.parking`).
     """
     cap = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
     bound = Api(service, Holds(service, cap), Access(service, allow_anonymous), static, parking)

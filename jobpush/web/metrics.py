@@ -2,7 +2,7 @@
 ``/metrics``: what is counted and timed, in the text format that Prometheus reads.
 
 `prometheus_client` (the extra ``[metrics]``) is imported when the first scrape comes, and only writes: the counting is
-`jobpush.measures`, which costs the same whether anybody asks or not.
+`jobpush.events.instruments`, which costs the same whether anybody asks or not.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from jobpush import __version__
-from jobpush.measures import Distribution
+from jobpush.events.instruments import Distribution
 from jobpush.service import JobPush
-from jobpush.web.holds import Holds
+from jobpush.web.held.holds import Holds
 from jobpush.web.problems import Problem
 
 if TYPE_CHECKING:

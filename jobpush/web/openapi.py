@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jobpush import __version__
-from jobpush.model import STATES
+from jobpush.core.model import STATES
 from jobpush.web.openapi_schemas import INTEGER, NUMBER, SCHEMAS, TEXT, Schema, enum_of, list_of, ref
 from jobpush.web.params import DEFAULT_LIMIT, DEFAULT_WAIT_S, FILTERS, HIGHEST_LIMIT, LONGEST_WAIT_S, MOST_IDS
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jobpush.model import STATES, Confidence, Outcome, Phase, ReasonCode
+from jobpush.core.model import STATES, Confidence, Outcome, Phase, ReasonCode
 
 Schema = dict[str, Any]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import attrs
 
-from jobpush.interfaces import CursorGone, InvalidJobId
-from jobpush.model import STATES, Cursor, JobKey
-from jobpush.selection import Selection
+from jobpush.adapter.interfaces import CursorGone, InvalidJobId
+from jobpush.core.filters import Selection
+from jobpush.core.model import STATES, Cursor, JobKey
+from jobpush.core.workflow import WORKFLOW_NAME
+from jobpush.runtime.timer_wheel import SHARE
 from jobpush.service import JobPush
 from jobpush.web.problems import Problem
-from jobpush.wheel import SHARE
-from jobpush.workflow import WORKFLOW_NAME
 
 DEFAULT_WAIT_S = 60.0
 LONGEST_WAIT_S = 600.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from jobpush import wire
+from jobpush.core import wire
 
 CONTENT_TYPE = b"application/problem+json"
 

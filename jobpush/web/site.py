@@ -15,8 +15,8 @@ from twisted.web.iweb import IAccessLogFormatter
 from twisted.web.server import Request, Site
 from zope.interface import provider
 
+from jobpush.web.held.sockets import SocketGuard
 from jobpush.web.problems import Problem
-from jobpush.web.sockets import SocketGuard
 
 #: Bytes that a request's body may have. Ten thousand long job ids take a quarter of that.
 BODY_LIMIT = 2 * 1024 * 1024

@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-from jobpush.listeners import LogListenerFactory
+from jobpush.events.listeners import LogListenerFactory
 from jobpush_adapters.factories import GridEngineFactory, MockFactory, PbsFactory, SlurmFactory
 
 jobpush = ServiceMaker(

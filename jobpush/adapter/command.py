@@ -1,0 +1,268 @@
+"""
+Run one command of a scheduler: no shell, an environment of its own, a deadline, a limit on what it may print.
+
+Everything that can go wrong with a child process ends here as a `CommandFailed`; adapters only read bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from jobpush.adapter.interfaces import QueueError
+
+#: Seconds between TERM and KILL, and between KILL and giving up on the pipes (a grandchild may hold them).
+GRACE_S = 1.0
+
+#: How much of what a command prints on standard error is kept, in bytes.
+STDERR_LIMIT = 65536
+
+#: Bytes of standard output that are read at once, and asked for as the pipe's size (``pipe(7)``). Twisted reads 8 kB in a turn:
+#: 20 MB of ``squeue`` would be 2,400 turns.
+PIECE = 1024 * 1024
+
+#: A command that prints much writes some kilobytes at a time (4,800 times for the same). When more than this has come, in
+#: bytes, it is left to fill the pipe for so long, in seconds, before that is read again.
+MUCH, PAUSE_S = 65536, 0.002
+
+
+class CommandFailed(QueueError):
+    """The command could not be started, ran past its deadline, printed too much, or was ended by a signal."""
+
+
+@attrs.frozen
+class CommandResult:
+    """What a command that ended by itself left behind; ``elapsed`` in seconds."""
+
+    status: int
+    stdout: bytes = attrs.field(repr=False)
+    stderr: bytes = attrs.field(repr=False)
+    elapsed: float = 0.0
+
+    @property
+    def complaint(self) -> str:
+        """The first line of standard error, fit for a log line."""
+        lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
+        return printable(lines[0]) if lines else "no message"
+
+
+def printable(text: str, most: int = 300) -> str:
+    """Text from strangers for a log line: control characters are shown escaped, and it is cut."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text[: most + 1])
+    return shown if len(shown) <= most else shown[:most] + "…"
+
+
+def find_executable(name: str, directory: str | None = None) -> str:
+    """
+    The absolute path of a command.
+
+    :param directory: look only there; otherwise along this process's PATH, then in the usual places.
+    :raise CommandFailed: if there is none.
+    """
+    places = [directory] if directory else [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin", "/bin"]
+    if os.path.isabs(name):
+        places, name = [os.path.dirname(name)], os.path.basename(name)
+    for place in places:
+        path = os.path.join(place, name)
+        if place and os.path.isabs(path) and os.access(path, os.X_OK) and os.path.isfile(path):
+            return path
+    raise CommandFailed(f"there is no command {name!r} in {directory or 'PATH'}")
+
+
+def run_command(
+    reactor: Any,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    timeout: float,
+    stdout_limit: int = 128 * 1024 * 1024,
+) -> Deferred[CommandResult]:
+    """
+    Run a command and collect its output.
+
+    :param argv: its absolute path, then its arguments; no shell sees them.
+    :param environment: the whole environment that it gets.
+    :param timeout: seconds until TERM; KILL follows a second later, to it alone and never to anything that it did not start.
+    :param stdout_limit: bytes of standard output after which it is ended.
+    :return: fires with a `CommandResult`, whatever the exit status is, when the process has ended and its output is complete;
+        fails with `CommandFailed` otherwise, at most two seconds after the deadline. Cancelling ends the process
+        in the same way, and fails at once.
+    """
+    try:
+        protocol = _Command(reactor, argv[0], timeout, stdout_limit)
+    except OSError as error:
+        return fail(CommandFailed(f"cannot start {argv[0]}: {error}"))
+    try:
+        with protocol.output.child_end as output:
+            descriptors = {0: "w", 1: output.fileno(), 2: "r"}
+            reactor.spawnProcess(protocol, argv[0], list(argv), env=dict(environment), path="/", childFDs=descriptors)
+    except (OSError, ValueError) as error:
+        protocol.abandon(CommandFailed(f"cannot start {argv[0]}: {error}"))
+    return protocol.finished
+
+
+class _Output(FileDescriptor):
+    """
+    A command's standard output.
+
+    :param received: called with what came.
+    :param ended: called when everybody has closed it.
+    :ivar child_end: for the command.
+    :ivar size: how many bytes have come.
+    """
+
+    def __init__(self, reactor: Any, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        super().__init__(reactor)
+        self._later = reactor.callLater
+        reading, writing = os.pipe()
+        self.child_end = os.fdopen(writing, "wb")
+        self._pipe = os.fdopen(reading, "rb", buffering=0)
+        self._received = received
+        self._ended = ended
+        os.set_blocking(reading, False)
+        self.size = 0
+        self._pause: Any = None
+        try:
+            fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIECE)
+            self._large = True
+        except (AttributeError, OSError):
+            self._large = False  # not Linux; or a user's pipes have used up what they are allowed
+        self.connected = 1
+        self.startReading()
+
+    def fileno(self) -> int:
+        return -1 if self._pipe.closed else self._pipe.fileno()
+
+    def doRead(self) -> Exception | None:
+        data = self._pipe.read(PIECE)
+        if data == b"":
+            return ConnectionDone()
+        if data is not None:
+            self.size += len(data)
+            self._received(data)
+            if self._large and self.size > MUCH and self.open:
+                self.stopReading()
+                self._pause = self._later(PAUSE_S, self.startReading)
+        return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.close()
+        self._ended()
+
+    @property
+    def open(self) -> bool:
+        """May more come?"""
+        return not self._pipe.closed
+
+    def close(self) -> None:
+        """Hear no more of it."""
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
+        self.stopReading()
+        self._pipe.close()
+
+
+class _Command(ProcessProtocol):
+    """One running command. ``failure`` is set from the moment at which it is being ended on purpose."""
+
+    def __init__(self, reactor: Any, name: str, timeout: float, stdout_limit: int) -> None:
+        self.reactor = reactor
+        self.name = os.path.basename(name)
+        self.output = _Output(reactor, self._received, self._over)
+        self.stdout: list[bytes] = []
+        self.stdout_limit = stdout_limit
+        self.stderr = b""
+        self.failure: CommandFailed | None = None
+        self.ended: Any = None
+        self.began = reactor.seconds()
+        self.timeout = timeout
+        self.timer: Any = reactor.callLater(
+            timeout, self.end, CommandFailed(f"{self.name} did not answer within {timeout:g} s")
+        )
+        self.finished: Deferred[CommandResult] = Deferred(lambda _: self.end(CommandFailed(f"{self.name} was cancelled")))
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.closeStdin()
+        if self.failure is not None:
+            self.end(self.failure)
+
+    def _received(self, data: bytes) -> None:
+        if self.failure is not None:
+            return
+        if self.output.size > self.stdout_limit:
+            self.stdout.clear()
+            self.end(CommandFailed(f"{self.name} printed more than {self.stdout_limit} bytes"))
+        else:
+            self.stdout.append(data)
+
+    def errReceived(self, data: bytes) -> None:
+        self.stderr = (self.stderr + data)[:STDERR_LIMIT]
+
+    def end(self, failure: CommandFailed) -> None:
+        """End the process: TERM, then KILL, then give its pipes up."""
+        if self.failure is None:
+            self.failure = failure
+            self._stop_timer()
+            self._signal(signal.SIGTERM, self._kill)
+
+    def abandon(self, failure: CommandFailed) -> None:
+        """Fail without waiting for anything more."""
+        self._stop_timer()
+        self.output.close()
+        if not self.finished.called:
+            self.finished.errback(Failure(failure))
+
+    def _signal(self, number: int, then: Any) -> None:
+        transport = self.transport
+        if transport is not None:
+            try:
+                transport.signalProcess(signal.Signals(number).name.removeprefix("SIG"))
+            except (ProcessExitedAlready, OSError):
+                pass
+        self.timer = self.reactor.callLater(GRACE_S, then)
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGKILL, self._give_up)
+
+    def _give_up(self) -> None:
+        self.timer = None
+        if self.transport is not None:
+            self.transport.closeChildFD(2)
+        assert self.failure is not None
+        self.abandon(self.failure)
+
+    def _stop_timer(self) -> None:
+        if self.timer is not None and self.timer.active():
+            self.timer.cancel()
+        self.timer = None
+
+    def processEnded(self, reason: Failure) -> None:
+        self.ended = reason.value
+        self._over()
+
+    def _over(self) -> None:
+        """The process or its output has ended: has the other one, too?"""
+        ended, failure = self.ended, self.failure
+        if ended is None or (self.output.open and failure is None):
+            return
+        self._stop_timer()
+        if self.finished.called:
+            return
+        if failure is not None:
+            self.abandon(failure)
+        elif isinstance(ended, ProcessDone) or ended.exitCode is not None:
+            status = ended.exitCode or 0
+            elapsed = self.reactor.seconds() - self.began
+            self.finished.callback(CommandResult(status, b"".join(self.stdout), self.stderr, elapsed))
+        else:
+            self.abandon(CommandFailed(f"{self.name} was ended by signal {ended.signal}"))

@@ -1,0 +1,140 @@
+"""
+What it means that a job is not listed any more. Pure.
+
+Absence is never success. It counts only where the account may see all jobs (the monitor makes sure of that), and it is
+given time: accounting is asked, and has a grace, before a job is called lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import filterfalse
+
+import attrs
+
+from jobpush.core.job_table import ClusterJobs
+from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, JobRecord, Outcome, Outcomes, Phase, Snapshot
+
+#: What stands for accounting where there is none, or where it was not asked this time.
+NOTHING_ASKED = Outcomes(answered=False)
+
+
+@attrs.frozen
+class DiffPolicy:
+    """
+    :ivar accounting: is there accounting that could know how a job ended?
+    :ivar grace: seconds for which a job may be absent without a record before that means something.
+    :ivar keep_ended: seconds for which a job that has ended, and is no longer listed, stays in the table; None: do not look
+        for such jobs this time.
+    :ivar task_id: (array, index) to the id of that task.
+    :ivar lists_ended: as in `QueueFacts`.
+    :ivar first: is this the first look at this cluster ever? Then nothing is concluded about what came before.
+    """
+
+    task_id: Callable[[str, int], str]
+    accounting: bool = False
+    grace: float = 30.0
+    keep_ended: float | None = None
+    lists_ended: bool = True
+    first: bool = False
+
+
+def unlisted(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
+    """
+    The ids of jobs that are not terminal and that the snapshot neither lists nor failed to understand. A task that its array's
+    pending range holds is listed.
+    """
+    jobs = ((job_id, known.records[job_id].job) for job_id in without_row(known, snapshot))
+    doubtful = snapshot.rejected_ids
+    return [
+        job_id
+        for job_id, job in jobs
+        if job_id not in doubtful and job.parent not in doubtful and range_of(job, snapshot) is None
+    ]
+
+
+def without_row(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
+    """The ids of jobs that are not terminal and have no row in the snapshot, in order."""
+    if known.follows(snapshot):
+        open_ids, listed = known.open, snapshot.jobs
+        ids = {*snapshot.gone, *known.restless}
+        # A task that has no row is there as long as its array's pending range holds it.
+        ids.update(part for array in (*snapshot.gone, *(snapshot.fresh or ())) for part in known.parts(array))
+        return sorted(i for i in ids if i in open_ids and i not in listed)
+    # Without a loop in Python: a hundred thousand jobs, of which few are missing, take a few milliseconds.
+    return sorted(filterfalse(snapshot.jobs.__contains__, known.open))
+
+
+def range_of(job: JobDescriptor, snapshot: Snapshot) -> JobDescriptor | None:
+    """The listed row of the pending range that holds this array task; None where there is none."""
+    row = snapshot.jobs.get(job.parent) if job.parent is not None else None
+    if row is None or row.pending_tasks is None or row.done:
+        return None
+    return row if job.task_index in row.pending_tasks else None
+
+
+def newly_absent(known: ClusterJobs, snapshot: Snapshot) -> list[JobRecord]:
+    """The live jobs that the snapshot before this one listed, and this one does not."""
+    listed = snapshot.jobs
+    missing = (known.records[job_id] for job_id in unlisted(known, snapshot))
+    absent = [record for record in missing if record.absent_since is None and not record.job.done]
+    for array in known.ranges:
+        record = known.records[array]
+        if record.absent_since is None and array not in listed and not any(part in listed for part in known.parts(array)):
+            absent.append(record)
+    return absent
+
+
+def is_mass_disappearance(known: ClusterJobs, absent: int) -> bool:
+    """More than 20 jobs, and more than half of the live ones, gone at once: the query is to be doubted, not the jobs."""
+    return absent > 20 and absent * 2 > sum(1 for record in known.live() if record.absent_since is None)
+
+
+def wants_outcome(known: ClusterJobs, snapshot: Snapshot) -> list[JobDescriptor]:
+    """
+    The jobs that accounting is to be asked about: not listed any more, and not settled. An array of which some tasks
+    never had a row is asked about as a whole.
+    """
+    missing = [known.records[job_id].job for job_id in unlisted(known, snapshot)]
+    for array in known.ranges:
+        row = known.records[array].range_row
+        if row is not None and array not in snapshot.jobs and array not in snapshot.rejected_ids:
+            missing.append(row)
+    return missing
+
+
+def conclude(job: JobDescriptor, absent_for: float, policy: DiffPolicy, outcomes: Outcomes) -> JobDescriptor:
+    """What a job without a record in accounting is called after it was absent for so many seconds."""
+    grace = policy.grace
+    if job.done:
+        return attrs.evolve(job, settled=True) if absent_for >= grace else job
+    unknowable = not policy.accounting
+    no_record = unknowable or outcomes.answered
+    if job.phase in WAITING_PHASES:
+        if absent_for < grace or not no_record:
+            return job
+        return concluded(job, Phase.DONE, Outcome.LOST if unknowable else Outcome.CANCELLED, True)
+    if absent_for < grace:
+        phase = Phase.FINISHING
+    elif absent_for < 2 * grace or not no_record:
+        phase = Phase.UNKNOWN
+    else:
+        return concluded(job, Phase.DONE, Outcome.LOST, True)
+    return job if job.phase is phase else concluded(job, phase, None, False)
+
+
+def concluded(
+    job: JobDescriptor, phase: Phase, outcome: Outcome | None, settled: bool, ended_at: float | None = None
+) -> JobDescriptor:
+    """A job of which no row tells any more. When it ended is not known, unless given."""
+    return attrs.evolve(
+        job,
+        phase=phase,
+        outcome=outcome,
+        settled=settled,
+        reason_code=None,
+        flags=(),
+        ended_at=ended_at,
+        source="absence",
+        confidence=Confidence.INFERRED,
+    )

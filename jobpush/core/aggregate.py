@@ -1,0 +1,117 @@
+"""An array or heterogeneous job as the sum of its parts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import attrs
+
+from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Phase
+
+
+def aggregate(
+    parent: str, parts: Sequence[JobDescriptor], range_row: JobDescriptor | None, last: JobDescriptor | None
+) -> JobDescriptor:
+    """
+    The descriptor of an array or heterogeneous job as the sum of its parts.
+
+    :param parent: its id.
+    :param parts: the parts that have a row of their own.
+    :param range_row: the row of the tasks that have none yet, if there is one.
+    :param last: the aggregate as it was before, for what no part tells any more.
+    """
+    counts: dict[str, int] = {}
+    for part in parts:
+        counts[part.state] = counts.get(part.state, 0) + 1
+    pending = range_row.pending_tasks if range_row is not None else None
+    members: list[JobDescriptor] = list(parts)
+    if range_row is not None and pending:
+        counts[range_row.state] = counts.get(range_row.state, 0) + len(pending)
+        members.append(range_row)
+    if not members:
+        assert last is not None, "an array without tasks and without a past"
+        return last
+    phases = {member.phase for member in members}
+    begun = any(member.started_at is not None and member.phase is not Phase.STARTING for member in members)
+    phase = whole_phase(phases, begun)
+    waits = next((m for m in members if m.phase is phase), members[0])
+    model = range_row or last or members[0]
+    done = phase is Phase.DONE
+    codes = [m.exit_code for m in members if m.exit_code is not None]
+    signals = [m.signal for m in members if m.signal is not None]
+    starts = [m.started_at for m in members if m.started_at is not None]
+    ends = [m.ended_at for m in members if m.ended_at is not None]
+    submits = [m.submitted_at for m in (*members, *([last] if last else [])) if m.submitted_at is not None]
+    return attrs.evolve(
+        model,
+        id=parent,
+        uid=last.uid if last is not None else f"{model.cluster}/{parent}@{int(min(submits, default=0))}",
+        aliases=(),
+        parent=None,
+        task_index=None,
+        phase=phase,
+        outcome=worst(m.outcome for m in members if m.outcome is not None) if done else None,
+        settled=done and all(m.settled for m in members),
+        attempt=0,
+        exit_code=max(codes) if done and codes else None,
+        signal=max(signals) if done and signals else None,
+        reason=waits.reason if not done else None,
+        reason_code=waits.reason_code if phase in WAITING_PHASES else None,
+        flags=(),
+        native={"state": "+".join(sorted({m.native.get("state", m.state) for m in members}))},
+        submitted_at=min(submits, default=None),
+        started_at=min(starts, default=None),
+        ended_at=max(ends, default=None) if done else None,
+        nodes=None,
+        observed_at=max(m.observed_at for m in members),
+        source=waits.source,
+        confidence=Confidence.INFERRED if any(m.confidence is Confidence.INFERRED for m in members) else waits.confidence,
+        pending_tasks=pending if pending else None,
+        counts=dict(sorted(counts.items())),
+    )
+
+
+#: The phase of a whole is the first of these that any part is in.
+_PARENT_PRECEDENCE = (
+    Phase.RUNNING,
+    Phase.FINISHING,
+    Phase.STARTING,
+    Phase.SUSPENDED,
+    Phase.QUEUED,
+    Phase.HELD,
+    Phase.UNKNOWN,
+    Phase.DONE,
+)
+
+#: The outcome of a whole is the first of these that any part has.
+_WORST_FIRST = (
+    Outcome.LOST,
+    Outcome.NODE_FAIL,
+    Outcome.LAUNCH_FAIL,
+    Outcome.OUT_OF_MEMORY,
+    Outcome.FAILED,
+    Outcome.TIMEOUT,
+    Outcome.DEADLINE,
+    Outcome.PREEMPTED,
+    Outcome.CANCELLED,
+    Outcome.MOVED,
+    Outcome.COMPLETED,
+)
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcome of a whole whose parts have these."""
+    return min(outcomes, key=_WORST_FIRST.index)
+
+
+def whole_phase(phases: Collection[Phase], begun: bool) -> Phase:
+    """
+    The phase of a whole whose parts are in these.
+
+    :param begun: has any part begun to run, whether or not it still does?
+    """
+    phase = next(phase for phase in _PARENT_PRECEDENCE if phase in phases)
+    unfinished = phase is Phase.FINISHING and not set(phases) <= {Phase.FINISHING, Phase.DONE}
+    if (phase in (Phase.QUEUED, Phase.STARTING) and begun) or unfinished:
+        return Phase.RUNNING  # between the end of one part and the start of the next the whole does not go back
+    return phase

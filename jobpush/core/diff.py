@@ -1,0 +1,437 @@
+"""
+The difference between what was known of a cluster's jobs and what a snapshot says: changes.
+
+Pure: no clock, no scheduler, no I/O. Written as a generator that pauses every few hundred jobs, so that the caller
+can share its thread; its result is a `Changes`. The rules are those of the state model: absence is never success, a
+transition between two queries is not lost, one event for each visible change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping
+
+import attrs
+
+from jobpush.core.absence import DiffPolicy, conclude, concluded, range_of, unlisted, without_row
+from jobpush.core.aggregate import aggregate
+from jobpush.core.identity import adopt, is_another
+from jobpush.core.job_table import ClusterJobs, pending_task
+from jobpush.core.model import (
+    WAITING_PHASES,
+    Change,
+    Confidence,
+    JobDescriptor,
+    JobRecord,
+    Outcome,
+    Outcomes,
+    Phase,
+    Snapshot,
+)
+from jobpush.core.tasks import TaskSet
+
+#: After how many jobs the generator pauses.
+PAUSE_EVERY = 256
+
+
+@attrs.define(eq=False)
+class Changes:
+    """
+    What a diff found.
+
+    :ivar changes: what is to be told, in order.
+    :ivar records: the records that replace the known ones; each job of ``changes`` has one.
+    :ivar refreshed: records that differ in nothing that is worth writing down.
+    :ivar forgotten: the ids that are dropped.
+    """
+
+    changes: list[Change] = attrs.field(factory=list)
+    records: dict[str, JobRecord] = attrs.field(factory=dict)
+    refreshed: dict[str, JobRecord] = attrs.field(factory=dict)
+    forgotten: list[str] = attrs.field(factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.changes or self.records or self.forgotten)
+
+
+def diff(
+    known: ClusterJobs, snapshot: Snapshot, outcomes: Outcomes, policy: DiffPolicy, now: float
+) -> Generator[None, None, Changes]:
+    """
+    Compare a snapshot with the known jobs.
+
+    :param outcomes: what accounting said of the jobs of `wants_outcome`.
+    :param now: the time of this look, in seconds since the epoch.
+    """
+    return (yield from _Diff(known, snapshot, outcomes, policy, now).run())
+
+
+class _Diff:
+    """One comparison. ``result.records`` shadows the known records while it runs."""
+
+    def __init__(
+        self, known: ClusterJobs, snapshot: Snapshot, outcomes: Outcomes, policy: DiffPolicy, now: float
+    ) -> None:
+        self.known = known
+        self.snapshot = snapshot
+        self.outcomes = outcomes
+        self.policy = policy
+        self.now = now
+        self.result = Changes()
+        self.touched: dict[str, None] = {}
+        self.new_parts: dict[str, dict[str, None]] = {}
+        self.families: set[str] = set()
+
+    def run(self) -> Generator[None, None, Changes]:
+        records, listed = self.known.records, self.snapshot.jobs
+        ranges: dict[str, JobDescriptor] = {}
+        changed = 0
+        for count, (job_id, row) in enumerate(self.rows()):
+            if count % (8 * PAUSE_EVERY) == 0:
+                yield
+            if row.parent is not None:
+                self.families.add(row.parent)
+            if row.pending_tasks is not None:
+                ranges[job_id] = row
+                continue
+            record = records.get(job_id)
+            if record is not None and record.seen is row and record.absent_since is None and record.unsettled_since is None:
+                continue
+            self.present(row, record)
+            changed += 1
+            if changed % PAUSE_EVERY == 0:
+                yield
+        yield
+        if self.snapshot.partial:
+            return self.result
+        ranges |= {array: listed[array] for array in self.known.ranges if array in listed}
+        if ranges:
+            yield from self.back_in_range()
+        yield from self.absent()
+        yield from self.arrays(ranges)
+        for count, parent in enumerate(self.touched):
+            if count % 16 == 0:
+                yield
+            own = listed.get(parent)
+            self.whole(parent, own if own is not None and own.pending_tasks is not None else None)
+        if self.policy.keep_ended is not None:
+            yield from self.forget_old(self.now - self.policy.keep_ended)
+        return self.result
+
+    def rows(self) -> Iterable[tuple[str, JobDescriptor]]:
+        """The rows that must be looked at: all, or those that are not as they were, and those that time changes."""
+        listed = self.snapshot.jobs
+        if self.snapshot.partial or not self.known.follows(self.snapshot):
+            return listed.items()
+        assert self.snapshot.fresh is not None
+        ids = dict.fromkeys(self.snapshot.fresh) | self.known.restless
+        return [(job_id, listed[job_id]) for job_id in ids if job_id in listed]
+
+    # -- jobs that are listed
+
+    def present(self, row: JobDescriptor, record: JobRecord | None) -> None:
+        if record is None:
+            virtual = self.from_range(row)
+            if virtual is not None:
+                self.step(virtual, row)
+            else:
+                self.arrive(row)
+            self.keep(row, row)
+            return
+        job = record.job
+        if is_another(job, row):
+            if not job.terminal:
+                self.emit(concluded(job, Phase.DONE, Outcome.LOST, True), job.state)
+            self.arrive(row)
+            self.keep(row, row)
+            return
+        adopted = adopt(row, job)
+        unsettled_since = record.unsettled_since
+        if adopted.done and not adopted.settled:
+            unsettled_since = unsettled_since if unsettled_since is not None and job.done else self.now
+            if self.now - unsettled_since >= self.policy.grace:
+                adopted = attrs.evolve(adopted, settled=True)
+                unsettled_since = None
+        else:
+            unsettled_since = None
+        self.step(job, adopted)
+        self.keep(adopted, row, record, unsettled_since=unsettled_since)
+        if record.absent_since is None and record.unsettled_since == unsettled_since and adopted.says_the_same(job):
+            self.result.refreshed[row.id] = self.result.records.pop(row.id)
+
+    def from_range(self, row: JobDescriptor) -> JobDescriptor | None:
+        """A task's state while it was part of its array's pending range."""
+        if row.parent is None or row.task_index is None:
+            return None
+        parent = self.known.get(row.parent)
+        if parent is None or parent.range_row is None or parent.range_row.pending_tasks is None:
+            return None
+        if row.task_index not in parent.range_row.pending_tasks:
+            return None
+        return pending_task(parent.range_row, row.id, row.task_index)
+
+    def arrive(self, job: JobDescriptor) -> None:
+        """The first sight of a job: with the steps that it took unseen, unless this is the first look at all."""
+        previous = None if self.policy.first else self.infer(job, None)
+        self.emit(job, previous)
+
+    def step(self, before: JobDescriptor, job: JobDescriptor) -> None:
+        """From one state to the next, if that is a visible change."""
+        if before.visible() == job.visible():
+            return
+        previous = before.state
+        waited = before.phase in WAITING_PHASES or before.phase is Phase.STARTING
+        if job.attempt > before.attempt and not before.done:
+            if job.phase not in WAITING_PHASES:
+                previous = self.infer(job, previous) or previous
+        elif waited or before.done:
+            previous = self.infer_running(job, previous) or previous
+        self.emit(job, previous)
+
+    def infer(self, job: JobDescriptor, previous: str | None) -> str | None:
+        """Emit QUEUED and RUNNING where the job must have gone through them; the state that it was in last."""
+        if job.phase not in WAITING_PHASES and job.submitted_at is not None:
+            queued = attrs.evolve(
+                _at_begin(job),
+                phase=Phase.QUEUED,
+                started_at=None,
+                nodes=None,
+            )
+            self.emit(queued, previous, job.submitted_at)
+            previous = queued.state
+        return self.infer_running(job, previous) or previous
+
+    def infer_running(self, job: JobDescriptor, previous: str | None) -> str | None:
+        """Emit RUNNING if the job ran and has gone on from there; its state then."""
+        if job.started_at is None or job.phase not in (Phase.DONE, Phase.FINISHING, Phase.SUSPENDED):
+            return None
+        if job.done and job.outcome is not Outcome.COMPLETED and not job.nodes and job.started_at == job.ended_at:
+            return None  # ended while it waited: a scheduler then gives its end as its start too
+        running = attrs.evolve(_at_begin(job), phase=Phase.RUNNING)
+        self.emit(running, previous, job.started_at)
+        return running.state
+
+    def back_in_range(self) -> Generator[None, None, None]:
+        """Tasks that had a row of their own and are now part of their array's pending range: released, or to start again."""
+        for count, job_id in enumerate(without_row(self.known, self.snapshot)):
+            if count % PAUSE_EVERY == 0:
+                yield
+            record = self.known.records[job_id]
+            row = range_of(record.job, self.snapshot)
+            if row is not None and record.job.task_index is not None:
+                self.present(pending_task(row, job_id, record.job.task_index), record)
+
+    # -- jobs that are not listed
+
+    def absent(self) -> Generator[None, None, None]:
+        for count, job_id in enumerate(unlisted(self.known, self.snapshot)):
+            if count % PAUSE_EVERY == 0:
+                yield
+            self.missing(self.known.records[job_id])
+
+    def missing(self, record: JobRecord) -> None:
+        job = record.job
+        since = record.absent_since if record.absent_since is not None else self.now
+        told = self.outcomes.jobs.get(job.id)
+        if told is not None:
+            told = attrs.evolve(
+                told,
+                uid=job.uid,
+                attempt=max(told.attempt, job.attempt),
+                aliases=job.aliases or told.aliases,
+                parent=job.parent,
+                task_index=job.task_index,
+            )
+            self.step(job, told)
+            self.keep(told, None, record, absent_since=since)
+            return
+        now = conclude(job, self.now - since, self.policy, self.outcomes)
+        if now is not job:
+            self.step(job, now)
+            self.keep(now, None, record, absent_since=since)
+        elif record.absent_since is None:
+            self.keep(job, None, record, absent_since=since)
+
+    # -- arrays and heterogeneous jobs
+
+    def arrays(self, ranges: Mapping[str, JobDescriptor]) -> Generator[None, None, None]:
+        """Tasks that left a pending range without a row of their own; ranges that ended as a whole."""
+        for array, row in ranges.items():
+            record = self.known.get(array)
+            if record is not None and record.seen is row and record.absent_since is None:
+                continue
+            self.touched[array] = None
+            if record is not None and record.range_row is not None:
+                assert record.range_row.pending_tasks is not None
+                assert row.pending_tasks is not None
+                yield from self.left_range(record.range_row, record.range_row.pending_tasks.minus(row.pending_tasks))
+            if row.done:
+                assert row.pending_tasks is not None
+                yield from self.ended_range(row, row.pending_tasks)
+        for array in self.known.ranges:
+            record = self.known.records[array]
+            rest = record.range_row
+            if rest is None or array in ranges:
+                continue
+            assert rest.pending_tasks is not None
+            if array in self.snapshot.rejected_ids:
+                continue
+            if self.has_row(array) or not self.policy.lists_ended:
+                yield from self.left_range(rest, rest.pending_tasks)
+                self.touched[array] = None
+            else:
+                yield from self.missing_range(record, rest)
+
+    def has_row(self, array: str) -> bool:
+        """Has one of its tasks a row?"""
+        return array in self.families or any(part in self.snapshot.jobs for part in self.known.parts(array))
+
+    def left_range(self, row: JobDescriptor, gone: TaskSet) -> Generator[None, None, None]:
+        """Tasks that left a range: cancelled, unless they can have run and ended unseen."""
+        if not self.policy.lists_ended:
+            yield from self.dissolve(row, gone, self.now)
+            return
+        for count, index in enumerate(gone):
+            if count % PAUSE_EVERY == 0:
+                yield
+            job_id = self.policy.task_id(row.id, index)
+            if not self.has_record(job_id) and job_id not in self.snapshot.rejected_ids:
+                task = pending_task(row, job_id, index)
+                self.emit(concluded(task, Phase.DONE, Outcome.CANCELLED, True, self.now), task.state)
+                self.keep(self.result.changes[-1].job, None)
+
+    def ended_range(self, row: JobDescriptor, tasks: TaskSet) -> Generator[None, None, None]:
+        """A range that ended before its tasks started: each of them ended."""
+        for count, index in enumerate(tasks):
+            if count % PAUSE_EVERY == 0:
+                yield
+            job_id = self.policy.task_id(row.id, index)
+            if not self.has_record(job_id):
+                task = pending_task(row, job_id, index)
+                self.emit(task, None if self.policy.first else Phase.QUEUED.value)
+                self.keep(task, None)
+
+    def has_record(self, job_id: str) -> bool:
+        return job_id in self.known.records or job_id in self.result.records
+
+    def missing_range(self, record: JobRecord, row: JobDescriptor) -> Generator[None, None, None]:
+        """A whole array is absent, its pending tasks with it. Some of them may have run."""
+        assert row.pending_tasks is not None
+        since = record.absent_since if record.absent_since is not None else self.now
+        told = self.outcomes.jobs.get(row.id)
+        if told is not None and told.done:
+            # Accounting's record of those that never ran; of the others it has records of their own.
+            tasks = told.pending_tasks or row.pending_tasks
+            ended = attrs.evolve(told, uid=row.uid, aliases=row.aliases, pending_tasks=tasks)
+            yield from self.ended_range(ended, tasks)
+            yield from self.dissolve(row, row.pending_tasks.minus(tasks), since)
+        elif self.outcomes.answered:
+            yield from self.dissolve(row, row.pending_tasks, since)
+        else:
+            concluded_row = conclude(row, self.now - since, self.policy, self.outcomes)
+            if concluded_row is row:
+                if record.absent_since is None:
+                    self.keep(record.job, None, record, absent_since=since)
+                return
+            yield from self.ended_range(concluded_row, row.pending_tasks)
+        self.touched[row.id] = None
+
+    def dissolve(self, row: JobDescriptor, tasks: TaskSet, since: float) -> Generator[None, None, None]:
+        """Make records of tasks that are gone and may have run: what became of each is for accounting to say."""
+        for count, index in enumerate(tasks):
+            if count % PAUSE_EVERY == 0:
+                yield
+            job_id = self.policy.task_id(row.id, index)
+            if not self.has_record(job_id) and job_id not in self.snapshot.rejected_ids:
+                self.keep(pending_task(row, job_id, index), None, absent_since=since)
+
+    def whole(self, parent: str, row: JobDescriptor | None) -> None:
+        """Sum a parent up from its parts and its range."""
+        record = self.known.get(parent)
+        # The tasks of a range that has ended have records of their own by now.
+        range_row = row if row is not None and not row.done else None
+        last = record.job if record is not None and record.job.counts is not None else None
+        if last is not None and last.terminal and row is not None and row.submitted_at != last.submitted_at and not row.done:
+            last = None  # the id came round again: only what is new belongs to it
+        ids = dict.fromkeys(self.known.parts(parent)) if last is not None or record is None else {}
+        ids.update(self.new_parts.get(parent, {}))
+        parts = [(self.result.records.get(i) or self.known.records[i]).job for i in ids]
+        if not parts and range_row is None:
+            return
+        job = aggregate(parent, parts, range_row, last)
+        if last is not None:
+            if last.done and not job.done:
+                job = attrs.evolve(job, attempt=last.attempt + 1)
+            elif job.attempt < last.attempt:
+                job = attrs.evolve(job, attempt=last.attempt)
+            self.step(last, job)
+        else:
+            self.arrive(job)
+        self.result.records[parent] = JobRecord(
+            job=job,
+            seen=row,
+            range_row=range_row,
+            updated_at=self.now,
+            last_seq=record.last_seq if record is not None else 0,
+            history=record.history if record is not None and last is not None else (),
+        )
+
+    # -- bookkeeping
+
+    def emit(self, job: JobDescriptor, previous: str | None, at: float | None = None) -> None:
+        self.result.changes.append(Change(job, previous, self.now if at is None else at))
+        if job.parent is not None:
+            self.touched[job.parent] = None
+
+    def keep(
+        self,
+        job: JobDescriptor,
+        seen: JobDescriptor | None,
+        record: JobRecord | None = None,
+        absent_since: float | None = None,
+        unsettled_since: float | None = None,
+    ) -> None:
+        if job.done and not job.settled and unsettled_since is None:
+            unsettled_since = self.now
+        if job.parent is not None:
+            self.new_parts.setdefault(job.parent, {})[job.id] = None
+        self.result.records[job.id] = JobRecord(
+            job=job,
+            seen=seen,
+            absent_since=absent_since,
+            unsettled_since=unsettled_since,
+            range_row=record.range_row if record is not None else None,
+            updated_at=self.now,
+            last_seq=record.last_seq if record is not None else 0,
+            history=record.history if record is not None and record.job.uid == job.uid else (),
+        )
+
+    def forget_old(self, before: float) -> Generator[None, None, None]:
+        """Drop what ended before that time and is no longer listed; an array only as a whole."""
+        for count, (job_id, record) in enumerate(list(self.known.records.items())):
+            if count % (4 * PAUSE_EVERY) == 0:
+                yield
+            if record.updated_at >= before or not record.job.terminal or record.job.parent is not None:
+                continue
+            family = [job_id, *self.known.parts(job_id)]
+            if not any(i in self.snapshot.jobs or i in self.result.records for i in family):
+                self.result.forgotten.extend(family)
+
+
+def _at_begin(job: JobDescriptor) -> JobDescriptor:
+    """A job as it must have been before it ended; its phase is the caller's to set."""
+    return attrs.evolve(
+        job,
+        phase=Phase.QUEUED,
+        outcome=None,
+        settled=False,
+        exit_code=None,
+        signal=None,
+        reason=None,
+        reason_code=None,
+        flags=(),
+        native={},
+        ended_at=None,
+        confidence=Confidence.INFERRED,
+        counts=None,
+        pending_tasks=None,
+    )

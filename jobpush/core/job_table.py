@@ -1,0 +1,156 @@
+"""
+The served job table: the last published state of every known job, with the ways to find one.
+
+Only the publisher changes it, in the reactor turn in which the events that led to it become visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import attrs
+
+from jobpush.core.model import JobDescriptor, JobRecord, Snapshot
+
+
+class ClusterJobs:
+    """The known jobs of one cluster."""
+
+    def __init__(self, records: Mapping[str, JobRecord] | None = None) -> None:
+        self.records: dict[str, JobRecord] = {}
+        #: The ids of jobs that are not terminal (arrays' parents apart): those whose absence means something.
+        self.open: dict[str, None] = {}
+        #: The ids of arrays of which some tasks have no row of their own yet.
+        self.ranges: dict[str, None] = {}
+        #: The ids of jobs that were not listed last time, or stand as done without confirmation: time changes them.
+        self.restless: dict[str, None] = {}
+        #: The jobs of the snapshot that this is the state of, if nothing else has changed since.
+        self.applied: Mapping[str, JobDescriptor] | None = None
+        self._parts: dict[str, dict[str, None]] = {}
+        self._aliases: dict[str, str] = {}
+        for record in (records or {}).values():
+            self.put(record)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """The record of a canonical id."""
+        return self.records.get(job_id)
+
+    def parts(self, parent: str) -> Iterable[str]:
+        """The ids of the array tasks or het components of this parent that have a record."""
+        return self._parts.get(parent, ())
+
+    def canonical(self, job_id: str) -> str:
+        """The canonical id, where the given one is an alias and no job's own id."""
+        return job_id if job_id in self.records else self._aliases.get(job_id, job_id)
+
+    def put(self, record: JobRecord) -> None:
+        """Set a job's record."""
+        job = record.job
+        self.records[job.id] = record
+        for alias in job.aliases:
+            self._aliases[alias] = job.id
+        if job.parent is not None:
+            self._parts.setdefault(job.parent, {})[job.id] = None
+        if record.range_row is not None:
+            self.ranges[job.id] = None
+        else:
+            self.ranges.pop(job.id, None)
+        if record.absent_since is not None or record.unsettled_since is not None:
+            self.restless[job.id] = None
+        else:
+            self.restless.pop(job.id, None)
+        if job.terminal or job.counts is not None:
+            self.open.pop(job.id, None)
+        else:
+            self.open[job.id] = None
+
+    def forget(self, job_id: str) -> None:
+        """Drop a job."""
+        record = self.records.pop(job_id, None)
+        if record is None:
+            return
+        self.open.pop(job_id, None)
+        self.ranges.pop(job_id, None)
+        self.restless.pop(job_id, None)
+        for alias in record.job.aliases:
+            if self._aliases.get(alias) == job_id:
+                del self._aliases[alias]
+        parent = record.job.parent
+        if parent is not None and parent in self._parts:
+            self._parts[parent].pop(job_id, None)
+            if not self._parts[parent]:
+                del self._parts[parent]
+
+    def follows(self, snapshot: Snapshot) -> bool:
+        """Does this snapshot tell what is different from the one that this is the state of?"""
+        return snapshot.fresh is not None and self.applied is not None and self.applied is snapshot.base
+
+    def live(self) -> Iterator[JobRecord]:
+        """The records of jobs that have not ended."""
+        for job_id in self.open:
+            record = self.records[job_id]
+            if not record.job.done:
+                yield record
+
+
+class JobTable:
+    """
+    The known jobs of all clusters.
+
+    :ivar forgotten: how many were dropped, which is no event.
+    """
+
+    def __init__(self) -> None:
+        self.clusters: dict[str, ClusterJobs] = {}
+        self.forgotten = 0
+
+    def cluster(self, name: str) -> ClusterJobs:
+        """The jobs of that cluster; an empty table for a new one."""
+        jobs = self.clusters.get(name)
+        if jobs is None:
+            jobs = self.clusters[name] = ClusterJobs()
+        return jobs
+
+    def load(self, known: Mapping[str, Mapping[str, JobRecord]]) -> None:
+        """Begin with what a journal has kept."""
+        for name, records in known.items():
+            self.clusters[name] = ClusterJobs(records)
+
+    def find(
+        self, cluster: str, job_id: str, task_of: Callable[[str], tuple[str, int] | None]
+    ) -> tuple[JobDescriptor, JobRecord] | None:
+        """
+        The job with that id or alias, and its record; for an array's task that has no row of its own yet, the task as its
+        array's pending range describes it, with the record of the array.
+        """
+        jobs = self.cluster(cluster)
+        record = jobs.get(jobs.canonical(job_id))
+        if record is not None:
+            return record.job, record
+        task = task_of(job_id)
+        if task is None:
+            return None
+        array = jobs.get(task[0])
+        if array is None or array.range_row is None:
+            return None
+        pending = array.range_row.pending_tasks
+        if pending is None or task[1] not in pending:
+            return None
+        return pending_task(array.range_row, job_id, task[1]), array
+
+
+def pending_task(range_row: JobDescriptor, job_id: str, index: int) -> JobDescriptor:
+    """One task of an array's pending range, as a job."""
+    return attrs.evolve(
+        range_row,
+        id=job_id,
+        uid="",
+        aliases=(),
+        parent=range_row.id,
+        task_index=index,
+        pending_tasks=None,
+        counts=None,
+    )

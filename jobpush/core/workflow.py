@@ -1,0 +1,275 @@
+"""
+The values of workflows: a named set of jobs as one thing that has a state, and the events that tell of it.
+
+Frozen values and pure functions only. A workflow's key is its name in no cluster, so that it never is a job's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import attrs
+
+from jobpush.core.aggregate import whole_phase, worst
+from jobpush.core.model import Confidence, HistoryEntry, JobDescriptor, JobKey, JobStatusEvent, Outcome, Phase, split_state
+
+#: What a name given by a client may be. One that was found in jobs' tags has ``@`` and the user after it.
+WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
+
+#: The outcomes that are no failure.
+GOOD_OUTCOMES = frozenset({Outcome.COMPLETED, Outcome.MOVED})
+
+
+@attrs.frozen
+class Member:
+    """
+    What a workflow knows of one of its jobs; it keeps that when the job is forgotten elsewhere.
+
+    :ivar uid: names the submission of the id; empty for a job that nobody has seen yet.
+    :ivar counts: of an array: the number of its tasks per state; else None.
+    :ivar begun: has it begun to run, or an array's first task?
+    :ivar settled: has it ended, and is that confirmed?
+    """
+
+    uid: str = ""
+    state: str = Phase.UNKNOWN.value
+    counts: Mapping[str, int] | None = None
+    begun: bool = False
+    settled: bool = False
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str | None = None
+    name: str | None = None
+    submitted_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+
+    @classmethod
+    def of(cls, job: JobDescriptor) -> Member:
+        """What is known of this job."""
+        return cls(
+            uid=job.uid, state=job.state, counts=job.counts,
+            begun=job.started or (job.started_at is not None and job.phase is not Phase.STARTING), settled=job.terminal,
+            exit_code=job.exit_code, signal=job.signal, reason=job.reason, name=job.name,
+            submitted_at=job.submitted_at, started_at=job.started_at, ended_at=job.ended_at,
+        )  # fmt: skip
+
+    @property
+    def parts(self) -> Mapping[str, int]:
+        """The number of its parts per state; of a job that is no array, itself."""
+        return self.counts if self.counts is not None else {self.state: 1}
+
+    @property
+    def failed(self) -> bool:
+        """Has it ended, and not well?"""
+        outcome = split_state(self.state)[1]
+        return outcome is not None and outcome not in GOOD_OUTCOMES
+
+
+#: A member that nobody has seen yet.
+UNSEEN = Member()
+
+
+@attrs.frozen
+class FirstFailure:
+    """
+    The job, or the array's task, that was the first to end badly.
+
+    :ivar member: the member that it is or belongs to.
+    """
+
+    job: JobKey
+    member: JobKey
+    state: str
+    at: float
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str | None = None
+
+
+@attrs.frozen(eq=False)
+class Workflow:
+    """
+    A workflow as it was at one moment: the unit of its answers and events.
+
+    :ivar phase: as an array's: the first that any job is in of running, finishing, starting, suspended, queued, held, unknown,
+        done; but once something has begun, it does not go back to queued.
+    :ivar outcome: the worst of its jobs', once all have ended.
+    :ivar settled: have all of its jobs ended for good, and will no job join it any more, as far as can be told?
+    :ivar counts: the number of its jobs (and arrays' tasks) per state.
+    :ivar found: was it found in jobs' tags, rather than put by a client?
+    :ivar deleted: this is the last that is heard of it.
+    """
+
+    name: str
+    phase: Phase = Phase.UNKNOWN
+    outcome: Outcome | None = None
+    settled: bool = False
+    counts: Mapping[str, int] = attrs.field(factory=dict)
+    first_failure: FirstFailure | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    found: bool = False
+    deleted: bool = False
+
+    @property
+    def state(self) -> str:
+        """The outcome if all has ended, else the phase."""
+        return self.outcome.value if self.outcome is not None else self.phase.value
+
+    @property
+    def key(self) -> JobKey:
+        """What its events are found by."""
+        return workflow_key(self.name)
+
+    @property
+    def user(self) -> str | None:
+        """The user whose jobs it was found in."""
+        return self.name.partition("@")[2] or None if self.found else None
+
+    @property
+    def total(self) -> int:
+        """How many jobs and tasks."""
+        return sum(self.counts.values())
+
+    @property
+    def progress(self) -> float:
+        """The share of them that has ended, 0 to 1."""
+        total = self.total
+        ended = sum(count for state, count in self.counts.items() if split_state(state)[1] is not None)
+        return ended / total if total else 0.0
+
+    @property
+    def terminal(self) -> bool:
+        """Has it ended, and is that confirmed?"""
+        return self.phase is Phase.DONE and self.settled
+
+    @property
+    def started(self) -> bool:
+        """Has anything of it begun to run?"""
+        return self.started_at is not None or self.phase in (Phase.RUNNING, Phase.SUSPENDED, Phase.FINISHING, Phase.DONE)
+
+    def visible(self) -> tuple[object, ...]:
+        """What makes an event when it changes."""
+        return (self.phase, self.outcome, self.settled, self.counts, self.first_failure, self.deleted)
+
+
+@attrs.frozen(eq=False)
+class WorkflowEvent:
+    """A change of a workflow, numbered among the jobs' events, with the bytes (JSON) in which every client gets it."""
+
+    seq: int
+    at: float
+    workflow: Workflow
+    previous: str | None
+    data: bytes = attrs.field(repr=False)
+
+    kind = "workflow"
+    parent = None
+
+    @property
+    def key(self) -> JobKey:
+        """What it is found by."""
+        return self.workflow.key
+
+    @property
+    def step(self) -> HistoryEntry:
+        """What this event adds to the history of its workflow."""
+        return HistoryEntry(self.seq, self.at, self.workflow.state, 0, Confidence.OBSERVED)
+
+
+#: What the journal holds and clients are told.
+Event = JobStatusEvent | WorkflowEvent
+
+
+@attrs.frozen(eq=False)
+class WorkflowChange:
+    """A change that has no number yet: the workflow as it is now, its state before, and when (seconds since the epoch)."""
+
+    workflow: Workflow
+    previous: str | None
+    at: float
+
+
+@attrs.frozen(eq=False)
+class WorkflowRecord:
+    """
+    What the service keeps of one workflow.
+
+    :ivar members: its jobs. Only the publisher changes it, in the turn in which the change becomes visible.
+    :ivar edges: (before, after) pairs, as the client gave them.
+    :ivar updated_at: when anything of it changed last, in seconds since the epoch.
+    :ivar history: its states, the last of them at most.
+    """
+
+    workflow: Workflow
+    members: dict[JobKey, Member] = attrs.field(factory=dict)
+    edges: tuple[tuple[JobKey, JobKey], ...] = ()
+    updated_at: float = 0.0
+    last_seq: int = 0
+    history: tuple[HistoryEntry, ...] = ()
+
+
+def workflow_key(name: str) -> JobKey:
+    """The key under which a workflow's events are found."""
+    return ("", name)
+
+
+@attrs.define(eq=False)
+class Tally:
+    """
+    The sum of members, kept as they change.
+
+    :ivar begun: how many have begun to run.
+    :ivar unsettled: how many have not ended for good.
+    """
+
+    counts: dict[str, int] = attrs.field(factory=dict)
+    begun: int = 0
+    unsettled: int = 0
+    started_at: float | None = None
+    ended_at: float | None = None
+
+    def copy(self) -> Tally:
+        """Another one, to go on from."""
+        return attrs.evolve(self, counts=dict(self.counts))
+
+    def add(self, member: Member) -> None:
+        """One more."""
+        self._count(member, 1)
+        if member.started_at is not None and member.begun:
+            self.started_at = min(member.started_at, self.started_at or member.started_at)
+        if member.ended_at is not None:
+            self.ended_at = max(member.ended_at, self.ended_at or member.ended_at)
+
+    def remove(self, member: Member) -> None:
+        """One less. When the first began stays known."""
+        self._count(member, -1)
+
+    def _count(self, member: Member, by: int) -> None:
+        for state, count in member.parts.items():
+            self.counts[state] = self.counts.get(state, 0) + by * count
+            if not self.counts[state]:
+                del self.counts[state]
+        self.begun += by * member.begun
+        self.unsettled += by * (not member.settled)
+
+    def describe(self, before: Workflow, settles: bool) -> Workflow:
+        """
+        The workflow that these members make.
+
+        :param settles: may it be settled, when all of its jobs are?
+        """
+        parts = [split_state(state) for state in self.counts]
+        phase = whole_phase({phase for phase, _ in parts}, self.begun > 0)
+        done = phase is Phase.DONE
+        return attrs.evolve(
+            before,
+            phase=phase,
+            outcome=worst(outcome for _, outcome in parts if outcome is not None) if done else None,
+            settled=done and not self.unsettled and settles,
+            counts=dict(sorted(self.counts.items())),
+            started_at=self.started_at,
+            ended_at=self.ended_at if done else None,
+        )

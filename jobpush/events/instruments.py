@@ -1,0 +1,135 @@
+"""
+What is measured while the service runs: counts and distributions, as cheap to keep as can be. `jobpush.web.metrics` shows them.
+
+Nothing here knows how they are shown, or who asks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from jobpush.core.model import Confidence, JobStatusEvent
+from jobpush.core.workflow import Event
+
+#: Upper bounds in seconds: of what is quick, of what scheduler commands take, of what a change takes to be told.
+QUICK_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+QUERY_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
+FRESH_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0, 300.0)
+
+#: Seconds between two looks at whether the reactor is on time.
+HEARTBEAT_S = 0.1
+
+
+class Distribution:
+    """
+    How often a value was at most each of some bounds.
+
+    :ivar counts: for each bound, and for what is over all of them: how many values fell there.
+    :ivar sum: of all values.
+    :ivar most: the greatest of them.
+    """
+
+    __slots__ = ("bounds", "counts", "most", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+        self.most = 0.0
+
+    def add(self, value: float, times: int = 1) -> None:
+        """So many values of this size."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+        if value > self.most:
+            self.most = value
+
+
+@attrs.define(eq=False)
+class Measures:
+    """
+    :ivar events: how many events were told, by (cluster, state); those of workflows have the cluster "".
+    :ivar commit_s: how long the journal took to make a batch durable.
+    :ivar query_s: how long queries took, by cluster.
+    :ivar freshness_s: from the scheduler's own time of a start or an end to when it was told, by (cluster, "start" or "end").
+    :ivar wake_s: from when a batch was durable to when its bytes were handed to the kernel, by kind of held request.
+    :ivar stall_s: by how much the reactor was late.
+    :ivar answers: how many HTTP answers were given, by status.
+    :ivar durable_at: when the last batch was, seconds since the epoch.
+    """
+
+    events: dict[tuple[str, str], int] = attrs.field(factory=dict)
+    commit_s: Distribution = attrs.field(factory=lambda: Distribution(QUICK_S))
+    query_s: dict[str, Distribution] = attrs.field(factory=dict)
+    freshness_s: dict[tuple[str, str], Distribution] = attrs.field(factory=dict)
+    wake_s: dict[str, Distribution] = attrs.field(factory=dict)
+    stall_s: Distribution = attrs.field(factory=lambda: Distribution(QUICK_S))
+    answers: dict[int, int] = attrs.field(factory=dict)
+    durable_at: float = 0.0
+
+    def committed(self, began_at: float, now: float) -> None:
+        """A batch with events is durable."""
+        self.commit_s.add(max(0.0, now - began_at))
+        self.durable_at = now
+
+    def told(self, events: Sequence[Event], now: float) -> None:
+        """These are published. How late is known where the scheduler keeps the time, and where jobpush saw it happen."""
+        counts = self.events
+        for event in events:
+            if not isinstance(event, JobStatusEvent):
+                key = "", event.workflow.state
+            else:
+                job = event.job
+                key = job.cluster, job.state
+                if job.confidence is Confidence.OBSERVED and event.previous is not None:
+                    if job.terminal and job.ended_at is not None:
+                        _of(self.freshness_s, (job.cluster, "end"), FRESH_S).add(max(0.0, now - job.ended_at))
+                    elif job.state == "RUNNING" and job.started_at is not None:
+                        _of(self.freshness_s, (job.cluster, "start"), FRESH_S).add(max(0.0, now - job.started_at))
+            counts[key] = counts.get(key, 0) + 1
+
+    def queried(self, cluster: str, seconds: float) -> None:
+        """One query for all jobs."""
+        _of(self.query_s, cluster, QUERY_S).add(seconds)
+
+    def woke(self, kind: str, now: float, times: int = 1) -> None:
+        """So many held requests were just answered with what the last batch had for them."""
+        _of(self.wake_s, kind, QUICK_S).add(max(0.0, now - self.durable_at), times)
+
+    def answered(self, status: int, times: int = 1) -> None:
+        """So many HTTP answers."""
+        self.answers[status] = self.answers.get(status, 0) + times
+
+
+def _of(found: dict[Any, Distribution], key: Any, bounds: Sequence[float]) -> Distribution:
+    distribution = found.get(key)
+    if distribution is None:
+        distribution = found[key] = Distribution(bounds)
+    return distribution
+
+
+class Heartbeat:
+    """Notes by how much the reactor is late: for so long it did something else."""
+
+    def __init__(self, reactor: Any, measures: Measures) -> None:
+        self._reactor = reactor
+        self._measures = measures
+        self._call: Any = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._call = self._reactor.callLater(HEARTBEAT_S, self._beat)
+
+    def stop(self) -> None:
+        """End."""
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+    def _beat(self) -> None:
+        late = self._reactor.seconds() - self._call.getTime()
+        self._measures.stall_s.add(max(0.0, late))
+        self.start()

@@ -1,0 +1,80 @@
+"""
+What time does to workflows: one that was found is complete when no job has joined it for a while; one that ended is dropped
+when the journal's retention is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from jobpush.adapter.interfaces import JournalError
+from jobpush.core.model import JobDescriptor
+from jobpush.events.publisher import ChangeWorkflows, Publisher
+
+#: Seconds between two looks at the clock.
+EVERY_S = 5.0
+
+
+class WorkflowKeeper(Service):
+    """
+    :param keep: seconds for which a workflow that has ended is kept.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, publisher: Publisher, keep: float) -> None:
+        self._reactor = reactor
+        self._publisher = publisher
+        self._keep = keep
+        self._first = True
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = reactor
+        self._working: Deferred[Any] | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._loop.start(EVERY_S, now=True)
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()
+        if self._loop.running:
+            self._loop.stop()
+        return self._working
+
+    def _look(self) -> Deferred[Any]:
+        self._working = Deferred.fromCoroutine(self._keep_in_order())
+        self._working.addErrback(self._failed)
+        return self._working
+
+    def _failed(self, failure: Any) -> None:
+        if failure.check(JournalError):
+            self.log.warn("workflows: {error}", error=str(failure.value))
+        else:
+            self.log.failure("workflows could not be kept in order", failure)
+
+    async def _keep_in_order(self) -> None:
+        now = self._reactor.seconds()
+        workflows = self._publisher.workflows
+        if self._first:
+            await self._apply(lambda w: w.adopt(self._jobs(), now))
+            self._first = False
+        if workflows.settle(now):
+            await self._apply(lambda w: w.settle(now))
+        if workflows.expired(now, self._keep):
+            await self._apply(lambda w: w.delete(w.expired(now, self._keep), now))
+
+    async def _apply(self, change: ChangeWorkflows) -> None:
+        await self._publisher.apply_to_workflows(change)
+
+    def _jobs(self) -> Iterator[JobDescriptor]:
+        """The known jobs whose tags count: an array's tasks have those of the array."""
+        for name in self._publisher.workflows.tagging:
+            for record in list(self._publisher.table.cluster(name).records.values()):
+                if record.job.parent is None:
+                    yield record.job

@@ -1,0 +1,283 @@
+"""
+One look at a queue: the query, the doubt about what is missing, accounting, and what comes of it published.
+
+A query that fails changes no job. Before a missing row is believed, it is made sure that the account still may see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+
+from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, QueueError
+from jobpush.core.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
+from jobpush.core.diff import Changes, diff
+from jobpush.core.job_table import ClusterJobs
+from jobpush.core.model import JobRecord, Outcomes, QueueFacts, Snapshot
+from jobpush.events.instruments import Measures
+from jobpush.events.publisher import Publisher
+from jobpush.polling.schedule import DEFAULT_INTERVAL_S, LoadBudget
+
+#: Seconds after which what the account may see is checked again, and after which old jobs are looked for.
+CHECK_EVERY_S = 300.0
+CHECK_BLIND_EVERY_S = 30.0
+FORGET_EVERY_S = 60.0
+
+#: Seconds that a query for one named job is taken to last until it was tried.
+NAMED_S = 0.03
+
+#: A query for named jobs only must promise to be so much cheaper than one for all.
+NAMED_WORTH = 2.0
+
+#: Seconds to which the pause between questions to accounting grows, while it has no answer.
+LONGEST_ACCOUNTING_PAUSE_S = 30.0
+
+
+@attrs.define(eq=False)
+class QueueStatus:
+    """
+    How a queue is doing.
+
+    :ivar health: ``starting`` before the first answer, ``ok``, ``stale`` after a failed query, ``blind`` when jobs that were
+        there are not shown to the account any more.
+    :ivar seen_at: when the last query that was believed began, in seconds since the epoch.
+    :ivar error: why the last query failed.
+    :ivar named: how many of the queries were for named jobs only.
+    :ivar nudged: how many of the queries were wished for by a nudge.
+    """
+
+    health: str = "starting"
+    seen_at: float | None = None
+    error: str | None = None
+    facts: QueueFacts | None = None
+    queries: int = 0
+    named: int = 0
+    nudged: int = 0
+    failures: int = 0
+    rows: int = 0
+    rejected: int = 0
+    query_s: float = 0.0
+    interval_s: float = DEFAULT_INTERVAL_S
+
+
+class Look:
+    """
+    :param keep_ended: seconds for which jobs that ended stay in the table.
+    :param checked: told what the account may see, each time that this was asked.
+    :ivar changed: did the last look find anything?
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        queue: IBatchQueueService,
+        publisher: Publisher,
+        keep_ended: float,
+        checked: Callable[[QueueFacts], None],
+        measures: Measures,
+    ) -> None:
+        self.queue = queue
+        self.status = QueueStatus(interval_s=queue.interval or DEFAULT_INTERVAL_S)
+        self.budget = LoadBudget()
+        self.changed = False
+        self._reactor = reactor
+        self._publisher = publisher
+        self._keep_ended = keep_ended
+        self._on_check = checked
+        self._measures = measures
+        self._named_s = NAMED_S
+        self._first = True
+        self._checked_at: float | None = None
+        self._forgot_at: float = 0.0
+        self._doubted: Snapshot | None = None
+        self._accounting_due = 0.0
+        self._accounting_pause = 1.0
+        self._warned: set[str] = set()
+
+    async def at(self, names: Sequence[str]) -> bool:
+        """
+        Ask for these jobs (canonical ids) alone, if that is enough and cheaper than asking for all.
+
+        :return: False where it is not, or where the answer is not enough: then all must be asked for.
+        """
+        queue: Any = self.queue
+        if not INamedJobsQueue.providedBy(queue) or not self._worth_naming(names, queue.most_named):
+            return False
+        began = self._reactor.seconds()
+        self.status.named += 1
+        self.status.queries += 1
+        snapshot: Snapshot = await self._in_time(lambda: queue.named(names))
+        now = self._reactor.seconds()
+        self.budget.spend(now - began, now)
+        self._named_s += ((now - began) / len(names) - self._named_s) / 4
+        rows = snapshot.jobs
+        if any(name not in rows for name in names) or any(
+            row.parent is not None or row.pending_tasks is not None for row in rows.values()
+        ):
+            return False
+        partial, policy = attrs.evolve(snapshot, partial=True), self._policy(None)
+        self._publisher.table.cluster(self.queue.cluster).applied = None
+        events = await self._publisher.apply(self.queue.cluster, lambda jobs: diff(jobs, partial, NOTHING_ASKED, policy, now))
+        self.changed = bool(events)
+        return True
+
+    def _worth_naming(self, names: Sequence[str], most: int) -> bool:
+        """Is it enough to ask for these jobs, and cheaper than asking for all?"""
+        jobs = self._publisher.table.cluster(self.queue.cluster)
+        for name in names:
+            record = jobs.get(jobs.canonical(name))
+            if self.queue.task_of(name) is not None or (
+                record is not None
+                and (record.job.parent is not None or record.job.counts is not None or record.range_row is not None)
+            ):
+                return False  # an array's range, its tasks and their sum are compared as a whole
+        worth = NAMED_WORTH * len(names) * self._named_s < self.status.query_s
+        return worth and self.status.health == "ok" and len(names) <= most
+
+    async def at_all(self) -> None:
+        """One query for all jobs, whatever comes of it published. Raises where it failed."""
+        facts = self.status.facts
+        every = CHECK_EVERY_S if facts is not None and facts.sees_all else CHECK_BLIND_EVERY_S
+        if self._checked_at is None or self._reactor.seconds() - self._checked_at >= every:
+            await self._check()
+        snapshot = await self._query()
+        jobs = self._publisher.table.cluster(self.queue.cluster)
+        blind = await self._doubt(jobs, snapshot)
+        if blind:
+            snapshot = attrs.evolve(snapshot, rejected_ids=snapshot.rejected_ids | blind)
+        outcomes = await self._outcomes(jobs, snapshot)
+        await self._publish(snapshot, outcomes, bool(blind))
+
+    async def _check(self) -> QueueFacts:
+        """Ask what the account may see; its answer is in the status."""
+        facts: QueueFacts = await self._in_time(self.queue.check)
+        self._checked_at = self._reactor.seconds()
+        before, self.status.facts = self.status.facts, facts
+        self._on_check(facts)
+        if before is None or before.problems != facts.problems:
+            for problem in facts.problems:
+                self.log.warn("{cluster}: {problem}", cluster=self.queue.cluster, problem=problem)
+            interval = self.queue.interval or DEFAULT_INTERVAL_S
+            if facts.remembers_s is not None and facts.remembers_s < 2 * interval and "remembers" not in self._warned:
+                self._warned.add("remembers")
+                self.log.warn(
+                    "{cluster}: finished jobs are listed for {s:g} s only ({setting}), less than twice the interval of "
+                    "{interval:g} s: endings will be missed",
+                    cluster=self.queue.cluster,
+                    s=facts.remembers_s,
+                    setting=facts.remembers_by,
+                    interval=interval,
+                )
+        return facts
+
+    async def _query(self) -> Snapshot:
+        began = self._reactor.seconds()
+        self.status.queries += 1
+        snapshot: Snapshot = await self._in_time(self.queue.snapshot)
+        now = self._reactor.seconds()
+        self.status.query_s = now - began
+        self._measures.queried(self.queue.cluster, now - began)
+        if not self._first:
+            self.budget.spend(now - began, now)
+        self.status.rows = len(snapshot.jobs)
+        self.status.rejected += snapshot.rejected_count
+        for why in snapshot.rejected:
+            if why not in self._warned:
+                if len(self._warned) < 1000:
+                    self._warned.add(why)
+                self.log.warn("{cluster}: a row is passed over: {why}", cluster=self.queue.cluster, why=why)
+        return snapshot
+
+    async def _doubt(self, jobs: ClusterJobs, snapshot: Snapshot) -> frozenset[str]:
+        """
+        The jobs whose absence from this snapshot says nothing, because the account may not see all jobs.
+
+        Asked whenever live jobs are missing. Raises `QueueError` where most of them are, unless a second query says the same.
+        """
+        absent: list[JobRecord] = newly_absent(jobs, snapshot)
+        doubted, self._doubted = self._doubted, None
+        facts = await self._check() if absent else self.status.facts
+        if facts is not None and not facts.sees_all:
+            return frozenset(job_id for job_id in (*jobs.open, *jobs.ranges) if job_id not in snapshot.jobs)
+        if is_mass_disappearance(jobs, len(absent)) and (
+            doubted is None or any(record.job.id in doubted.jobs for record in absent)
+        ):
+            self._doubted = snapshot
+            raise QueueError(f"{len(absent)} jobs, most of all, vanished in one query; asking again")
+        return frozenset()
+
+    async def _outcomes(self, jobs: ClusterJobs, snapshot: Snapshot) -> Outcomes:
+        """Ask accounting about the jobs that left, less often the longer it has no answer."""
+        facts = self.status.facts
+        accounting = facts is not None and facts.accounting
+        wanted = wants_outcome(jobs, snapshot) if accounting else []
+        now = self._reactor.seconds()
+        if not wanted:
+            self._accounting_pause = 1.0
+            return NOTHING_ASKED
+        if now < self._accounting_due:
+            return NOTHING_ASKED
+        try:
+            outcomes: Outcomes = await self._in_time(lambda: self.queue.outcomes(wanted))
+        except QueueError as error:
+            self.log.warn("{cluster}: accounting: {error}", cluster=self.queue.cluster, error=str(error))
+            outcomes = NOTHING_ASKED
+        self._accounting_pause = 1.0 if outcomes.jobs else min(LONGEST_ACCOUNTING_PAUSE_S, 2 * self._accounting_pause)
+        self._accounting_due = self._reactor.seconds() + self._accounting_pause
+        return outcomes
+
+    def _policy(self, keep_ended: float | None, first: bool = False) -> DiffPolicy:
+        facts = self.status.facts
+        return DiffPolicy(
+            task_id=self.queue.task_id,
+            accounting=facts is not None and facts.accounting,
+            grace=self.queue.grace,
+            keep_ended=keep_ended,
+            lists_ended=facts is None or facts.lists_ended,
+            first=first,
+        )
+
+    async def _publish(self, snapshot: Snapshot, outcomes: Outcomes, blind: bool) -> None:
+        forget = self._reactor.seconds() - self._forgot_at >= FORGET_EVERY_S
+        if forget:
+            self._forgot_at = self._reactor.seconds()
+        now = self._reactor.seconds()
+
+        def compare(jobs: ClusterJobs) -> Generator[None, None, Changes]:
+            policy = self._policy(self._keep_ended if forget else None, first=self.status.seen_at is None and not len(jobs))
+            return diff(jobs, snapshot, outcomes, policy, now)
+
+        events = await self._publisher.apply(self.queue.cluster, compare)
+        # What was rejected, or is hidden, is neither listed nor absent: next time all is to be looked at.
+        self._publisher.table.cluster(self.queue.cluster).applied = None if snapshot.rejected_ids else snapshot.jobs
+        self.changed = bool(events)
+        status = self.status
+        before, status.error = status.health, None
+        if blind:
+            assert status.facts is not None
+            status.health = "blind"
+            status.error = f"jobs that were there are not shown to this account ({status.facts.evidence})"
+            if before != "blind":
+                self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=status.error)
+            return
+        status.health, status.seen_at = "ok", snapshot.began_at
+        self._first = False
+        if before in ("stale", "blind"):
+            self.log.info("{cluster}: answers again", cluster=self.queue.cluster)
+
+    def _in_time(self, ask: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+        """A question to the adapter, which must answer in time even where it does not keep its own promise."""
+        limit = 2 * self.queue.timeout + 5.0
+        return maybeDeferred(ask).addTimeout(
+            limit, self._reactor, lambda _, s: _raise(QueueError(f"no answer within {s:g} s"))
+        )
+
+
+def _raise(error: Exception) -> Any:
+    raise error

@@ -1,0 +1,1 @@
+"""Held requests, whatever their form: long polls, barriers, streams, WebSockets."""

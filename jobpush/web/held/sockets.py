@@ -1,0 +1,273 @@
+"""
+WebSocket: a follower that is told in messages, and that may change what it follows by a message.
+
+The protocol itself is Twisted's (`twisted.web.websocket`, over wsproto: the extra ``[websocket]``). Around it, what a public
+server needs: a page of another site may not read here, messages have a limit, and a client that breaks the protocol is told so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from jobpush.core.filters import Selection
+from jobpush.core.workflow import Event
+from jobpush.service import JobPush
+from jobpush.web.held.following import HEARTBEAT_S, Follower, message
+from jobpush.web.params import Params, resolve
+from jobpush.web.problems import Problem
+from jobpush.web.routes.common import SELECTION
+
+#: Bytes that a client's message may have, with what frames it. Ten thousand long job ids take half of that.
+MESSAGE_LIMIT = 1024 * 1024
+
+#: Seconds of silence, pings unanswered, after which a client is gone.
+SILENCE_S = 3 * HEARTBEAT_S
+
+#: Status codes of RFC 6455 and its registry.
+GOING_AWAY = 1001
+UNSUPPORTED = 1003
+TOO_BIG = 1009
+
+LOG = Logger()
+
+
+def check_upgrade(request: Any) -> None:
+    """
+    Is this a WebSocket's handshake, by a page that may read here?
+
+    :raise Problem: 426, 400 or 403.
+    """
+    if (request.getHeader(b"upgrade") or b"").lower() != b"websocket":
+        raise Problem(426, "this is a WebSocket; the request asks for no upgrade", headers={"Upgrade": "websocket"})
+    if request.getHeader(b"sec-websocket-version") != b"13":
+        raise Problem(426, "expected Sec-WebSocket-Version: 13", headers={"Sec-WebSocket-Version": "13"})
+    origin = request.getHeader(b"origin")
+    host = request.getHeader(b"host") or b""
+    if origin is not None and urlsplit(origin.decode("latin-1")).netloc.lower() != host.decode("latin-1").lower():
+        raise Problem(403, "a page of another site may not read here (the Origin is not this Host)", "Origin")
+
+
+def socket_resource(protocol: SocketProtocol) -> Any:
+    """
+    The resource that upgrades one request.
+
+    :raise Problem: 501, where the extra is not installed.
+    """
+    try:
+        from twisted.web.websocket import WebSocketResource
+    except ImportError:
+        why = "WebSocket is not installed here (pip install 'jobpush[websocket]'); /v1/events can be used"
+        raise Problem(501, why) from None
+
+    class Factory:
+        """Makes the one protocol."""
+
+        def buildProtocol(self, request: Any) -> Any:
+            return protocol
+
+    return WebSocketResource(Factory())
+
+
+class SocketProtocol:
+    """
+    The server's side of one connection, as Twisted calls it.
+
+    :param opened: called when it is open; the Deferred that it returns fires when all is over, and is cancelled when the client
+        leaves.
+    """
+
+    def __init__(self, request: Any, opened: Callable[[SocketProtocol], Deferred[None]]) -> None:
+        self._request = request
+        self._opened = opened
+        self._over: Deferred[None] | None = None
+        self.transport: Any = None
+        self.follower: SocketFollower | None = None
+        self.received = 0
+        self.lost = False
+
+    def negotiationStarted(self, transport: Any) -> None:
+        """There is a connection."""
+        self.transport = transport
+        network = self._request.channel.transport
+        network.unregisterProducer()  # the HTTP channel's, which has no part in this any more
+
+    def negotiationFinished(self) -> None:
+        """It speaks WebSocket."""
+        self._request.setResponseCode(101)
+        self._over = self._opened(self)
+        self._over.addErrback(self._failed)
+
+    def _failed(self, failure: Any) -> None:
+        if not failure.check(CancelledError):
+            LOG.failure("a WebSocket failed", failure)
+            self._request.channel.forceAbortClient()
+
+    def say(self, what: Callable[[Any], object]) -> None:
+        """Send something, unless the connection is being closed."""
+        from wsproto.utilities import LocalProtocolError
+
+        try:
+            what(self.transport)
+        except LocalProtocolError:
+            pass
+
+    def textMessageReceived(self, text: str) -> None:
+        """The client says something."""
+        self.received = 0
+        if self.follower is not None:
+            self.follower.told(text)
+
+    def bytesMessageReceived(self, data: bytes) -> None:
+        """JSON is text."""
+        self.transport.loseConnection(UNSUPPORTED, "expected JSON, in text messages")
+
+    def pongReceived(self, payload: bytes) -> None:
+        """The client is there."""
+        self.received = 0
+
+    def connectionLost(self, reason: Any) -> None:
+        """It is over: the HTTP channel, of which this was a request, hears of it too, and the access log."""
+        self.lost = True
+        channel = self._request.channel
+        channel.site.log(self._request)
+        if self.follower is not None:
+            self.follower.end()
+        if self._over is not None:
+            self._over.cancel()
+        type(channel).connectionLost(channel, reason)
+
+
+class SocketFollower(Follower):
+    """One client that follows over a WebSocket."""
+
+    def __init__(self, service: JobPush, protocol: SocketProtocol, selection: Selection) -> None:
+        super().__init__(service, selection)
+        self._protocol = protocol
+        self._heard_at = service.reactor.seconds()
+        protocol.follower = self
+
+    async def run(self, since: int | None) -> None:
+        self._protocol.transport.attachProducer(self)
+        self.write([message("selected", cursor=self.service.feed.cursor(since))])
+        await super().run(since)
+
+    def event(self, event: Event) -> bytes:
+        return event.data
+
+    def bookmark(self, cursor: str) -> bytes:
+        return message("bookmark", cursor=cursor)
+
+    def reset(self, fields: dict[str, object], cursor: str) -> bytes:
+        return message("reset", **fields)
+
+    def sign_of_life(self) -> None:
+        if self.service.reactor.seconds() - self._heard_at > SILENCE_S:
+            self.abort()
+        else:
+            self._protocol.say(lambda transport: transport.ping())
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        texts = [data.decode("utf-8") for data in messages]
+        self._protocol.say(lambda transport: [transport.sendTextMessage(text) for text in texts])
+
+    def abort(self) -> None:
+        self._protocol._request.channel.forceAbortClient()
+
+    def hang_up(self) -> None:
+        if not self._protocol.lost:
+            self._protocol.transport.detachProducer()
+            why = "the server ends; come back in a moment"
+            self._protocol.say(lambda transport: transport.loseConnection(GOING_AWAY, why))
+
+    def stopProducing(self) -> None:
+        self._protocol.lost = True
+        super().stopProducing()
+
+    def heard(self) -> None:
+        """Anything has come from the client."""
+        self._heard_at = self.service.reactor.seconds()
+
+    def told(self, text: str) -> None:
+        """
+        ``{"select": {filters}, "since": CURSOR}``: from now on other filters; without ``since`` from where it is. What is wrong
+        with a message is said in one of type ``error``, and changes nothing.
+        """
+        try:
+            selection, since = self._read(text)
+        except Problem as problem:
+            fields = json.loads(problem.body())
+            self.write([message("error", **{name: value for name, value in fields.items() if name != "type"})])
+            return
+        begin = self.sent_seq if since is None else since
+        self.write([message("selected", cursor=self.service.feed.cursor(begin))])
+        self.service.awaited(selection.clusters)
+        following = Deferred.fromCoroutine(self.follow(selection, begin))
+        following.addErrback(self._protocol._failed)
+
+    def _read(self, text: str) -> tuple[Selection, int | None]:
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise Problem(400, f"the message is not JSON: {error}", "message") from None
+        if not isinstance(fields, dict) or not isinstance(fields.get("select"), dict):
+            raise Problem(400, 'expected {"select": {filters}} and perhaps "since"', "message")
+        unknown = set(fields) - {"select", "since"}
+        if unknown:
+            raise Problem(400, f"unknown field {min(unknown)!r}; known are select and since", "message")
+        since = fields.get("since")
+        if since is not None and not isinstance(since, str):
+            raise Problem(400, "since: expected a text", "since")
+        selection = Params.of_fields(self.service, fields["select"], SELECTION).selection()
+        return selection, resolve(self.service, since, "since") if since is not None else None
+
+
+class SocketGuard:
+    """
+    Stands between the connection and Twisted's WebSocket, which has no limit for messages and does not expect data that break
+    the protocol.
+
+    :param protocol: the byte-level protocol that it guards.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._closed = False
+
+    def makeConnection(self, transport: Any) -> None:
+        """As `IProtocol`."""
+        self._protocol.makeConnection(transport)
+
+    def connectionLost(self, reason: Any) -> None:
+        """As `IProtocol`."""
+        self._protocol.connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        """As `IProtocol`."""
+        from wsproto.utilities import RemoteProtocolError
+
+        if self._closed:
+            return
+        mine: SocketProtocol = self._protocol._wsp
+        mine.received += len(data)
+        if mine.follower is not None:
+            mine.follower.heard()
+        try:
+            self._protocol.dataReceived(data)
+            if mine.received > MESSAGE_LIMIT:
+                self._close(TOO_BIG, f"a message is longer than {MESSAGE_LIMIT} bytes")
+        except RemoteProtocolError as error:
+            self._close(getattr(error.event_hint, "code", 1002) or 1002, str(error))
+
+    def _close(self, code: int, reason: str) -> None:
+        self._closed = True
+        try:
+            self._protocol.loseConnection(code, reason[:100])
+        except Exception:  # it is closing already
+            self._protocol.transport.loseConnection()
+

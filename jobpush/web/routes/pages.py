@@ -1,0 +1,133 @@
+"""
+What people and programs read about the service: the dashboard, the interface's description, the metrics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from twisted.web.http import CACHED
+from werkzeug.exceptions import NotFound
+
+from jobpush.core import wire
+from jobpush.web.metrics import Metrics
+from jobpush.web.openapi import document
+from jobpush.web.reference import page
+from jobpush.web.routes.common import Routes, app
+from jobpush.web.static import Static
+
+DASHBOARD = Path(__file__).parent.parent / "dashboard"
+
+#: What the dashboard is made of, by the end of the file's name.
+TYPES = {
+    ".html": b"text/html; charset=utf-8",
+    ".js": b"text/javascript; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".svg": b"image/svg+xml",
+}
+
+#: Nothing from elsewhere, nothing inline, in no frame: what is a name of a job cannot become a script.
+DASHBOARD_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    b"form-action 'none'; frame-ancestors 'none'"
+)
+REFERENCE_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class PageRoutes(Routes):
+    """``/``, ``/dashboard``, ``/docs``, ``/openapi.json``, ``/metrics``."""
+
+    metrics: Metrics
+    static_files: Static | None
+
+    @app.route("/", methods=["GET"])
+    def root(self, request: Any) -> Any:
+        """The site's own page, if there is one; else the dashboard."""
+        return self.static_files if self.static_files is not None else self.dashboard(request)
+
+    @app.route("/", methods=["GET"], branch=True)
+    def static(self, request: Any) -> Any:
+        """The site's own files."""
+        if self.static_files is None:
+            raise NotFound()
+        return self.static_files
+
+    @app.route("/dashboard", methods=["GET"])
+    def dashboard(self, request: Any) -> bytes:
+        """The dashboard, also where the site has a page of its own."""
+        return self._file(request, "index.html")
+
+    @app.route("/dashboard/<name>", methods=["GET"])
+    def dashboard_file(self, request: Any, name: str) -> bytes:
+        """One of its files."""
+        return self._file(request, name)
+
+    def _file(self, request: Any, name: str) -> bytes:
+        found = _dashboard().get(name)
+        if found is None:
+            raise NotFound()
+        kind, body, tag = found
+        guard(request, DASHBOARD_POLICY)
+        request.setHeader(b"content-type", kind)
+        if request.setETag(tag) is CACHED:
+            return b""
+        request.setHeader(b"content-length", str(len(body)).encode())
+        return body
+
+    @app.route("/openapi.json", methods=["GET"])
+    def openapi(self, request: Any) -> bytes:
+        """The interface, for programs."""
+        return self._text(request, b"application/json", _described())
+
+    @app.route("/docs", methods=["GET"])
+    def docs(self, request: Any) -> bytes:
+        """The interface, for people."""
+        guard(request, REFERENCE_POLICY)
+        return self._text(request, b"text/html; charset=utf-8", _reference())
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics_text(self, request: Any) -> bytes:
+        """For Prometheus."""
+        kind, body = self.metrics.text()
+        return self._text(request, kind, body)
+
+    @staticmethod
+    def _text(request: Any, kind: bytes, body: bytes) -> bytes:
+        request.setHeader(b"content-type", kind)
+        request.setHeader(b"cache-control", b"no-cache")
+        request.setHeader(b"content-length", str(len(body)).encode())
+        return body
+
+
+def guard(request: Any, policy: bytes) -> None:
+    """Headers that keep a browser from doing what a page does not need."""
+    request.setHeader(b"content-security-policy", policy)
+    request.setHeader(b"x-content-type-options", b"nosniff")
+    request.setHeader(b"referrer-policy", b"no-referrer")
+    request.setHeader(b"cache-control", b"no-cache")
+
+
+@lru_cache(1)
+def _dashboard() -> Mapping[str, tuple[bytes, bytes, bytes]]:
+    """Its few small files: type, content, tag."""
+    found: dict[str, tuple[bytes, bytes, bytes]] = {}
+    for path in DASHBOARD.iterdir():
+        if path.suffix in TYPES:
+            body = path.read_bytes()
+            tag = b'"%b"' % hashlib.sha256(body).hexdigest()[:16].encode()
+            found[path.name] = TYPES[path.suffix], body, tag
+    return found
+
+
+@lru_cache(1)
+def _described() -> bytes:
+    return wire.dumps(document())
+
+
+@lru_cache(1)
+def _reference() -> bytes:
+    return page(document())
