@@ -26,7 +26,7 @@ $(VENV)/dev: $(VENV)/run
 
 run: $(VENV)/run
 	@echo "jobpush: http://localhost:$(PORT)/ - stop it with Ctrl-C"
-	@PYTHONPATH=.:adapters $(BIN)/twistd --nodaemon --pidfile= jobpush --port $(PORT)
+	@PYTHONPATH=.:adapters:client $(BIN)/twistd --nodaemon --pidfile= jobpush --port $(PORT)
 
 test: $(VENV)/dev
 	@sh tests/install-packages.sh
@@ -37,7 +37,7 @@ test: $(VENV)/dev
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	PYTHONPATH=.:adapters $(BIN)/lint-imports --no-cache
+	PYTHONPATH=.:adapters:client $(BIN)/lint-imports --no-cache
 
 docs: $(VENV)/dev
 	$(BIN)/mkdocs build --quiet --strict

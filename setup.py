@@ -18,11 +18,20 @@ setup(
     python_requires=">=3.10",
     # Listed by hand: never an __init__.py in twisted/ or twisted/plugins/, it would replace Twisted's own.
     packages=[
-        "jobpush", "jobpush.adapter", "jobpush.cli", "jobpush.client", "jobpush.core", "jobpush.events", "jobpush.polling",
-        "jobpush.runtime", "jobpush.web", "jobpush.web.held", "jobpush.web.routes", "jobpush_adapters", "twisted.plugins",
+        "jobpush", "jobpush.adapter", "jobpush.core", "jobpush.events", "jobpush.polling", "jobpush.runtime", "jobpush.web",
+        "jobpush.web.held", "jobpush.web.routes", "jobpush_adapters", "jobpush_client", "jobpush_client.cli", "twisted.plugins",
     ],
-    package_dir={"": ".", "jobpush_adapters": "adapters/jobpush_adapters"},
-    package_data={"jobpush": ["py.typed"], "jobpush.web": ["dashboard/*"]},
+    package_dir={
+        "": ".",
+        "jobpush_adapters": "adapters/jobpush_adapters",
+        "jobpush_client": "client/jobpush_client",
+    },
+    package_data={
+        "jobpush": ["py.typed"],
+        "jobpush.web": ["dashboard/*"],
+        "jobpush_adapters": ["py.typed"],
+        "jobpush_client": ["py.typed"],
+    },
     # Twisted finds plugins by scanning directories: an import hook would hide them.
     options={"editable_wheel": {"mode": "strict"}},
     install_requires=[
@@ -33,7 +42,7 @@ setup(
         "zope.interface >= 6",
         'tomli >= 2; python_version < "3.11"',
     ],
-    entry_points={"console_scripts": ["jobpush = jobpush.cli:script"]},
+    entry_points={"console_scripts": ["jobpush = jobpush_client.cli:script"]},
     extras_require={
         "bench": ["aiohttp >= 3.9", "tornado >= 6.4"],
         "cli": ["rich >= 13", "shtab >= 1.7"],

@@ -168,7 +168,7 @@ class JobpushServer(Server):
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])}
+        return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters"), str(ROOT / "client")])}
 
     def _write(self) -> None:
         fresh = self.jobs.with_suffix(".new")

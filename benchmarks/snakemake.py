@@ -47,7 +47,7 @@ def play(snakemake: str, with_jobpush: bool) -> None:
         (site.work / "Snakefile").write_text(SNAKEFILE)
         status = site.commands / "status"
         if with_jobpush:
-            status.write_text(f'#!/bin/sh\nexec {sys.executable} -m jobpush.cli status --format snakemake "$1"\n')
+            status.write_text(f'#!/bin/sh\nexec {sys.executable} -m jobpush_client.cli status --format snakemake "$1"\n')
         else:
             status.write_text(STATUS_SCONTROL)
         status.chmod(0o755)

@@ -40,7 +40,7 @@ class BeatingServer(JobpushServer):
         return [sys.executable, "-m", "benchmarks.heartbeat", str(self.notes_path), *command[3:]]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])}
+        return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters"), str(ROOT / "client")])}
 
     def notes(self) -> dict[str, Any]:
         """What was noted since the last time."""

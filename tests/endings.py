@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from jobpush.client.values import moment
+from jobpush_client.values import moment
 from tests.service_process import ServiceProcess
 from tests.slurm_cluster import wait_until
 

@@ -165,7 +165,7 @@ TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 def twistd_environment(environment: Mapping[str, str] | None) -> dict[str, str]:
     """This checkout's modules before installed ones, and nothing of Slurm's from outside."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SQUEUE", "SACCT"))}
-    path = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "adapters"), str(ROOT / "client")])
     return {**inherited, "PYTHONPATH": path, **(environment or {})}
 
 

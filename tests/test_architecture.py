@@ -7,6 +7,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import jobpush
+import jobpush_client
+
 ROOT = Path(__file__).resolve().parent.parent
 
 def imports(path: Path) -> set[str]:
@@ -29,7 +32,7 @@ class LayoutTests(SynchronousTestCase):
 
     def test_only_web_knows_the_web(self) -> None:
         """No module but ``jobpush.web`` and the assembly imports ``twisted.web`` or Klein; adapters neither."""
-        service = [path for path in (ROOT / "jobpush").rglob("*.py") if not {"web", "client"} & set(path.parts)]
+        service = [path for path in (ROOT / "jobpush").rglob("*.py") if "web" not in path.parts]
         for path in [*service, *(ROOT / "adapters").rglob("*.py")]:
             if path != ROOT / "jobpush" / "tap.py":
                 web = {name for name in imports(path) if name.startswith(("twisted.web", "klein", "werkzeug"))}
@@ -51,7 +54,11 @@ class LayoutTests(SynchronousTestCase):
         )
         self.assertEqual(result.stdout.strip(), "[]")
 
+    def test_one_version(self) -> None:
+        """The client and the service are released together."""
+        self.assertEqual(jobpush.__version__, jobpush_client.__version__)
+
     def test_files_stay_small(self) -> None:
         """A file past about 400 lines wants to be two."""
-        for path in [*(ROOT / "jobpush").rglob("*.py"), *(ROOT / "adapters").rglob("*.py")]:
+        for path in [path for top in ("jobpush", "adapters", "client") for path in (ROOT / top).rglob("*.py")]:
             self.assertLess(len(path.read_text().splitlines()), 470, path)

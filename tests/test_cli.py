@@ -9,13 +9,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.cli import main, parser
-from jobpush.cli.codes import duration, exit_code, printable, summary, worst
-from jobpush.cli.status import word
-from jobpush.cli.submit import submitted
-from jobpush.cli.watch import Board
-from jobpush.client import Job, Met
 from jobpush.core.model import Outcome, Phase
+from jobpush_client import Job, Met
+from jobpush_client.cli import main, parser
+from jobpush_client.cli.codes import duration, exit_code, printable, summary, worst
+from jobpush_client.cli.status import word
+from jobpush_client.cli.submit import submitted
+from jobpush_client.cli.watch import Board
 from tests.service_process import twistd_environment
 
 
@@ -130,7 +130,7 @@ class CommandLineTests(SynchronousTestCase):
     """What is wrong is said, and by the exit status."""
 
     def run_it(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_python("-m", "jobpush.cli", *arguments)
+        return run_python("-m", "jobpush_client.cli", *arguments)
 
     def test_usage(self) -> None:
         """Status 2, naming what was expected."""
@@ -153,9 +153,9 @@ class CommandLineTests(SynchronousTestCase):
 
     def test_nothing_heavy_is_loaded(self) -> None:
         """The plain commands start without Twisted and without what draws tables."""
-        script = "import sys; from jobpush.cli import wait, show, status, submit, tail; print(*sys.modules)"
+        script = "import sys; from jobpush_client.cli import wait, show, status, submit, tail; print(*sys.modules)"
         modules = run_python("-c", script).stdout.split()
-        self.assertIn("jobpush.cli.wait", modules)
+        self.assertIn("jobpush_client.cli.wait", modules)
         self.assertFalse({"twisted", "treq", "rich", "klein", "shtab", "zope"} & set(modules))
 
     def test_completion(self) -> None:

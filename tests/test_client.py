@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.client import (
+from jobpush_client import (
     ApiError,
     AsyncClient,
     ClientError,
@@ -22,8 +22,8 @@ from jobpush.client import (
     Unreachable,
     WaitTimeout,
 )
-from jobpush.client.sync import Client, connector
-from jobpush.client.talk import Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk, TokenBucket
+from jobpush_client.exchange import Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk, TokenBucket
+from jobpush_client.sync import Client, connector
 from tests.support import LabCase
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from parsl.jobs.states import JobState, JobStatus
 from parsl.providers import SlurmProvider
 
-from jobpush.client import Client, ClientError, Job, Patience
+from jobpush_client import Client, ClientError, Job, Patience
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from jobpush.client import Client, Event, Patience, Reset, Unknown, WaitTimeout
+from jobpush_client import Client, Event, Patience, Reset, Unknown, WaitTimeout
 from tests.service_process import ROOT, ServiceProcess, twistd_environment, write_jobs
 from tests.slurm_cluster import SlurmCluster, wait_until
 
@@ -42,7 +42,7 @@ class Bench:
         """Start ``jobpush …``."""
         environment = twistd_environment({"JOBPUSH_URL": f"http://127.0.0.1:{self.service.port}", "TZ": "UTC"})
         command = subprocess.Popen(
-            [sys.executable, "-m", "jobpush.cli", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "jobpush_client.cli", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             stdin=options.get("stdin", subprocess.DEVNULL), text=True, cwd=ROOT,
             # Whoever runs the tests in the background may have them ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -287,7 +287,7 @@ def test_unix_socket(tmp_path: Path, short_path: Path) -> None:
     try:
         with Client(f"unix:{path}") as client:
             assert client.wait_for("1", timeout=30).succeeded
-        command = [sys.executable, "-m", "jobpush.cli", "wait", "1", "--url", f"unix:{path}"]
+        command = [sys.executable, "-m", "jobpush_client.cli", "wait", "1", "--url", f"unix:{path}"]
         assert subprocess.run(command, env=twistd_environment({}), check=False, timeout=60, stdout=subprocess.DEVNULL).returncode == 0
     finally:
         service.stop()
@@ -301,13 +301,13 @@ def test_slurm(slurm: SlurmCluster, tmp_path: Path) -> None:
     service.start()
     service.ready()
     environment = twistd_environment({"JOBPUSH_URL": f"http://127.0.0.1:{service.port}", **slurm.environment})
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "adapters"), str(ROOT / "client")])
     script = tmp_path / "job.sh"
     script.write_text("#!/bin/sh\nsleep 12\nexit 5\n")
     try:
         words = ["submit", "--", "sbatch", "-D", "/tmp", "-o", "/dev/null", str(script)]
         waiting = subprocess.Popen(
-            [sys.executable, "-m", "jobpush.cli", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "jobpush_client.cli", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         wait_until(lambda: service.get("/readyz").json["held"] >= 1, 30)
         service.kill()

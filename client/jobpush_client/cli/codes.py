@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
-from jobpush.client import Client, Job, Met
-from jobpush.client.talk import Patience
+from jobpush_client import Client, Job, Met
+from jobpush_client.exchange import Patience
 
 #: The exit codes of outcomes that have none of their own.
 OUTCOME_CODES = {

@@ -6,9 +6,9 @@ import argparse
 import json
 import sys
 
-from jobpush.cli import FILTERS
-from jobpush.cli.codes import client, local, printable, summary
-from jobpush.client import Event, Reset
+from jobpush_client import Event, Reset
+from jobpush_client.cli import FILTERS
+from jobpush_client.cli.codes import client, local, printable, summary
 
 
 def run(options: argparse.Namespace) -> int:

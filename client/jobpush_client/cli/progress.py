@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from jobpush.cli.codes import printable
-from jobpush.client import Client, ClientError, Event
+from jobpush_client import Client, ClientError, Event
+from jobpush_client.cli.codes import printable
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from jobpush.cli.codes import client, duration, local, printable, summary
-from jobpush.client import Job, Step
+from jobpush_client import Job, Step
+from jobpush_client.cli.codes import client, duration, local, printable, summary
 
 
 def run(options: argparse.Namespace) -> int:

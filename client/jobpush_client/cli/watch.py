@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jobpush.cli import FILTERS
-from jobpush.cli.codes import client, duration, printable
-from jobpush.client import Client, ClientError, Event, Job, Reset
+from jobpush_client import Client, ClientError, Event, Job, Reset
+from jobpush_client.cli import FILTERS
+from jobpush_client.cli.codes import client, duration, printable
 
 #: Rows that are shown at most: the rest is counted.
 MOST_ROWS = 200

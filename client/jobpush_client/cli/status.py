@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from jobpush.cli.codes import client
-from jobpush.client import Job
+from jobpush_client import Job
+from jobpush_client.cli.codes import client
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,9 +7,9 @@ import re
 import subprocess
 import sys
 
-from jobpush.cli.codes import client
-from jobpush.cli.wait import wait
-from jobpush.client import Client, ClientError, Met
+from jobpush_client import Client, ClientError, Met
+from jobpush_client.cli.codes import client
+from jobpush_client.cli.wait import wait
 
 #: What the commands say: sbatch(1), with and without --parsable; Grid Engine's and PBS's qsub.
 SAID = (
@@ -54,7 +54,7 @@ def submitted(said: str) -> str | None:
 def _with_progress(server: Client, job: str, options: argparse.Namespace) -> int:
     """The same, with a line on the terminal that says how it stands."""
     try:
-        from jobpush.cli.progress import following
+        from jobpush_client.cli.progress import following
     except ImportError:  # without the extra [cli]
         return wait(server, [job], 1, options)
     with following(options.url, job):

@@ -1,4 +1,4 @@
-"""The client for Twisted: the same names as `jobpush.client.sync`, awaited. Needs treq (``pip install 'jobpush[client]'``)."""
+"""The client for Twisted: the same names as `jobpush_client.sync`, awaited. Needs treq (``pip install 'jobpush[client]'``)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from jobpush.client.sync import DEFAULT_URL, SLACK_S, connector
-from jobpush.client.talk import HOLD_S, Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk
-from jobpush.client.values import Barrier, Event, Job, Met, Reset, Snapshot, Step, Workflow
+from jobpush_client.exchange import HOLD_S, Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk
+from jobpush_client.sync import DEFAULT_URL, SLACK_S, connector
+from jobpush_client.values import Barrier, Event, Job, Met, Reset, Snapshot, Step, Workflow
 
 T = TypeVar("T")
 
@@ -26,10 +26,10 @@ class AsyncClient:
     A jobpush server.
 
     Every call is a coroutine, or an asynchronous iterator; `Deferred.fromCoroutine` makes a Deferred of it. Cancelling ends the
-    request that is held. They fail as those of `jobpush.client.Client` do.
+    request that is held. They fail as those of `jobpush_client.Client` do.
 
     :param reactor: by default Twisted's own.
-    :param url: as of `jobpush.client.Client`.
+    :param url: as of `jobpush_client.Client`.
     :param http: what speaks HTTP: a `treq.client.HTTPClient`, or a stand-in in tests; by default one with a pool of its own.
     """
 

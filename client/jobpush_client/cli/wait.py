@@ -6,8 +6,8 @@ import argparse
 import json
 import sys
 
-from jobpush.cli.codes import client, exit_code, summary, worst
-from jobpush.client import Client, ClientError, Met
+from jobpush_client import Client, ClientError, Met
+from jobpush_client.cli.codes import client, exit_code, summary, worst
 
 
 def run(options: argparse.Namespace) -> int:

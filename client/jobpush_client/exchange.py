@@ -1,6 +1,6 @@
 """
 What a client says, without a socket: each operation is a generator that yields what is to be done (a `Call`, a `Pause`) and is
-sent what came of it. `jobpush.client.sync` does it by blocking, `jobpush.client.deferred` by waiting for Deferreds.
+sent what came of it. `jobpush_client.sync` does it by blocking, `jobpush_client.deferred` by waiting for Deferreds.
 
 Here stands all that makes a client well-behaved: one held request instead of many short ones, cursors, retries with full jitter
 (AWS Architecture Blog, "Exponential Backoff and Jitter"), the server's Retry-After, and a bucket of tokens that no error of
@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from jobpush.client.values import (
+from jobpush_client.values import (
     ApiError,
     Barrier,
     ClientError,

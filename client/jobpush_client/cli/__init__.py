@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from jobpush import __version__
-from jobpush.client.values import ApiError, ClientError, Unknown, Unreachable, WaitTimeout
+from jobpush_client import __version__
+from jobpush_client.values import ApiError, ClientError, Unknown, Unreachable, WaitTimeout
 
-#: Exit codes that say what became of the command itself. Those of jobs are in `jobpush.cli.codes`.
+#: Exit codes that say what became of the command itself. Those of jobs are in `jobpush_client.cli.codes`.
 USAGE, TIME_IS_UP, INTERRUPTED = 2, 124, 130
 UNKNOWN_JOB, UNREACHABLE, REFUSED = 240, 241, 242
 
@@ -133,7 +133,7 @@ def positive(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the exit status."""
     options = parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = import_module(f"jobpush.cli.{options.command}").run
+    run: Callable[[argparse.Namespace], int] = import_module(f"jobpush_client.cli.{options.command}").run
     try:
         return run(options)
     except KeyboardInterrupt:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from jobpush.client import ClientError
+from jobpush_client import ClientError
 
 
 def run(options: argparse.Namespace) -> int:
     """Print it."""
-    from jobpush.cli import parser
+    from jobpush_client.cli import parser
 
     try:
         import shtab

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from jobpush.client.talk import HOLD_S, Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk
-from jobpush.client.values import Barrier, ClientError, Event, Job, Met, Reset, Snapshot, Step, Workflow
+from jobpush_client.exchange import HOLD_S, Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk
+from jobpush_client.values import Barrier, ClientError, Event, Job, Met, Reset, Snapshot, Step, Workflow
 
 T = TypeVar("T")
 

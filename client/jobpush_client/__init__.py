@@ -5,22 +5,22 @@ A client of jobpush's HTTP protocol that comes back by itself and loses no chang
 ``pip install 'jobpush[client]'``): the same names, awaited. Both go on after a restart of the server, an outage of the network
 or a time-out, and hold one request at a time instead of asking in a loop::
 
-    from jobpush.client import Client
+    from jobpush_client import Client
 
     with Client("http://localhost:8080") as jobs:
         job = jobs.wait_for("slurm/4711")
         print(job.state, job.exit_code)
 
-What is said on the wire is in `jobpush.client.talk`, which knows no socket; `jobpush.client.values` has what comes back.
+What is said on the wire is in `jobpush_client.exchange`, which knows no socket; `jobpush_client.values` has what comes back.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobpush.client.sync import Client
-from jobpush.client.talk import Patience
-from jobpush.client.values import (
+from jobpush_client.exchange import Patience
+from jobpush_client.sync import Client
+from jobpush_client.values import (
     ApiError,
     Barrier,
     ClientError,
@@ -38,7 +38,9 @@ from jobpush.client.values import (
 )
 
 if TYPE_CHECKING:
-    from jobpush.client.deferred import AsyncClient
+    from jobpush_client.deferred import AsyncClient
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ApiError",
@@ -64,7 +66,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Twisted is loaded when it is wanted: scripts and notebooks need none of it.
     if name == "AsyncClient":
-        from jobpush.client.deferred import AsyncClient
+        from jobpush_client.deferred import AsyncClient
 
         return AsyncClient
     raise AttributeError(name)

@@ -1,5 +1,0 @@
-"""``python -m jobpush.cli``."""
-
-from jobpush.cli import script
-
-script()
