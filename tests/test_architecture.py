@@ -47,7 +47,7 @@ class LayoutTests(SynchronousTestCase):
 
         code = (
             "import sys; sys.path[:0] = ['twisted/plugins']; import jobpush_service; "
-            "print([m for m in sys.modules if m.startswith(('klein', 'twisted.web', 'sqlite3', 'jobpush.tap', 'jobpush_adapters.slurm'))])"
+            "print([m for m in sys.modules if m.startswith(('klein', 'twisted.web', 'sqlite3', 'jobpush.tap', 'jobpush_adapters.slurm.queue'))])"
         )
         result = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, env=twistd_environment(None), capture_output=True, text=True, check=True

@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.adapter.interfaces import BadQueueOption, QueueError
 from jobpush.adapter.registry import detect_queues, make_queue_from_table
-from jobpush_adapters.commands import Commands
-from jobpush_adapters.detect import detect_grid_engine, detect_pbs, detect_slurm
+from jobpush_adapters.common.commands import Commands
+from jobpush_adapters.common.detect import detect_grid_engine, detect_pbs, detect_slurm
 
 
 class DetectTests(SynchronousTestCase):

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from jobpush.adapter.interfaces import InvalidJobId, QueueError
 from jobpush.adapter.testing import MemoryQueue, QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import JobDescriptor, Snapshot
-from jobpush_adapters.mock import DemoQueue, FileQueue
+from jobpush_adapters.mock.queue import DemoQueue, FileQueue
 from tests.support import ManualClock
 
 

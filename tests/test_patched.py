@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters.patched import Patched
+from jobpush_adapters.common.overlay import Patched
 
 
 def job(job_id: str) -> JobDescriptor:

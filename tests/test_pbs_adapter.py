@@ -21,10 +21,11 @@ from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters import pbs_accounting, pbs_facts
-from jobpush_adapters import pbs_parse as parse
-from jobpush_adapters import pbs_states as states
-from jobpush_adapters.pbs import PbsQueue
+from jobpush_adapters.pbs import accounting as pbs_accounting
+from jobpush_adapters.pbs import facts as pbs_facts
+from jobpush_adapters.pbs import parse as parse
+from jobpush_adapters.pbs import states as states
+from jobpush_adapters.pbs.queue import PbsQueue
 from tests.endings import NAMES, cell, check_column
 from tests.fakes import Programs
 from tests.support import NOW

@@ -16,12 +16,12 @@ from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters import sge_accounting as accounting
-from jobpush_adapters import sge_facts as facts
-from jobpush_adapters import sge_states as states
-from jobpush_adapters import sge_xml as xml
-from jobpush_adapters.sge import GridEngineQueue
-from jobpush_adapters.sge_ended import DELETION_WAIT_S, REMEMBER_S, EndedJobs
+from jobpush_adapters.sge import accounting as accounting
+from jobpush_adapters.sge import facts as facts
+from jobpush_adapters.sge import states as states
+from jobpush_adapters.sge import xml as xml
+from jobpush_adapters.sge.ended import DELETION_WAIT_S, REMEMBER_S, EndedJobs
+from jobpush_adapters.sge.queue import GridEngineQueue
 from tests.fakes import Programs
 from tests.support import NOW
 

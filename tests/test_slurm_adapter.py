@@ -18,8 +18,9 @@ from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueEr
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import STATES as FLAT_STATES
 from jobpush.core.model import Confidence, JobDescriptor, Phase
-from jobpush_adapters import commands, slurm
-from jobpush_adapters.unchanged import RowReader
+from jobpush_adapters.common import commands
+from jobpush_adapters.common.unchanged import RowReader
+from jobpush_adapters.slurm import queue as slurm
 from tests.fakes import Programs
 from tests.support import NOW
 

@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from jobpush_adapters import slurm_probe, slurm_probe_helper
-from jobpush_adapters.slurm_probe import SlurmProbe, find_library
+from jobpush_adapters.slurm import probe as slurm_probe
+from jobpush_adapters.slurm import probe_helper as slurm_probe_helper
+from jobpush_adapters.slurm.probe import SlurmProbe, find_library
 
 #: Says what the test has written into a file, line by line; then "same" for ever. Notes what it is asked.
 HELPER = """\

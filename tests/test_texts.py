@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush_adapters import texts
-from jobpush_adapters.texts import Comparison, parts, rows_in
+from jobpush_adapters.common import texts
+from jobpush_adapters.common.texts import Comparison, parts, rows_in
 
 END = b";\n"
 ROWS = st.lists(st.integers(1, 60).map(lambda number: b"%d " % number + b"x" * (number % 7)), max_size=60, unique=True)

@@ -15,8 +15,9 @@ from jobpush.core.diff import diff
 from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import JobDescriptor, Snapshot, split_state
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters import patched, texts, unchanged
-from jobpush_adapters.unchanged import RowReader
+from jobpush_adapters.common import overlay as patched
+from jobpush_adapters.common import texts, unchanged
+from jobpush_adapters.common.unchanged import RowReader
 
 STATES = ("QUEUED", "RUNNING", "FAILED", "COMPLETED")
 

@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jobpush_adapters.pbs import PbsQueue
-from jobpush_adapters.sge import GridEngineQueue
-from jobpush_adapters.slurm import SlurmQueue
-from jobpush_adapters.watch import LogWatch
+from jobpush_adapters.common.watch import LogWatch
+from jobpush_adapters.pbs.queue import PbsQueue
+from jobpush_adapters.sge.queue import GridEngineQueue
+from jobpush_adapters.slurm.queue import SlurmQueue
 from tests.support import ManualClock
 
 

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService
 from jobpush.adapter.options import OptionReader
-from jobpush_adapters.detect import detect_grid_engine, detect_pbs, detect_slurm
+from jobpush_adapters.common.detect import detect_grid_engine, detect_pbs, detect_slurm
 
 _OPTIONS = """\
 cluster=NAME: the name under which its jobs are served (default: {kind})
@@ -70,7 +70,7 @@ probe=auto|yes|no: ask slurmctld every 0.15 s, by libslurm, whether anything has
     )
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
-        from jobpush_adapters.slurm import SlurmQueue
+        from jobpush_adapters.slurm.queue import SlurmQueue
 
         reader = OptionReader(options)
         common = _commands(reader, "slurm")
@@ -103,7 +103,7 @@ watch=yes|no: look as soon as the accounting or reporting file or the qmaster's 
     )
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
-        from jobpush_adapters.sge import GridEngineQueue
+        from jobpush_adapters.sge.queue import GridEngineQueue
 
         reader = OptionReader(options)
         common = _commands(reader, "sge")
@@ -133,7 +133,7 @@ follow=PATH: a log, or a directory of daily ones, whose lines say when to look (
     )
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
-        from jobpush_adapters.pbs import PbsQueue
+        from jobpush_adapters.pbs.queue import PbsQueue
 
         reader = OptionReader(options)
         common = _commands(reader, "pbs")
@@ -159,7 +159,7 @@ seed=NUMBER: of the demonstration (default: 1)"""
     )
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
-        from jobpush_adapters.mock import DemoQueue, FileQueue
+        from jobpush_adapters.mock.queue import DemoQueue, FileQueue
 
         reader = OptionReader(options)
         common = _common(reader, "mock", 5.0, 5.0)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jobpush_adapters.detect import detect_pbs
+from jobpush_adapters.common.detect import detect_pbs
 from tests.cluster import Cluster
 from tests.endings import LONG, PASSING, Doing, Ending, check_history, submit_all, when
 from tests.service_process import ServiceProcess

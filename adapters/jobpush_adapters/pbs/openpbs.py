@@ -21,13 +21,13 @@ from jobpush.adapter.command import printable
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters import pbs_accounting
-from jobpush_adapters.commands import Commands, succeeded
-from jobpush_adapters.pbs_facts import keeps_history, pbs_facts
-from jobpush_adapters.pbs_parse import Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
-from jobpush_adapters.work import Work
+from jobpush_adapters.common.commands import Commands, succeeded
+from jobpush_adapters.common.work import Work
+from jobpush_adapters.pbs import accounting as pbs_accounting
+from jobpush_adapters.pbs.facts import keeps_history, pbs_facts
+from jobpush_adapters.pbs.parse import Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
 
-LOG = Logger(namespace="jobpush_adapters.openpbs")
+LOG = Logger(namespace="jobpush_adapters.pbs.openpbs")
 
 #: How many jobs' attributes one ``qstat`` is asked for.
 IDS_AT_ONCE = 500

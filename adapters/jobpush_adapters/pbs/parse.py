@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from jobpush.adapter.command import CommandResult, printable
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters.commands import succeeded
-from jobpush_adapters.pbs_states import State, duration, pbs_state, waiting_code
+from jobpush_adapters.common.commands import succeeded
+from jobpush_adapters.pbs.states import State, duration, pbs_state, waiting_code
 
 #: A job's attributes, all as text; those of a nested list as ``Resource_List.walltime``.
 Attributes = Mapping[str, str]

@@ -14,8 +14,8 @@ from typing import TypeVar
 import attrs
 
 from jobpush.core.model import JobDescriptor, ReasonCode
-from jobpush_adapters.logs import NOWHERE, Follower, Place, look_back, rotated
-from jobpush_adapters.sge_accounting import (
+from jobpush_adapters.common.logs import NOWHERE, Follower, Place, look_back, rotated
+from jobpush_adapters.sge.accounting import (
     Deletion,
     Record,
     deleted_descriptor,

@@ -15,9 +15,9 @@ from datetime import datetime, timedelta, timezone
 import attrs
 
 from jobpush.core.model import JobDescriptor, Outcome
-from jobpush_adapters.pbs_parse import moment, nodes, number
-from jobpush_adapters.pbs_states import exit_of
-from jobpush_adapters.records import ended_by_record
+from jobpush_adapters.common.records import ended_by_record
+from jobpush_adapters.pbs.parse import moment, nodes, number
+from jobpush_adapters.pbs.states import exit_of
 
 #: How many days are looked through at most.
 MOST_DAYS = 400

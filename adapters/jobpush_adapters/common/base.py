@@ -9,7 +9,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
-from jobpush_adapters.commands import Commands
+from jobpush_adapters.common.commands import Commands
 
 
 @attrs.frozen(kw_only=True)

@@ -17,11 +17,11 @@ from zope.interface import implementer
 from jobpush.adapter.command import printable
 from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
-from jobpush_adapters.base import CommandQueue, Common
-from jobpush_adapters.openpbs import OpenPbs
-from jobpush_adapters.pbs_parse import ID
-from jobpush_adapters.torque import Torque
-from jobpush_adapters.watch import Watching
+from jobpush_adapters.common.base import CommandQueue, Common
+from jobpush_adapters.common.watch import Watching
+from jobpush_adapters.pbs.openpbs import OpenPbs
+from jobpush_adapters.pbs.parse import ID
+from jobpush_adapters.pbs.torque import Torque
 
 #: Variables of this process's environment that say where PBS is.
 _VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jobpush.core.model import QueueFacts
-from jobpush_adapters.pbs_parse import Attributes
-from jobpush_adapters.pbs_states import duration
+from jobpush_adapters.pbs.parse import Attributes
+from jobpush_adapters.pbs.states import duration
 
 
 def sees_all(a: Attributes, account: str, hidden_by_default: bool) -> tuple[bool, bool, str]:

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from jobpush.core.model import JobDescriptor, Outcome, Phase
-from jobpush_adapters.records import ended_by_record
-from jobpush_adapters.sge_states import End, end_of, limits_hit
+from jobpush_adapters.common.records import ended_by_record
+from jobpush_adapters.sge.states import End, end_of, limits_hit
 
 
 @attrs.frozen

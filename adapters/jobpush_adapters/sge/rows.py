@@ -8,7 +8,7 @@ import attrs
 
 from jobpush.adapter.command import printable
 from jobpush.core.model import JobDescriptor
-from jobpush_adapters.sge_xml import Row, number_of, parse_row
+from jobpush_adapters.sge.xml import Row, number_of, parse_row
 
 
 @attrs.define(eq=False)

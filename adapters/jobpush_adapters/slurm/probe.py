@@ -2,7 +2,7 @@
 Asking slurmctld, many times a second, whether anything has changed: it answers "no" for a hundredth of what a ``squeue`` costs.
 
 The answer decides when ``squeue`` is run, never what a state is. libslurm is called in a helper process
-(`jobpush_adapters.slurm_probe_helper`); when that crashes or hangs, the queue is polled as without it. docs/freshness.md has
+(`jobpush_adapters.slurm.probe_helper`); when that crashes or hangs, the queue is polled as without it. docs/freshness.md has
 what it costs and brings.
 """
 
@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from jobpush.adapter.command import CommandFailed, find_executable, printable
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S, LoadBudget
-from jobpush_adapters import slurm_probe_helper
+from jobpush_adapters.slurm import probe_helper as slurm_probe_helper
 
 #: Seconds from one question to the next, and until one that is not answered counts as hung. (libslurm waits for a controller
 #: that is away for MessageTimeout, ten seconds, and tries again.)

@@ -8,7 +8,7 @@ import re
 import attrs
 
 from jobpush.core.model import QueueFacts
-from jobpush_adapters.sge_states import seconds
+from jobpush_adapters.sge.states import seconds
 
 #: Options in ``sge_qstat(5)`` that would hide jobs from every ``qstat``.
 _NARROWING = {"-q", "-l", "-pe", "-U", "-qs"}

@@ -1,9 +1,9 @@
 """
 Rows that are as they were the last time: with a hundred thousand jobs, most of an answer is.
 
-An answer's text is compared with that of the answer before (`jobpush_adapters.texts`), and only rows that are new are read.
-What is told of the answer is not only which jobs there are, but also which of them are new or changed (`Snapshot.fresh`), so
-that who compares jobs need not look at the others again.
+An answer's text is compared with that of the answer before (`jobpush_adapters.common.texts`), and only rows that are new are
+read. What is told of the answer is not only which jobs there are, but also which of them are new or changed
+(`Snapshot.fresh`), so that who compares jobs need not look at the others again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from itertools import islice
 
 from jobpush.core.model import JobDescriptor, Snapshot
-from jobpush_adapters.patched import Patched
-from jobpush_adapters.texts import Comparison, rows_in
+from jobpush_adapters.common.overlay import Patched
+from jobpush_adapters.common.texts import Comparison, rows_in
 
 #: Parts of an answer that are compared, and rows that are read, before others may have their turn.
 PARTS, ROWS = 16, 128
@@ -90,7 +90,7 @@ class RowReader:
         """
         Read an answer; pauses now and then. At its end the attributes are of this answer.
 
-        :param answer: the text in parts that end with a row (see `jobpush_adapters.texts.parts`).
+        :param answer: the text in parts that end with a row (see `jobpush_adapters.common.texts.parts`).
         """
         before = self._texts
         comparison = Comparison(before, self._end) if self._clean else None

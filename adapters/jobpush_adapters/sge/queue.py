@@ -22,8 +22,10 @@ from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import InvalidJobId, IWatchfulQueue, QueueError
 from jobpush.core.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters.base import CommandQueue, Common
-from jobpush_adapters.sge_accounting import (
+from jobpush_adapters.common.base import CommandQueue, Common
+from jobpush_adapters.common.watch import Watching
+from jobpush_adapters.common.work import Work
+from jobpush_adapters.sge.accounting import (
     Record,
     deleted_descriptor,
     descriptor,
@@ -32,11 +34,11 @@ from jobpush_adapters.sge_accounting import (
     parse_qacct,
     task_id,
 )
-from jobpush_adapters.sge_ended import MOST, REMEMBER_S, EndedJobs, belongs
-from jobpush_adapters.sge_facts import Files, Settings, facts
-from jobpush_adapters.sge_rows import Entry, RowReader
-from jobpush_adapters.sge_states import flags_of, phase_of
-from jobpush_adapters.sge_xml import (
+from jobpush_adapters.sge.ended import MOST, REMEMBER_S, EndedJobs, belongs
+from jobpush_adapters.sge.facts import Files, Settings, facts
+from jobpush_adapters.sge.rows import Entry, RowReader
+from jobpush_adapters.sge.states import flags_of, phase_of
+from jobpush_adapters.sge.xml import (
     Details,
     Row,
     complaint,
@@ -44,8 +46,6 @@ from jobpush_adapters.sge_xml import (
     parse_row,
     split_rows,
 )
-from jobpush_adapters.watch import Watching
-from jobpush_adapters.work import Work
 
 #: How many jobs one ``qstat -j`` is asked for (100 cost little more than one).
 DETAILS_AT_ONCE = 500

@@ -17,7 +17,7 @@ import attrs
 from jobpush.adapter.command import CommandResult, printable
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters.sge_states import seconds
+from jobpush_adapters.sge.states import seconds
 
 _FIELD = re.compile(rb"<([A-Za-z_]{1,40})>([^<]*)</")
 _ENTITY = re.compile(r"&(lt|gt|amp|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});|%lt;")

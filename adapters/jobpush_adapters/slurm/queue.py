@@ -31,14 +31,14 @@ from jobpush.core.model import (
     Snapshot,
 )
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters.base import CommandQueue, Common
-from jobpush_adapters.commands import first_failure, succeeded
-from jobpush_adapters.slurm_probe import SlurmProbe, find_library
-from jobpush_adapters.slurm_states import STATES, with_state
-from jobpush_adapters.texts import parts
-from jobpush_adapters.unchanged import RowReader
-from jobpush_adapters.watch import Watching
-from jobpush_adapters.work import Work
+from jobpush_adapters.common.base import CommandQueue, Common
+from jobpush_adapters.common.commands import first_failure, succeeded
+from jobpush_adapters.common.texts import parts
+from jobpush_adapters.common.unchanged import RowReader
+from jobpush_adapters.common.watch import Watching
+from jobpush_adapters.common.work import Work
+from jobpush_adapters.slurm.probe import SlurmProbe, find_library
+from jobpush_adapters.slurm.states import STATES, with_state
 
 #: The fields that are asked for. In these there is no ``|``, which separates them; ``exit_code`` is a wait status.
 PLAIN_FIELDS = (

@@ -13,12 +13,12 @@ from typing import Any
 from jobpush.adapter.command import CommandResult, printable
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
-from jobpush_adapters.commands import Commands, succeeded
-from jobpush_adapters.pbs_facts import torque_facts
-from jobpush_adapters.pbs_parse import ID, Attributes, from_state, number
-from jobpush_adapters.pbs_states import torque_state
-from jobpush_adapters.sge_xml import plain
-from jobpush_adapters.work import Work
+from jobpush_adapters.common.commands import Commands, succeeded
+from jobpush_adapters.common.work import Work
+from jobpush_adapters.pbs.facts import torque_facts
+from jobpush_adapters.pbs.parse import ID, Attributes, from_state, number
+from jobpush_adapters.pbs.states import torque_state
+from jobpush_adapters.sge.xml import plain
 
 _FIELD = re.compile(rb"<([A-Za-z_][A-Za-z_.]{0,60})>([^<]*)</\1>")
 _VARIABLE = re.compile(r"(?:^|,)(PBS_O_WORKDIR|workflow)=([^,]*)")

@@ -1,0 +1,1 @@
+"""No scheduler: jobs in a file, and a demonstration."""

@@ -1,0 +1,1 @@
+"""Grid Engine: qstat and the accounting file."""

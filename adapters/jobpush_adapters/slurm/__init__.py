@@ -1,0 +1,1 @@
+"""Slurm: squeue, sacct, and the controller's log or a cheap question to it."""
