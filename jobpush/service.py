@@ -14,12 +14,12 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from jobpush.adapter.interfaces import IBatchQueueService, IJobStatusListener, IJournal, IWatchfulQueue
-from jobpush.adapter.registry import QueueOptions
+from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue
 from jobpush.core.job_table import JobTable
 from jobpush.core.model import QueueFacts
 from jobpush.core.workflows import Workflows
-from jobpush.events.instruments import Heartbeat, Measures
+from jobpush.events.instruments import Measures
+from jobpush.events.interfaces import IJobStatusListener, IJournal
 from jobpush.events.listeners import ListenerService
 from jobpush.events.publisher import Publisher
 from jobpush.events.reader import Feed
@@ -28,6 +28,8 @@ from jobpush.events.tracker import JobStatusTracker
 from jobpush.events.workflow_expiry import WorkflowKeeper
 from jobpush.polling.monitor import JobStatusMonitor
 from jobpush.polling.nudges import Nudge, Nudges
+from jobpush.polling.queue_options import QueueOptions
+from jobpush.runtime.heartbeat import Heartbeat
 
 #: Seconds that answers get to leave at the end.
 DRAIN_S = 5.0
@@ -66,7 +68,7 @@ class JobPush(MultiService):
         tags = {queue.cluster: self._options_of(queue).tag for queue in queues}
         self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None})
         self.measures = Measures()
-        self._heartbeat = Heartbeat(reactor, self.measures)
+        self._heartbeat = Heartbeat(reactor, self.measures.stall_s)
         self.tracker = JobStatusTracker(reactor, workflows_of=self.workflows.names_of, measures=self.measures)
         self.publisher = Publisher(reactor, journal, self.table, self.tail, self.tracker, self.workflows, self.measures)
         self.feed = Feed(reactor, journal, self.tail, self.tracker)

@@ -22,21 +22,12 @@ from twisted.python import usage
 
 from jobpush import __version__
 from jobpush import settings as config
-from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueService, IJobStatusListener, JournalError
+from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueService
 from jobpush.adapter.options import OptionReader
-from jobpush.adapter.registry import (
-    COMMON_OPTIONS,
-    QueueOptions,
-    detect_queues,
-    listener_factories,
-    make_listener_from_table,
-    make_queue_from_table,
-    parse_argument,
-    queue_factories,
-    take_common_options,
-)
+from jobpush.adapter.registry import detect_queues, make_queue_from_table, parse_argument, queue_factories
+from jobpush.events.interfaces import IJobStatusListener, JournalError
 from jobpush.events.journal import Retention, SQLiteJournal, Threads
-from jobpush.events.listeners import distinct
+from jobpush.events.listeners import distinct, listener_factories, make_listener_from_table
 from jobpush.polling.nudge_sockets import (
     SOCKET_NAME,
     NudgeSocket,
@@ -46,6 +37,7 @@ from jobpush.polling.nudge_sockets import (
     parse_address,
     read_secret,
 )
+from jobpush.polling.queue_options import COMMON_OPTIONS, QueueOptions, take_common_options
 from jobpush.runtime.gc_pauses import GarbageService
 from jobpush.service import JobPush
 from jobpush.settings import ConfigError, Settings

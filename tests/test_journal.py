@@ -8,9 +8,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.adapter.interfaces import CursorGone, IJournal, JournalError
 from jobpush.core import wire
 from jobpush.core.model import Change, JobDescriptor, JobRecord, JobStatusEvent, split_state
+from jobpush.events.interfaces import CursorGone, IJournal, JournalError
 from jobpush.events.journal import MIGRATIONS, NETWORK_FILE_SYSTEMS, Retention, SQLiteJournal, file_system_of
 from tests.support import NOW, Lab, StepThreads
 

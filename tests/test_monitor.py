@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.load import DUTY
 from jobpush.core.model import Outcomes, QueueFacts
-from jobpush.polling.schedule import DUTY
 from tests.support import Lab, LabCase
 
 

@@ -19,12 +19,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from jobpush.adapter.interfaces import BadQueueOption, INamedJobsQueue, IWatchfulQueue, QueueError
-from jobpush.adapter.registry import QueueOptions
+from jobpush.adapter.load import DUTY, RESERVE_S, LoadBudget
 from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import QueueFacts, Snapshot
 from jobpush.polling.nudge_sockets import NudgeSocket, NudgeSocketError, UdpAddress, UnixAddress, parse_address, read_secret
 from jobpush.polling.nudges import READ_PER_S, BadNudge, Nudge, Nudges, signed, unsigned
-from jobpush.polling.schedule import DUTY, ECHO_S, RESERVE_S, Foresight, LoadBudget, PaceOptions, Wishes
+from jobpush.polling.queue_options import QueueOptions
+from jobpush.polling.schedule import ECHO_S, Foresight, PaceOptions, Wishes
 from jobpush.service import JobPush
 from tests.support import NOW, Lab, LabCase
 

@@ -50,7 +50,7 @@ class ProbeTests(TestCase):
         self.script = self.directory / "helper.py"
         self.script.write_text(HELPER)
         self.told = 0
-        for name, value in (("PROBE_S", 0.01), ("PATIENCE_S", 1.0), ("AFTER_S", (0.1,)), ("AFTER_CHEAP_S", (0.05, 0.1)), ("CHEAP_S", 0.0), ("RESTART_S", 0.05), ("OFF_S", 0.5), ("DEFAULT_INTERVAL_S", 0.1)):
+        for name, value in (("PROBE_S", 0.01), ("PATIENCE_S", 1.0), ("AFTER_S", (0.1,)), ("AFTER_CHEAP_S", (0.05, 0.1)), ("CHEAP_S", 0.0), ("RESTART_S", 0.05), ("OFF_S", 0.5), ("RETRY_S", 0.1)):
             self.patch(slurm_probe, name, value)
 
     def begin(self, *answers: str) -> SlurmProbe:

@@ -14,8 +14,10 @@ from treq.testing import StubTreq
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.events.instruments import Distribution, Heartbeat, Measures
+from jobpush.events.instruments import Measures
 from jobpush.runtime import json_log as jsonlog
+from jobpush.runtime.heartbeat import Heartbeat
+from jobpush.runtime.histogram import Distribution
 from jobpush.web import resource
 from jobpush.web.routes.pages import DASHBOARD
 from tests.service_process import ROOT
@@ -167,7 +169,7 @@ class MeasuresTests(SynchronousTestCase):
     def test_heartbeat(self) -> None:
         """How late the reactor was; nothing is left when it has ended."""
         clock, measures = ManualClock(), Measures()
-        heartbeat = Heartbeat(clock, measures)
+        heartbeat = Heartbeat(clock, measures.stall_s)
         heartbeat.start()
         clock.run(1.0)
         self.assertAlmostEqual(measures.stall_s.most, 0.0, delta=0.051)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.registry import take_common_options
 from jobpush.core.model import Change, JobDescriptor, JobStatusEvent, split_state
 from jobpush.core.wire import number
 from jobpush.core.workflow import Member, Tally
 from jobpush.core.workflows import QUIET_S, Workflows
 from jobpush.events.workflow_expiry import EVERY_S
+from jobpush.polling.queue_options import take_common_options
 from jobpush.service import JobPush
 from tests.support import Lab, LabCase
 

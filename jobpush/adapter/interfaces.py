@@ -1,5 +1,5 @@
 """
-The contracts of jobpush: what an adapter, a listener and a journal promise.
+The contracts of an adapter.
 
 A queue adapter is written against `IBatchQueueService` and `IBatchQueueFactory`, proved with
 `jobpush.adapter.testing.makeQueueServiceTests`, and found through Twisted's plugin system.
@@ -7,13 +7,12 @@ A queue adapter is written against `IBatchQueueService` and `IBatchQueueFactory`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from jobpush.core.model import JobDescriptor, JobRecord, JobStatusEvent, Outcomes, QueueFacts, Snapshot
-from jobpush.core.workflow import Event, Member, WorkflowRecord
+from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 
 
 class QueueError(Exception):
@@ -133,105 +132,3 @@ class IBatchQueueFactory(Interface):
 
     def detect() -> str | None:
         """Evidence that this scheduler is on this host (``/usr/bin/squeue``), or None. Runs nothing."""
-
-
-class IJobStatusListener(Interface):
-    """Something inside the service that is told every event, in order, at least once."""
-
-    name: str = Attribute("The name under which its place in the journal is kept; unique in a service.")
-
-    def job_changed(event: JobStatusEvent) -> Deferred[None] | None:
-        """
-        Take note of an event. The next comes when the Deferred, if any, has fired; if it fails, or this raises, the same event
-        comes again after a pause. Other listeners and clients do not wait.
-        """
-
-
-class IJobStatusListenerFactory(Interface):
-    """A plugin that makes listeners of one type, for ``--listener TYPE:key=value``."""
-
-    listener_type: str = Attribute("The word in ``--listener TYPE``.")
-    listener_help: str = Attribute("One line on what it is for.")
-    arg_string_format: str = Attribute("The options that it takes, one a line.")
-
-    def generate_listener(reactor: object, options: Mapping[str, object]) -> IJobStatusListener:
-        """
-        :raise BadQueueOption: if an option is unknown, missing or malformed.
-        """
-
-
-class JournalError(Exception):
-    """The journal cannot be opened or written. One line, for people."""
-
-
-class CursorGone(Exception):
-    """The journal no longer holds (or never held) what follows a cursor. Carries the oldest cursor's number."""
-
-    def __init__(self, oldest_seq: int) -> None:
-        super().__init__(oldest_seq)
-        self.oldest_seq = oldest_seq
-
-
-class IJournal(Interface):
-    """
-    The numbered, durable sequence of events, with the last known jobs.
-
-    One writer. What ``commit`` has fired for survives the process and, for a journal in a file, the machine.
-    """
-
-    epoch: str = Attribute("Names this sequence of numbers; a cursor of another epoch is gone. Holds no ``-``.")
-    last_seq: int = Attribute("The number of the last event that was committed, whether or not it is published yet.")
-    trimmed_seq: int = Attribute("The number of the last event that was removed; 0 if none was.")
-
-    def open() -> Mapping[str, Mapping[str, JobRecord]]:
-        """
-        Open it and read the last known jobs, by cluster and id. Blocks.
-
-        :raise JournalError: if it cannot be used, with a line that says why.
-        """
-
-    def workflows() -> Iterable[WorkflowRecord]:
-        """The known workflows, as read by ``open``; to be asked for once."""
-
-    def commit(
-        events: Sequence[Event],
-        records: Sequence[JobRecord],
-        forgotten: Sequence[tuple[str, str]],
-        workflows: Sequence[tuple[WorkflowRecord, Mapping[tuple[str, str], Member]]] = (),
-        dropped: Sequence[str] = (),
-    ) -> Deferred[None]:
-        """
-        Append events, whose numbers follow ``last_seq``, and update the known jobs and workflows, all of it or none.
-
-        :param workflows: each with the members that are new or changed; of a record that has no members yet, these are all.
-        :param dropped: the names of workflows to forget.
-
-        Fires when it is durable. Fails with `JournalError` if nothing was written.
-        """
-
-    def read(
-        since: int, upto: int, limit: int, matches: Callable[[Event], bool], keys: Sequence[tuple[str, str]] | None
-    ) -> Deferred[list[Event]]:
-        """
-        The first ``limit`` matching events with ``since < seq <= upto``, oldest first.
-
-        :param matches: pure; called on another thread.
-        :param keys: if not None, only events of these jobs and workflows (and of the parts of these) can match.
-
-        Fails with `CursorGone` if events after ``since`` have been removed.
-        """
-
-    def last_of(keys: Sequence[tuple[str, str]]) -> Deferred[dict[tuple[str, str], JobStatusEvent]]:
-        """The last event of each of these jobs, as far as the journal holds one."""
-
-    def save_cursor(listener: str, seq: int) -> Deferred[None]:
-        """Keep a listener's place."""
-
-    def cursors() -> Mapping[str, int]:
-        """The places of all listeners, as read by ``open``."""
-
-    def size() -> int:
-        """Bytes that its files take up; 0 for one in memory."""
-
-    def close() -> Deferred[None]:
-        """Finish what was begun and close. Fires when the file is closed."""

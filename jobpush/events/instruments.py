@@ -6,7 +6,6 @@ Nothing here knows how they are shown, or who asks.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,40 +13,12 @@ import attrs
 
 from jobpush.core.model import Confidence, JobStatusEvent
 from jobpush.core.workflow import Event
+from jobpush.runtime.histogram import Distribution
 
 #: Upper bounds in seconds: of what is quick, of what scheduler commands take, of what a change takes to be told.
 QUICK_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 QUERY_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
 FRESH_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0, 300.0)
-
-#: Seconds between two looks at whether the reactor is on time.
-HEARTBEAT_S = 0.1
-
-
-class Distribution:
-    """
-    How often a value was at most each of some bounds.
-
-    :ivar counts: for each bound, and for what is over all of them: how many values fell there.
-    :ivar sum: of all values.
-    :ivar most: the greatest of them.
-    """
-
-    __slots__ = ("bounds", "counts", "most", "sum")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-        self.most = 0.0
-
-    def add(self, value: float, times: int = 1) -> None:
-        """So many values of this size."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.sum += value * times
-        if value > self.most:
-            self.most = value
-
 
 @attrs.define(eq=False)
 class Measures:
@@ -110,26 +81,3 @@ def _of(found: dict[Any, Distribution], key: Any, bounds: Sequence[float]) -> Di
     if distribution is None:
         distribution = found[key] = Distribution(bounds)
     return distribution
-
-
-class Heartbeat:
-    """Notes by how much the reactor is late: for so long it did something else."""
-
-    def __init__(self, reactor: Any, measures: Measures) -> None:
-        self._reactor = reactor
-        self._measures = measures
-        self._call: Any = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._call = self._reactor.callLater(HEARTBEAT_S, self._beat)
-
-    def stop(self) -> None:
-        """End."""
-        if self._call is not None and self._call.active():
-            self._call.cancel()
-
-    def _beat(self) -> None:
-        late = self._reactor.seconds() - self._call.getTime()
-        self._measures.stall_s.add(max(0.0, late))
-        self.start()

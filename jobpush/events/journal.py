@@ -22,10 +22,10 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from jobpush.adapter.interfaces import CursorGone, IJournal, JournalError
 from jobpush.core import wire
 from jobpush.core.model import JobKey, JobRecord, JobStatusEvent
 from jobpush.core.workflow import Event, Member, WorkflowRecord
+from jobpush.events.interfaces import CursorGone, IJournal, JournalError
 
 T = TypeVar("T")
 

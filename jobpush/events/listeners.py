@@ -11,21 +11,17 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.plugin import IPlugin
+from twisted.plugin import IPlugin, getPlugins
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import (
-    CursorGone,
-    IJobStatusListener,
-    IJobStatusListenerFactory,
-    IJournal,
-    JournalError,
-)
+from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.adapter.options import OptionReader
+from jobpush.adapter.registry import distinct_plugins, pick_plugin
 from jobpush.core.filters import EVERYTHING
 from jobpush.core.model import JobStatusEvent
+from jobpush.events.interfaces import CursorGone, IJobStatusListener, IJobStatusListenerFactory, IJournal, JournalError
 from jobpush.events.reader import Feed
 
 #: How many events are read at once, and after how many the place is written down.
@@ -163,3 +159,16 @@ def distinct(listeners: Sequence[IJobStatusListener]) -> str | None:
     return next((name for name in names if names.count(name) > 1), None)
 
 
+def listener_factories() -> list[Any]:
+    """All listener factories that are installed, by type."""
+    return distinct_plugins(getPlugins(IJobStatusListenerFactory), "listener_type")
+
+
+def make_listener_from_table(reactor: object, kind: str, options: Mapping[str, object]) -> IJobStatusListener:
+    """The listener of that type with these options; like `make_queue_from_table`."""
+    factory = pick_plugin(kind, listener_factories(), "listener_type", "listener")
+    try:
+        listener: IJobStatusListener = factory.generate_listener(reactor, options)
+    except BadQueueOption as error:
+        raise BadQueueOption(f"listener {kind!r}: {error}") from None
+    return listener

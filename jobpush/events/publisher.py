@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 
-from jobpush.adapter.interfaces import IJournal
 from jobpush.core import wire
 from jobpush.core.diff import Changes
 from jobpush.core.job_table import ClusterJobs, JobTable
@@ -23,6 +22,7 @@ from jobpush.core.model import HistoryEntry, JobKey, JobRecord, JobStatusEvent
 from jobpush.core.workflow import Event, WorkflowEvent
 from jobpush.core.workflows import Plan, Workflows
 from jobpush.events.instruments import Measures
+from jobpush.events.interfaces import IJournal
 from jobpush.events.recent_events import Tail
 from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import in_turns

@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 
-from jobpush.adapter.interfaces import CursorGone, IJournal
 from jobpush.core.filters import Selection
 from jobpush.core.model import Cursor
 from jobpush.core.workflow import Event
+from jobpush.events.interfaces import CursorGone, IJournal
 from jobpush.events.recent_events import Tail
 from jobpush.events.tracker import JobStatusTracker, Wake
 

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from jobpush.adapter.interfaces import JournalError
 from jobpush.core.model import JobDescriptor
+from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import ChangeWorkflows, Publisher
 
 #: Seconds between two looks at the clock.

@@ -14,13 +14,14 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, QueueError
+from jobpush.adapter.load import LoadBudget
 from jobpush.core.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
 from jobpush.core.diff import Changes, diff
 from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import JobRecord, Outcomes, QueueFacts, Snapshot
 from jobpush.events.instruments import Measures
 from jobpush.events.publisher import Publisher
-from jobpush.polling.schedule import DEFAULT_INTERVAL_S, LoadBudget
+from jobpush.polling.schedule import DEFAULT_INTERVAL_S
 
 #: Seconds after which what the account may see is checked again, and after which old jobs are looked for.
 CHECK_EVERY_S = 300.0

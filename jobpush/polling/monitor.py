@@ -16,9 +16,10 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue, JournalError, QueueError
+from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue, QueueError
 from jobpush.core.model import PASSING_PHASES, QueueFacts
 from jobpush.events.instruments import Measures
+from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import Publisher
 from jobpush.polling.look import Look
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S, ECHO_S, IDLE_INTERVAL_S, Foresight, PaceOptions, Wishes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from jobpush import __version__
-from jobpush.events.instruments import Distribution
+from jobpush.runtime.histogram import Distribution
 from jobpush.service import JobPush
 from jobpush.web.held.holds import Holds
 from jobpush.web.problems import Problem

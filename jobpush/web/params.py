@@ -12,10 +12,11 @@ from typing import Any
 
 import attrs
 
-from jobpush.adapter.interfaces import CursorGone, InvalidJobId
+from jobpush.adapter.interfaces import InvalidJobId
 from jobpush.core.filters import Selection
 from jobpush.core.model import STATES, Cursor, JobKey
 from jobpush.core.workflow import WORKFLOW_NAME
+from jobpush.events.interfaces import CursorGone
 from jobpush.runtime.timer_wheel import SHARE
 from jobpush.service import JobPush
 from jobpush.web.problems import Problem

@@ -20,8 +20,8 @@ from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 
 from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.work import Work
 from jobpush_adapters.common.logs import Follower
-from jobpush_adapters.common.work import Work
 
 #: Seconds between two looks that nobody asked for.
 EVERY_S = 1.0

@@ -18,11 +18,11 @@ from zope.interface import implementer
 
 from jobpush.adapter.command import printable
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.wire import job_from_fields
 from jobpush_adapters.common.texts import parts
 from jobpush_adapters.common.unchanged import RowReader
-from jobpush_adapters.common.work import Work
 from jobpush_adapters.mock.demo import Demo
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")

@@ -19,10 +19,10 @@ from twisted.logger import Logger
 
 from jobpush.adapter.command import printable
 from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.work import Work
 from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.commands import Commands, succeeded
-from jobpush_adapters.common.work import Work
 from jobpush_adapters.pbs import accounting as pbs_accounting
 from jobpush_adapters.pbs.facts import keeps_history, pbs_facts
 from jobpush_adapters.pbs.parse import Attributes, describe, parent_of, parse_jobs, parse_list, parse_server

@@ -12,9 +12,9 @@ from typing import Any
 
 from jobpush.adapter.command import CommandResult, printable
 from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.commands import Commands, succeeded
-from jobpush_adapters.common.work import Work
 from jobpush_adapters.pbs.facts import torque_facts
 from jobpush_adapters.pbs.parse import ID, Attributes, from_state, number
 from jobpush_adapters.pbs.states import torque_state

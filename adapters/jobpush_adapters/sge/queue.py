@@ -20,11 +20,11 @@ from zope.interface import implementer
 
 from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common
 from jobpush_adapters.common.watch import Watching
-from jobpush_adapters.common.work import Work
 from jobpush_adapters.sge.accounting import (
     Record,
     deleted_descriptor,

@@ -21,13 +21,16 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
 from jobpush.adapter.command import CommandFailed, find_executable, printable
-from jobpush.polling.schedule import DEFAULT_INTERVAL_S, LoadBudget
+from jobpush.adapter.load import LoadBudget
 from jobpush_adapters.slurm import probe_helper as slurm_probe_helper
 
 #: Seconds from one question to the next, and until one that is not answered counts as hung. (libslurm waits for a controller
 #: that is away for MessageTimeout, ten seconds, and tries again.)
 PROBE_S = 0.15
 PATIENCE_S = 15.0
+
+#: Seconds until the next question to a controller that is away or refuses, and between two looks while asking is of no use.
+RETRY_S = 2.0
 
 #: The controller knows seconds: what changes in the second of its answer may not be in the ``squeue`` that follows, and is not
 #: told. So there is one more, so many seconds after the answer, when that second is surely over; and some before, where an
@@ -150,7 +153,7 @@ class SlurmProbe:
             self._budget.spend(now - self._asked_at, now)
         if word == "error":
             # The controller is away, or refuses: squeue, which is asked as ever, says more of it.
-            self._wait(DEFAULT_INTERVAL_S, self._ask)
+            self._wait(RETRY_S, self._ask)
             return
         if word == "changed":
             self._since = number + 1
@@ -189,7 +192,7 @@ class SlurmProbe:
             self._ask()
         else:
             self._tell()
-            self._wait(DEFAULT_INTERVAL_S, lambda: self._poll(until))
+            self._wait(RETRY_S, lambda: self._poll(until))
 
     def _ended(self, why: str) -> None:
         """The helper has; it was not asked to. Looks that its last answer made due stay due: the next may not tell of it."""

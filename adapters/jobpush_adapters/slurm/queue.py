@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from jobpush.adapter.command import CommandResult, printable
 from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.adapter.work import Work
 from jobpush.core.model import (
     Confidence,
     JobDescriptor,
@@ -36,7 +37,6 @@ from jobpush_adapters.common.commands import first_failure, succeeded
 from jobpush_adapters.common.texts import parts
 from jobpush_adapters.common.unchanged import RowReader
 from jobpush_adapters.common.watch import Watching
-from jobpush_adapters.common.work import Work
 from jobpush_adapters.slurm.probe import SlurmProbe, find_library
 from jobpush_adapters.slurm.states import STATES, with_state
 

@@ -15,10 +15,10 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from jobpush.adapter.interfaces import CursorGone
 from jobpush.core import wire
 from jobpush.core.filters import Selection
 from jobpush.core.workflow import Event
+from jobpush.events.interfaces import CursorGone
 from jobpush.events.tracker import Subscription
 from jobpush.service import JobPush
 

@@ -14,9 +14,9 @@ from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, RequestRedirect
 
-from jobpush.adapter.interfaces import CursorGone
 from jobpush.core.filters import Selection
 from jobpush.core.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
+from jobpush.events.interfaces import CursorGone
 from jobpush.events.reader import Enough, Page, Pending
 from jobpush.service import JobPush
 from jobpush.web.held.bays import Ask

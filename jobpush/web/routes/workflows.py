@@ -9,11 +9,11 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from jobpush.adapter.interfaces import JournalError
 from jobpush.core import wire
 from jobpush.core.filters import Selection
 from jobpush.core.model import JobDescriptor, JobKey
 from jobpush.core.workflow import Workflow, WorkflowEvent, WorkflowRecord, workflow_key
+from jobpush.events.interfaces import JournalError
 from jobpush.events.reader import Enough, Page
 from jobpush.web.params import DEFAULT_WAIT_S, MOST_IDS, Params, check_workflow, jittered
 from jobpush.web.problems import Problem
