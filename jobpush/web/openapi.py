@@ -1,5 +1,5 @@
 """
-The HTTP interface as an OpenAPI 3.1 document. tests/test_web_openapi.py holds it against the routes and against real answers.
+The HTTP interface as an OpenAPI 3.1 document. tests/web/test_openapi.py holds it against the routes and against real answers.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests import ssh_server
+from tests.adapters.pbs.test_queue import Recorded, attributes
 from tests.endings import Doing, told
 from tests.fakes import Programs
 from tests.service_process import ServiceProcess
 from tests.sge_cluster import GridEngine
 from tests.slurm_cluster import SlurmCluster, wait_until
-from tests.test_pbs_adapter import Recorded, attributes
 
 pytestmark = [pytest.mark.ssh, pytest.mark.service, pytest.mark.timeout(240)]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.pbs.test_queue import Recorded
 from tests.service_process import ServiceProcess
 from tests.sge_cluster import GridEngine
 from tests.slurm_cluster import SlurmCluster, wait_until
-from tests.test_pbs_adapter import Recorded
 
 pytestmark = [pytest.mark.slurm, pytest.mark.sge, pytest.mark.service, pytest.mark.timeout(240)]
 

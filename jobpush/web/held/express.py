@@ -6,7 +6,7 @@ Klein and Werkzeug a quarter of a millisecond, several times as long as to find 
 follows the request line is kept as the bytes that it is (a `Letterhead`), once for all connections with the same, and when the
 next request ends with these very bytes, there is nothing new in it but the address. It goes to the same route as any other, as
 an `ExpressRequest`, which is all that a route needs of a request; and what the route has to say goes to the connection as
-Twisted would write it. tests/test_parking.py holds both ways against each other, byte by byte.
+Twisted would write it. tests/web/held/test_parking.py holds both ways against each other, byte by byte.
 
 Whatever is out of the ordinary (other headers, a body, a percent sign in the path, an answer that needs the disk) goes the
 long way: nothing has happened to the request yet.

@@ -12,7 +12,7 @@ Where this does not fit (TLS, HTTP/1.0, ``Connection: close``, bytes that wait t
 Deferred, as any other; both ways give the same bytes.
 
 Of Twisted's private parts this touches: `HTTPChannel`'s ``_buffer``, ``_dataBuffer`` and ``_waitingForTransport``, besides what
-`jobpush.web.held.sheets` lists. tests/test_parking.py fails where they change.
+`jobpush.web.held.sheets` lists. tests/web/held/test_parking.py fails where they change.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ Answers as bytes, for connections that have no HTTP channel: rendered once, sent
 other.
 
 Of Twisted's private parts this touches: `FileDescriptor`'s ``dataBuffer`` and ``_tempDataBuffer``, `Site`'s ``_logDateTime``,
-and ``_escape`` of `twisted.web.http`. tests/test_parking.py fails where they change.
+and ``_escape`` of `twisted.web.http`. tests/web/held/test_parking.py fails where they change.
 """
 
 from __future__ import annotations

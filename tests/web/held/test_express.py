@@ -15,7 +15,7 @@ from twisted.web import http_headers
 from jobpush.web.held import express, sheets
 from jobpush.web.held.express import PLAIN
 from jobpush.web.held.sheets import _canonical
-from tests.test_parking import Client, House, Stage, bodies
+from tests.web.held.test_parking import Client, House, Stage, bodies
 
 reactor: Any = real_reactor
 

@@ -28,10 +28,11 @@ from jobpush_adapters.pbs import states as states
 from jobpush_adapters.pbs.queue import PbsQueue
 from tests.endings import NAMES, cell, check_column
 from tests.fakes import Programs
+from tests.service_process import ROOT
 from tests.support import NOW
 
-CAPTURES = Path(__file__).parent / "captures" / "pbs"
-FAKE = Path(__file__).parent / "fake_pbs.py"
+CAPTURES = ROOT / "tests" / "captures" / "pbs"
+FAKE = ROOT / "tests" / "fake_pbs.py"
 
 
 def capture(name: str, status: int = 0) -> CommandResult:

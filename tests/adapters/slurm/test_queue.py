@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -22,9 +21,10 @@ from jobpush_adapters.common import commands
 from jobpush_adapters.common.unchanged import RowReader
 from jobpush_adapters.slurm import queue as slurm
 from tests.fakes import Programs
+from tests.service_process import ROOT
 from tests.support import NOW
 
-CAPTURES = Path(__file__).parent / "captures" / "slurm"
+CAPTURES = ROOT / "tests" / "captures" / "slurm"
 
 
 def row(job_id: str = "1", state: str = "RUNNING", **fields: str) -> bytes:

@@ -23,9 +23,10 @@ from jobpush_adapters.sge import xml as xml
 from jobpush_adapters.sge.ended import DELETION_WAIT_S, REMEMBER_S, EndedJobs
 from jobpush_adapters.sge.queue import GridEngineQueue
 from tests.fakes import Programs
+from tests.service_process import ROOT
 from tests.support import NOW
 
-CAPTURES = Path(__file__).parent / "captures" / "sge"
+CAPTURES = ROOT / "tests" / "captures" / "sge"
 
 
 def capture(name: str) -> CommandResult:
