@@ -6,8 +6,8 @@ The service without its wire: queues watched, changes journaled, waiters woken. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -29,10 +29,22 @@ from jobpush.events.workflow_expiry import WorkflowKeeper
 from jobpush.polling.monitor import JobStatusMonitor
 from jobpush.polling.nudges import Nudge, Nudges
 from jobpush.polling.queue_options import QueueOptions
+from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.heartbeat import Heartbeat
 
 #: Seconds that answers get to leave at the end.
 DRAIN_S = 5.0
+
+
+class Clients(Protocol):
+    """What holds and answers the requests of clients."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered or held."""
+
+    def close(self) -> None:
+        """Answer every held request, and hold none from now on."""
 
 
 class JobPush(MultiService):
@@ -44,7 +56,7 @@ class JobPush(MultiService):
     :ivar monitors: by the name of the cluster.
     :ivar measures: what is counted and timed while it runs.
     :ivar nudges: takes what says "look now".
-    :ivar in_flight: how many requests are being answered; the web counts, the end waits for it.
+    :ivar cooperator: in whose turns long work is done.
     """
 
     log = Logger()
@@ -68,16 +80,21 @@ class JobPush(MultiService):
         tags = {queue.cluster: self._options_of(queue).tag for queue in queues}
         self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None})
         self.measures = Measures()
+        self.cooperator = Cooperator(reactor)
         self._heartbeat = Heartbeat(reactor, self.measures.stall_s)
-        self.tracker = JobStatusTracker(reactor, workflows_of=self.workflows.names_of, measures=self.measures)
-        self.publisher = Publisher(reactor, journal, self.table, self.tail, self.tracker, self.workflows, self.measures)
+        self.tracker = JobStatusTracker(
+            reactor, self.cooperator, workflows_of=self.workflows.names_of, measures=self.measures
+        )
+        self.publisher = Publisher(
+            reactor, self.cooperator, journal, self.table, self.tail, self.tracker, self.workflows, self.measures
+        )
         self.feed = Feed(reactor, journal, self.tail, self.tracker)
         self.monitors = {
             queue.cluster: JobStatusMonitor(
                 reactor,
                 queue,
                 self.publisher,
-                interested=lambda: self.in_flight > 0,
+                interested=lambda: self.busy,
                 keep_ended=keep_ended,
                 checked=self._checked,
                 pace=self._options_of(queue).pace,
@@ -88,8 +105,8 @@ class JobPush(MultiService):
         self.nudges = Nudges(reactor, self.monitors)
         self._watches: list[Callable[[], Deferred[None] | None]] = []
         #: Called each time that a queue has said what its account may see.
-        self.on_check: Callable[[], None] = lambda: None
-        self.in_flight = 0
+        self.on_check: list[Callable[[], None]] = []
+        self._clients: list[Clients] = []
         self.closing = False
         WorkflowKeeper(reactor, self.publisher, keep_workflows).setServiceParent(self)
         for listener in listeners:
@@ -99,7 +116,8 @@ class JobPush(MultiService):
         return self.options.get(queue.cluster, QueueOptions())
 
     def _checked(self, facts: QueueFacts) -> None:
-        self.on_check()
+        for call in self.on_check:
+            call()
 
     def startService(self) -> None:
         self.table.load(self.journal.open())
@@ -122,6 +140,31 @@ class JobPush(MultiService):
     def stopService(self) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._stop())
 
+    def serve(self, clients: Clients) -> None:
+        """Take note of what serves clients: their interest decides how often schedulers are asked; the end waits for them."""
+        self._clients.append(clients)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered or held."""
+        return any(clients.busy for clients in self._clients)
+
+    def moment(self) -> tuple[int, int]:
+        """The published head, and how many jobs were dropped from the table, which is no event: as long as both stay, nothing
+        that is served has changed."""
+        return self.tracker.head, self.table.forgotten
+
+    def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
+        """
+        Fire when a look at each of these clusters that begins after this call has been published; never, while one of them
+        cannot be asked. Cancelling is allowed.
+        """
+        waits = [self.monitors[cluster].fresh() for cluster in clusters]
+        gathered = gatherResults(waits, consumeErrors=True)
+        whole: Deferred[None] = Deferred(lambda _: gathered.cancel())
+        gathered.addCallbacks(lambda _: whole.callback(None), lambda _: None)
+        return whole
+
     def awaited(self, clusters: frozenset[str] = frozenset()) -> None:
         """Somebody begins to wait for jobs of these clusters; of all, if none is named."""
         for name, monitor in self.monitors.items():
@@ -131,6 +174,8 @@ class JobPush(MultiService):
     def announce_end(self) -> None:
         """Answer everybody who waits; from now on nobody is held."""
         self.closing = True
+        for clients in self._clients:
+            clients.close()
         self.tracker.close()
         for monitor in self.monitors.values():
             monitor.give_up()
@@ -141,7 +186,7 @@ class JobPush(MultiService):
         self._heartbeat.stop()
         await gatherResults([maybeDeferred(end) for end in self._watches])
         until = self.reactor.seconds() + DRAIN_S
-        while self.in_flight and self.reactor.seconds() < until:
+        while self.busy and self.reactor.seconds() < until:
             await deferLater(self.reactor, 0.02)
         await gatherResults([monitor.stop() for monitor in self.monitors.values()])
         await super().stopService()

@@ -272,7 +272,7 @@ class Assembly(MultiService):
         service.setServiceParent(self)
         self._garbage = GarbageService(reactor)
         self._garbage.setServiceParent(self)
-        service.on_check = self._checked
+        service.on_check.append(self._checked)
         self._started = False
 
     def privilegedStartService(self) -> None:
@@ -353,8 +353,8 @@ def makeService(options: Options) -> IService:
     for address in options.nudge_addresses:
         NudgeSocket(reactor, service.nudges, address, options.nudge_secret, bool(settings.nudge)).setServiceParent(service)
     root = resource(service, bool(settings.allow_anonymous), settings.max_held, settings.static, bool(settings.parking))
-    site = JobpushSite(root, reactor, settings.access_log)
-    return Assembly(reactor, options, service, site, root.api)
+    site = JobpushSite(root, reactor, settings.access_log, service.measures)
+    return Assembly(reactor, options, service, site, root)
 
 
 def _exit_with_failure() -> None:

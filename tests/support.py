@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.testing import MemoryQueue
+from jobpush.core.model import JobDescriptor, split_state
 from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal
 from jobpush.service import JobPush
 from jobpush.web import resource
@@ -98,7 +99,7 @@ class Lab:
     def serve(self, max_held: int = 1000) -> None:
         """Put the service's resource where requests go."""
         self.resource = resource(self.service, max_held=max_held)
-        self.holds = self.resource.api.holds
+        self.registry = self.resource.registry
         self.treq = StubTreq(self.resource)
 
     def start(self) -> Lab:
@@ -159,6 +160,12 @@ class Lab:
     def steps(self, job_id: str) -> list[str]:
         """The states that the events of a job tell."""
         return [e["job"]["state"] for e in self.events() if e["job"]["id"] == job_id]
+
+
+def a_job(job_id: str, state: str = "RUNNING", cluster: str = "memory", **fields: Any) -> JobDescriptor:
+    """A job in that flat state."""
+    phase, outcome = split_state(state)
+    return JobDescriptor(cluster=cluster, id=job_id, phase=phase, outcome=outcome, **fields)
 
 
 class Pending:

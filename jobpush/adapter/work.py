@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -10,7 +10,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from jobpush.adapter.interfaces import QueueError
-from jobpush.runtime.cooperate import in_turns
+from jobpush.runtime.cooperate import Cooperator
 
 _T = TypeVar("_T")
 
@@ -22,11 +22,15 @@ class Work:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._cooperator = in_turns(reactor)
+        self._cooperator = Cooperator(reactor)
 
-    def sliced(self, steps: Iterator[None]) -> Deferred[Any]:
+    def sliced(self, steps: Iterable[None]) -> Deferred[None]:
         """Run a generator to its end, letting others run where it pauses. Fires at its end; fails as it does."""
-        return self._cooperator.cooperate(steps).whenDone()
+
+        def run() -> Generator[None, None, None]:
+            yield from steps
+
+        return self._cooperator.run(run())
 
     def reading(self, read: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
         """Call a function that reads files on a thread. Fires with its result; a file that cannot be read is a `QueueError`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Protocol
 
 import attrs
@@ -31,8 +30,31 @@ class Selects(Protocol):
     @property
     def users(self) -> frozenset[str]: ...
 
+    @property
+    def clusters(self) -> frozenset[str]:
+        """The clusters whose jobs are waited for; all, if none is named."""
+
     def matches(self, event: Event) -> bool:
         """Is this event chosen?"""
+
+
+@attrs.frozen
+class Visibility:
+    """
+    Whose jobs may be shown. It is a part of each filter, and so of whatever is shared between those who ask alike.
+
+    :ivar user: only this user's; None for everybody's.
+    """
+
+    user: str | None = None
+
+    def shows(self, user: str | None) -> bool:
+        """Return whether a job or workflow of that user may be shown."""
+        return self.user is None or self.user == user
+
+
+#: Everybody's jobs.
+ALL = Visibility()
 
 
 @attrs.frozen
@@ -58,14 +80,15 @@ class Selection:
     comments: tuple[str, ...] = ()
     workflows: frozenset[str] = frozenset()
     workflows_of: Callable[[JobDescriptor], Collection[str]] = lambda _: ()
+    visibility: Visibility = ALL
 
     def matches(self, event: Event) -> bool:
         """Is this event chosen?"""
         return self.takes_workflow(event.workflow) if isinstance(event, WorkflowEvent) else self.takes(event.job)
 
     def takes_workflow(self, workflow: Workflow) -> bool:
-        """Does this workflow, as it is now, fit?"""
-        if self.keys is not None and workflow.key not in self.keys:
+        """Return whether this workflow, as it is now, fits."""
+        if not self.visibility.shows(workflow.user) or (self.keys is not None and workflow.key not in self.keys):
             return False
         return (
             (not self.workflows or workflow.name in self.workflows)
@@ -75,12 +98,13 @@ class Selection:
         )
 
     def takes(self, job: JobDescriptor) -> bool:
-        """Does this job, as it is now, fit?"""
+        """Return whether this job, as it is now, fits."""
         keys = self.keys
         if keys is not None and job.key not in keys and (job.parent is None or (job.cluster, job.parent) not in keys):
             return False
         return (
-            (not self.users or job.user in self.users)
+            self.visibility.shows(job.user)
+            and (not self.users or job.user in self.users)
             and (not self.clusters or job.cluster in self.clusters)
             and (not self.states or job.state in self.states)
             and (not self.accounts or job.account in self.accounts)
@@ -94,10 +118,39 @@ class Selection:
 EVERYTHING = Selection()
 
 
-@lru_cache(4096)
-def of_job(key: JobKey) -> Selection:
-    """The events of one job, and of its tasks."""
-    return Selection(keys=frozenset({key}))
+@attrs.frozen
+class OfSubject:
+    """
+    The events of one job and of its tasks, or of one workflow.
+
+    :ivar key: of the job or workflow.
+    """
+
+    key: JobKey
+    visibility: Visibility = ALL
+    workflows: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+
+    @property
+    def keys(self) -> frozenset[JobKey]:
+        """The one key."""
+        return frozenset((self.key,))
+
+    @property
+    def clusters(self) -> frozenset[str]:
+        """The job's cluster; none for a workflow, which may have jobs of all."""
+        return frozenset((self.key[0],)) if self.key[0] else frozenset()
+
+    def matches(self, event: Event) -> bool:
+        """Return whether this event is one of theirs."""
+        if event.key != self.key and (event.parent is None or (event.key[0], event.parent) != self.key):
+            return False
+        return self.visibility.user is None or self.visibility.shows(user_of(event))
+
+
+def user_of(event: Event) -> str | None:
+    """Return the user whose job or workflow an event is about."""
+    return event.workflow.user if isinstance(event, WorkflowEvent) else event.job.user
 
 
 @attrs.frozen
@@ -109,9 +162,16 @@ class Targets:
     """
 
     keys: frozenset[JobKey]
+    visibility: Visibility = ALL
     workflows: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
 
+    @property
+    def clusters(self) -> frozenset[str]:
+        """Of the jobs; none if a workflow is among them, which may have jobs of all."""
+        found = frozenset(cluster for cluster, _ in self.keys)
+        return frozenset() if "" in found else found
+
     def matches(self, event: Event) -> bool:
-        """Is this event one of theirs?"""
-        return event.key in self.keys
+        """Return whether this event is one of theirs."""
+        return event.key in self.keys and (self.visibility.user is None or self.visibility.shows(user_of(event)))

@@ -1,40 +1,42 @@
 """
-Barriers: one held request that waits until any, some or all of many jobs and workflows are as far as is wished.
+Barriers: how far many jobs and workflows are, until any, some or all of them are as far as is wished.
 
-Level-triggered: what is so already counts at once, and what is undone again (a job that is requeued) counts no more.
+Level-triggered: what is so already counts at once, and what is undone again (a job that is requeued) counts no more. Knows no
+request: what waits for a barrier hands it events, and asks whether it is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from jobpush.core.filters import Targets
+from jobpush.core.filters import ALL, Targets, Visibility
 from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.workflow import Workflow, WorkflowEvent
-from jobpush.events.tracker import JobStatusTracker, Waiter, Wake
+from jobpush.core.workflow import Event, Workflow, WorkflowEvent
 
 #: What a barrier waits for.
 Subject = JobDescriptor | Workflow
 
 
-class Barrier(Waiter):
+class Barrier:
     """
-    A waiter that is claimed when it is over: when enough is met, or when nothing is left that could be.
-
-    :param enough: is a subject as far as is wished?
+    :param keys: of the jobs and workflows that are waited for. Each is then ``put``.
+    :param is_enough: whether a subject is as far as is wished.
     :param need: how many must be; None for all of them.
     :ivar met: those that are, by key.
     :ivar earlier: those that were before the client's cursor: they count where all must be, and are not told again.
     :ivar open: those that are not yet.
-    :ivar unseen: those of which nothing is known, while a query that could tell is still awaited.
-    :ivar unknown: those that such a query did not find.
+    :ivar unseen: those of which nothing is known, while a look at their scheduler that could tell is still awaited.
+    :ivar unknown: those that such a look did not find.
     """
 
-    __slots__ = ("earlier", "is_enough", "met", "need", "open", "unknown", "unseen")
+    __slots__ = ("earlier", "is_enough", "keys", "met", "need", "open", "unknown", "unseen", "visibility")
 
-    def __init__(self, keys: Iterable[JobKey], since: int, enough: Callable[[Subject], bool], need: int | None) -> None:
-        super().__init__(Targets(frozenset(keys)), since, None)
-        self.is_enough = enough
+    def __init__(
+        self, keys: Iterable[JobKey], is_enough: Callable[[Subject], bool], need: int | None, visibility: Visibility = ALL
+    ) -> None:
+        self.visibility = visibility
+        self.keys = frozenset(keys)
+        self.is_enough = is_enough
         self.need = need
         self.met: dict[JobKey, Subject] = {}
         self.earlier: dict[JobKey, None] = {}
@@ -43,15 +45,20 @@ class Barrier(Waiter):
         self.unknown: dict[JobKey, None] = {}
 
     @property
+    def selection(self) -> Targets:
+        """The events that concern it."""
+        return Targets(self.keys, self.visibility)
+
+    @property
     def done(self) -> bool:
-        """Is enough met?"""
+        """Whether enough is met."""
         if self.need is not None:
             return len(self.met) >= self.need
         return not (self.open or self.unseen or self.unknown)
 
     @property
     def over(self) -> bool:
-        """Is it done, or is nothing left that is known and could still be met?"""
+        """Whether it is done, or nothing is left that is known and could still be met."""
         return self.done or not (self.open or self.unseen)
 
     def put(self, key: JobKey, subject: Subject | None, earlier: bool = False) -> None:
@@ -59,7 +66,7 @@ class Barrier(Waiter):
         A subject is like this now.
 
         :param subject: None if nothing is known of it.
-        :param earlier: was it so before the client's cursor already?
+        :param earlier: it was so before the client's cursor already.
         """
         for place in (self.met, self.earlier, self.open, self.unseen, self.unknown):
             place.pop(key, None)
@@ -74,21 +81,26 @@ class Barrier(Waiter):
         else:
             self.met[key] = subject
 
-    def give_up(self, keys: Iterable[JobKey], tracker: JobStatusTracker) -> None:
-        """A query that began after the request does not know these."""
+    def take(self, events: Sequence[Event]) -> bool:
+        """Take note of events of its subjects, and return whether it is over."""
+        for event in events:
+            subject = event.workflow if isinstance(event, WorkflowEvent) else event.job
+            self.put(event.key, subject, earlier=event.key in self.earlier)
+        return self.over
+
+    @property
+    def gathered(self) -> Sequence[Event]:
+        """No events: what is told is how its subjects are."""
+        return ()
+
+    def rename(self, key: JobKey, other: JobKey) -> None:
+        """A key that was unseen is an alias of this one, which is then ``put``."""
+        self.unseen.pop(key, None)
+        self.keys = self.keys - {key} | {other}
+
+    def give_up(self, keys: Iterable[JobKey]) -> None:
+        """A look that began after the request does not know these."""
         for key in keys:
             if key in self.unseen:
                 del self.unseen[key]
                 self.unknown[key] = None
-        self._check(tracker)
-
-    def touched(self, tracker: JobStatusTracker) -> None:
-        events, self.events = self.events, []
-        for event in events:
-            subject = event.workflow if isinstance(event, WorkflowEvent) else event.job
-            self.put(event.key, subject, earlier=event.key in self.earlier)
-        self._check(tracker)
-
-    def _check(self, tracker: JobStatusTracker) -> None:
-        if self.over and self.wake is None:
-            tracker.claim(self, Wake((), tracker.head))

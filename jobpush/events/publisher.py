@@ -10,7 +10,7 @@ tick of any queue waits for its turn.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock
@@ -25,9 +25,7 @@ from jobpush.events.instruments import Measures
 from jobpush.events.interfaces import IJournal
 from jobpush.events.recent_events import Tail
 from jobpush.events.tracker import JobStatusTracker
-from jobpush.runtime.cooperate import in_turns
-
-T = TypeVar("T")
+from jobpush.runtime.cooperate import Cooperator
 
 #: How many steps of its life a job's record keeps; older ones are in the journal as long as that keeps them.
 HISTORY_LENGTH = 200
@@ -48,6 +46,7 @@ class Publisher:
     def __init__(
         self,
         reactor: Any,
+        cooperator: Cooperator,
         journal: IJournal,
         table: JobTable,
         tail: Tail,
@@ -63,22 +62,25 @@ class Publisher:
         self.workflows = workflows
         self._measures = measures
         self._lock = DeferredLock()
-        self._cooperator = in_turns(reactor)
+        self._cooperator = cooperator
 
-    def apply(self, cluster: str, compare: Compare) -> Deferred[list[Event]]:
+    def apply(
+        self, cluster: str, compare: Compare, visible: Callable[[], None] = lambda: None
+    ) -> Deferred[list[Event]]:
         """
         Compare a cluster's jobs and make what comes of it durable, then visible.
 
+        :param visible: called in the turn in which it begins to be visible, before that.
         :return: fires with the published events when the waiters are claimed; fails with `JournalError` if it could not be
             made durable, and then nothing has changed.
         """
-        return self._lock.run(lambda: Deferred.fromCoroutine(self._apply(cluster, compare)))
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._apply(cluster, compare, visible)))
 
     def apply_to_workflows(self, change: ChangeWorkflows) -> Deferred[list[Event]]:
         """Change workflows, not jobs. Fires and fails as ``apply`` does."""
         return self._lock.run(lambda: Deferred.fromCoroutine(self._apply_to_workflows(change)))
 
-    async def _apply(self, cluster: str, compare: Compare) -> list[Event]:
+    async def _apply(self, cluster: str, compare: Compare, visible: Callable[[], None]) -> list[Event]:
         jobs = self.table.cluster(cluster)
         of_jobs: list[JobStatusEvent] = []
         records: dict[str, JobRecord] = {}
@@ -93,12 +95,13 @@ class Publisher:
             arrays = [record.job for record in records.values() if record.job.counts is not None]
             return changes, (yield from self.workflows.plan(of_jobs, arrays))
 
-        changes, plan = await self._cooperate(compared())
+        changes, plan = await self._cooperator.run(compared())
         events: list[Event] = [*of_jobs, *self._number(plan, self.journal.last_seq + len(of_jobs))]
         forgotten = [(cluster, job_id) for job_id in changes.forgotten]
         if events or records or forgotten or plan:
             await self._commit(events, list(records.values()), forgotten, plan)
-        await self._cooperate(self._publish(events, plan, jobs, records))
+        visible()
+        await self._cooperator.run(self._publish(events, plan, jobs, records))
         # What follows is visible to nobody as an event.
         for record in (*records.values(), *changes.refreshed.values()):
             jobs.put(record)
@@ -109,11 +112,11 @@ class Publisher:
 
     async def _apply_to_workflows(self, change: ChangeWorkflows) -> list[Event]:
         planned = change(self.workflows)
-        plan = planned if isinstance(planned, Plan) else await self._cooperate(planned)
+        plan = planned if isinstance(planned, Plan) else await self._cooperator.run(planned)
         events: list[Event] = [*self._number(plan, self.journal.last_seq)]
         if plan:
             await self._commit(events, [], [], plan)
-        await self._cooperate(self._publish(events, plan, ClusterJobs(), {}))
+        await self._cooperator.run(self._publish(events, plan, ClusterJobs(), {}))
         return events
 
     async def _commit(
@@ -151,15 +154,6 @@ class Publisher:
             yield
         if not plan.changes:
             self.workflows.publish(plan)
-
-    def _cooperate(self, work: Generator[None, None, T]) -> Deferred[T]:
-        """Do this, with other work between its steps; fires with what it returns."""
-        returned: list[T] = []
-
-        def steps() -> Generator[None, None, None]:
-            returned.append((yield from work))
-
-        return self._cooperator.cooperate(steps()).whenDone().addCallback(lambda _: returned[0])
 
 
 def parts(events: Sequence[Event], size: int = PART) -> Iterator[Sequence[Event]]:

@@ -7,12 +7,12 @@ same reactor turn in which a waiter registers, so that nothing falls between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import attrs
 
-from jobpush.core.filters import Selection
+from jobpush.core.filters import Selects
 from jobpush.core.model import Cursor
 from jobpush.core.workflow import Event
 from jobpush.events.interfaces import CursorGone, IJournal
@@ -48,6 +48,18 @@ class Pending:
 
     gathered: Sequence[Event]
     since: int
+
+
+@attrs.frozen(eq=False)
+class Older:
+    """
+    Events after the cursor that are only in the journal.
+
+    :ivar read: reads some of them and finds what comes then, as `Feed.recent` does. Fails with `CursorGone` if events after the
+        cursor have been removed.
+    """
+
+    read: Callable[[], Coroutine[Any, Any, Page | Pending | Older]]
 
 
 class Feed:
@@ -89,7 +101,7 @@ class Feed:
         return since.seq
 
     async def next(
-        self, selection: Selection, since: int, wait: float, limit: int = 500, enough: Enough | None = None
+        self, selection: Selects, since: int, wait: float, limit: int = 500, enough: Enough | None = None
     ) -> Page:
         """
         The events after ``since``, oldest first; if there are none, wait for them.
@@ -99,48 +111,59 @@ class Feed:
         :raise CursorGone: if events after ``since`` have been removed meanwhile.
         """
         began = self._reactor.seconds()
-        ready = await self.ready(selection, since, limit, enough)
-        if isinstance(ready, Page):
-            return ready
+        found = self.recent(selection, since, limit, enough)
+        while isinstance(found, Older):
+            found = await found.read()
+        if isinstance(found, Page):
+            return found
         left = wait - (self._reactor.seconds() - began)
         if left <= 0:
-            return self.nothing(ready, timed_out=wait > 0)
-        wake = await self._tracker.wait(selection, ready.since, left, enough)
-        return self.page(ready.gathered, ready.since, wake, limit)
+            return self.nothing(found, timed_out=wait > 0)
+        wake = await self._tracker.wait(selection, found.since, left, enough)
+        return self.page(found.gathered, found.since, wake, limit)
 
-    async def ready(
-        self, selection: Selection, since: int, limit: int = 500, enough: Enough | None = None
-    ) -> Page | Pending:
+    def recent(
+        self, selection: Selects, since: int, limit: int = 500, enough: Enough | None = None
+    ) -> Page | Pending | Older:
         """
-        The events after ``since``, as ``next`` gives them, if that need not wait. Who waits then registers in the same turn.
+        The events after ``since``, as ``next`` gives them, if that need not wait. What then waits registers in the same turn.
 
         A cursor may be ahead of the published head (never of the journal): older events are no news to it.
 
-        :raise CursorGone: if events after ``since`` have been removed meanwhile.
+        :return: a `Page`; or `Pending`, if it must wait; or `Older`, if the journal must be read first.
         """
         if since >= self._tail.head:  # as most who come back
             return Pending((), since)
-        gathered: list[Event] = []
-        while not self._tail.covers(since):
-            upto = self._tail.head
-            keys = sorted(selection.keys) if selection.keys is not None else None
-            found = await self._journal.read(since, upto, limit + 1, selection.matches, keys)
-            gathered.extend(found)
-            if len(gathered) > limit or (gathered and _satisfied(gathered, enough)):
-                return _page(gathered, upto, limit)
-            since = upto
+        return self._after([], selection, since, limit, enough)
+
+    def _after(
+        self, gathered: list[Event], selection: Selects, since: int, limit: int, enough: Enough | None
+    ) -> Page | Pending | Older:
+        """Add to what was read of the journal what the tail has; or say that more of the journal must be read."""
+        if not self._tail.covers(since):
+            return Older(lambda: self._read(gathered, selection, since, limit, enough))
         gathered.extend(e for e in self._tail.after(since) if selection.matches(e))
         if len(gathered) > limit or (gathered and _satisfied(gathered, enough)):
             return _page(gathered, self._tail.head, limit)
         return Pending(gathered, self._tail.head)
 
+    async def _read(
+        self, gathered: list[Event], selection: Selects, since: int, limit: int, enough: Enough | None
+    ) -> Page | Pending | Older:
+        upto = self._tail.head
+        keys = sorted(selection.keys) if selection.keys is not None else None
+        gathered.extend(await self._journal.read(since, upto, limit + 1, selection.matches, keys))
+        if len(gathered) > limit or (gathered and _satisfied(gathered, enough)):
+            return _page(gathered, upto, limit)
+        return self._after(gathered, selection, upto, limit, enough)
+
     def nothing(self, pending: Pending, timed_out: bool) -> Page:
-        """The answer for who does not wait, or not any longer."""
+        """The answer for what does not wait, or not any longer."""
         return Page(pending.gathered, self._tail.head, timed_out=timed_out)
 
     @staticmethod
     def page(gathered: Sequence[Event], since: int, wake: Wake, limit: int) -> Page:
-        """The answer for who waited."""
+        """The answer for what waited."""
         page = _page([*gathered, *wake.events], max(wake.head, since), limit)
         return attrs.evolve(page, timed_out=wake.timed_out, closing=wake.closing)
 

@@ -1,29 +1,27 @@
 """
-JobStatusTracker: the continuations that wait for jobs, and the streams that follow them.
+JobStatusTracker: what waits for jobs and what follows them, and how a published batch reaches it.
 
-A published batch touches only what is indexed under its jobs. A waiter that a batch satisfies is *claimed* in the same
-reactor turn: from then on it is answered with its whole part of the batch or it is disconnected, but it cannot time out.
-Answers go out in slices, so that other work runs between.
+A published batch touches only what is indexed under its jobs. What a batch satisfies is *claimed* in the same reactor turn:
+from then on it is answered with its whole part of the batch, or it is left by its clients, but it cannot time out. Answers go
+out in turns, so that other work runs between.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from jobpush.core.filters import Selects
 from jobpush.core.model import JobDescriptor, JobKey
 from jobpush.core.workflow import Event, WorkflowEvent
 from jobpush.events.instruments import Measures
-from jobpush.runtime.timer_wheel import TimerWheel
+from jobpush.runtime.cooperate import Cooperator
 
-#: Seconds for which answers go out before other work gets its turn.
-SLICE_S = 0.01
+K = TypeVar("K", bound=Hashable)
 
 
 @attrs.frozen(eq=False)
@@ -43,68 +41,96 @@ class Wake:
 
 
 class Interest:
-    """Something that a batch can touch: what it selects, and the number after which events are news to it."""
+    """
+    What a batch can touch.
 
-    __slots__ = ("events", "selection", "since")
+    :ivar selection: the events that concern it.
+    :ivar since: the number after which events are news to it.
+    """
+
+    __slots__ = ("selection", "since")
 
     def __init__(self, selection: Selects, since: int) -> None:
         self.selection = selection
         self.since = since
-        self.events: list[Event] = []
 
-    def touched(self, tracker: JobStatusTracker) -> None:
-        """Matching events were added to ``events``. Called once for a batch, in the turn that publishes it."""
+    def touched(self, tracker: JobStatusTracker, events: list[Event]) -> None:
+        """Take the matching events of a batch. Called once for a batch, in the turn that publishes it."""
         raise NotImplementedError
 
 
 class Continuation(Interest):
     """
-    What is answered once, when a batch has what it waits for. Holds one request (`Waiter`), or many that wait for the same.
+    What is answered once, when a batch has what it waits for: one Deferred (`Waiter`), or all clients that wait for the same.
 
     :ivar wake: set when it is claimed.
     """
 
-    __slots__ = ("enough", "wake")
+    __slots__ = ("wake",)
 
-    def __init__(self, selection: Selects, since: int, enough: Callable[[Event], bool] | None) -> None:
+    def __init__(self, selection: Selects, since: int) -> None:
         super().__init__(selection, since)
-        self.enough = enough
         self.wake: Wake | None = None
 
-    def touched(self, tracker: JobStatusTracker) -> None:
-        if self.enough is None or self.enough(self.events[-1]) or any(map(self.enough, self.events)):
-            tracker.claim(self, Wake(self.events, tracker.head))
-
-    def answer(self, tracker: JobStatusTracker, wake: Wake) -> None:
-        """Its turn has come, in a slice after the batch."""
+    def take(self, events: Sequence[Event]) -> bool:
+        """Take note of events; return whether it has now what it waits for."""
         raise NotImplementedError
+
+    @property
+    def gathered(self) -> Sequence[Event]:
+        """The events that it has taken and that belong to its answer, oldest first."""
+        raise NotImplementedError
+
+    def answer(self, wake: Wake) -> None:
+        """Answer. Called in a turn after the one that claimed it."""
+        raise NotImplementedError
+
+    def touched(self, tracker: JobStatusTracker, events: list[Event]) -> None:
+        if self.take(events):
+            tracker.claim(self)
 
 
 class Waiter(Continuation):
-    """One held request: a Deferred that fires once with a `Wake`."""
+    """
+    A Deferred that waits for events.
 
-    __slots__ = ("deferred", "due", "expired")
+    :param enough: if given, events are gathered until one satisfies it.
+    :ivar deferred: fires once with a `Wake`.
+    """
 
-    def __init__(self, selection: Selects, since: int, enough: Callable[[Event], bool] | None) -> None:
-        super().__init__(selection, since, enough)
-        self.deferred: Deferred[Wake]
-        self.due: float | None = None
-        self.expired: Callable[[], None]
+    __slots__ = ("_enough", "_events", "deferred", "timer")
 
-    def waits(self) -> bool:
-        """Its deadline counts as long as it has one."""
-        return True
+    def __init__(
+        self, selection: Selects, since: int, enough: Callable[[Event], bool] | None, cancelled: Callable[[Waiter], None]
+    ) -> None:
+        super().__init__(selection, since)
+        self._enough = enough
+        self._events: list[Event] = []
+        self.deferred: Deferred[Wake] = Deferred(lambda _: cancelled(self))
+        self.timer: IDelayedCall | None = None
 
-    def answer(self, tracker: JobStatusTracker, wake: Wake) -> None:
-        tracker.wheel.remove(self)
+    def take(self, events: Sequence[Event]) -> bool:
+        self._events.extend(events)
+        return self._enough is None or any(map(self._enough, events))
+
+    @property
+    def gathered(self) -> Sequence[Event]:
+        return self._events
+
+    def answer(self, wake: Wake) -> None:
+        if self.timer is not None and self.timer.active():
+            self.timer.cancel()
         self.deferred.callback(wake)
-        tracker.woke("poll")
 
 
 class Subscription(Interest):
-    """One stream: ``deliver(events, head)`` is called, soon after the turn that publishes, until it is cancelled."""
+    """
+    What follows: ``deliver(events, head)`` is called, soon after the turn that publishes, until it is cancelled.
 
-    __slots__ = ("_tracker", "active", "deliver", "waiting")
+    :ivar waiting: whether events were published that are not delivered yet.
+    """
+
+    __slots__ = ("_events", "_tracker", "active", "deliver")
 
     def __init__(
         self,
@@ -115,18 +141,22 @@ class Subscription(Interest):
     ) -> None:
         super().__init__(selection, since)
         self.deliver = deliver
-        self.waiting = False
         self.active = True
+        self._events: list[Event] = []
         self._tracker = tracker
 
-    def touched(self, tracker: JobStatusTracker) -> None:
-        if not self.waiting:
-            self.waiting = True
-            tracker.later(self._flush)
+    @property
+    def waiting(self) -> bool:
+        return bool(self._events)
 
-    def _flush(self) -> None:
-        self.waiting = False
-        events, self.events = self.events, []
+    def touched(self, tracker: JobStatusTracker, events: list[Event]) -> None:
+        if not self._events:
+            tracker.cooperator.soon(self.flush)
+        self._events.extend(events)
+
+    def flush(self) -> None:
+        """Deliver now what was published and is not delivered yet."""
+        events, self._events = self._events, []
         if self.active and events:
             self.since = events[-1].seq
             self.deliver(events, events[-1].seq)
@@ -135,45 +165,82 @@ class Subscription(Interest):
         """Forget it. Nothing is delivered any more."""
         if self.active:
             self.active = False
-            self.events = []
+            self._events = []
             self._tracker.forget(self)
 
 
-class JobStatusTracker:
-    """All that waits, indexed by what it waits for."""
+class _Index(Generic[K]):
+    """Interests by key. A key that only one interest has costs no dict of its own: most jobs have one client that waits."""
 
-    log = Logger()
+    def __init__(self) -> None:
+        self._interests: dict[K, Interest | dict[Interest, None]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._interests)
+
+    def add(self, key: K, interest: Interest) -> None:
+        found = self._interests.get(key)
+        if found is None or found is interest:
+            self._interests[key] = interest
+        elif isinstance(found, dict):
+            found[interest] = None
+        else:
+            self._interests[key] = {found: None, interest: None}
+
+    def discard(self, key: K, interest: Interest) -> None:
+        found = self._interests.get(key)
+        if isinstance(found, dict):
+            found.pop(interest, None)
+            if not found:
+                del self._interests[key]
+        elif found is interest:
+            del self._interests[key]
+
+    def get(self, key: K) -> Iterable[Interest]:
+        """All that have this key, in the order in which they came."""
+        found = self._interests.get(key)
+        if found is None:
+            return ()
+        return found if isinstance(found, dict) else (found,)
+
+
+class JobStatusTracker:
+    """
+    All that waits and follows, indexed by what it waits for.
+
+    :param cooperator: in whose turns answers go out.
+    :param workflows_of: the names of the workflows that a job belongs to.
+    """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
+        cooperator: Cooperator,
         head: int = 0,
         workflows_of: Callable[[JobDescriptor], Iterable[str]] = lambda _: (),
         measures: Measures | None = None,
     ) -> None:
         self.head = head
+        self.cooperator = cooperator
         self._measures = measures or Measures()
         self._workflows_of = workflows_of
         self._reactor = reactor
-        self._by_key: dict[JobKey, dict[Interest, None]] = {}
-        self._by_user: dict[str, dict[Interest, None]] = {}
-        self._by_workflow: dict[str, dict[Interest, None]] = {}
+        self._by_key: _Index[JobKey] = _Index()
+        self._by_user: _Index[str] = _Index()
+        self._by_workflow: _Index[str] = _Index()
         self._rest: dict[Interest, None] = {}
-        self.wheel = TimerWheel(reactor)
-        self._due: deque[Callable[[], None]] = deque()
-        self._turn: Any = None
-        self._held: dict[Continuation, None] = {}
+        self._waiting: dict[Continuation, None] = {}
         self._closing = False
 
     @property
     def waiting(self) -> int:
         """How many continuations there are."""
-        return len(self._held)
+        return len(self._waiting)
 
     @property
     def idle(self) -> bool:
-        """Does nobody wait or follow, and is nothing left to be answered?"""
-        return not (self._held or self._by_key or self._by_user or self._by_workflow or self._rest or self._due)
+        """Whether nothing waits or follows."""
+        return not (self._waiting or self._by_key or self._by_user or self._by_workflow or self._rest)
 
     def wait(
         self,
@@ -186,32 +253,27 @@ class JobStatusTracker:
         Wait for a matching event after ``since``.
 
         :param timeout: seconds after which it fires with ``timed_out``.
-        :param enough: if given, matching events are gathered until one's job satisfies it.
+        :param enough: if given, matching events are gathered until one satisfies it.
         :return: fires once with a `Wake`. Cancelling forgets the waiter; nothing is left behind.
         """
-        return self.hold(Waiter(selection, since, enough), timeout)
-
-    def hold(self, waiter: Waiter, timeout: float) -> Deferred[Wake]:
-        """As ``wait``, for a waiter that is made already."""
-        waiter.deferred = Deferred(lambda _: self._disconnected(waiter))
+        waiter = Waiter(selection, since, enough, self._cancelled)
         if self._closing:
             waiter.wake = Wake((), self.head, timed_out=True, closing=True)
             waiter.deferred.callback(waiter.wake)
-            return waiter.deferred
-        waiter.expired = lambda: self._time_is_up(waiter)
-        self.enter(waiter)
-        self.wheel.add(waiter, timeout)
+        else:
+            self.enter(waiter)
+            waiter.timer = self._reactor.callLater(timeout, self._time_is_up, waiter)
         return waiter.deferred
 
     def enter(self, continuation: Continuation) -> None:
         """It is claimed by the next batch that has what it waits for, or by the end of the service."""
         self._add(continuation)
-        self._held[continuation] = None
+        self._waiting[continuation] = None
 
     def leave(self, continuation: Continuation) -> None:
-        """Nobody is left who could be answered."""
+        """Forget it: nobody is left who could be answered."""
         self.forget(continuation)
-        self._held.pop(continuation, None)
+        self._waiting.pop(continuation, None)
 
     def subscribe(
         self, selection: Selects, since: int, deliver: Callable[[Sequence[Event], int], None]
@@ -228,41 +290,34 @@ class JobStatusTracker:
     def publish(self, batch: Sequence[Event], head: int) -> None:
         """Hand a published batch to all that it concerns. Claims, and answers later."""
         self.head = head
-        touched: dict[Interest, None] = {}
+        touched: dict[Interest, list[Event]] = {}
         for event in batch:
             for interest in self._candidates(event):
                 if event.seq > interest.since and interest.selection.matches(event):
-                    interest.events.append(event)
-                    touched[interest] = None
-        for interest in touched:
-            interest.touched(self)
+                    events = touched.get(interest)
+                    if events is None:
+                        touched[interest] = [event]
+                    else:
+                        events.append(event)
+        for interest, events in touched.items():
+            interest.touched(self, events)
 
-    def claim(self, continuation: Continuation, wake: Wake) -> None:
-        """From now on it can only be answered with that, or be disconnected."""
-        continuation.wake = wake
+    def claim(self, continuation: Continuation, closing: bool = False) -> None:
+        """From now on it can only be answered with what it has gathered, or be left."""
+        continuation.wake = Wake(continuation.gathered, self.head, timed_out=closing, closing=closing)
         self.forget(continuation)
-        self.later(lambda: self._answer(continuation))
-
-    def later(self, work: Callable[[], None]) -> None:
-        """Do this in one of the next slices."""
-        self._due.append(work)
-        if self._turn is None:
-            self._turn = self._reactor.callLater(0, self._slice)
+        self.cooperator.soon(lambda: self._answer(continuation))
 
     def woke(self, kind: str, count: int = 1) -> None:
-        """So many of that kind have just been answered after a batch."""
+        """Note that so many of that kind have just been answered after a batch."""
         self._measures.woke(kind, self._reactor.seconds(), count)
 
     def close(self) -> None:
-        """Answer every waiter ``timed_out`` and ``closing``, those that are claimed with what they were claimed for."""
+        """Claim every continuation ``timed_out`` and ``closing``. Those that are claimed already are answered before."""
         self._closing = True
-        while self._due:
-            self._due.popleft()()
-        for held in list(self._held):
-            if held.wake is None:
-                self.claim(held, Wake(held.events, self.head, timed_out=True, closing=True))
-        while self._due:
-            self._due.popleft()()
+        for continuation in self._waiting:
+            if continuation.wake is None:
+                self.claim(continuation, closing=True)
 
     def select(self, interest: Interest, selection: Selects) -> None:
         """From now on it selects this."""
@@ -274,73 +329,60 @@ class JobStatusTracker:
     def forget(self, interest: Interest) -> None:
         """Take it out of the indexes."""
         for index, key in self._places(interest):
-            found = index.get(key)
-            if found is not None:
-                found.pop(interest, None)
-                if not found:
-                    del index[key]
+            index.discard(key, interest)
         self._rest.pop(interest, None)
 
     def _candidates(self, event: Event) -> Iterator[Interest]:
         """All that an event may concern, each once."""
-        yield from self._by_key.get(event.key, ())
+        own = self._by_key.get(event.key)
+        yield from own
         if event.parent is not None:
-            own = self._by_key.get(event.key, {})
-            for interest in self._by_key.get((event.key[0], event.parent), ()):
+            for interest in self._by_key.get((event.key[0], event.parent)):
                 if interest not in own:
                     yield interest
         if self._by_workflow:
             yield from self._candidates_by_workflow(event)
         user = event.workflow.user if isinstance(event, WorkflowEvent) else event.job.user
         if user is not None:
-            yield from self._by_user.get(user, ())
+            yield from self._by_user.get(user)
         yield from self._rest
 
-    def _candidates_by_workflow(self, event: Event) -> Iterator[Interest]:
+    def _candidates_by_workflow(self, event: Event) -> Iterable[Interest]:
         names = (event.workflow.name,) if isinstance(event, WorkflowEvent) else self._workflows_of(event.job)
-        found = [self._by_workflow[name] for name in names if name in self._by_workflow]
-        yield from found[0] if len(found) == 1 else {interest: None for interests in found for interest in interests}
+        return {interest: None for name in names for interest in self._by_workflow.get(name)}
 
-    def _places(self, interest: Interest) -> list[tuple[dict[Any, dict[Interest, None]], Any]]:
-        """Where it is found: by its keys, else by its workflows, else by its users, else wherever one looks."""
+    def _places(self, interest: Interest) -> Iterator[tuple[_Index[Hashable], Hashable]]:
+        """Where it is found: by its keys, else by its workflows, else by its users, else nowhere: then every event is tried."""
         selection = interest.selection
+        index: _Index[Hashable]
+        keys: Iterable[Hashable]
         if selection.keys is not None:
-            return [(self._by_key, key) for key in selection.keys]
-        if selection.workflows:
-            return [(self._by_workflow, name) for name in selection.workflows]
-        return [(self._by_user, user) for user in selection.users]
+            index, keys = self._by_key, selection.keys  # type: ignore[assignment]
+        elif selection.workflows:
+            index, keys = self._by_workflow, selection.workflows  # type: ignore[assignment]
+        else:
+            index, keys = self._by_user, selection.users  # type: ignore[assignment]
+        return ((index, key) for key in keys)
 
     def _add(self, interest: Interest) -> None:
-        places = self._places(interest)
-        if not places and interest.selection.keys is None:
+        selection = interest.selection
+        if selection.keys is None and not selection.workflows and not selection.users:
             self._rest[interest] = None
-        for index, key in places:
-            index.setdefault(key, {})[interest] = None
+        for index, key in self._places(interest):
+            index.add(key, interest)
 
     def _time_is_up(self, waiter: Waiter) -> None:
         if waiter.wake is None:
-            waiter.wake = Wake(waiter.events, self.head, timed_out=True)
+            waiter.wake = Wake(waiter.gathered, self.head, timed_out=True)
             self.leave(waiter)
             waiter.deferred.callback(waiter.wake)
 
-    def _disconnected(self, waiter: Waiter) -> None:
-        self.wheel.remove(waiter)
+    def _cancelled(self, waiter: Waiter) -> None:
+        if waiter.timer is not None and waiter.timer.active():
+            waiter.timer.cancel()
         self.leave(waiter)
 
     def _answer(self, continuation: Continuation) -> None:
-        if continuation not in self._held or continuation.wake is None:
-            return  # disconnected since it was claimed
-        del self._held[continuation]
-        continuation.answer(self, continuation.wake)
-
-    def _slice(self) -> None:
-        until = self._reactor.seconds() + SLICE_S
-        while self._due:
-            try:
-                self._due.popleft()()
-            except Exception:
-                self.log.failure("a waiting client could not be answered")
-            if self._reactor.seconds() >= until:
-                break
-        # Not before: what is due only now would ask for a turn of its own, and others would wait for two, then four, at once.
-        self._turn = self._reactor.callLater(0, self._slice) if self._due else None
+        if continuation in self._waiting and continuation.wake is not None:  # else it was left since it was claimed
+            del self._waiting[continuation]
+            continuation.answer(continuation.wake)

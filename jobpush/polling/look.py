@@ -254,10 +254,13 @@ class Look:
             policy = self._policy(self._keep_ended if forget else None, first=self.status.seen_at is None and not len(jobs))
             return diff(jobs, snapshot, outcomes, policy, now)
 
-        events = await self._publisher.apply(self.queue.cluster, compare)
+        events = await self._publisher.apply(self.queue.cluster, compare, lambda: self._seen(snapshot, blind))
         # What was rejected, or is hidden, is neither listed nor absent: next time all is to be looked at.
         self._publisher.table.cluster(self.queue.cluster).applied = None if snapshot.rejected_ids else snapshot.jobs
         self.changed = bool(events)
+
+    def _seen(self, snapshot: Snapshot, blind: bool) -> None:
+        """This snapshot is what is served from now on."""
         status = self.status
         before, status.error = status.health, None
         if blind:

@@ -75,6 +75,8 @@ class JobStatusMonitor:
         self._again = False
         self._fresh: list[Deferred[None]] = []
         self._next_fresh: list[Deferred[None]] = []
+        #: How many looks at all jobs have begun: what is asked for now comes with a later one.
+        self.looks_begun = 0
 
     # -- what others ask
 
@@ -251,6 +253,7 @@ class JobStatusMonitor:
 
     async def _look_at_all(self) -> None:
         """A look at all jobs. Who waits for a fresh answer has it then; or goes on waiting, where it failed."""
+        self.looks_begun += 1
         fresh, self._next_fresh = self._next_fresh, []
         self._fresh = fresh
         try:

@@ -1,38 +1,39 @@
 """
 One timer for thousands of deadlines.
 
-What ends at about the same time shares a bucket, and the reactor has one call, for the next bucket. A deadline is kept at most
-a thirty-second of its time late, and never early.
+Deadlines that end at about the same time share a bucket, and the reactor has one call, for the next bucket. A deadline ends at
+most a thirty-second of its time late, and never early.
+
+A deadline belongs to its item and leaves the wheel when it is cleared: nothing is kept for later, counted, or deleted in bulk
+but by the items themselves.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 #: The finest grain, in seconds, and the share of a time by which its deadline may be late.
 FINEST_S = 1 / 512
 SHARE = 1 / 32
 
-
-#: So many deadlines that count no more may be kept, beside as many as those that do.
-STALE = 32_768
+#: Deadlines of buckets that are gone which may be kept beside as many again as there are buckets.
+MOST_GONE = 64
 
 
 class Timed(Protocol):
     """
-    What can have a deadline: one at a time.
+    What can have a deadline: one at a time. It is hashable by its identity.
 
-    :ivar due: which one, as the wheel has it; None while it has none.
+    :ivar due: the deadline that it has, as the wheel keeps it; None while it has none. Only the wheel sets it.
     """
 
     due: float | None
-
-    def waits(self) -> bool:
-        """Does its deadline still count? Who loses it with thousands of others says so here, and tells `TimerWheel.lapsed`."""
 
     def expired(self) -> None:
         """Its time is up. It has no deadline any more."""
@@ -40,92 +41,112 @@ class Timed(Protocol):
 
 class TimerWheel:
     """
-    A deadline that is taken back stays in its bucket, and is passed over when its time comes: to forget thousands costs next to
-    nothing. When those are too many, they are swept out.
-
-    :param reactor: its ``seconds()`` is the time since the epoch.
+    :param reactor: the clock, and what calls when a bucket is due.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._buckets: dict[float, list[Timed]] = {}
+        self._buckets: dict[float, _Bucket] = {}
+        #: The deadlines of the buckets, and of some that are empty and gone.
         self._heap: list[float] = []
-        self._entries = 0
-        self._stale = 0
-        self._turning = False
-        self._call: Any = None
+        self._call: IDelayedCall | None = None
 
-    def add(self, item: Timed, seconds: float) -> None:
-        """From now on its deadline is in so many seconds; an earlier one of its own counts no more."""
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))
+
+    def __iter__(self) -> Iterator[Timed]:
+        """All items that have a deadline, in no order."""
+        for bucket in self._buckets.values():
+            yield from bucket
+
+    def set(self, item: Timed, seconds: float) -> None:
+        """Give it a deadline in that many seconds, in place of the one that it may have."""
+        self.set_all((item,), seconds)
+
+    def set_all(self, items: Sequence[Timed], seconds: float) -> None:
+        """Give each of these a deadline in that many seconds, in place of the one that it may have."""
+        if not items:
+            return
+        buckets = self._buckets
         # The greatest power of two times the finest grain that is not over the share.
         grain = FINEST_S * 2.0 ** max(0, math.frexp(seconds * (SHARE / FINEST_S))[1] - 1)
         due = math.ceil((self._reactor.seconds() + seconds) / grain) * grain
-        bucket = self._buckets.get(due)
+        bucket = buckets.get(due)
         if bucket is None:
-            bucket = self._buckets[due] = []
+            bucket = buckets[due] = _Bucket(due)
             heapq.heappush(self._heap, due)
-            self._set()
-        bucket.append(item)
-        self._entries += 1
-        again, item.due = item.due is not None, due
-        if again:
-            self.lapsed(1)
+            self._schedule()
+        for item in items:
+            if item.due is not None and item.due != due:
+                self._take_out(item)
+            bucket[item] = None
+            item.due = bucket.due
 
-    def remove(self, item: Timed) -> None:
-        """It has no deadline any more."""
-        if item.due is not None:
-            item.due = None
-            self.lapsed(1)
+    def clear(self, item: Timed) -> None:
+        """Take its deadline away, if it has one."""
+        self.clear_all((item,))
 
-    def lapsed(self, count: int) -> None:
-        """So many deadlines count no more."""
-        self._stale += count
-        if not self._turning:
-            self._tidy()
+    def clear_all(self, items: Iterable[Timed]) -> None:
+        """Take the deadlines of these away."""
+        for item in items:
+            if item.due is not None:
+                self._take_out(item)
+                item.due = None
 
-    def _tidy(self) -> None:
-        """Drop what counts no more, if it is too much, or all that there is."""
-        if self._stale >= self._entries:
-            self._buckets.clear()
-            self._heap.clear()
-            self._entries = self._stale = 0
-            self._set()
-        elif self._stale > self._entries - self._stale + STALE:
-            for due, bucket in self._buckets.items():
-                # One that was taken back and given again may be there twice.
-                bucket[:] = dict.fromkeys(item for item in bucket if item.due == due and item.waits())
-            self._entries, self._stale = sum(map(len, self._buckets.values())), 0
+    def _take_out(self, item: Timed) -> None:
+        assert item.due is not None
+        bucket = self._buckets[item.due]
+        del bucket[item]
+        if not bucket:
+            del self._buckets[item.due]
+            if not self._buckets:
+                self._heap.clear()
+                if self._call is not None and self._call.active():
+                    self._call.cancel()
+            elif len(self._heap) > 2 * len(self._buckets) + MOST_GONE:
+                self._heap = list(self._buckets)
+                heapq.heapify(self._heap)
 
-    def _set(self) -> None:
-        """The reactor's call is for the next bucket."""
+    def _schedule(self) -> None:
+        """Have the reactor call for the next bucket."""
         if self._call is not None and self._call.active():
-            if self._heap and self._call.getTime() == self._heap[0]:
+            if self._call.getTime() == self._heap[0]:
                 return
             self._call.cancel()
-        self._call = None
-        if self._heap:
-            self._call = self._reactor.callLater(max(0.0, self._heap[0] - self._reactor.seconds()), self._turn)
+        self._call = self._reactor.callLater(max(0.0, self._heap[0] - self._reactor.seconds()), self._turn)
 
     def _turn(self) -> None:
         """End what is due."""
         now = self._reactor.seconds()
-        self._turning = True
-        try:
-            while self._heap and self._heap[0] <= now:
-                due = heapq.heappop(self._heap)
-                for item in self._buckets.pop(due):
-                    self._entries -= 1
-                    if item.due == due and item.waits():
-                        item.due = None
-                        try:
-                            item.expired()
-                        except Exception:
-                            self.log.failure("a deadline could not be kept")
-                    else:
-                        self._stale -= 1
-        finally:
-            self._turning = False
-            self._set()
-        self._tidy()
+        over: list[float] = []
+        while self._heap and self._heap[0] <= now:
+            over.append(heapq.heappop(self._heap))
+        for due in over:
+            for item in list(self._buckets.get(due, ())):
+                if item.due == due:  # an item that ended before it may have cleared its deadline, or set another
+                    self._take_out(item)
+                    item.due = None
+                    try:
+                        item.expired()
+                    except Exception:
+                        self.log.failure("an item whose time is up failed")
+            if due in self._buckets and due not in self._heap:  # an item that ended has put another one in
+                heapq.heappush(self._heap, due)
+        if self._heap:
+            self._schedule()
+
+
+class _Bucket(dict[Timed, None]):
+    """
+    The items that end at one time.
+
+    :ivar due: that time: one object for all of them.
+    """
+
+    __slots__ = ("due",)
+
+    def __init__(self, due: float) -> None:
+        super().__init__()
+        self.due = due

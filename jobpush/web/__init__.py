@@ -7,46 +7,111 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
 from typing import Any
 
+from klein import Klein
 from klein.resource import KleinResource
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
+from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.service import JobPush
 from jobpush.web.access import Access
-from jobpush.web.app import Api
-from jobpush.web.held.holds import RESERVE, Holds, raise_descriptor_limit
+from jobpush.web.answering import Answering, Routes
+from jobpush.web.app import make_app
+from jobpush.web.held.connections import Connections
+from jobpush.web.held.questions import ANONYMOUS
+from jobpush.web.held.registry import RESERVE, Registry, raise_descriptor_limit
+from jobpush.web.metrics import Metrics
 from jobpush.web.problems import Problem
+from jobpush.web.routes.barriers import BarrierRoutes
+from jobpush.web.routes.changes import ChangeRoutes
+from jobpush.web.routes.common import Polls
+from jobpush.web.routes.jobs import JobRoutes
+from jobpush.web.routes.operations import OperationRoutes
+from jobpush.web.routes.pages import PageRoutes
+from jobpush.web.routes.streams import StreamRoutes
+from jobpush.web.routes.workflows import WorkflowRoutes
+from jobpush.web.static import Static
+
+#: Addresses that are answered whoever asks.
+_OPEN = (b"/healthz", b"/readyz", b"/metrics")
+
+LOG = Logger(namespace="jobpush.web")
+
+#: Seconds between two checks of the invariants of held requests, where that is asked for.
+CHECK_S = 1.0
 
 
 class ApiResource(KleinResource):
-    """The routes, behind what must hold for every request."""
+    """
+    The routes, behind what must hold for every request.
 
-    def __init__(self, api: Api) -> None:
-        super().__init__(api.app)
-        self.api = api
+    :ivar app: Klein's application: the routes.
+    :ivar registry: every held request.
+    :ivar connections: the connections that have no HTTP channels.
+    """
+
+    def __init__(self, app: Klein, service: JobPush, access: Access, registry: Registry, connections: Connections) -> None:
+        super().__init__(app)
+        self.app = app
+        self.registry = registry
+        self.connections = connections
+        self.access = access
+        #: The requests that keep their channels and are not answered yet, held or not.
+        self._requests: dict[Any, None] = {}
+        self._hidden = access.hidden()
+        service.on_check.append(self._checked)
+        service.serve(self)
 
     def render(self, request: Any) -> Any:
-        service = self.api.service
+        request.principal = ANONYMOUS
+        request.connections = self.connections
         try:
-            for part in (*request.prepath, *request.postpath, request.getRequestHostname()):
-                try:
-                    part.decode("utf-8")
-                except UnicodeDecodeError:
-                    raise Problem(400, "the path or the host is not UTF-8", "path") from None
-            if request.path not in (b"/healthz", b"/readyz", b"/metrics"):
-                self.api.access.check()
+            self._check(request)
         except Problem as problem:
             return _refuse(request, problem)
-        service.in_flight += 1
-
-        def over(_: object) -> None:
-            service.in_flight -= 1
-
-        request.notifyFinish().addBoth(over)
+        request.admitted = True
+        self._requests[request] = None
+        request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
         try:
             return super().render(request)
         except HTTPException as error:  # the router's, before there is a route: a host that is none
-            return _refuse(request, Problem(400, f"the Host header is not a host name ({error.name})", "Host"))
+            request.admitted = False
+            return _refuse(request, Problem(400, f"the Host header is not a host name ({error.name})", "Host", close=True))
+
+    def _check(self, request: Any) -> None:
+        """
+        Check what must hold for every request. One that does not pass leaves no header block for the next on its connection.
+
+        :raise Problem: if it does not; the connection ends.
+        """
+        for part in (*request.prepath, *request.postpath, request.getRequestHostname()):
+            try:
+                part.decode("utf-8")
+            except UnicodeDecodeError:
+                raise Problem(400, "the path or the host is not UTF-8", "path", close=True) from None
+        if request.path not in _OPEN:
+            self.access.check()
+
+    def _checked(self) -> None:
+        """A queue has said what may be seen: where that has changed, nobody who passed before passes unseen."""
+        hidden = self.access.hidden()
+        if hidden != self._hidden:
+            self._hidden = hidden
+            self.connections.forget_header_blocks()
+
+    # -- `jobpush.service.Clients`
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered or held."""
+        return bool(self._requests) or self.registry.held > 0
+
+    def close(self) -> None:
+        """Answer every held request, and hold none from now on."""
+        self.registry.close()
 
 
 def _refuse(request: Any, problem: Problem) -> int:
@@ -60,15 +125,45 @@ def resource(
     max_held: int | None = None,
     static: str | None = None,
     parking: bool = True,
+    debug_invariants: bool = False,
 ) -> ApiResource:
     """
-    The API as a resource.
+    Make the API as a resource.
 
     :param allow_anonymous: serve all jobs to everybody even where the scheduler hides them from each other.
     :param max_held: how many requests may be held at once; by default what the limit of open files allows, which is raised.
     :param static: a directory whose files are served beside the API.
-    :param parking: hold requests without their HTTP channels where that can be done (`jobpush.web.held.parking`).
+    :param parking: hold requests without their HTTP channels where that can be done (`jobpush.web.held.connections`).
+    :param debug_invariants: check each second what must be so of held requests, and log as an error what is not.
     """
-    cap = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
-    bound = Api(service, Holds(service, cap), Access(service, allow_anonymous), static, parking)
-    return ApiResource(bound)
+    reactor: IReactorTime = service.reactor
+    limit = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
+    registry = Registry(reactor, service.cooperator, service.tracker, service, limit, TimerWheel(reactor))
+    polls = Polls(service)
+    jobs, barriers, workflows = JobRoutes(service, polls), BarrierRoutes(service, polls), WorkflowRoutes(service, polls)
+    routes = Routes(
+        {
+            "jobs": jobs.list,
+            "job": jobs.job,
+            "jobstatus": jobs.jobstatus,
+            "changes": ChangeRoutes(service, polls).changes,
+            "wait": barriers.wait,
+            "workflow": workflows.workflow,
+        }
+    )
+    connections = Connections(reactor, registry, routes.ask, service.moment, service.measures, parking)
+    answering = Answering(reactor, service.cooperator, registry, connections, routes.ask)
+    pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
+    app = make_app(
+        answering, StreamRoutes(service, registry, connections), workflows, OperationRoutes(service, registry), pages
+    )
+    if debug_invariants:
+        check = LoopingCall(_check_invariants, registry, connections)
+        check.clock = reactor
+        check.start(CHECK_S, now=False)
+    return ApiResource(app, service, Access(service, allow_anonymous), registry, connections)
+
+
+def _check_invariants(registry: Registry, connections: Connections) -> None:
+    for violation in (*registry.violations(), *connections.violations()):
+        LOG.error("an invariant of held requests is violated: {violation}", violation=violation)

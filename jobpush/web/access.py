@@ -10,7 +10,7 @@ from jobpush.web.problems import Problem
 
 class Access:
     """
-    :param anonymous: may anybody see every job, whatever the scheduler hides (``--allow-anonymous``)?
+    :param anonymous: anybody may see every job, whatever the scheduler hides (``--allow-anonymous``).
     """
 
     def __init__(self, service: JobPush, anonymous: bool) -> None:
@@ -18,7 +18,7 @@ class Access:
         self._anonymous = anonymous
 
     def hidden(self) -> str | None:
-        """Why jobs must not be shown to everybody on this host; None if they may."""
+        """Return why jobs must not be shown to everybody on this host; None if they may."""
         if self._anonymous:
             return None
         for cluster, monitor in self._service.monitors.items():
@@ -32,8 +32,8 @@ class Access:
 
     def check(self) -> None:
         """
-        :raise Problem: 403, if jobs must not be shown.
+        :raise Problem: 403, if jobs must not be shown; the connection ends.
         """
         why = self.hidden()
         if why is not None:
-            raise Problem(403, why)
+            raise Problem(403, why, close=True)

@@ -1,44 +1,120 @@
 """
-The routes of the protocol, put together.
+The routes of the protocol, put together: which address is answered by what.
 """
 
 from __future__ import annotations
 
-from jobpush.service import JobPush
-from jobpush.web.access import Access
-from jobpush.web.held.express import ExpressLane
-from jobpush.web.held.following import Followers
-from jobpush.web.held.holds import Holds
-from jobpush.web.held.parked_streams import Garage
-from jobpush.web.held.parking import ParkingLot
-from jobpush.web.metrics import Metrics
-from jobpush.web.routes.barriers import BarrierRoutes
-from jobpush.web.routes.changes import ChangeRoutes
-from jobpush.web.routes.common import app
-from jobpush.web.routes.jobs import JobRoutes
+from collections.abc import Callable
+from typing import Any
+
+from klein import Klein
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import BaseConverter, RequestRedirect
+
+from jobpush.web.answering import Answering
+from jobpush.web.problems import Problem, nothing_at
+from jobpush.web.responses import Response
 from jobpush.web.routes.operations import OperationRoutes
 from jobpush.web.routes.pages import PageRoutes
+from jobpush.web.routes.streams import StreamRoutes
 from jobpush.web.routes.workflows import WorkflowRoutes
-from jobpush.web.static import Static
 
 
-class Api(JobRoutes, ChangeRoutes, BarrierRoutes, WorkflowRoutes, OperationRoutes, PageRoutes):
+class _Id(BaseConverter):
+    """A job id as the client wrote it, with slashes and line breaks if need be: the adapter says what is none."""
+
+    regex = "(?s:.+)"
+    part_isolating = False
+
+
+def make_app(
+    answering: Answering, streams: StreamRoutes, workflows: WorkflowRoutes, operations: OperationRoutes, pages: PageRoutes
+) -> Klein:
     """
-    :param static: a directory to serve beside the API; None for none.
-    :param parking: see `jobpush.web.held.parking`.
+    Make Klein's application.
+
+    :param answering: answers the routes whose requests may be held.
     """
+    app = Klein()
+    app.url_map.converters["id"] = _Id
 
-    app = app
+    def route(method: str, path: str, handler: Callable[..., Any], branch: bool = False) -> None:
+        app.route(path, methods=[method], branch=branch, endpoint=f"{method} {path}{'*' * branch}")(handler)
 
-    def __init__(
-        self, service: JobPush, holds: Holds, access: Access, static: str | None = None, parking: bool = True
-    ) -> None:
-        super().__init__(service, holds, ParkingLot(service, holds, parking))
-        self.access = access
-        self.parking.lane = ExpressLane(
-            {b"/v1/jobs/": self.job, b"/v1/changes": self.changes, b"/jobstatus": self.jobstatus}, access.check
-        )
-        self.followers = Followers(service)
-        self.garage = Garage(self.parking)
-        self.metrics = Metrics(service, holds)
-        self.static_files = Static(static) if static is not None else None
+    def held(method: str, path: str, name: str, *arguments: str) -> None:
+        """A route whose requests may be held; its arguments are parts of the path, by name."""
+        read = answering.query if method == "GET" else answering.body
+
+        async def handler(request: Any, **parts: str) -> Any:
+            return await read(request, name, *(parts[argument] for argument in arguments))
+
+        route(method, path, handler)
+
+    def at_once(method: str, path: str, handler: Callable[..., Any]) -> None:
+        """A route that answers with a `Response`, or a coroutine that returns one."""
+
+        async def answered(request: Any, **parts: str) -> bytes:
+            response = handler(request, **parts)
+            found: Response = response if isinstance(response, Response) else await response
+            return found.apply(request)
+
+        route(method, path, answered)
+
+    held("GET", "/v1/jobs", "jobs")
+    held("GET", "/v1/jobs/<cluster>/<id:job_id>", "job", "cluster", "job_id")
+    held("GET", "/jobstatus", "jobstatus")
+    held("GET", "/v1/changes", "changes")
+    held("POST", "/v1/changes", "changes")
+    held("GET", "/v1/wait", "wait")
+    held("POST", "/v1/wait", "wait")
+    route("GET", "/v1/events", streams.events)
+    route("GET", "/v1/socket", streams.socket)
+    at_once("GET", "/v1/workflows", workflows.list)
+    held("GET", "/v1/workflows/<name>", "workflow", "name")
+    at_once("PUT", "/v1/workflows/<name>", workflows.put)
+    at_once("DELETE", "/v1/workflows/<name>", workflows.delete)
+    at_once("GET", "/healthz", operations.healthz)
+    at_once("GET", "/readyz", operations.readyz)
+    at_once("POST", "/v1/nudge", operations.nudge)
+    route("GET", "/dashboard", pages.dashboard)
+    route("GET", "/dashboard/<name>", pages.dashboard_file)
+    route("GET", "/openapi.json", pages.openapi)
+    route("GET", "/docs", pages.docs)
+    route("GET", "/metrics", pages.metrics_text)
+    route("GET", "/", pages.root)
+    route("GET", "/", pages.static, branch=True)
+    _handle_errors(app)
+    return app
+
+
+def _handle_errors(app: Klein) -> None:
+    """Every error in the form of the protocol, the router's too."""
+
+    @app.handle_errors(Problem)
+    def problem(request: Any, failure: Failure) -> bytes:
+        error: Any = failure.value
+        response: Response = error.response()
+        return response.apply(request)
+
+    @app.handle_errors(MethodNotAllowed)
+    def wrong_method(request: Any, failure: Failure) -> bytes:
+        error: Any = failure.value
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        method = request.method.decode("latin-1")[:20]
+        refused = Problem(405, f"{method} is not for this address; allowed are {allowed}", headers={"Allow": allowed})
+        return refused.response().apply(request)
+
+    @app.handle_errors(NotFound, RequestRedirect)
+    def not_found(request: Any, failure: Failure) -> bytes:
+        return nothing_at(request).response().apply(request)
+
+    @app.handle_errors(HTTPException)
+    def other_error(request: Any, failure: Failure) -> bytes:
+        error: Any = failure.value
+        return Problem(error.code or 500, error.description or "bad request").response().apply(request)
+
+    @app.handle_errors(CancelledError)
+    def disconnected(request: Any, failure: Failure) -> None:
+        """The client left while it was held: there is nobody to answer."""

@@ -15,7 +15,7 @@ import attrs
 from jobpush import __version__
 from jobpush.runtime.histogram import Distribution
 from jobpush.service import JobPush
-from jobpush.web.held.holds import Holds
+from jobpush.web.held.registry import Registry
 from jobpush.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ T = TypeVar("T")
 class Metrics:
     """A collector of prometheus_client: everything is asked for anew at each scrape."""
 
-    def __init__(self, service: JobPush, holds: Holds) -> None:
+    def __init__(self, service: JobPush, registry: Registry) -> None:
         self._service = service
-        self._holds = holds
+        self._registry = registry
 
     def text(self) -> tuple[bytes, bytes]:
         """
@@ -121,11 +121,11 @@ class Metrics:
         )  # fmt: skip
 
     def _requests(self) -> Iterator[Metric]:
-        holds, answers = self._holds, self._service.measures.answers
+        registry, answers = self._registry, self._service.measures.answers
         yield _gauge(
-            "held_requests", "Requests that are held", ["kind"], {(kind,): count for kind, count in holds.by_kind.items()}
+            "held_requests", "Requests that are held", ["kind"], {(kind,): count for kind, count in registry.by_kind().items()}
         )
-        yield _gauge("held_requests_limit", "As many may be held", [], {(): holds.cap})
+        yield _gauge("held_requests_limit", "As many may be held", [], {(): registry.limit})
         yield _counter("answers", "HTTP answers", ["status"], {(str(status),): count for status, count in answers.items()})
 
     def _machine(self) -> Iterator[Metric]:

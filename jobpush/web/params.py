@@ -7,16 +7,17 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from jobpush.adapter.interfaces import InvalidJobId
-from jobpush.core.filters import Selection
+from jobpush.core.filters import ALL, Selection, Visibility
 from jobpush.core.model import STATES, Cursor, JobKey
 from jobpush.core.workflow import WORKFLOW_NAME
 from jobpush.events.interfaces import CursorGone
+from jobpush.runtime.cooperate import finish
 from jobpush.runtime.timer_wheel import SHARE
 from jobpush.service import JobPush
 from jobpush.web.problems import Problem
@@ -28,6 +29,9 @@ HIGHEST_LIMIT = 10_000
 
 #: How many jobs one request may name.
 MOST_IDS = 20_000
+
+#: Jobs that are read before other work may have its turn.
+_PAUSE_EVERY = 500
 
 #: The filters of the protocol, and the field of `Selection` that each is for.
 FILTERS = {
@@ -47,49 +51,25 @@ class Params:
     The parameters of one request, by name; each a list of texts, or JSON values from a body.
 
     :param known: the names that this route takes. Another name is an error, unless it begins with ``_``.
+    :param visibility: whose jobs the client may see: a part of each selection.
     """
 
-    def __init__(self, service: JobPush, values: Mapping[str, list[Any]], known: frozenset[str]) -> None:
+    def __init__(
+        self, service: JobPush, values: Mapping[str, list[Any]], known: frozenset[str], visibility: Visibility = ALL
+    ) -> None:
         self._service = service
         self._values = values
+        self._visibility = visibility
         for name in values:
             if name not in known and not name.startswith("_"):
                 raise Problem(400, f"unknown parameter {_shown(name)}; known here are {', '.join(sorted(known))}", name[:100])
 
     @classmethod
-    def of_query(cls, service: JobPush, request: Any, known: frozenset[str]) -> Params:
-        """From the query string."""
-        values = getattr(request, "query", None)
-        return cls(service, decoded(request.args) if values is None else values, known)
-
-    @classmethod
-    def of_body(cls, service: JobPush, request: Any, known: frozenset[str]) -> Params:
-        """From a JSON object; ``jobs`` and ``workflows`` are the body's words for ``job`` and ``workflow``."""
-        if request.args:
-            name = next(iter(request.args)).decode("utf-8", "replace")
-            method = request.method.decode("ascii")
-            raise Problem(400, f"a {method} takes its parameters from the body, not from the query string", name[:100])
-        try:
-            fields = json.loads(request.content.read())
-        except (ValueError, RecursionError) as error:
-            raise Problem(400, f"the body is not JSON: {error}", "body") from None
-        if not isinstance(fields, dict):
-            raise Problem(400, "the body is not a JSON object", "body")
-        return cls.of_fields(service, fields, known)
-
-    @classmethod
-    def of_fields(cls, service: JobPush, fields: Mapping[str, Any], known: frozenset[str]) -> Params:
+    def of_fields(
+        cls, service: JobPush, fields: Mapping[str, Any], known: frozenset[str], visibility: Visibility = ALL
+    ) -> Params:
         """From the fields of a JSON object."""
-        values = {}
-        for name, value in fields.items():
-            if value is None:
-                continue
-            if name in ("job", "jobs", "edges") and not isinstance(value, list):
-                what = "pairs of jobs" if name == "edges" else "texts such as \"slurm/4711\""
-                raise Problem(400, f"{name}: expected a list of {what}", name)
-            name = {"jobs": "job", "workflows": "workflow"}.get(name, name)
-            values[name] = value if isinstance(value, list) else [value]
-        return cls(service, values, known)
+        return cls(service, values_of(fields), known, visibility)
 
     def one(self, name: str) -> Any:
         """Its only value, or None."""
@@ -134,6 +114,10 @@ class Params:
 
     def selection(self) -> Selection:
         """The filters and the jobs."""
+        return finish(self.selection_steps())
+
+    def selection_steps(self) -> Generator[None, None, Selection]:
+        """The same, with pauses."""
         fields: dict[str, Any] = {}
         for name, field in FILTERS.items():
             values = self._values.get(name)
@@ -151,19 +135,25 @@ class Params:
             for name in fields["workflows"]:
                 check_workflow(name, "workflow")
             fields["workflows_of"] = self._service.workflows.names_of
-        jobs = self.jobs("job")
+        jobs = self._values.get("job")
         if jobs is not None:
-            fields["keys"] = frozenset(jobs)
-        return Selection(**fields)
+            fields["keys"] = frozenset((yield from self.jobs("job", jobs)))
+        return Selection(**fields, visibility=self._visibility)
 
-    def jobs(self, name: str) -> dict[JobKey, str] | None:
-        """The jobs that are named, by key, as the client wrote them; None if that parameter is not given."""
-        jobs = self._values.get(name)
-        if jobs is None:
-            return None
+    def jobs(self, name: str, jobs: Sequence[object]) -> Generator[None, None, dict[JobKey, str]]:
+        """
+        The jobs that are named, by key, as the client wrote them. Pauses now and then.
+
+        :param name: of the parameter that names them.
+        """
         if len(jobs) > MOST_IDS:
-            raise Problem(413, f"{name}: {len(jobs)} jobs; at most {MOST_IDS} in one request", name + "s")
-        return {self.job(job, name): job for job in jobs}
+            raise Problem(413, f"{name}: {len(jobs)} jobs; at most {MOST_IDS} in one request", name.rstrip("s") + "s")
+        found: dict[JobKey, str] = {}
+        for count, job in enumerate(jobs, 1):
+            found[self.job(job, name)] = str(job)
+            if count % _PAUSE_EVERY == 0:
+                yield
+        return found
 
     def values(self, name: str) -> list[Any]:
         """All its values."""
@@ -177,6 +167,43 @@ class Params:
             cluster, job_id = only_cluster(self._service, name), value
         check_cluster(self._service, cluster, name)
         return canonical_key(self._service, cluster, job_id, name)
+
+
+def body_of(request: Any) -> dict[str, list[Any]]:
+    """
+    The parameters in the body of a request, a JSON object, by name.
+
+    :raise Problem: 400, if it is none, or parameters are in the query string.
+    """
+    if request.args:
+        name = next(iter(request.args)).decode("utf-8", "replace")
+        method = request.method.decode("ascii")
+        raise Problem(400, f"a {method} takes its parameters from the body, not from the query string", name[:100])
+    try:
+        fields = json.loads(request.content.read())
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, f"the body is not JSON: {error}", "body") from None
+    if not isinstance(fields, dict):
+        raise Problem(400, "the body is not a JSON object", "body")
+    return values_of(fields)
+
+
+def values_of(fields: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """
+    The parameters in a JSON object, by name; ``jobs`` and ``workflows`` are its words for ``job`` and ``workflow``.
+
+    :raise Problem: 400, if one must be a list and is none.
+    """
+    values = {}
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if name in ("job", "jobs", "edges") and not isinstance(value, list):
+            what = "pairs of jobs" if name == "edges" else "texts such as \"slurm/4711\""
+            raise Problem(400, f"{name}: expected a list of {what}", name)
+        name = {"jobs": "job", "workflows": "workflow"}.get(name, name)
+        values[name] = value if isinstance(value, list) else [value]
+    return values
 
 
 def decoded(args: Mapping[bytes, list[bytes]]) -> dict[str, list[Any]]:

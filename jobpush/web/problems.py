@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from jobpush.core import wire
+from jobpush.web.responses import Response
 
 CONTENT_TYPE = b"application/problem+json"
 
@@ -17,7 +18,8 @@ class Problem(Exception):
 
     :param detail: what is wrong and what was expected, one sentence.
     :param parameter: the name of the query parameter, body field, path part or header that is at fault.
-    :param headers: more headers of the answer.
+    :param headers: more headers of the response.
+    :param close: the connection ends after it: what is wrong is with whoever asks, not with what was asked for.
     :param fields: more members of the problem.
     """
 
@@ -27,12 +29,14 @@ class Problem(Exception):
         detail: str,
         parameter: str | None = None,
         headers: Mapping[str, str] | None = None,
+        close: bool = False,
         **fields: object,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
+        self.close = close
         self.fields = {"parameter": parameter, **fields} if parameter is not None else fields
 
     def body(self) -> bytes:
@@ -42,20 +46,24 @@ class Problem(Exception):
             {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **self.fields}
         )
 
-    def answer(self, request: Any) -> bytes:
-        """Set the status and the headers of a request, and return what to write."""
+    def response(self) -> Response:
+        """The response that tells of it."""
         body = self.body()
-        request.setResponseCode(self.status)
-        request.setHeader(b"content-type", CONTENT_TYPE)
-        request.setHeader(b"cache-control", b"no-store")
-        request.setHeader(b"content-length", str(len(body)).encode())
-        for name, value in self.headers.items():
-            request.setHeader(name.encode(), value.encode())
-        return body
+        return Response(
+            self.status,
+            (
+                (b"content-type", CONTENT_TYPE),
+                (b"cache-control", b"no-store"),
+                (b"content-length", b"%d" % len(body)),
+                *((name.lower().encode(), value.encode()) for name, value in self.headers.items()),
+            ),
+            body,
+            close=self.close,
+        )
 
     def send(self, request: Any) -> None:
         """Answer a request that nothing else will answer."""
-        request.write(self.answer(request))
+        request.write(self.response().apply(request))
         request.finish()
 
     def raw(self) -> bytes:

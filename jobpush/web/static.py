@@ -31,4 +31,4 @@ class _Missing(Resource):
     isLeaf = True
 
     def render(self, request: Any) -> bytes:
-        return nothing_at(request).answer(request)
+        return nothing_at(request).response().apply(request)

@@ -353,11 +353,11 @@ class AsyncClientTests(LabCase):
         """Cancelling lets go of the request that is held."""
         waiting = Deferred.fromCoroutine(self.client.wait_for("memory/1"))
         self.settle()
-        self.assertEqual(self.lab.holds.held, 1)
+        self.assertEqual(self.lab.registry.held, 1)
         waiting.cancel()
         self.settle()
         self.failureResultOf(waiting)
-        self.assertEqual(self.lab.holds.held, 0)
+        self.assertEqual(self.lab.registry.held, 0)
 
     def test_ready(self) -> None:
         """Says how the queues are doing."""

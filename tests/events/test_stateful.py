@@ -152,7 +152,7 @@ class JournalAndTracker(RuleBasedStateMachine):
             self.check_complete(client)
         waiting = sum(client.request is not None for client in self.everybody)
         assert self.lab.service.tracker.waiting == waiting
-        assert self.lab.holds.held == waiting
+        assert self.lab.registry.held == waiting
         calls = len(self.lab.clock.getDelayedCalls())
         assert calls == 3 + bool(waiting), "the next ticks of the monitor, the keeper and the heartbeat, and one for all deadlines"
 

@@ -9,7 +9,6 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from jobpush.web.app import Api
 from jobpush.web.openapi import document
 from jobpush.web.reference import page
 from tests.support import LabCase, quoted
@@ -46,7 +45,7 @@ class DocumentTests(LabCase):
     def test_routes(self) -> None:
         """Each route with each of its methods is described, and nothing else is."""
         routed: set[tuple[str, str]] = set()
-        for rule in Api.app.url_map.iter_rules():
+        for rule in self.lab.resource.app.url_map.iter_rules():
             path = re.sub(r"<(?:[^:>]+:)?([^>]+)>", r"{\1}", rule.rule)
             if path in NOT_DESCRIBED or path.endswith("{__rest__}"):
                 continue

@@ -1,219 +1,174 @@
 """
-Following events on an open connection: replay first, then a subscription, a bounded buffer, signs of life. What server-sent
-events and WebSockets have in common.
+Streams that keep their HTTP channels: a client catches up with what it has missed, then it is told with all that follow the
+same.
+
+Every stream begins like this. One of server-sent events goes on without its channel where that can be done.
 """
 
 from __future__ import annotations
 
-import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from jobpush.core import wire
 from jobpush.core.filters import Selection
-from jobpush.core.workflow import Event
 from jobpush.events.interfaces import CursorGone
-from jobpush.events.tracker import Subscription
-from jobpush.service import JobPush
+from jobpush.events.reader import Feed
+from jobpush.web.held.questions import Principal
+from jobpush.web.held.registry import Registry
+from jobpush.web.held.stream_group import Form
 
-#: Seconds between two signs of life, and between two bookmarks.
-HEARTBEAT_S = 15.0
-BOOKMARK_S = 60.0
-
-#: Events that concern others, after which a follower's place is moved by a bookmark.
-BOOKMARK_EVENTS = 1000
-
-#: Bytes that may wait for a client that does not read.
-BUFFER_LIMIT = 1024 * 1024
-
-#: How many events are read at once when a follower catches up.
+#: Events that are read at once when a client catches up.
 REPLAY = 500
 
-
-class Followers:
-    """All that follow a service's events; their signs of life."""
-
-    def __init__(self, service: JobPush) -> None:
-        self._service = service
-        self._followers: dict[Follower, None] = {}
-        self._beat = LoopingCall(self._alive)
-        self._beat.clock = service.reactor
-
-    async def run(self, follower: Follower, since: int | None) -> None:
-        """
-        Follow until the client leaves or the service ends.
-
-        :param since: None if the client's cursor is lost.
-        """
-        self._followers[follower] = None
-        if not self._beat.running:
-            self._beat.start(1.0, now=False)
-        try:
-            await follower.run(since)
-        finally:
-            follower.close()
-            del self._followers[follower]
-            if not self._followers and self._beat.running:
-                self._beat.stop()
-
-    def _alive(self) -> None:
-        now = self._service.reactor.seconds()
-        for follower in list(self._followers):
-            if now >= follower.beat_at or follower.behind() >= BOOKMARK_EVENTS or self._service.closing:
-                self._service.tracker.later(follower.beat)
+Chunk = TypeVar("Chunk")
 
 
 @implementer(IPushProducer)
-class Follower(ABC):
-    """One client that follows. How it is told, the subclasses know."""
+class Follower(ABC, Generic[Chunk]):
+    """
+    One stream with its channel. How it is written to, the subclasses know.
 
-    def __init__(self, service: JobPush, selection: Selection) -> None:
-        self.service = service
-        self._selection = selection
-        self._subscription: Subscription | None = None
+    :param form: how it is told.
+    :ivar due: it has no deadline.
+    """
+
+    kind = "stream"
+
+    def __init__(self, feed: Feed, registry: Registry, principal: Principal, form: Form[Chunk]) -> None:
+        self.principal = principal
+        self.form = form
+        self.due: float | None = None
+        self._feed = feed
+        self._registry = registry
+        self._selection = Selection()
         self._ended: Deferred[None] = Deferred()
         self._paused = False
-        self._buffer: list[bytes] = []
-        self._buffered = 0
+        self._buffer: list[Chunk] = []
         self._resumed: Deferred[None] | None = None
-        self._turn = 0
-        self.sent_seq = service.feed.head
-        now = service.reactor.seconds()
-        self.beat_at = now + HEARTBEAT_S * random.uniform(0.5, 1.0)
-        self._bookmark_at = now + BOOKMARK_S * random.uniform(0.5, 1.0)
+        #: Which of the client's wishes is followed: a newer one ends the catching up for an older one.
+        self._wish = 0
+        #: The number up to which the client has been told everything, while it catches up.
+        self._caught_up = feed.head
 
-    # -- what subclasses say, and how they say it
-
-    @abstractmethod
-    def event(self, event: Event) -> bytes:
-        """An event, for this client."""
+    # -- what subclasses know
 
     @abstractmethod
-    def bookmark(self, cursor: str) -> bytes:
-        """Nothing that it follows has happened up to this cursor."""
+    def send(self, chunk: Chunk) -> None:
+        """Write to the connection."""
 
     @abstractmethod
-    def reset(self, fields: dict[str, object], cursor: str) -> bytes:
-        """Its cursor is lost; it goes on from this one."""
+    def length(self, chunk: Chunk) -> int:
+        """Return how many bytes of the client's it is."""
 
     @abstractmethod
-    def sign_of_life(self) -> None:
-        """The connection is open still."""
+    def alive(self) -> None:
+        """Send a sign of life."""
 
     @abstractmethod
-    def send(self, messages: Sequence[bytes]) -> None:
-        """Write these to the connection."""
-
-    @abstractmethod
-    def abort(self) -> None:
-        """Drop the connection: the client does not read."""
+    def drop(self) -> None:
+        """Drop the connection, whatever waits to be sent."""
 
     @abstractmethod
     def hang_up(self) -> None:
         """End in order, if the client is still there."""
 
+    def go_on(self, selection: Selection, since: int) -> None:
+        """The client has caught up: tell it what happens from now on."""
+        self._registry.follow(self, selection, since)
+
     # -- following
 
-    async def run(self, since: int | None) -> None:
-        """Until the client leaves, or ``end``."""
-        await self.follow(self._selection, since)
-        await self._ended
+    async def run(self, selection: Selection, since: int | None) -> None:
+        """
+        Follow until the client leaves or the service ends. The stream is held from now on.
+
+        :param since: the number after which events are told; None if the client's cursor is lost.
+        :raise Problem: 503, if no more requests may be held.
+        """
+        self._registry.stream(self)
+        try:
+            await self.follow(selection, since)
+            if self._registry.closing:
+                self.finish()
+            await self._ended
+        finally:
+            self._registry.leave(self)
+            self.hang_up()
 
     async def follow(self, selection: Selection, since: int | None) -> None:
-        """From now on follow this, from there on: what the client has missed, then what comes."""
-        self._turn += 1
-        self._selection = selection
-        if self._subscription is not None:
-            self._subscription.cancel()
-            self._subscription = None
-        await self._replay(self._turn, self._reset() if since is None else since)
-
-    async def _replay(self, turn: int, since: int) -> None:
-        """What the client has missed, then the subscription, in the turn in which nothing is missing any more."""
-        feed = self.service.feed
-        while not self._ended.called and turn == self._turn:
+        """From now on follow this: what the client has missed after that number, then what comes."""
+        self._wish += 1
+        wish, self._selection = self._wish, selection
+        self._registry.stream(self)
+        since = self._reset() if since is None else since
+        while self.open and wish == self._wish:
             try:
-                page = await feed.next(self._selection, since, 0, REPLAY)
+                page = await self._feed.next(selection, since, 0, REPLAY)
             except CursorGone:
                 since = self._reset()
                 continue
-            if self._ended.called or turn != self._turn:
+            if not self.open or wish != self._wish:
                 return
-            self.sent_seq = since = page.seq
-            self.write([self.event(event) for event in page.events])
-            if not page.more and page.seq >= feed.head:
-                self._subscription = self.service.tracker.subscribe(self._selection, page.seq, self._deliver)
+            self._caught_up = since = page.seq
+            if page.events:
+                self.write(self.form.events(page.events))
+            if not page.more and page.seq >= self._feed.head:
+                # In the turn in which nothing is missing any more.
+                self.go_on(selection, since)
                 return
             if self._paused:
                 self._resumed = Deferred()
                 await self._resumed
 
+    @property
+    def open(self) -> bool:
+        """Whether the client is there, as far as is known, and the service goes on."""
+        return not self._ended.called
+
+    @property
+    def told_up_to(self) -> int:
+        """The number up to which the client has been told everything that it follows."""
+        return max(self._caught_up, self._registry.told_up_to(self))
+
     def _reset(self) -> int:
         """The client's cursor is lost: say so in the stream, and go on from the head."""
-        head = self.service.feed.head
-        cursor = self.service.feed.cursor(head)
-        self.write([self.reset({"cursor": cursor, "snapshot_url": "/v1/jobs"}, cursor)])
+        head = self._feed.head
+        self.write(self.form.reset(head))
         return head
 
-    def _deliver(self, events: Sequence[Event], head: int) -> None:
-        self.write([self.event(event) for event in events])
-        self.sent_seq = head
-        self.service.tracker.woke("stream")
+    # -- StreamMember
 
-    def behind(self) -> int:
-        """How many events that are none of its own have passed since its last place."""
-        if self._subscription is None or self._subscription.waiting:
-            return 0
-        return self.service.feed.head - self.sent_seq
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the client here; its transport has more."""
+        return sum(map(self.length, self._buffer))
 
-    def beat(self) -> None:
-        """A sign of life; now and then one that moves the client's place."""
-        if self._ended.called:
+    def write(self, chunk: Chunk) -> None:
+        """Send it; or keep it, while the client does not read."""
+        if not self.open:
             return
-        now = self.service.reactor.seconds()
-        self.beat_at = now + HEARTBEAT_S
-        if self.behind() >= BOOKMARK_EVENTS or now >= self._bookmark_at:
-            self._bookmark_at = now + BOOKMARK_S
-            if self._subscription is not None and not self._subscription.waiting:
-                self.sent_seq = self.service.feed.head
-            self.write([self.bookmark(self.service.feed.cursor(self.sent_seq))])
+        if self._paused:
+            self._buffer.append(chunk)
         else:
-            self.sign_of_life()
-        if self.service.closing:
-            self.end()
+            self.send(chunk)
 
-    def close(self) -> None:
-        """Leave nothing behind."""
-        if self._subscription is not None:
-            self._subscription.cancel()
-            self._subscription = None
-        self.hang_up()
+    def abort(self) -> None:
+        """Drop the connection: the client does not read. Its cursor brings back what it has missed."""
+        self._buffer.clear()
+        self.drop()
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """It is over."""
-        if not self._ended.called:
+        if self.open:
             self._ended.callback(None)
         self.resumeProducing()
 
-    def write(self, messages: Sequence[bytes]) -> None:
-        """Send these; or keep them, while the client does not read."""
-        if self._ended.called or not messages:
-            return
-        if not self._paused:
-            self.send(messages)
-            return
-        self._buffer.extend(messages)
-        self._buffered += sum(map(len, messages))
-        if self._buffered > BUFFER_LIMIT:
-            # The client does not read. Its cursor brings back what is dropped here.
-            self._buffer.clear()
-            self.abort()
+    def expired(self) -> None:
+        """See `jobpush.runtime.timer_wheel.Timed`. A stream has no deadline of its own."""
 
     # -- IPushProducer
 
@@ -222,17 +177,14 @@ class Follower(ABC):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        messages, self._buffer, self._buffered = self._buffer, [], 0
-        if messages and not self._ended.called:
-            self.send(messages)
+        chunks, self._buffer = self._buffer, []
+        for chunk in chunks:
+            if self.open:
+                self.send(chunk)
         resumed, self._resumed = self._resumed, None
         if resumed is not None:
             resumed.callback(None)
 
     def stopProducing(self) -> None:
-        self.end()
+        self.finish()
 
-
-def message(kind: str, **fields: Any) -> bytes:
-    """A JSON object of that type, for what is no event of the journal."""
-    return wire.dumps({"type": kind, **fields})

@@ -4,26 +4,28 @@ The route on barriers: wait until any, some or all of many jobs, arrays and work
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator
+from functools import partial
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
-from twisted.logger import Logger
 
 from jobpush.core import wire
-from jobpush.core.filters import Targets
+from jobpush.core.filters import Visibility
 from jobpush.core.model import HistoryEntry, JobDescriptor, JobKey, JobStatusEvent, split_state
 from jobpush.core.workflow import Workflow, workflow_key
 from jobpush.events.barrier import Barrier, Subject
 from jobpush.events.tracker import Wake
+from jobpush.runtime.cooperate import finish
+from jobpush.service import JobPush
+from jobpush.web.held.questions import Hold, Later, Look, Outcome, Question, Ready
 from jobpush.web.params import DEFAULT_WAIT_S, MOST_IDS, Params, check_workflow, jittered
 from jobpush.web.problems import Problem
-from jobpush.web.routes.common import Routes, app
+from jobpush.web.responses import Rendering, Response, json_response
+from jobpush.web.routes.common import Found, Polls
 
 _WAIT = frozenset({"job", "workflow", "mode", "until", "wait", "since"})
 
-#: Jobs looked up, or written, before other work gets its turn.
+#: Jobs looked up, or written, before other work gets its turn; with no more than these there is no pause at all.
 _SLICE = 500
 
 
@@ -33,6 +35,7 @@ class _Asked:
     What a client waits for.
 
     :ivar targets: as the client wrote them, by key.
+    :ivar need: how many must be as far as is wished; None for all.
     :ivar since: the number after which something must have become so to be told; None: whenever it did.
     """
 
@@ -40,13 +43,14 @@ class _Asked:
     need: int | None
     until: str
     since: int | None
+    visibility: Visibility
 
     def is_enough(self, subject: Subject) -> bool:
-        """Is it as far as is wished?"""
+        """Return whether it is as far as is wished."""
         return subject.started if self.until == "started" else subject.terminal
 
     def was_earlier(self, history: tuple[HistoryEntry, ...], last_seq: int) -> bool:
-        """Something that is as far as is wished: was it so before the client's cursor?"""
+        """Return whether something that is as far as is wished was so before the client's cursor."""
         if self.since is None:
             return False
         if self.until != "started":
@@ -59,140 +63,134 @@ class _Asked:
         return begun <= self.since
 
 
-class BarrierRoutes(Routes):
+class BarrierRoutes:
     """``/v1/wait``."""
 
-    log = Logger()
+    def __init__(self, service: JobPush, polls: Polls) -> None:
+        self._service = service
+        self._polls = polls
 
-    @app.route("/v1/wait", methods=["GET"])
-    async def wait(self, request: Any) -> bytes:
+    def wait(self, question: Question) -> Outcome:
         """A barrier."""
-        return await self._wait(request, Params.of_query(self.service, request, _WAIT))
-
-    @app.route("/v1/wait", methods=["POST"])
-    async def wait_posted(self, request: Any) -> bytes:
-        """The same, with the parameters in a body."""
-        return await self._wait(request, Params.of_body(self.service, request, _WAIT))
-
-    async def _wait(self, request: Any, params: Params) -> bytes:
-        seconds = params.wait(DEFAULT_WAIT_S)
-        wait = jittered(seconds or 0.0)
-        deadline = self.service.reactor.seconds() + wait
-        asked = await self._asked(params)
-        barrier = await self._barrier(asked)
-        wake = Wake((), self.service.feed.head)
-        if not barrier.over and wait > 0:
-            wake = await self._hold(asked, barrier, max(0.0, deadline - self.service.reactor.seconds()))
-        return await self._barrier_answer(request, asked, barrier, wake)
-
-    async def _asked(self, params: Params) -> _Asked:
-        """The parameters, checked."""
+        params = Params(self._service, question.parameters, _WAIT, question.visibility)
         jobs, names = params.values("job"), params.values("workflow")
         if not jobs and not names:
             raise Problem(400, "job: which jobs, or which workflows, are waited for?", "job")
         if len(jobs) + len(names) > MOST_IDS:
             raise Problem(413, f"jobs: {len(jobs) + len(names)} jobs and workflows; at most {MOST_IDS} in one request", "jobs")
-        targets: dict[JobKey, str] = {}
-        for count, job in enumerate(jobs):
-            targets[params.job(job, "job")] = job
-            if count % _SLICE == _SLICE - 1:
-                await deferLater(self.service.reactor, 0)
-        for name in names:
+        wait = params.wait(DEFAULT_WAIT_S) or 0.0
+        held = _Held(question.came_at + jittered(wait), wait, question.size)
+        if len(jobs) > _SLICE:
+            return Later(lambda: self._read_many(params, question.visibility, held))
+        return self._begin(finish(self._read(params, question.visibility)), held)
+
+    async def _read_many(self, params: Params, visibility: Visibility, held: _Held) -> Outcome:
+        return self._begin(await self._service.cooperator.run(self._read(params, visibility)), held)
+
+    @staticmethod
+    def _read(params: Params, visibility: Visibility) -> Generator[None, None, _Asked]:
+        """The parameters, checked. Pauses now and then."""
+        targets = yield from params.jobs("job", params.values("job"))
+        for name in params.values("workflow"):
             check_workflow(name, "workflow")
             targets[workflow_key(name)] = name
         until = params.until() or "terminal"
         if until == "change":
             raise Problem(400, "until: expected started or terminal", "until")
-        return _Asked(targets, _need(params.one("mode"), len(targets)), until, params.since())
+        return _Asked(targets, _need(params.one("mode"), len(targets)), until, params.since(), visibility)
 
-    async def _barrier(self, asked: _Asked) -> Barrier:
-        """How things stand, from the table or, for jobs that it has forgotten, from the journal."""
-        absent = [key for key in asked.targets if key[0] and self._known(key) is None]
-        remembered = await self.service.journal.last_of(absent) if absent else {}
+    def _begin(self, asked: _Asked, held: _Held) -> Outcome:
+        absent = [key for key in asked.targets if key[0] and self._known(asked, key) is None]
+        if absent:
+            return Later(lambda: self._remember(asked, held, absent))
+        return self._outcome(asked, held, {})
+
+    async def _remember(self, asked: _Asked, held: _Held, absent: list[JobKey]) -> Outcome:
+        return self._outcome(asked, held, await self._service.journal.last_of(absent))
+
+    def _outcome(self, asked: _Asked, held: _Held, remembered: dict[JobKey, JobStatusEvent]) -> Outcome:
+        """
+        How things stand.
+
+        :param remembered: the last events of jobs that the table has forgotten.
+        """
         # From here to where the barrier is held, all in one turn: nothing falls between.
-        barrier = Barrier(asked.targets, self.service.feed.head, asked.is_enough, asked.need)
+        barrier = Barrier(asked.targets, asked.is_enough, asked.need, asked.visibility)
         for key in asked.targets:
             if key[0]:
                 self._put_job(asked, barrier, key, remembered.get(key))
             else:
                 self._put_workflow(asked, barrier, key)
-        return barrier
+        head = self._service.feed.head
+        if barrier.over or held.deadline <= self._service.reactor.seconds():
+            wake = Wake((), head, timed_out=held.wait > 0 and not barrier.over)
+            return Ready(lambda: self._render(asked, barrier, wake))
+        looks = self._looks(asked, barrier)
+        begun = tuple(self._service.monitors[cluster].looks_begun for look in looks for cluster in look.clusters)
+        return Hold(
+            key=("wait", frozenset(asked.targets.items()), asked.need, asked.until, asked.since, asked.visibility, begun),
+            since=head,
+            watch=barrier,
+            render=lambda wake: self._render(asked, barrier, wake),
+            deadline=held.deadline,
+            clusters=frozenset(cluster for cluster, _ in (*barrier.open, *barrier.unseen) if cluster),
+            looks=looks,
+            wait=None if barrier.unseen else held.wait,
+            size=held.size,
+        )
+
+    def _known(self, asked: _Asked, key: JobKey) -> Found | None:
+        found = self._polls.known(key)
+        return found if found is not None and asked.visibility.shows(found[0].user) else None
 
     def _put_job(self, asked: _Asked, barrier: Barrier, key: JobKey, remembered: JobStatusEvent | None) -> None:
-        found = self._known(key)
+        found = self._known(asked, key)
         if found is not None:
             job, record = found
             enough = asked.is_enough(job)
             barrier.put(key, job, earlier=enough and asked.was_earlier(record.history, record.last_seq))
-        elif remembered is not None:
+        elif remembered is not None and asked.visibility.shows(remembered.job.user):
             barrier.put(key, remembered.job, earlier=asked.since is not None and remembered.seq <= asked.since)
         else:
             barrier.put(key, None)
 
     def _put_workflow(self, asked: _Asked, barrier: Barrier, key: JobKey) -> None:
-        record = self.service.workflows.records.get(key[1])
-        if record is not None:
+        record = self._service.workflows.records.get(key[1])
+        if record is not None and asked.visibility.shows(record.workflow.user):
             enough = asked.is_enough(record.workflow)
             barrier.put(key, record.workflow, earlier=enough and asked.was_earlier(record.history, record.last_seq))
         else:
             barrier.put(key, None)
 
-    async def _hold(self, asked: _Asked, barrier: Barrier, left: float) -> Wake:
-        """Wait until it is over; meanwhile find out whether what is not known exists."""
-        with self.holds.holding():
-            clusters = frozenset(cluster for cluster, _ in (*barrier.open, *barrier.unseen) if cluster)
-            self.service.awaited(clusters)
-            waiting = self.service.tracker.hold(barrier, left)
-            proofs = self._prove(asked, barrier, left)
-            try:
-                return await waiting
-            finally:
-                for proof in proofs:
-                    proof.cancel()
-
-    def _prove(self, asked: _Asked, barrier: Barrier, left: float) -> list[Deferred[None]]:
-        """
-        Whoever is not known to a query that begins now is unknown; a workflow that is not found in tags, at once.
-        """
+    def _looks(self, asked: _Asked, barrier: Barrier) -> tuple[Look, ...]:
+        """What is not known to a look that begins now is unknown; a workflow that is not found in tags, at once."""
         by_clusters: dict[tuple[str, ...], list[JobKey]] = {}
-        tagging = tuple(sorted(self.service.workflows.tagging))
+        tagging = tuple(sorted(self._service.workflows.tagging))
         for key in barrier.unseen:
             clusters = (key[0],) if key[0] else tagging if "@" in key[1] else ()
             by_clusters.setdefault(clusters, []).append(key)
-        proofs = []
-        for clusters, keys in by_clusters.items():
-            proof = Deferred.fromCoroutine(self._prove_in(asked, barrier, clusters, keys, left))
-            proof.addErrback(self._not_proven)
-            proofs.append(proof)
-        return proofs
+        return tuple(
+            Look(clusters, partial(self._after_look, asked, barrier, keys)) for clusters, keys in by_clusters.items()
+        )
 
-    def _not_proven(self, failure: Any) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("whether jobs are unknown could not be found out", failure)
-
-    async def _prove_in(
-        self, asked: _Asked, barrier: Barrier, clusters: tuple[str, ...], keys: list[JobKey], left: float
-    ) -> None:
-        if not await self._all_fresh(clusters, left):
-            return
-        tracker = self.service.tracker
+    def _after_look(self, asked: _Asked, barrier: Barrier, keys: list[JobKey]) -> None:
         for key in [key for key in keys if key in barrier.unseen and key[0]]:
             # What was no id of a known job may be an alias of one by now.
-            found = self._known((key[0], self.service.table.cluster(key[0]).canonical(key[1])))
+            found = self._known(asked, self._polls.canonical(key))
             if found is not None:
-                barrier.unseen.pop(key)
-                asked.targets[found[0].key] = asked.targets.pop(key)
-                barrier.put(found[0].key, found[0])
-        tracker.select(barrier, Targets(frozenset(asked.targets)))
-        barrier.give_up(keys, tracker)
+                job, _ = found
+                asked.targets[job.key] = asked.targets.pop(key)
+                barrier.rename(key, job.key)
+                barrier.put(job.key, job)
+        barrier.give_up(keys)
 
-    async def _barrier_answer(self, request: Any, asked: _Asked, barrier: Barrier, wake: Wake) -> bytes:
+    def _render(self, asked: _Asked, barrier: Barrier, wake: Wake) -> Rendering:
+        steps = self._response(asked, barrier, wake)
+        return finish(steps) if len(barrier.met) <= _SLICE else steps
+
+    def _response(self, asked: _Asked, barrier: Barrier, wake: Wake) -> Generator[None, None, Response]:
+        cursor = self._service.feed.cursor(wake.head)
         met: list[dict[str, object]] = []
-        for count, (key, subject) in enumerate(barrier.met.items()):
-            met.append(_met(subject, asked.targets[key]))
-            if count % _SLICE == _SLICE - 1:
-                await deferLater(self.service.reactor, 0)
-        cursor = self.service.feed.cursor(wake.head)
         fields = {
             "done": barrier.done,
             "cursor": cursor,
@@ -201,7 +199,26 @@ class BarrierRoutes(Routes):
             "open": [_name(key) for key in (*barrier.open, *barrier.unseen)],
             "unknown": [_name(key) for key in barrier.unknown],
         }
-        return self._answer(request, wire.dumps(fields), cursor, wake.closing)
+        for count, (key, subject) in enumerate(list(barrier.met.items()), 1):
+            met.append(_met(subject, asked.targets[key]))
+            if count % _SLICE == 0:
+                yield
+        return json_response(wire.dumps(fields), cursor, closing=wake.closing)
+
+
+@attrs.frozen
+class _Held:
+    """
+    For how long a barrier may be held.
+
+    :ivar deadline: the reactor's time.
+    :ivar wait: the seconds that the client asked for.
+    :ivar size: bytes of the question.
+    """
+
+    deadline: float
+    wait: float
+    size: int
 
 
 def _need(mode: object, targets: int) -> int | None:
@@ -222,7 +239,7 @@ def _name(key: JobKey) -> str:
 
 
 def _met(subject: Subject, asked: str) -> dict[str, object]:
-    """Who is done, and how."""
+    """What is as far as is wished, and how."""
     if isinstance(subject, Workflow):
         fields = wire.workflow_fields(subject)
         del fields["found"]

@@ -8,57 +8,88 @@ import base64
 import binascii
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import lru_cache
-from typing import Any
 
 import attrs
-from twisted.internet.task import deferLater
 
 from jobpush.core import wire
-from jobpush.core.filters import of_job
+from jobpush.core.filters import OfSubject, Selection, Visibility
 from jobpush.core.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
 from jobpush.events.reader import Enough, Page
 from jobpush.service import JobPush
 from jobpush.web import health
-from jobpush.web.held.bays import Ask
+from jobpush.web.held.questions import Hold, Later, Look, Outcome, Question, Ready
 from jobpush.web.params import (
     DEFAULT_WAIT_S,
     Params,
+    Preference,
     canonical_key,
     check_cluster,
     jittered,
     only_cluster,
-    preference,
     resolve,
 )
 from jobpush.web.problems import Problem
-from jobpush.web.routes.common import JOB_EVENTS, SELECTION, Routes, app
+from jobpush.web.responses import Response, json_response
+from jobpush.web.routes.common import JOB_EVENTS, SELECTION, Found, Poll, Polls
 
+_LIST = SELECTION | {"limit", "after"}
 _JOB = frozenset({"since", "wait", "until"})
 _JOBSTATUS = frozenset({"jobId", "timeout", "since", "cluster"})
 
-#: Jobs looked at, or written, before other work gets its turn.
-_SLICE = 500
+#: Jobs looked at, and jobs written, before other work gets its turn.
+_LOOKED_AT, _WRITTEN = 500, 100
+
+#: Jobs whose part of a response is kept, as it was written last.
+_KEPT = 256
 
 
-#: Jobs whose part of an answer is kept, as it was written last.
-SHOWN = 2000
+@attrs.frozen
+class _Asked:
+    """
+    What a client asks of one job. Equal values get the same response at the same moment.
+
+    :ivar key: of the job, as far as its aliases are known.
+    :ivar since: the number after which events are asked for; None for the state as it is.
+    :ivar began_at: the head when the question came.
+    :ivar wait: seconds that the client asked for; None if it asked for none.
+    """
+
+    route: str
+    key: JobKey
+    visibility: Visibility
+    since: int | None
+    until: str | None
+    zero: bool
+    condition: Preference | None
+    began_at: int
+    wait: float | None
 
 
-class JobRoutes(Routes):
+class JobRoutes:
     """``/v1/jobs`` and ``/jobstatus``."""
 
-    @app.route("/v1/jobs", methods=["GET"])
-    async def jobs(self, request: Any) -> bytes:
+    def __init__(self, service: JobPush, polls: Polls) -> None:
+        self._service = service
+        self._polls = polls
+
+    # -- lists
+
+    def list(self, question: Question) -> Outcome:
         """Jobs now, a page at a time. Every page carries the first page's cursor."""
-        params = Params.of_query(self.service, request, SELECTION | {"limit", "after"})
+        params = Params(self._service, question.parameters, _LIST, question.visibility)
         selection, limit = params.selection(), params.limit(highest=2000)
         cursor, begin = self._page_token(params.text("after"))
+        return Ready(lambda: self._page(selection, limit, cursor, begin))
+
+    def _page(
+        self, selection: Selection, limit: int, cursor: str, begin: JobKey | None
+    ) -> Generator[None, None, Response]:
         found: list[tuple[JobKey, JobDescriptor]] = []
         for count, job in enumerate(self._every_job(selection.clusters)):
-            if count % _SLICE == _SLICE - 1:
-                await deferLater(self.service.reactor, 0)
+            if count % _LOOKED_AT == _LOOKED_AT - 1:
+                yield
             if (begin is None or job.key > begin) and selection.takes(job):
                 found.append((job.key, job))
         page = heapq.nsmallest(limit, found, key=lambda item: item[0])
@@ -66,18 +97,18 @@ class JobRoutes(Routes):
         if len(found) > limit:
             token = json.dumps({"c": cursor, "k": page[-1][0]})
             fields["after"] = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
-        fields["clusters"] = health.clusters(self.service)
+        fields["clusters"] = health.clusters(self._service)
         listed = []
         for count, (_, job) in enumerate(page):
             listed.append(wire.job_fields(job))
-            if count % 100 == 99:
-                await deferLater(self.service.reactor, 0)
-        return self._answer(request, wire.dumps({**fields, "jobs": listed}), cursor)
+            if count % _WRITTEN == _WRITTEN - 1:
+                yield
+        return json_response(wire.dumps({**fields, "jobs": listed}), cursor)
 
     def _every_job(self, clusters: frozenset[str]) -> Iterator[JobDescriptor]:
-        for name in self.service.monitors:
+        for name in self._service.monitors:
             if not clusters or name in clusters:
-                jobs = self.service.table.cluster(name)
+                jobs = self._service.table.cluster(name)
                 for job_id in list(jobs.records):
                     record = jobs.get(job_id)
                     if record is not None:
@@ -85,7 +116,7 @@ class JobRoutes(Routes):
 
     def _page_token(self, after: str | None) -> tuple[str, JobKey | None]:
         if after is None:
-            return self.service.feed.cursor(), None
+            return self._service.feed.cursor(), None
         try:
             token = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
             cursor, (cluster, job_id) = token["c"], token["k"]
@@ -93,102 +124,196 @@ class JobRoutes(Routes):
                 raise ValueError
         except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
             raise Problem(400, "after: expected what an earlier page gave", "after") from None
-        resolve(self.service, cursor, "after")
+        resolve(self._service, cursor, "after")
         return cursor, (cluster, job_id)
 
-    @app.route("/v1/jobs/<cluster>/<id:job_id>", methods=["GET"])
-    async def job(self, request: Any, cluster: str, job_id: str) -> Any:
+    # -- one job
+
+    def job(self, question: Question) -> Outcome:
         """One job: at once, or when it changes."""
-        params = Params.of_query(self.service, request, _JOB)
-        check_cluster(self.service, cluster, "cluster", status=404)
+        cluster, job_id = question.arguments
+        params = Params(self._service, question.parameters, _JOB)
+        check_cluster(self._service, cluster, "cluster", status=404)
         since, until = params.since(), params.until()
-        wanted = preference(request) if since is None and until is None else None
-        asked = params.wait(None)
-        if asked is None and wanted is not None:
-            asked = wanted.wait
-        if asked is None and (since is not None or until is not None):
-            asked = DEFAULT_WAIT_S
-        wait = jittered(asked) if asked is not None else 0.0
-        deadline = self.service.reactor.seconds() + wait
-        key = canonical_key(self.service, cluster, job_id, "id")
-        began_at = self.service.feed.head
-        found, proven = await self._find(key, wait)
-        if found is None:
-            return self._unknown(request, cluster, job_id, proven)
-        job, record = found
-        key = job.key
-        if wanted is not None and _etag(self.service, record) in wanted.etags:
-            return await self._not_modified(request, key, record, deadline if wanted.wait is not None else None, asked)
-        enough = _enough(until, key)
-        met = enough is not None and _is_enough(until, job)
+        condition = question.condition if since is None and until is None else None
+        wait = params.wait(None)
+        if wait is None and condition is not None:
+            wait = condition.wait
+        if wait is None and (since is not None or until is not None):
+            wait = DEFAULT_WAIT_S
+        key = canonical_key(self._service, cluster, job_id, "id")
         zero = params.text("since") == "0"
+        asked = _Asked(
+            "job", key, question.visibility, since, until, zero, condition, self._service.feed.head, wait
+        )
+        return self._find(asked, self._deadline(question, wait))
 
-        def answer(request: Any, page: Page) -> bytes:
-            return self._job_answer(request, key, self._known(key) or found, page, zero)
+    # -- the call of 2010
 
-        if since is None and (enough is None or met):
-            return answer(request, Page((), self.service.feed.head))
-        if since is None:
-            since = began_at
-        left = 0.0 if met else max(0.0, deadline - self.service.reactor.seconds())
-        same = ("job", key, until, zero, None if enough is None else since)
-        ask = Ask(same, of_job(key), JOB_EVENTS, enough, answer, asked)
-        return await self._answer_when(request, ask, since, left, late=wait > 0 and left == 0 and not met)
+    def jobstatus(self, question: Question) -> Outcome:
+        """The bare descriptor of a job: at once, or with ``since`` at its next change."""
+        params = Params(self._service, question.parameters, _JOBSTATUS)
+        job_id = params.text("jobId")
+        if not job_id:
+            raise Problem(400, "jobId is missing: which job is asked for?", "jobId")
+        cluster = params.text("cluster") or only_cluster(self._service, "cluster")
+        check_cluster(self._service, cluster, "cluster")
+        wait = params.wait(DEFAULT_WAIT_S, "timeout") or 0.0
+        since = params.since()
+        key = canonical_key(self._service, cluster, job_id, "jobId")
+        asked = _Asked(
+            "jobstatus", key, question.visibility, since, None, False, None, self._service.feed.head, wait
+        )
+        return self._find(asked, self._deadline(question, wait))
 
-    def _unknown(self, request: Any, cluster: str, job_id: str, proven: bool) -> bytes:
-        """Unknown to a query that began after the request, or not known because there was none in time: not the same."""
-        monitor = self.service.monitors[cluster]
-        if not proven:
-            fields: dict[str, object] = {
-                "job": None, "history": [], "events": [], "cursor": self.service.feed.cursor(), "timed_out": True,
-                "stale_s": health.rounded(monitor.stale_s), "health": monitor.status.health,
-            }  # fmt: skip
-            return self._answer(request, wire.dumps(fields), closing=self.service.closing)
-        raise Problem(
-            404,
-            f"{cluster} lists no job {job_id}",
-            "id",
-            stale_s=health.rounded(monitor.stale_s),
-            health=monitor.status.health,
+    @staticmethod
+    def _deadline(question: Question, wait: float | None) -> float:
+        return question.came_at + jittered(wait) if wait is not None else question.came_at
+
+    # -- finding a job
+
+    def _find(self, asked: _Asked, deadline: float) -> Outcome:
+        """
+        A job of the table, or one that only the journal remembers. One that neither knows may have been submitted after the
+        last look: wait, as long as is allowed, for a look that begins now.
+        """
+        found = self._known(asked)
+        if found is None:
+            return Later(lambda: self._find_older(asked, deadline))
+        return self._of_job(asked, deadline, found)
+
+    async def _find_older(self, asked: _Asked, deadline: float) -> Outcome:
+        remembered = self._visible(asked, await self._polls.remembered(asked.key))
+        found = self._known(asked) or remembered
+        if found is not None:
+            return self._of_job(asked, deadline, found)
+        if deadline <= self._service.reactor.seconds():
+            return Ready(lambda: self._unknown(asked, proven=asked.wait is None or asked.wait <= 0, closing=False))
+        cluster = asked.key[0]
+        return Hold(
+            key=(asked, self._service.monitors[cluster].looks_begun),
+            since=asked.began_at,
+            watch=None,
+            render=lambda wake: self._unknown(asked, proven=False, closing=wake.closing),
+            deadline=deadline,
+            clusters=frozenset((cluster,)),
+            looks=(Look((cluster,), lambda: self._after_look(asked, deadline)),),
         )
 
-    async def _not_modified(
-        self, request: Any, key: JobKey, record: JobRecord, deadline: float | None, asked: float | None
-    ) -> Any:
-        """The client has this version: 304 at once, or, with ``Prefer: wait``, 200 when there is another."""
+    def _after_look(self, asked: _Asked, deadline: float) -> Outcome:
+        """A look that began after the question has been published."""
+        # What was no id of a known job may be an alias of one by now.
+        asked = attrs.evolve(asked, key=self._polls.canonical(asked.key))
+        found = self._known(asked)
+        if found is None:
+            return Ready(lambda: self._unknown(asked, proven=True, closing=False))
+        return self._of_job(asked, deadline, found)
 
-        def answer(request: Any, page: Page) -> bytes:
-            if deadline is not None:
-                request.setHeader(b"preference-applied", f"wait={asked:g}".encode())
-            if page.events:
-                found = self._known(key)
-                assert found is not None, "a job with a new event is in the table"
-                return self._job_answer(request, key, found, page, False)
-            request.setResponseCode(304)
-            request.setHeader(b"etag", _etag(self.service, record).encode())
-            request.setHeader(b"jobpush-cursor", self.service.feed.cursor(page.seq).encode())
-            self._closing(request, page.closing)
-            return b""
+    def _known(self, asked: _Asked) -> Found | None:
+        return self._visible(asked, self._polls.known(asked.key))
 
-        if deadline is None:
-            return answer(request, Page((), self.service.feed.head))
-        ask = Ask(("etag", key, record.last_seq, asked), of_job(key), JOB_EVENTS, None, answer)
-        return await self._answer_when(request, ask, record.last_seq, max(0.0, deadline - self.service.reactor.seconds()))
+    @staticmethod
+    def _visible(asked: _Asked, found: Found | None) -> Found | None:
+        return found if found is not None and asked.visibility.shows(found[0].user) else None
 
-    def _job_answer(
-        self, request: Any, key: JobKey, found: tuple[JobDescriptor, JobRecord], page: Page, zero: bool
-    ) -> bytes:
+    def _unknown(self, asked: _Asked, proven: bool, closing: bool) -> Response:
+        """Unknown to a look that began after the request, or not known because there was none in time: not the same."""
+        cluster, job_id = asked.key
+        monitor = self._service.monitors[cluster]
+        simple = asked.route == "jobstatus"
+        if proven:
+            text = f"{cluster} lists no job {job_id}"
+            if simple:
+                return Problem(404, text, "jobId").response()
+            stale_s, state = health.rounded(monitor.stale_s), monitor.status.health
+            return Problem(404, text, "id", stale_s=stale_s, health=state).response()
+        cursor = self._service.feed.cursor()
+        if simple:
+            return json_response(b"null", cursor, [(b"jobpush-timed-out", b"1")], closing=closing)
+        body = wire.dumps(
+            {
+                "job": None, "history": [], "events": [], "cursor": cursor, "timed_out": True,
+                "stale_s": health.rounded(monitor.stale_s), "health": monitor.status.health,
+            }
+        )  # fmt: skip
+        return json_response(body, cursor, closing=closing)
+
+    # -- what comes of it
+
+    def _of_job(self, asked: _Asked, deadline: float, found: Found) -> Outcome:
+        """The outcome of a question on a job that is found."""
+        if asked.route == "jobstatus":
+            return self._jobstatus_of(asked, deadline, found)
         job, record = found
-        feed = self.service.feed
+        key = job.key
+        if asked.condition is not None and _etag(self._service, record) in asked.condition.etags:
+            return self._unless_modified(asked, deadline, key, record)
+        enough = _enough(asked.until, key)
+        met = enough is not None and _is_enough(asked.until, job)
+        if asked.since is None and (enough is None or met):
+            page = Page((), self._service.feed.head)
+            return Ready(lambda: self._job_response(key, found, page, asked.zero))
+        since = asked.began_at if asked.since is None else asked.since
+        poll = Poll(
+            key=("job", key, asked.until, asked.zero, asked.visibility),
+            selection=OfSubject(key, asked.visibility),
+            limit=JOB_EVENTS,
+            enough=enough,
+            answer=lambda page: self._job_response(key, found, page, asked.zero),
+            deadline=0.0 if met else deadline,
+            asked=asked.wait is not None and asked.wait > 0 and not met,
+            wait=asked.wait,
+        )
+        return self._polls.after(poll, since)
+
+    def _unless_modified(self, asked: _Asked, deadline: float, key: JobKey, record: JobRecord) -> Outcome:
+        """The client has this version: 304 at once, or, with ``Prefer: wait``, 200 when there is another."""
+        assert asked.condition is not None
+        waits = asked.condition.wait is not None
+        applied = [(b"preference-applied", f"wait={asked.wait:g}".encode())] if waits else []
+
+        def answer(page: Page) -> Response:
+            if page.events:
+                found = self._polls.known(key)
+                assert found is not None, "a job with a new event is in the table"
+                response = self._job_response(key, found, page, False)
+                return attrs.evolve(response, headers=(*applied, *response.headers))
+            cursor = self._service.feed.cursor(page.seq)
+            response = json_response(b"", cursor, closing=page.closing)
+            kept = [header for header in response.headers if header[0] in (b"jobpush-cursor", b"retry-after")]
+            etag = (b"etag", _etag(self._service, record).encode())
+            return attrs.evolve(response, status=304, headers=(*applied, etag, *kept))
+
+        if not waits:
+            return Ready(lambda: answer(Page((), self._service.feed.head)))
+        poll = Poll(
+            key=("etag", key, record.last_seq, asked.wait, asked.visibility),
+            selection=OfSubject(key, asked.visibility),
+            limit=JOB_EVENTS,
+            enough=None,
+            answer=answer,
+            deadline=deadline,
+            asked=True,
+        )
+        return self._polls.after(poll, record.last_seq)
+
+    def _job_response(self, key: JobKey, found: Found, page: Page, zero: bool) -> Response:
+        """
+        The job as it is now, with the events of a page.
+
+        :param found: the job as it was when it was found, for one that the table has forgotten since.
+        :param zero: everything that is kept was asked for.
+        """
+        job, record = self._polls.known(key) or found
+        feed = self._service.feed
         cursor = feed.cursor(page.seq)
         if record.last_seq > page.seq:
-            # It has changed again since this answer was claimed: the state must not run ahead of the cursor.
+            # It has changed again since this response was claimed: the state must not run ahead of the cursor.
             told = [event for event in page.events if isinstance(event, JobStatusEvent) and event.key == job.key]
             if told:
                 history = tuple(entry for entry in record.history if entry.seq <= page.seq)
                 job, record = told[-1].job, attrs.evolve(record, last_seq=told[-1].seq, history=history)
-        request.setHeader(b"etag", _etag(self.service, record).encode())
-        monitor = self.service.monitors[key[0]]
+        monitor = self._service.monitors[key[0]]
         fields: dict[str, object] = {
             "cursor": cursor,
             "timed_out": page.timed_out,
@@ -200,44 +325,34 @@ class JobRoutes(Routes):
         if zero:
             fields["oldest_cursor"] = feed.cursor(feed.oldest)
         shown = _shown(feed.epoch, record) if record.job is job else wire.shown_bytes(feed.epoch, job, record.history)
-        return self._answer(request, wire.joined(shown, wire.envelope(fields, page.events)), cursor, page.closing)
+        body = wire.joined(shown, wire.envelope(fields, page.events))
+        return json_response(body, cursor, [(b"etag", _etag(self._service, record).encode())], closing=page.closing)
 
-    # -- the call of 2010
+    def _jobstatus_of(self, asked: _Asked, deadline: float, found: Found) -> Outcome:
+        def answer(page: Page) -> Response:
+            job, _ = self._polls.known(found[0].key) or found
+            cursor = self._service.feed.cursor(page.seq)
+            if asked.since is not None and not page.events and not job.terminal:
+                return json_response(b"null", cursor, [(b"jobpush-timed-out", b"1")], closing=page.closing)
+            return json_response(wire.dumps(wire.job_fields(job)), cursor, closing=page.closing)
 
-    @app.route("/jobstatus", methods=["GET"])
-    async def jobstatus(self, request: Any) -> Any:
-        """The bare descriptor of a job: at once, or with ``since`` at its next change."""
-        params = Params.of_query(self.service, request, _JOBSTATUS)
-        job_id = params.text("jobId")
-        if not job_id:
-            raise Problem(400, "jobId is missing: which job is asked for?", "jobId")
-        cluster = params.text("cluster") or only_cluster(self.service, "cluster")
-        check_cluster(self.service, cluster, "cluster")
-        asked = params.wait(DEFAULT_WAIT_S, "timeout") or 0.0
-        wait = jittered(asked)
-        since = params.since()
-        deadline = self.service.reactor.seconds() + wait
-        key = canonical_key(self.service, cluster, job_id, "jobId")
-        found, proven = await self._find(key, wait)
-        if found is None and proven:
-            raise Problem(404, f"{cluster} lists no job {job_id}", "jobId")
-
-        def answer(request: Any, page: Page) -> bytes:
-            now = found and (self._known(found[0].key) or found)
-            cursor = self.service.feed.cursor(page.seq)
-            if now is None or (since is not None and not page.events and not now[0].terminal):
-                request.setHeader(b"jobpush-timed-out", b"1")
-                return self._answer(request, b"null", cursor, page.closing)
-            return self._answer(request, wire.dumps(wire.job_fields(now[0])), cursor, page.closing)
-
-        if found is None or since is None or found[0].terminal:
-            return answer(request, Page((), self.service.feed.head))
+        if asked.since is None or found[0].terminal:
+            return Ready(lambda: answer(Page((), self._service.feed.head)))
         key = found[0].key
-        ask = Ask(("jobstatus", key), of_job(key), JOB_EVENTS, None, answer, asked)
-        return await self._answer_when(request, ask, since, max(0.0, deadline - self.service.reactor.seconds()))
+        poll = Poll(
+            key=("jobstatus", key, asked.visibility),
+            selection=OfSubject(key, asked.visibility),
+            limit=JOB_EVENTS,
+            enough=None,
+            answer=answer,
+            deadline=deadline,
+            asked=True,
+            wait=asked.wait,
+        )
+        return self._polls.after(poll, asked.since)
 
 
-@lru_cache(SHOWN)
+@lru_cache(_KEPT)
 def _shown(epoch: str, record: JobRecord) -> bytes:
     """A job that many ask for is written down once for all of them."""
     return wire.shown_bytes(epoch, record.job, record.history)

@@ -6,34 +6,37 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from jobpush import __version__
 from jobpush.core import wire
 from jobpush.polling.nudges import BadNudge, json_object
+from jobpush.service import JobPush
 from jobpush.web import health
+from jobpush.web.held.registry import Registry
 from jobpush.web.problems import Problem
-from jobpush.web.routes.common import Routes, app
+from jobpush.web.responses import Response, json_response
 
 
-class OperationRoutes(Routes):
+class OperationRoutes:
     """``/healthz``, ``/readyz``, ``/v1/nudge``."""
 
-    @app.route("/healthz", methods=["GET"])
-    def healthz(self, request: Any) -> bytes:
+    def __init__(self, service: JobPush, registry: Registry) -> None:
+        self._service = service
+        self._registry = registry
+
+    def healthz(self, request: Any) -> Response:
         """The process answers."""
-        return self._answer(request, wire.dumps({"status": "ok", "version": __version__}))
+        return self._json({"status": "ok", "version": __version__})
 
-    @app.route("/readyz", methods=["GET"])
-    def readyz(self, request: Any) -> bytes:
-        """Can it do its work, and what is missing?"""
-        ready, fields = health.readiness(self.service, self.holds.held)
-        if not ready:
-            request.setResponseCode(503)
-        return self._answer(request, wire.dumps(fields))
+    def readyz(self, request: Any) -> Response:
+        """Whether it can do its work, and what is missing."""
+        ready, fields = health.readiness(self._service, self._registry.held)
+        return self._json(fields, 200 if ready else 503)
 
-    @app.route("/v1/nudge", methods=["POST"])
-    def nudge(self, request: Any) -> bytes:
+    def nudge(self, request: Any) -> Response:
         """A scheduler's hook says "look now"."""
-        nudges = self.service.nudges
+        nudges = self._service.nudges
         if not nudges.readable("http"):
             raise Problem(429, "more nudges than are read in a second; everything is looked at", headers={"Retry-After": "1"})
         try:
@@ -42,6 +45,8 @@ class OperationRoutes(Routes):
             nudges.refuse("http")
             raise Problem(400, f"the body: {error}", "body") from None
         nudges.take("http", nudge)
-        request.setResponseCode(202)
-        clusters = [nudge.cluster] if nudge.cluster is not None else list(self.service.monitors)
-        return self._answer(request, wire.dumps({"clusters": clusters, "jobs": list(nudge.jobs)}))
+        clusters = [nudge.cluster] if nudge.cluster is not None else list(self._service.monitors)
+        return self._json({"clusters": clusters, "jobs": list(nudge.jobs)}, 202)
+
+    def _json(self, fields: dict[str, Any], status: int = 200) -> Response:
+        return attrs.evolve(json_response(wire.dumps(fields), self._service.feed.cursor()), status=status)

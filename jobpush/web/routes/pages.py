@@ -17,7 +17,6 @@ from jobpush.core import wire
 from jobpush.web.metrics import Metrics
 from jobpush.web.openapi import document
 from jobpush.web.reference import page
-from jobpush.web.routes.common import Routes, app
 from jobpush.web.static import Static
 
 DASHBOARD = Path(__file__).parent.parent / "dashboard"
@@ -38,30 +37,31 @@ DASHBOARD_POLICY = (
 REFERENCE_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
-class PageRoutes(Routes):
-    """``/``, ``/dashboard``, ``/docs``, ``/openapi.json``, ``/metrics``."""
+class PageRoutes:
+    """
+    ``/``, ``/dashboard``, ``/docs``, ``/openapi.json``, ``/metrics``.
 
-    metrics: Metrics
-    static_files: Static | None
+    :param static_files: the site's own files, if it has any.
+    """
 
-    @app.route("/", methods=["GET"])
+    def __init__(self, metrics: Metrics, static_files: Static | None) -> None:
+        self._metrics = metrics
+        self._static_files = static_files
+
     def root(self, request: Any) -> Any:
         """The site's own page, if there is one; else the dashboard."""
-        return self.static_files if self.static_files is not None else self.dashboard(request)
+        return self._static_files if self._static_files is not None else self.dashboard(request)
 
-    @app.route("/", methods=["GET"], branch=True)
     def static(self, request: Any) -> Any:
         """The site's own files."""
-        if self.static_files is None:
+        if self._static_files is None:
             raise NotFound()
-        return self.static_files
+        return self._static_files
 
-    @app.route("/dashboard", methods=["GET"])
     def dashboard(self, request: Any) -> bytes:
         """The dashboard, also where the site has a page of its own."""
         return self._file(request, "index.html")
 
-    @app.route("/dashboard/<name>", methods=["GET"])
     def dashboard_file(self, request: Any, name: str) -> bytes:
         """One of its files."""
         return self._file(request, name)
@@ -78,21 +78,18 @@ class PageRoutes(Routes):
         request.setHeader(b"content-length", str(len(body)).encode())
         return body
 
-    @app.route("/openapi.json", methods=["GET"])
     def openapi(self, request: Any) -> bytes:
         """The interface, for programs."""
         return self._text(request, b"application/json", _described())
 
-    @app.route("/docs", methods=["GET"])
     def docs(self, request: Any) -> bytes:
         """The interface, for people."""
         guard(request, REFERENCE_POLICY)
         return self._text(request, b"text/html; charset=utf-8", _reference())
 
-    @app.route("/metrics", methods=["GET"])
     def metrics_text(self, request: Any) -> bytes:
         """For Prometheus."""
-        kind, body = self.metrics.text()
+        kind, body = self._metrics.text()
         return self._text(request, kind, body)
 
     @staticmethod

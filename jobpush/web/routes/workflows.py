@@ -4,169 +4,195 @@ The routes on workflows: which there are, one of them at once or when it changes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 from typing import Any
 
-from twisted.internet.task import deferLater
-
 from jobpush.core import wire
-from jobpush.core.filters import Selection
+from jobpush.core.filters import OfSubject
 from jobpush.core.model import JobDescriptor, JobKey
 from jobpush.core.workflow import Workflow, WorkflowEvent, WorkflowRecord, workflow_key
 from jobpush.events.interfaces import JournalError
+from jobpush.events.publisher import ChangeWorkflows
 from jobpush.events.reader import Enough, Page
-from jobpush.web.params import DEFAULT_WAIT_S, MOST_IDS, Params, check_workflow, jittered
+from jobpush.runtime.cooperate import finish
+from jobpush.service import JobPush
+from jobpush.web.held.questions import Hold, Look, Outcome, Question, Ready
+from jobpush.web.params import DEFAULT_WAIT_S, Params, body_of, check_workflow, decoded, jittered
 from jobpush.web.problems import Problem
-from jobpush.web.routes.common import JOB_EVENTS, Routes, app
+from jobpush.web.responses import Rendering, Response, json_response
+from jobpush.web.routes.common import JOB_EVENTS, Poll, Polls
+
+_LIST = frozenset({"state", "user", "limit", "after"})
+_ONE = frozenset({"since", "wait", "until"})
+_PUT = frozenset({"job", "edges"})
 
 #: How many workflows clients may put, and how many edges one may have.
 MOST_WORKFLOWS = 10_000
 MOST_EDGES = 100_000
 
-#: Members looked up, or written, before other work gets its turn.
+#: Members written before other work gets its turn; with no more than these there is no pause at all.
 _SLICE = 500
 
 
-class WorkflowRoutes(Routes):
+class WorkflowRoutes:
     """``/v1/workflows``."""
 
-    @app.route("/v1/workflows", methods=["GET"])
-    def workflow_list(self, request: Any) -> bytes:
+    def __init__(self, service: JobPush, polls: Polls) -> None:
+        self._service = service
+        self._polls = polls
+
+    def list(self, request: Any) -> Response:
         """Workflows now, without their jobs, a page at a time, by name."""
-        params = Params.of_query(self.service, request, frozenset({"state", "user", "limit", "after"}))
+        params = Params(self._service, decoded(request.args), _LIST)
         selection, limit, after = params.selection(), params.limit(highest=2000), params.text("after") or ""
-        records = self.service.workflows.records
+        records = self._service.workflows.records
         names = sorted(name for name, r in records.items() if name > after and selection.takes_workflow(r.workflow))
         page = [wire.workflow_fields(records[name].workflow) for name in names[:limit]]
-        fields: dict[str, object] = {"cursor": self.service.feed.cursor(), "workflows": page}
+        fields: dict[str, object] = {"cursor": self._service.feed.cursor(), "workflows": page}
         if len(names) > limit:
             fields["after"] = names[limit - 1]
-        return self._answer(request, wire.dumps(fields))
+        return json_response(wire.dumps(fields), self._service.feed.cursor())
 
-    @app.route("/v1/workflows/<name>", methods=["GET"])
-    async def workflow(self, request: Any, name: str) -> bytes:
+    # -- one workflow
+
+    def workflow(self, question: Question) -> Outcome:
         """One workflow: at once, or when it changes."""
+        (name,) = question.arguments
         check_workflow(name, "name")
-        params = Params.of_query(self.service, request, frozenset({"since", "wait", "until"}))
-        since, until, asked = params.since(), params.until(), params.wait(None)
-        if asked is None and (since is not None or until is not None):
-            asked = DEFAULT_WAIT_S
-        wait = jittered(asked) if asked is not None else 0.0
-        deadline = self.service.reactor.seconds() + wait
-        record = await self._found_workflow(name, wait)
+        params = Params(self._service, question.parameters, _ONE)
+        since, until, wait = params.since(), params.until(), params.wait(None)
+        if wait is None and (since is not None or until is not None):
+            wait = DEFAULT_WAIT_S
+        deadline = question.came_at + jittered(wait) if wait is not None else question.came_at
+        records = self._service.workflows.records
+        tagging = tuple(sorted(self._service.workflows.tagging))
+        if name in records:
+            return self._of_workflow(question, name, since, until, wait, deadline)
+        if "@" not in name or deadline <= self._service.reactor.seconds() or not tagging:
+            raise _no_workflow(name)
+
+        def seen() -> Outcome:
+            if name not in records:
+                return Ready(lambda: _no_workflow(name).response())
+            return self._of_workflow(question, name, since, until, wait, deadline)
+
+        begun = tuple(self._service.monitors[cluster].looks_begun for cluster in tagging)
+        return Hold(
+            key=("workflow", name, since, until, question.visibility, self._service.feed.head, begun),
+            since=self._service.feed.head,
+            watch=None,
+            render=lambda wake: _no_workflow(name).response(),
+            deadline=deadline,
+            clusters=frozenset(tagging),
+            looks=(Look(tagging, seen),),
+        )
+
+    def _of_workflow(
+        self, question: Question, name: str, since: int | None, until: str | None, wait: float | None, deadline: float
+    ) -> Outcome:
+        record = self._service.workflows.records[name]
         enough = _enough(until)
         met = enough is not None and _is_enough(until, record.workflow)
-        page = Page((), self.service.feed.head)
-        if since is not None or (enough is not None and not met):
-            left = 0.0 if met else max(0.0, deadline - self.service.reactor.seconds())
-            begin = since if since is not None else self.service.feed.head
-            page = await self._wait_for(Selection(keys=frozenset({workflow_key(name)})), begin, left, JOB_EVENTS, enough)
-            if wait > 0 and left == 0 and not page.events and not met:
-                page = Page((), page.seq, timed_out=True)
-        return await self._workflow_answer(request, self.service.workflows.records.get(name), record, page)
+        head = self._service.feed.head
+        if since is None and (enough is None or met):
+            return Ready(lambda: self._render(name, record, Page((), head)))
+        poll = Poll(
+            key=("workflow", name, until, question.visibility),
+            selection=OfSubject(workflow_key(name), question.visibility),
+            limit=JOB_EVENTS,
+            enough=enough,
+            answer=lambda page: self._render(name, record, page),
+            deadline=0.0 if met else deadline,
+            asked=wait is not None and wait > 0 and not met,
+            wait=wait,
+        )
+        return self._polls.after(poll, since if since is not None else head)
 
-    @app.route("/v1/workflows/<name>", methods=["PUT"])
-    async def put_workflow(self, request: Any, name: str) -> bytes:
-        """Say which jobs a workflow has, and which follow which. The same once more changes nothing."""
-        check_workflow(name, "name", found=False)
-        params = Params.of_body(self.service, request, frozenset({"job", "edges"}))
-        members = await self._members(params)
-        edges = _edges(params, members)
-        workflows = self.service.workflows
-        if name not in workflows.records and len(workflows.records) >= MOST_WORKFLOWS:
-            raise Problem(429, f"{MOST_WORKFLOWS} workflows are known, as many as may be", headers={"Retry-After": "60"})
-        new = name not in workflows.records
-        remembered = await self.service.journal.last_of([key for key in members if self._known(key) is None])
-
-        def known(key: JobKey) -> JobDescriptor | None:
-            found = self._known(key)
-            if found is not None:
-                return found[0]
-            return remembered[key].job if key in remembered else None
-
-        now = self.service.reactor.seconds()
-        await self._change(lambda w: w.define(name, members, edges, known, now))
-        if new:
-            request.setResponseCode(201)
-        record = workflows.records[name]
-        return await self._workflow_answer(request, record, record, Page((), self.service.feed.head))
-
-    @app.route("/v1/workflows/<name>", methods=["DELETE"])
-    async def delete_workflow(self, request: Any, name: str) -> bytes:
-        """Forget a workflow; its jobs stay what they are. One that was found comes back with its next job."""
-        check_workflow(name, "name")
-        if name not in self.service.workflows.records:
-            raise _no_workflow(name)
-        now = self.service.reactor.seconds()
-        await self._change(lambda w: w.delete([name], now))
-        request.setResponseCode(204)
-        request.setHeader(b"jobpush-cursor", self.service.feed.cursor().encode())
-        return b""
-
-    async def _change(self, change: Any) -> None:
-        try:
-            await self.service.publisher.apply_to_workflows(change)
-        except JournalError as error:
-            raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
-
-    async def _found_workflow(self, name: str, wait: float) -> WorkflowRecord:
-        """A workflow that is known, or that a query that begins now finds in the tags of jobs."""
-        records = self.service.workflows.records
-        if name not in records and "@" in name and wait > 0:
-            with self.holds.holding():
-                await self._all_fresh(self.service.workflows.tagging, wait)
-        if name not in records:
-            raise _no_workflow(name)
-        return records[name]
-
-    async def _members(self, params: Params) -> dict[JobKey, str]:
-        """The jobs of a workflow by key, as the client wrote them. A task counts once if its array is one of them."""
-        jobs = params.values("job")
-        if not jobs:
-            raise Problem(400, "jobs: which jobs does it have? Expected a list of texts such as \"slurm/4711\"", "jobs")
-        if len(jobs) > MOST_IDS:
-            raise Problem(413, f"jobs: {len(jobs)} jobs; at most {MOST_IDS} in one workflow", "jobs")
-        members: dict[JobKey, str] = {}
-        for count, job in enumerate(jobs):
-            members[params.job(job, "jobs")] = job
-            if count % _SLICE == _SLICE - 1:
-                await deferLater(self.service.reactor, 0)
-        for key in list(members):
-            task = self.service.monitors[key[0]].queue.task_of(key[1])
-            if task is not None and (key[0], task[0]) in members:
-                del members[key]
-        return members
-
-    async def _workflow_answer(
-        self, request: Any, record: WorkflowRecord | None, before: WorkflowRecord, page: Page
-    ) -> bytes:
+    def _render(self, name: str, before: WorkflowRecord, page: Page) -> Rendering:
         """
-        :param record: the workflow now; None if it was deleted while the request was held.
-        :param before: the workflow when the request came.
+        :param before: the workflow when the question came, for one that was deleted since.
         """
-        cursor = self.service.feed.cursor(page.seq)
-        record = record or before
+        record = self._service.workflows.records.get(name, before)
+        steps = self._response(record, page)
+        return finish(steps) if len(record.members) <= _SLICE else steps
+
+    def _response(self, record: WorkflowRecord, page: Page) -> Generator[None, None, Response]:
+        cursor = self._service.feed.cursor(page.seq)
         workflow, history = record.workflow, record.history
         told = [event.workflow for event in page.events if isinstance(event, WorkflowEvent)]
         if told and record.last_seq != page.events[-1].seq:
-            # It has changed again since this answer was claimed, or is gone: the state must not run ahead of the cursor.
+            # It has changed again since this response was claimed, or is gone: the state must not run ahead of the cursor.
             workflow, history = told[-1], tuple(entry for entry in history if entry.seq <= page.seq)
-        jobs = []
-        for count, (key, member) in enumerate(list(record.members.items())):
-            jobs.append(wire.member_fields(key, member))
-            if count % _SLICE == _SLICE - 1:
-                await deferLater(self.service.reactor, 0)
+        jobs: list[dict[str, object]] = []
         fields: dict[str, object] = {
             **wire.workflow_fields(workflow),
             "cursor": cursor,
             "timed_out": page.timed_out,
-            "history": wire.history_fields(self.service.feed.epoch, history),
+            "history": wire.history_fields(self._service.feed.epoch, history),
             "edges": [["/".join(begin), "/".join(end)] for begin, end in record.edges],
             "jobs": jobs,
         }
+        for count, (key, member) in enumerate(list(record.members.items()), 1):
+            jobs.append(wire.member_fields(key, member))
+            if count % _SLICE == 0:
+                yield
         if page.more:
             fields["more"] = True
-        return self._answer(request, wire.envelope(fields, page.events), cursor, page.closing)
+        return json_response(wire.envelope(fields, page.events), cursor, closing=page.closing)
+
+    # -- those that clients put
+
+    async def put(self, request: Any, name: str) -> Response:
+        """Say which jobs a workflow has, and which follow which. The same once more changes nothing."""
+        check_workflow(name, "name", found=False)
+        params = Params(self._service, body_of(request), _PUT)
+        members = await self._service.cooperator.run(self._members(params))
+        edges = _edges(params, members)
+        workflows = self._service.workflows
+        new = name not in workflows.records
+        if new and len(workflows.records) >= MOST_WORKFLOWS:
+            raise Problem(429, f"{MOST_WORKFLOWS} workflows are known, as many as may be", headers={"Retry-After": "60"})
+        remembered = await self._service.journal.last_of([key for key in members if self._polls.known(key) is None])
+
+        def known(key: JobKey) -> JobDescriptor | None:
+            found = self._polls.known(key)
+            if found is not None:
+                return found[0]
+            return remembered[key].job if key in remembered else None
+
+        now = self._service.reactor.seconds()
+        await self._change(lambda w: w.define(name, members, edges, known, now))
+        page = Page((), self._service.feed.head)
+        response = await self._service.cooperator.run(self._response(workflows.records[name], page))
+        response.status = 201 if new else 200
+        return response
+
+    async def delete(self, request: Any, name: str) -> Response:
+        """Forget a workflow; its jobs stay what they are. One that was found comes back with its next job."""
+        check_workflow(name, "name")
+        if name not in self._service.workflows.records:
+            raise _no_workflow(name)
+        now = self._service.reactor.seconds()
+        await self._change(lambda w: w.delete([name], now))
+        return Response(204, ((b"jobpush-cursor", self._service.feed.cursor().encode()),), b"")
+
+    async def _change(self, change: ChangeWorkflows) -> None:
+        try:
+            await self._service.publisher.apply_to_workflows(change)
+        except JournalError as error:
+            raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
+
+    def _members(self, params: Params) -> Generator[None, None, dict[JobKey, str]]:
+        """The jobs of a workflow by key, as the client wrote them. A task counts once if its array is one of them."""
+        jobs = params.values("job")
+        if not jobs:
+            raise Problem(400, "jobs: which jobs does it have? Expected a list of texts such as \"slurm/4711\"", "jobs")
+        members = yield from params.jobs("jobs", jobs)
+        for key in list(members):
+            task = self._service.monitors[key[0]].queue.task_of(key[1])
+            if task is not None and (key[0], task[0]) in members:
+                del members[key]
+        return members
 
 
 def _no_workflow(name: str) -> Problem:

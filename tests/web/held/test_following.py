@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from jobpush.web.held import following
+from jobpush.web.held import following, stream_group
 from jobpush.web.site import JobpushSite
 from tests.support import LabCase
 
@@ -149,7 +149,7 @@ class StreamTests(LabCase):
 
     def test_bookmark_after_many_events_of_others(self) -> None:
         """A stream that nothing concerns does not fall behind the journal's retention."""
-        self.patch(following, "BOOKMARK_EVENTS", 20)
+        self.patch(stream_group, "BOOKMARK_EVENTS", 20)
         stream = Stream(self, "?user=nobody")
         for number in range(25):
             self.lab.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
@@ -157,7 +157,7 @@ class StreamTests(LabCase):
 
     def test_client_that_does_not_read(self) -> None:
         """Its buffer is bounded; past it the connection is aborted, and Last-Event-ID replays."""
-        self.patch(following, "BUFFER_LIMIT", 20_000)
+        self.patch(stream_group, "BUFFER_LIMIT", 20_000)
         stream = Stream(self)
         self.lab.set("1", "RUNNING")
         seen = stream.events[-1][1]
@@ -187,8 +187,8 @@ class StreamTests(LabCase):
         stream = Stream(self)
         stream.leave()
         self.assertTrue(self.lab.service.tracker.idle)
-        self.assertEqual(self.lab.holds.held, 0)
-        self.assertEqual(self.lab.service.in_flight, 0)
+        self.assertEqual(self.lab.registry.held, 0)
+        self.assertFalse(self.lab.service.busy)
 
     def test_end(self) -> None:
         """The service's end ends the stream in order."""

@@ -52,23 +52,22 @@ class DisconnectTests(TestCase):
         gc.collect()  # and without those of tests before this one
         timers = len(self.lab.clock.getDelayedCalls())
         descriptors = len(os.listdir("/proc/self/fd"))
-        objects = self.lab.service.in_flight
         clients = []
         for _ in range(5):
             client = socket.create_connection(("127.0.0.1", self.port))
             client.sendall(f"{route} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             clients.append(client)
-        while self.lab.holds.held < 5:
+        while self.lab.registry.held < 5:
             self.lab.clock.advance(0)
             await deferLater(reactor, 0.005)
         for client in clients:
             client.close()
         await self.until(0)
         self.lab.clock.advance(0)
-        self.assertEqual(self.lab.holds.held, 0, route)
-        self.assertEqual(self.lab.service.in_flight, objects, route)
+        self.assertEqual(self.lab.registry.held, 0, route)
+        self.assertFalse(self.lab.service.busy, route)
         self.assertTrue(self.lab.service.tracker.idle, route)
-        self.assertFalse(self.lab.resource.api.followers._followers, route)
+        self.assertEqual(list(self.lab.registry.violations()), [], route)
         self.assertFalse(self.lab.service.monitors["memory"]._next_fresh, route)
         self.assertEqual(len(self.lab.clock.getDelayedCalls()), timers, f"{route}: {self.lab.clock.getDelayedCalls()}")
         self.assertLessEqual(len(os.listdir("/proc/self/fd")), descriptors, route)

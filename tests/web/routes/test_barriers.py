@@ -95,7 +95,7 @@ class ModeTests(BarrierCase):
         self.lab.clock.run(61, step=1)
         answer = held.json()
         self.assertEqual((answer["done"], answer["timed_out"], names(answer), answer["open"]), (False, True, ["memory/1"], ["memory/2"]))
-        self.assertEqual(self.lab.holds.held, 0)
+        self.assertEqual(self.lab.registry.held, 0)
 
     def test_since(self) -> None:
         """With a cursor, any and so many count what was met after it: what ends next, again and again."""
@@ -113,10 +113,10 @@ class ModeTests(BarrierCase):
     def test_disconnect(self) -> None:
         """Nothing is left of it."""
         held = self.wait("1", "99")
-        self.assertEqual((self.lab.holds.held, self.lab.service.tracker.waiting), (1, 1))
+        self.assertEqual((self.lab.registry.held, self.lab.service.tracker.waiting), (1, 1))
         timers = len(self.lab.clock.getDelayedCalls())
         held.cancel()
-        self.assertEqual((self.lab.holds.held, self.lab.service.tracker.waiting, self.lab.service.tracker.idle), (0, 0, True))
+        self.assertEqual((self.lab.registry.held, self.lab.service.tracker.waiting, self.lab.service.tracker.idle), (0, 0, True))
         self.assertLess(len(self.lab.clock.getDelayedCalls()), timers)
 
     def test_the_end_of_the_service(self) -> None:
@@ -254,5 +254,5 @@ class BadInputTests(BarrierCase):
 
     def test_the_cap(self) -> None:
         """A barrier is a held request."""
-        self.lab.holds.cap = 0
+        self.lab.registry.limit = 0
         self.assertEqual(self.wait("1").status, 503)

@@ -145,7 +145,7 @@ class EndTests(LabCase):
             self.assertEqual(answer.status, 200)
             self.assertIn(int(answer.header("retry-after") or 0), range(1, 6))
         self.assertTrue(waiting[0].json()["timed_out"])
-        self.assertEqual(self.lab.holds.held, 0)
+        self.assertEqual(self.lab.registry.held, 0)
 
     def test_claimed_waiters_get_what_they_were_claimed_for(self) -> None:
         """An end between claim and answer takes nothing away."""
@@ -172,4 +172,4 @@ class CapTests(LabCase):
         self.assertEqual(self.lab.get("/v1/jobs/memory/1").status, 200)
         self.lab.set("1", "RUNNING")
         self.assertEqual([len(h.json()["events"]) for h in held], [1, 1])
-        self.assertEqual(self.lab.holds.held, 0)
+        self.assertEqual(self.lab.registry.held, 0)

@@ -235,9 +235,9 @@ class UnknownJobTests(LabCase):
     def test_disconnect(self) -> None:
         """A client that leaves while its job is looked for leaves nothing behind."""
         answer = self.lab.get("/v1/jobs/memory/99?wait=60")
-        self.assertEqual(self.lab.holds.held, 1)
+        self.assertEqual(self.lab.registry.held, 1)
         answer.cancel()
-        self.assertEqual(self.lab.holds.held, 0)
+        self.assertEqual(self.lab.registry.held, 0)
         self.assertEqual(len(self.lab.clock.getDelayedCalls()), 3, "only the next ticks of the monitor and the keeper, and the heartbeat")
 
 

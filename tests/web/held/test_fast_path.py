@@ -4,18 +4,20 @@ The express lane: the next request on a connection, over real sockets, on the la
 
 from __future__ import annotations
 
+import gc
 import json
+import re
 from typing import Any
 
 from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
-from twisted.web import http_headers
 
-from jobpush.web.held import express, sheets
-from jobpush.web.held.express import PLAIN
-from jobpush.web.held.sheets import _canonical
-from tests.web.held.test_parking import Client, House, Stage, bodies
+from jobpush.core.model import QueueFacts
+from jobpush.web.held import fast_path, summary
+from jobpush.web.held.fast_path import PLAIN
+from tests.service_process import ROOT
+from tests.web.held.test_connections import Client, House, Stage, bodies
 
 reactor: Any = real_reactor
 
@@ -26,15 +28,15 @@ class Watch:
     def __init__(self, house: House) -> None:
         self.taken: list[bytes] = []
         self.left: list[bytes] = []
-        lane = house.resource.api.parking.lane
-        take = lane.take
+        connections = house.resource.connections
+        take = connections._take_fast
 
-        def watched(parked: Any, data: bytes) -> bool:
-            found = take(parked, data)
+        def watched(connection: Any, data: bytes) -> bool:
+            found = take(connection, data)
             (self.taken if found else self.left).append(data.split(b"\r\n")[0])
             return found
 
-        lane.take = watched  # type: ignore[method-assign]
+        connections._take_fast = watched  # type: ignore[method-assign]
 
 
 async def ask(client: Client, *paths: str, headers: tuple[str, ...] = (), **how: Any) -> bytes:
@@ -98,10 +100,10 @@ class LaneTests(Stage):
         """Who asks what another one asks, while nothing has happened, joins him; an event, or a job that is dropped, ends that."""
 
         async def scene(house: House) -> Any:
-            lot = house.resource.api.parking
+            connections = house.resource.connections
             joined: list[bool] = []
-            joins = lot.joins
-            lot.joins = lambda request: (joined.append(joins(request)), joined[-1])[1]  # type: ignore[method-assign]
+            joins = connections._hold_again
+            connections._hold_again = lambda *asked: (joined.append(joins(*asked)), joined[-1])[1]  # type: ignore[method-assign]
             clients = [house.client() for _ in range(6)]
             for client in clients:
                 await ask(client, "/v1/jobs/memory/1")
@@ -109,7 +111,7 @@ class LaneTests(Stage):
             joined.clear()
 
             async def hold(client: Client) -> None:
-                before = house.holds.held
+                before = house.registry.held
                 client.get(path)
                 await house.held(before + 1)
 
@@ -208,18 +210,48 @@ class LaneTests(Stage):
             await house.until(lambda: (house.lab.clock.advance(0.1), client.read(), len(bodies(client.got)) == 2)[2])
             return [json.loads(body)["job"]["state"] for body in bodies(client.got)]
 
-        self.assertEqual(await self.both(scene, parked=False), ["RUNNING", "RUNNING"])
+        self.assertEqual(await self.both(scene), ["RUNNING", "RUNNING"])
 
     async def test_hidden_jobs(self) -> None:
-        """Where jobs must not be shown any more, they are not shown on the lane either."""
+        """Where the scheduler begins to hide jobs, each request on a connection is refused, and refusals leave nothing behind."""
 
         async def scene(house: House) -> Any:
             client = house.client()
-            await ask(client, "/v1/jobs/memory/1")
-            house.resource.api.access.hidden = lambda: "jobs are hidden"
-            return await ask(client, "/v1/jobs/memory/1")
+            house.lab.set("2", "RUNNING")
+            await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/1")
+            house.lab.queue.facts = QueueFacts(sees_all=True, hides_jobs=True, evidence="a test")
+            del house.lab.queue.jobs["2"]  # what may be seen is asked again, when a job is missing
+            house.lab.tick()
+            client.get("/v1/jobs/memory/1")
+            await client.until(lambda: client.closed)
+            given = [client.got]
+            for _ in range(2):
+                again = house.client()
+                again.get("/v1/jobs/memory/1")
+                again.get("/v1/jobs/memory/1")
+                await again.until(lambda again=again: again.closed)
+                given.append(again.got)
+            return [house.plain(got) for got in given]
 
-        self.assertIn(b"HTTP/1.1 403 Forbidden", await self.both(scene, parked=False))
+        given = await self.both(scene, parked=False)
+        self.assertEqual([re.findall(rb"HTTP/1.1 (\d+)", got) for got in given], [[b"200", b"200", b"403"], [b"403"], [b"403"]])
+
+    async def test_refusals(self) -> None:
+        """What is refused for who asks is refused the first time, the second and the third, and ends the connection."""
+
+        async def scene(house: House) -> Any:
+            given = []
+            for request in (b"GET /v1/jobs/\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /v1/jobs HTTP/1.1\r\nHost: \xff\r\n\r\n"):
+                for _ in range(3):
+                    client = house.client()
+                    for _ in range(3):
+                        client.send(request)
+                    await client.until(lambda client=client: client.closed)
+                    given.append(re.findall(rb"HTTP/1.1 (\d+)", client.got))
+            return given
+
+        for statuses in await self.both(scene, parked=False):
+            self.assertEqual(statuses, [b"400"])
 
     async def test_too_many(self) -> None:
         """The cap holds on the lane too."""
@@ -271,20 +303,25 @@ class KeptTests(TestCase):
 
     async def test_bounded(self) -> None:
         """Clients with headers and addresses of their own fill no memory."""
-        most = 200
-        for module in (express, sheets):
-            self.patch(module, "MOST_KEPT", most)
+        most = 50
+        self.patch(summary, "MOST_BLOCKS", most)
+        self.patch(summary, "MOST_SUMMARIES", most)
+
+        def kept() -> int:
+            gc.collect()
+            return sum(isinstance(thing, summary.HeaderBlock | summary.Summary) for thing in gc.get_objects())
+
+        before = kept()
         house = House(self, True)
         client = house.client()
-        lane = house.resource.api.parking.lane
-        for number in range(most + 50):
+        for number in range(3 * most):
             count = len(bodies(client.got))
             client.get("/v1/jobs/memory/1", f"User-Agent: {number}")
             client.get(f"/v1/jobs/memory/1?_={number}", f"User-Agent: {number}")
             await client.answers(count + 2)
             client.got = b""
-        self.assertLessEqual(len(lane._letterheads), most)
-        self.assertLessEqual(len(lane._plans), most)
+        self.assertLessEqual(kept() - before, 2 * most + 4)
+        self.assertLessEqual(fast_path.read_target.cache_info().currsize, fast_path.MOST_TARGETS)
         await house.stop()
 
     async def test_idle_connections_are_parked(self) -> None:
@@ -310,17 +347,9 @@ class KeptTests(TestCase):
         self.assertEqual(house.parked, 1)
         await house.stop()
 
-    async def test_names_of_headers(self) -> None:
-        """As Twisted writes them."""
-        for name in (b"etag", b"content-type", b"jobpush-cursor", b"cache-control", b"retry-after", b"jobpush-timed-out"):
-            headers = http_headers.Headers({name: [b"x"]})
-            self.assertEqual([written for written, _ in headers.getAllRawHeaders()], [_canonical(name)])
-
     async def test_routes_look_at_no_plain_header(self) -> None:
         """What the lane passes over is nothing that an answer depends on."""
-        from pathlib import Path
-
-        source = "".join(path.read_text() for path in Path(express.__file__).parent.glob("*.py"))
+        source = "".join(path.read_text() for path in (ROOT / "jobpush" / "web").rglob("*.py"))
         for name in ("if-none-match", "prefer", "last-event-id", "upgrade", "connection", "authorization", "cookie", "range", "expect"):
             self.assertNotIn(name.encode(), PLAIN)
             self.assertFalse(name.startswith(("accept", "sec-", "x-forwarded-")))

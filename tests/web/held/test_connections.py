@@ -12,18 +12,17 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
-from twisted.internet.tcp import Server
-from twisted.python.logfile import DailyLogFile
 from twisted.trial.unittest import TestCase
-from twisted.web.http import HTTPChannel, _escape
-from twisted.web.server import Site
 
+from jobpush.core import wire
 from jobpush.web import resource
-from jobpush.web.held import bays
-from jobpush.web.held.bays import EARLY_BYTES, Parked
+from jobpush.web.held import response_group
+from jobpush.web.held.connection import HeldConnection, StreamConnection
+from jobpush.web.held.connections import EARLY_BYTES
 from jobpush.web.site import JobpushSite
 from tests.support import Lab
 
@@ -108,7 +107,7 @@ class House:
         self.parking = parking
         self.path = path
         self.resource = resource(self.lab.service, max_held=max_held, parking=parking)
-        self.holds = self.resource.api.holds
+        self.registry = self.resource.registry
         self.log = os.path.abspath(case.mktemp())
         self.site = JobpushSite(self.resource, reactor, self.log)
         self.port = reactor.listenUNIX(path, self.site) if path else reactor.listenTCP(0, self.site, interface="127.0.0.1")
@@ -121,7 +120,11 @@ class House:
     @property
     def parked(self) -> int:
         """How many connections are parked, held or not."""
-        return sum(isinstance(transport.protocol, Parked) for transport in self.transports)
+        return sum(isinstance(transport.protocol, HeldConnection | StreamConnection) for transport in self.transports)
+
+    def violations(self) -> list[str]:
+        """What is not as it must be of held requests."""
+        return [*self.registry.violations(), *self.resource.connections.violations()]
 
     @property
     def transports(self) -> list[Any]:
@@ -138,11 +141,11 @@ class House:
 
     async def held(self, count: int) -> None:
         """So many requests are held; parked, where they can be."""
-        await self.until(lambda: self.holds.held == count, lambda: f"{self.holds.held} are held")
+        await self.until(lambda: self.registry.held == count, lambda: f"{self.registry.held} are held")
 
     async def hold(self, client: Client, *headers: str, query: str = "", **how: Any) -> None:
         """A request that waits for job 1's next change."""
-        before = self.holds.held
+        before = self.registry.held
         client.get(f"/v1/jobs/memory/1?since={self.lab.cursor}&wait=60{query}", *headers, **how)
         await self.held(before + 1)
 
@@ -156,7 +159,7 @@ class House:
 
     def access_log(self) -> list[str]:
         """Its lines, in a form in which those of two services are the same."""
-        self.site._flush()
+        self.site.access_log.flush()
         return self.plain(Path(self.log).read_bytes()).decode().splitlines()
 
     async def stop(self) -> None:
@@ -183,17 +186,17 @@ class Stage(TestCase):
                 how["path"] = f"{os.path.relpath(self.mktemp())}"
                 Path(how["path"]).parent.mkdir(parents=True, exist_ok=True)
             house = House(self, parking, **how)
-            lot = house.resource.api.parking
-            takes, taken = lot.takes, []
+            taken: list[bool] = []
+            join = house.registry._join
 
-            def noted(*request: Any, takes: Any = takes, taken: list[bool] = taken, **begun: Any) -> bool:
-                taken.append(takes(*request, **begun))
-                return taken[-1]
+            def noted(member: Any, *rest: Any, join: Any = join, taken: list[bool] = taken) -> Any:
+                taken.append(isinstance(member, HeldConnection | StreamConnection))
+                return join(member, *rest)
 
-            lot.takes = noted  # type: ignore[method-assign]
+            house.registry._join = noted  # type: ignore[method-assign]
             try:
                 given.append(await scene(house))
-                self.assertEqual((house.holds.held, house.lab.service.in_flight), (0, 0))
+                self.assertEqual((house.registry.held, house.lab.service.busy, list(house.violations())), (0, False, []))
                 self.assertTrue(house.lab.service.tracker.idle)
             finally:
                 await house.stop()
@@ -236,7 +239,7 @@ class HeldRequests(Stage):
             await house.hold(second)
             house.lab.clock.advance(41)
             given = [await first.answers(1)]
-            self.assertEqual(house.holds.held, 1)
+            self.assertEqual(house.registry.held, 1)
             house.lab.clock.advance(21)
             given.append(await second.answers(1))
             return given
@@ -252,7 +255,7 @@ class HeldRequests(Stage):
             for client in clients:
                 await house.hold(client)
             house.lab.clock.advance(60 * 15 / 16 - 0.1)
-            self.assertEqual(house.holds.held, 50)
+            self.assertEqual(house.registry.held, 50)
             house.lab.clock.pump([0.01] * 385)
             return [json.loads(bodies(await client.answers(1))[0])["timed_out"] for client in clients]
 
@@ -270,7 +273,7 @@ class HeldRequests(Stage):
             clients[2].get(f"/v1/jobs/memory/1?since={cursor}&wait=60&until=terminal")
             await house.held(3)
             house.lab.set("1", "RUNNING")
-            self.assertEqual(house.holds.held, 3)
+            self.assertEqual(house.registry.held, 3)
             house.lab.set("1", "COMPLETED", exit_code=0)
             return [await client.answers(1) for client in clients]
 
@@ -335,7 +338,7 @@ class HeldRequests(Stage):
 
     async def test_held_again_at_the_end(self) -> None:
         """At the end of the service one that was held twice in one place is answered once, and before its connection ends."""
-        self.patch(bays, "AT_ONCE", 1)
+        self.patch(response_group, "AT_ONCE", 1)
 
         async def scene(house: House) -> Any:
             client, stays = house.client(), house.client()
@@ -578,7 +581,7 @@ class HeldRequests(Stage):
 
     async def test_the_access_log_of_many(self) -> None:
         """Each its own line, also where most have left before they were answered."""
-        self.patch(bays, "AT_ONCE", 4)
+        self.patch(response_group, "AT_ONCE", 4)
         agents = [f"{number // 30}-{number // 3 % 3}" for number in range(60)]
         stay = range(0, 60, 5)
 
@@ -609,9 +612,9 @@ class HeldRequests(Stage):
         async def scene(house: House) -> Any:
             client = house.client()
             await house.hold(client)
-            house.resource.api._job_answer = None  # type: ignore[method-assign, assignment]
-            house.lab.set("1", "SUSPENDED")
-            await client.answers(1)
+            with mock.patch.object(wire, "joined", None):
+                house.lab.set("1", "SUSPENDED")
+                await client.answers(1)
             self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
             return re.findall(rb"HTTP/1.1 (\d+)", client.got), bodies(client.got)
 
@@ -623,7 +626,7 @@ class OpenStreams(Stage):
 
     async def follow(self, house: House, query: str = "") -> Client:
         """One that has caught up."""
-        before = house.holds.held
+        before = house.registry.held
         client = house.client()
         client.get(f"/v1/events{query}")
         await house.held(before + 1)
@@ -642,7 +645,7 @@ class OpenStreams(Stage):
             client.socket.close()
         await house.held(0)
         # The service lets go of a follower a turn after its connection is gone.
-        await house.until(lambda: house.lab.service.in_flight == 0)
+        await house.until(lambda: not house.lab.service.busy)
 
     async def test_events(self) -> None:
         """Told to all that follow; those that come later get what they have missed first."""
@@ -672,17 +675,17 @@ class OpenStreams(Stage):
 
         async def scene(house: House) -> Any:
             clients = [await self.follow(house) for _ in range(3)]
-            held_back = house.lab.service.tracker.later
+            tracker, cooperator = house.lab.service.tracker, house.lab.service.cooperator
             kept: list[Any] = []
-            house.lab.service.tracker.later = kept.append  # type: ignore[method-assign]
+            tracker.cooperator = mock.Mock(soon=kept.append)
             begin = house.lab.cursor
             house.lab.set("1", "SUSPENDED")
             clients.append(await self.follow(house, f"?since={begin}"))
             house.lab.set("1", "RUNNING")
             clients.append(await self.follow(house, f"?since={begin}"))
-            house.lab.service.tracker.later = held_back  # type: ignore[method-assign]
+            tracker.cooperator = cooperator
             for work in kept:
-                held_back(work)
+                cooperator.soon(work)
             house.lab.set("1", "COMPLETED", exit_code=0)
             given = await self.told(clients, b'"COMPLETED"')
             await self.leave(house)
@@ -792,23 +795,6 @@ class ParkedTests(TestCase):
         for client in clients:
             client.socket.close()
         await house.held(0)
-        self.assertEqual((house.lab.service.tracker.waiting, house.resource.api.parking._bays), (0, {}))
+        self.assertEqual((house.lab.service.tracker.waiting, house.violations()), (0, []))
         self.assertTrue(house.lab.service.tracker.idle)
-        await house.stop()
-
-    async def test_private_parts(self) -> None:
-        """What `jobpush.web.held.parking` touches of Twisted is there, and means what it did."""
-        channel = HTTPChannel()
-        self.assertEqual((channel._buffer, channel._dataBuffer, channel._waitingForTransport), (b"", [], False))
-        self.assertEqual((Server.dataBuffer, Server.TLS), (b"", False))
-        self.assertEqual(_escape(b'a"b'), 'a\\"b')
-        house = House(self, True)
-        client = house.client()
-        await house.hold(client)
-        (transport,) = house.transports
-        self.assertEqual((transport._tempDataBuffer, transport.dataBuffer, transport.producer), ([], b"", None))
-        self.assertIsInstance(transport.getHandle(), socket.socket)
-        self.assertRegex(house.site._logDateTime, r"^\[\d\d/")
-        self.assertIsInstance(house.site._logFile, DailyLogFile)
-        self.assertTrue(hasattr(Site, "buildProtocol"))
         await house.stop()

@@ -1,5 +1,5 @@
 """
-WebSocket: a follower that is told in messages, and that may change what it follows by a message.
+WebSocket: a stream that is told in messages, and that may change what it follows by a message.
 
 The protocol itself is Twisted's (`twisted.web.websocket`, over wsproto: the extra ``[websocket]``). Around it, what a public
 server needs: a page of another site may not read here, messages have a limit, and a client that breaks the protocol is told so.
@@ -14,19 +14,22 @@ from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from jobpush.core import wire
 from jobpush.core.filters import Selection
 from jobpush.core.workflow import Event
-from jobpush.service import JobPush
-from jobpush.web.held.following import HEARTBEAT_S, Follower, message
-from jobpush.web.params import Params, resolve
+from jobpush.events.reader import Feed
+from jobpush.web.held.following import Follower
+from jobpush.web.held.questions import Principal
+from jobpush.web.held.registry import Registry
+from jobpush.web.held.stream_group import HEARTBEAT_S
 from jobpush.web.problems import Problem
-from jobpush.web.routes.common import SELECTION
 
 #: Bytes that a client's message may have, with what frames it. Ten thousand long job ids take half of that.
 MESSAGE_LIMIT = 1024 * 1024
 
-#: Seconds of silence, pings unanswered, after which a client is gone.
+#: Seconds of silence, pings unanswered, after which a client is disconnected.
 SILENCE_S = 3 * HEARTBEAT_S
 
 #: Status codes of RFC 6455 and its registry.
@@ -39,7 +42,7 @@ LOG = Logger()
 
 def check_upgrade(request: Any) -> None:
     """
-    Is this a WebSocket's handshake, by a page that may read here?
+    Check that this is a WebSocket's handshake, by a page that may read here.
 
     :raise Problem: 426, 400 or 403.
     """
@@ -55,7 +58,7 @@ def check_upgrade(request: Any) -> None:
 
 def socket_resource(protocol: SocketProtocol) -> Any:
     """
-    The resource that upgrades one request.
+    Make the resource that upgrades one request.
 
     :raise Problem: 501, where the extra is not installed.
     """
@@ -74,12 +77,39 @@ def socket_resource(protocol: SocketProtocol) -> Any:
     return WebSocketResource(Factory())
 
 
+class Messages:
+    """How a WebSocket is told: a `jobpush.web.held.stream_group.Form`, of messages in JSON."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def events(self, events: Sequence[Event]) -> tuple[bytes, ...]:
+        """See `Form`."""
+        return tuple(event.data for event in events)
+
+    def bookmark(self, seq: int) -> tuple[bytes, ...]:
+        """See `Form`."""
+        return (message("bookmark", cursor=self._feed.cursor(seq)),)
+
+    def reset(self, seq: int) -> tuple[bytes, ...]:
+        """See `Form`."""
+        return (message("reset", cursor=self._feed.cursor(seq), snapshot_url="/v1/jobs"),)
+
+
+def message(kind: str, **fields: Any) -> bytes:
+    """A JSON object of that type, for what is no event of the journal."""
+    return wire.dumps({"type": kind, **fields})
+
+
 class SocketProtocol:
     """
     The server's side of one connection, as Twisted calls it.
 
     :param opened: called when it is open; the Deferred that it returns fires when all is over, and is cancelled when the client
         leaves.
+    :ivar follower: the stream, once it is open.
+    :ivar received: bytes of the message that is being received.
+    :ivar lost: the connection is gone.
     """
 
     def __init__(self, request: Any, opened: Callable[[SocketProtocol], Deferred[None]]) -> None:
@@ -101,12 +131,17 @@ class SocketProtocol:
         """It speaks WebSocket."""
         self._request.setResponseCode(101)
         self._over = self._opened(self)
-        self._over.addErrback(self._failed)
+        self._over.addErrback(self.failed)
 
-    def _failed(self, failure: Any) -> None:
+    def failed(self, failure: Failure) -> None:
+        """Something went wrong that the client can do nothing about."""
         if not failure.check(CancelledError):
             LOG.failure("a WebSocket failed", failure)
-            self._request.channel.forceAbortClient()
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self._request.channel.forceAbortClient()
 
     def say(self, what: Callable[[Any], object]) -> None:
         """Send something, unless the connection is being closed."""
@@ -137,47 +172,57 @@ class SocketProtocol:
         channel = self._request.channel
         channel.site.log(self._request)
         if self.follower is not None:
-            self.follower.end()
+            self.follower.finish()
         if self._over is not None:
             self._over.cancel()
         type(channel).connectionLost(channel, reason)
 
 
-class SocketFollower(Follower):
-    """One client that follows over a WebSocket."""
+class SocketFollower(Follower[tuple[bytes, ...]]):
+    """
+    One client that follows over a WebSocket.
 
-    def __init__(self, service: JobPush, protocol: SocketProtocol, selection: Selection) -> None:
-        super().__init__(service, selection)
+    :param read: makes of the fields of a message what is to be followed, and the number after which; raises `Problem`.
+    """
+
+    kind = "socket"
+
+    def __init__(
+        self,
+        feed: Feed,
+        registry: Registry,
+        principal: Principal,
+        form: Messages,
+        protocol: SocketProtocol,
+        read: Callable[[dict[str, Any]], tuple[Selection, int | None]],
+    ) -> None:
+        super().__init__(feed, registry, principal, form)
         self._protocol = protocol
-        self._heard_at = service.reactor.seconds()
+        self._read_fields = read
+        self._heard_at = registry.seconds()
         protocol.follower = self
 
-    async def run(self, since: int | None) -> None:
+    async def run(self, selection: Selection, since: int | None) -> None:
         self._protocol.transport.attachProducer(self)
-        self.write([message("selected", cursor=self.service.feed.cursor(since))])
-        await super().run(since)
+        self.write((message("selected", cursor=self._feed.cursor(since)),))
+        await super().run(selection, since)
 
-    def event(self, event: Event) -> bytes:
-        return event.data
+    def send(self, chunk: tuple[bytes, ...]) -> None:
+        texts = [data.decode("utf-8") for data in chunk]
+        self._protocol.say(lambda transport: [transport.sendTextMessage(text) for text in texts])
 
-    def bookmark(self, cursor: str) -> bytes:
-        return message("bookmark", cursor=cursor)
+    def length(self, chunk: tuple[bytes, ...]) -> int:
+        return sum(map(len, chunk))
 
-    def reset(self, fields: dict[str, object], cursor: str) -> bytes:
-        return message("reset", **fields)
-
-    def sign_of_life(self) -> None:
-        if self.service.reactor.seconds() - self._heard_at > SILENCE_S:
+    def alive(self) -> None:
+        """Ask for a sign of life; a client that has given none for long is disconnected."""
+        if self._registry.seconds() - self._heard_at > SILENCE_S:
             self.abort()
         else:
             self._protocol.say(lambda transport: transport.ping())
 
-    def send(self, messages: Sequence[bytes]) -> None:
-        texts = [data.decode("utf-8") for data in messages]
-        self._protocol.say(lambda transport: [transport.sendTextMessage(text) for text in texts])
-
-    def abort(self) -> None:
-        self._protocol._request.channel.forceAbortClient()
+    def drop(self) -> None:
+        self._protocol.abort()
 
     def hang_up(self) -> None:
         if not self._protocol.lost:
@@ -191,7 +236,7 @@ class SocketFollower(Follower):
 
     def heard(self) -> None:
         """Anything has come from the client."""
-        self._heard_at = self.service.reactor.seconds()
+        self._heard_at = self._registry.seconds()
 
     def told(self, text: str) -> None:
         """
@@ -202,13 +247,12 @@ class SocketFollower(Follower):
             selection, since = self._read(text)
         except Problem as problem:
             fields = json.loads(problem.body())
-            self.write([message("error", **{name: value for name, value in fields.items() if name != "type"})])
+            self.write((message("error", **{name: value for name, value in fields.items() if name != "type"}),))
             return
-        begin = self.sent_seq if since is None else since
-        self.write([message("selected", cursor=self.service.feed.cursor(begin))])
-        self.service.awaited(selection.clusters)
+        begin = self.told_up_to if since is None else since
+        self.write((message("selected", cursor=self._feed.cursor(begin)),))
         following = Deferred.fromCoroutine(self.follow(selection, begin))
-        following.addErrback(self._protocol._failed)
+        following.addErrback(self._protocol.failed)
 
     def _read(self, text: str) -> tuple[Selection, int | None]:
         try:
@@ -223,8 +267,7 @@ class SocketFollower(Follower):
         since = fields.get("since")
         if since is not None and not isinstance(since, str):
             raise Problem(400, "since: expected a text", "since")
-        selection = Params.of_fields(self.service, fields["select"], SELECTION).selection()
-        return selection, resolve(self.service, since, "since") if since is not None else None
+        return self._read_fields(fields)
 
 
 class SocketGuard:
@@ -233,10 +276,12 @@ class SocketGuard:
     the protocol.
 
     :param protocol: the byte-level protocol that it guards.
+    :param application: what that tells of the messages.
     """
 
-    def __init__(self, protocol: Any) -> None:
+    def __init__(self, protocol: Any, application: SocketProtocol) -> None:
         self._protocol = protocol
+        self._application = application
         self._closed = False
 
     def makeConnection(self, transport: Any) -> None:
@@ -253,7 +298,7 @@ class SocketGuard:
 
         if self._closed:
             return
-        mine: SocketProtocol = self._protocol._wsp
+        mine = self._application
         mine.received += len(data)
         if mine.follower is not None:
             mine.follower.heard()

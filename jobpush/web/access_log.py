@@ -1,0 +1,126 @@
+"""
+The access log: a line for each request that was answered, in the Combined Log Format of web servers, then the seconds from the
+request's first line to its last byte.
+
+Lines are kept back for a moment and go out together: after one event there may be ten thousand.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.logfile import DailyLogFile
+from twisted.web.http import datetimeToLogString
+
+#: Characters of lines that are kept back, and seconds for which they may be.
+BUFFER = 64 * 1024
+DELAY_S = 0.2
+
+LOG = Logger(namespace="jobpush.access")
+
+
+class Sink(Protocol):
+    """What takes lines."""
+
+    def write(self, lines: str, /) -> object:
+        """Take some lines, each with its end."""
+
+    def close(self) -> None:
+        """Take no more."""
+
+
+class ServiceLog:
+    """
+    The service's own log. Lines that come together are one message of it: to format and write a message for each of ten
+    thousand lines costs more than to send the responses.
+    """
+
+    def write(self, lines: str) -> None:
+        """Log some lines."""
+        LOG.info("{lines}", lines=lines.rstrip("\n"))
+
+    def close(self) -> None:
+        """Do nothing: the service closes its log."""
+
+
+class AccessLog:
+    """
+    :param reactor: the clock, and what calls when lines are to be written.
+    :param path: a file, a new one each day; None for the service's own log.
+    """
+
+    def __init__(self, reactor: IReactorTime, path: str | None) -> None:
+        self._reactor = reactor
+        self._path = path
+        self._sink: Sink | None = None
+        self._lines: list[str] = []
+        self._length = 0
+        self._flushing: IDelayedCall | None = None
+
+    def open(self) -> None:
+        """Open the file. Raises `OSError` if that cannot be done."""
+        if self._path is None:
+            self._sink = ServiceLog()
+        else:
+            self._sink = DailyLogFile(os.path.basename(self._path), os.path.dirname(self._path) or ".")
+
+    def write(self, lines: str) -> None:
+        """Take lines, each with its end. They are written when they are many, or a moment later."""
+        self._lines.append(lines)
+        self._length += len(lines)
+        if self._length > BUFFER:
+            self.flush()
+        elif self._flushing is None:
+            self._flushing = self._reactor.callLater(DELAY_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what was kept back."""
+        if self._flushing is not None:
+            if self._flushing.active():
+                self._flushing.cancel()
+            self._flushing = None
+        lines, self._lines, self._length = self._lines, [], 0
+        if lines and self._sink is not None:
+            self._sink.write("".join(lines))
+
+    def close(self) -> None:
+        """Write what was kept back, and close the file."""
+        self.flush()
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.close()
+
+
+def line_format(status: int, length: int, now: Callable[[], float] = time.time) -> str:
+    """
+    Return the line on a response of that status and length, of this second, as a format: ``%`` it with the client's address,
+    the request line, the client's own words (see `client_words`) and the seconds for which it was held.
+    """
+    return f'"%s" - - {datetimeToLogString(now())} "%s" {status} {length or "-"} %s %.3f\n'
+
+
+def escaped(data: bytes) -> str:
+    """Return bytes of a client as the log has them: printable, and without a quotation mark of their own."""
+    return repr(data)[2:-1].replace("\\'", "'").replace('"', '\\"')
+
+
+def request_line(request: Any) -> str:
+    """Return a request's first line, as the log has it."""
+    return escaped(request.method + b" " + request.uri + b" " + request.clientproto)
+
+
+def client_words(request: Any) -> str:
+    """Return what the client says of itself (the referrer and the user agent), as the log has it."""
+    return f'"{escaped(request.getHeader(b"referer") or b"-")}" "{escaped(request.getHeader(b"user-agent") or b"-")}"'
+
+
+def client_address(client: Any) -> str:
+    """Return the address of a client (a transport's ``client``), the same object for the same; ``-`` on a unix socket."""
+    host, port = client[:2]
+    return sys.intern(host) if port is not None else "-"

@@ -1,0 +1,345 @@
+"""
+The connections without HTTP channels of one resource: how they lose their channels, what their next requests become, and how
+they get channels again.
+
+Where this does not fit (TLS, HTTP/1.0, ``Connection: close``, bytes that wait to be read or written) a request is held with its
+channel; both ways give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import attrs
+from klein.interfaces import IKleinRequest
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from jobpush.core.filters import ALL, Visibility
+from jobpush.events.instruments import Measures
+from jobpush.web import twisted_internals
+from jobpush.web.access_log import client_address, client_words, line_format, request_line
+from jobpush.web.held import fast_path
+from jobpush.web.held.connection import HeldConnection, StreamConnection
+from jobpush.web.held.questions import ANONYMOUS, Hold, Outcome, Principal, Question, Ready
+from jobpush.web.held.registry import Registry
+from jobpush.web.held.response_group import ResponseGroup
+from jobpush.web.held.stream_group import Form
+from jobpush.web.held.summary import SiteLike, Summaries, Summary
+from jobpush.web.params import jittered
+from jobpush.web.problems import Problem
+from jobpush.web.responses import Response
+from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear
+
+#: Bytes that may come while a request is held, before the connection is not read any more: as many as Twisted's channel takes.
+EARLY_BYTES = 0x4000
+
+#: Of how many questions is remembered how the last one was held.
+MOST_LAST_HOLDS = 512
+
+
+@attrs.frozen(eq=False)
+class LastHold:
+    """
+    How the last question for an address was held. While nothing has happened since, the same question is held in the same way.
+
+    :ivar head: the published head then.
+    :ivar forgotten: how many jobs had been dropped from the table then.
+    """
+
+    group: ResponseGroup
+    head: int
+    forgotten: int
+    wait: float
+
+
+class Connections:
+    """
+    :param registry: what holds their requests.
+    :param ask: makes an outcome of a question; raises no `Problem`.
+    :param moment: the published head, and how many jobs have been dropped from the table.
+    :param enabled: without it every request is held with its channel.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        registry: Registry,
+        ask: Callable[[Question], Outcome],
+        moment: Callable[[], tuple[int, int]],
+        measures: Measures,
+        enabled: bool = True,
+    ) -> None:
+        self.registry = registry
+        self.summaries = Summaries()
+        self._reactor = reactor
+        self._ask = ask
+        self._moment = moment
+        self._measures = measures
+        self._enabled = enabled
+        if enabled and (why := twisted_internals.unexpected()) is not None:
+            self._enabled = False
+            self.log.warn(
+                "requests are held with their HTTP channels, which takes ten times the memory: this version of Twisted is not "
+                "as expected ({why})",
+                why=why,
+            )
+        #: What has come while requests were held.
+        self._early: dict[HeldConnection, bytes] = {}
+        self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility], LastHold] = OrderedDict()
+
+    def forget_header_blocks(self) -> None:
+        """Read every next request anew, on all connections: who may ask, or see what, has changed."""
+        self.summaries.forget_header_blocks()
+        self._last_holds.clear()
+
+    # -- from a channel
+
+    def can_take(self, request: Any, begun: bool = False) -> bool:
+        """
+        Return whether this request's connection can do without its channel.
+
+        :param begun: of a stream, the beginning of whose response was written already; what of it waits to be sent is sent.
+        """
+        channel = getattr(request, "channel", None)
+        return (
+            channel is not None
+            and self._is_free(channel)
+            and request.clientproto == b"HTTP/1.1"
+            and request.method in (b"GET", b"POST")
+            and channel.requests == [request]
+            and bool(request.startedWriting) is begun
+            and is_clear(channel.transport, flush=begun)
+        )
+
+    def _is_free(self, channel: Any) -> bool:
+        """Return whether nothing about this connection needs its channel."""
+        transport: Any = channel.transport
+        return bool(
+            self._enabled
+            and not self.registry.closing
+            and type(transport) in PLAIN_TRANSPORTS
+            and transport.protocol is channel
+            and channel.persistent
+            and isinstance(channel, twisted_internals.GuardedChannel)
+            and not channel.has_unread
+            and not transport.TLS
+        )
+
+    def take(self, request: Any) -> HeldConnection:
+        """Take the connection from a request and its channel, which are over then."""
+        return self._take(request.channel, request)
+
+    def take_stream(self, request: Any, form: Form[bytes]) -> StreamConnection:
+        """Take the connection from a request that is an open stream, and from its channel, which are over then."""
+        summary, came_at = self._summary(request.channel, request), self.summaries.moment(request.came_at)
+        transport = request.channel.transport
+        stream = StreamConnection(self, transport, summary, came_at, form)
+        detach(request.channel)
+        transport.protocol = stream
+        return stream
+
+    def idle(self, channel: Any, request: Any) -> None:
+        """A request was answered, and the next one has not come: take the connection from its channel, if that can be done."""
+        answered = not channel.requests and request.clientproto == b"HTTP/1.1"
+        if answered and self._is_free(channel) and is_clear(channel.transport, flush=True):
+            self._rest([self._take(channel, request)])
+
+    def _take(self, channel: Any, request: Any) -> HeldConnection:
+        summary, came_at = self._summary(channel, request), self.summaries.moment(request.came_at)
+        transport = channel.transport
+        connection = HeldConnection(self, transport, summary, came_at)
+        detach(channel)
+        transport.protocol = connection
+        return connection
+
+    def _summary(self, channel: Any, request: Any) -> Summary:
+        """What is remembered of a request."""
+        raw = b""
+        principal: Principal = getattr(request, "principal", ANONYMOUS)
+        if getattr(request, "admitted", False):
+            headers = request.requestHeaders.getAllRawHeaders()
+            raw = fast_path.header_block(channel.piece, request.method, request.clientproto, headers)
+        block = self.summaries.block(raw, client_words(request), principal, channel.site)
+        return self.summaries.summary(request_line(request), client_address(channel.transport.client), block)
+
+    # -- the next request
+
+    def received(self, connection: HeldConnection, data: bytes) -> None:
+        """See `connection.Host`."""
+        if connection in self.registry:
+            early = self._early[connection] = self._early.get(connection, b"") + data
+            if len(early) > EARLY_BYTES:
+                connection.transport.pauseProducing()
+        elif not self._take_fast(connection, data):
+            self._give_channel(connection, data)
+
+    def _take_fast(self, connection: HeldConnection, data: bytes) -> bool:
+        """Answer or hold the request in these bytes; return False if it is for the ordinary way."""
+        block = connection.summary.block
+        if not self.summaries.usable(block) or not is_clear(connection.transport):
+            return False
+        uri = fast_path.target_in(data, block.raw)
+        target = fast_path.read_target(uri) if uri is not None else None
+        if target is None or self.registry.closing:
+            return False
+        now = self._reactor.seconds()
+        visibility = visibility_of(block.principal)
+        if self._hold_again(connection, target, visibility):
+            return True
+        outcome = self._ask(Question(target.route, target.arguments, target.parameters, now, visibility))
+        if isinstance(outcome, Ready):
+            response = outcome.render()
+            if not isinstance(response, Response):
+                response.close()
+                return False
+        elif isinstance(outcome, Hold):
+            if outcome.deadline <= now:
+                return False
+            try:
+                self._hold(connection, target, visibility, outcome)
+            except Problem as problem:
+                response = problem.response()
+            else:
+                return True
+        else:
+            return False
+        self._remember(connection, target)
+        self.registry.wheel.clear(connection)
+        HeldConnection.deliver_all([connection], response)
+        return True
+
+    def _hold(
+        self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility, hold: Hold
+    ) -> None:
+        """Hold a request of a connection that waited for it. Raises `Problem`, if no more requests may be held."""
+        group = self.registry.hold(connection, hold)
+        self._remember(connection, target)
+        if hold.wait is not None:
+            head, forgotten = self._moment()
+            self._last_holds[target, visibility] = LastHold(group, head, forgotten, hold.wait)
+            if len(self._last_holds) > MOST_LAST_HOLDS:
+                self._last_holds.popitem(last=False)
+
+    def _hold_again(self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility) -> bool:
+        """Hold it where the last one for the same address is held, if nothing has happened since that could change that."""
+        last = self._last_holds.get((target, visibility))
+        if (
+            last is None
+            or (last.head, last.forgotten) != self._moment()
+            or not self.registry.can_be_joined(last.group)
+            or self.registry.held >= self.registry.limit
+        ):
+            return False
+        self.registry.join(connection, last.group, jittered(last.wait))
+        self._remember(connection, target)
+        return True
+
+    def _remember(self, connection: HeldConnection, target: fast_path.Target) -> None:
+        """What the access log will say of the request that has come."""
+        before = connection.summary
+        connection.summary = self.summaries.summary(target.line, before.address, before.block)
+        connection.came_at = self.summaries.moment(before.block.site.reactor.seconds())
+
+    def _give_channel(self, connection: HeldConnection, data: bytes) -> None:
+        """Read the next request on a connection the ordinary way."""
+        self.registry.wheel.clear(connection)
+        transport = connection.transport
+        channel: Any = connection.summary.block.site.buildProtocol(transport.getPeer())
+        transport.protocol = channel
+        channel.makeConnection(transport)
+        channel.dataReceived(data)
+
+    # -- what becomes of held requests
+
+    def delivered(self, connections: Sequence[HeldConnection], response: Response) -> None:
+        """See `connection.Host`."""
+        self._measures.answered(response.status, len(connections))
+        self._write_log(connections, response)
+        self._rest(connections)
+        if response.close:
+            for connection in connections:
+                connection.transport.loseConnection()
+        elif self._early:
+            for connection in connections:
+                early = self._early.pop(connection, None)
+                if early is not None:
+                    if len(early) > EARLY_BYTES:
+                        connection.transport.resumeProducing()
+                    if connection.transport.connected and not connection.transport.disconnecting:
+                        self.received(connection, early)
+
+    def _rest(self, connections: Sequence[HeldConnection]) -> None:
+        """These wait for their next requests; not for ever."""
+        seconds = connections[0].summary.block.site.timeOut
+        if seconds is not None:
+            self.registry.wheel.set_all(connections, seconds)
+
+    def _write_log(self, connections: Sequence[HeldConnection | StreamConnection], response: Response) -> None:
+        """Write a line for each of these. Those that came alike in the same millisecond have the same line."""
+        line = line_format(response.status, len(response.body))
+        lines: dict[SiteLike, list[str]] = {}
+        summary, came_at, text, of_site = None, -1.0, "", list[str]()
+        for connection in connections:
+            if connection.summary is not summary or connection.came_at != came_at:
+                summary, came_at = connection.summary, connection.came_at
+                held = max(0.0, summary.block.site.reactor.seconds() - came_at)
+                text = line % (summary.address, summary.line, summary.block.words, held)
+                of_site = lines.setdefault(summary.block.site, [])
+            of_site.append(text)
+        for site, texts in lines.items():
+            site.access_log.write("".join(texts))
+
+    def ended(self, stream: StreamConnection) -> None:
+        """See `connection.Host`."""
+        response = Response(200, (), b"")
+        self._measures.answered(response.status)
+        self._write_log([stream], response)
+
+    def violations(self) -> Iterator[str]:
+        """What is not as it must be, a sentence each; none in a program without a fault."""
+        for connection in self._early:
+            if connection not in self.registry:
+                yield "bytes are kept for a connection whose request is not held"
+
+    def lost(self, connection: HeldConnection | StreamConnection) -> None:
+        """See `connection.Host`."""
+        self.registry.leave(connection)
+        if isinstance(connection, HeldConnection):
+            self.registry.wheel.clear(connection)
+            self._early.pop(connection, None)
+
+    def time_is_up(self, connection: HeldConnection) -> None:
+        """See `connection.Host`."""
+        if connection in self.registry:
+            self.registry.time_is_up(connection)
+        else:
+            connection.transport.loseConnection()
+
+
+def visibility_of(principal: Principal) -> Visibility:
+    """Return whose jobs a principal may see."""
+    return ALL
+
+
+def detach(channel: Any) -> None:
+    """
+    Take the transport from a channel and its request, if it has one, which is over for whoever holds it: nothing of them refers
+    to the transport any more, nor they to each other.
+    """
+    channel.transport.unregisterProducer()
+    channel.setTimeout(None)
+    channel.transport = None
+    requests, channel.requests = channel.requests, []
+    for request in requests:
+        notifications, request.notifications = request.notifications, []
+        for notified in notifications:
+            notified.callback(None)
+        request.unsetComponent(IKleinRequest)
+        if request.content is not None:
+            request.content.close()
+        request.channel = None

@@ -1,0 +1,128 @@
+"""
+The fast path: the next request on a connection without a channel, if it is like the one before.
+
+A client that waits for jobs sends the same headers again and again; what changes is the address. To read them takes Twisted,
+Klein and Werkzeug a quarter of a millisecond, several times as long as to hold the request. So what followed the request line
+is kept as the bytes that it is, and when the next request ends with these very bytes, there is nothing new in it but the
+address.
+
+Pure functions from bytes to what they say. Whatever is out of the ordinary (other headers, a body, a percent sign in the path)
+is for the ordinary way, which knows everything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import attrs
+from twisted.web.http import parse_qs
+
+from jobpush.web.access_log import escaped
+from jobpush.web.params import decoded
+from jobpush.web.problems import Problem
+
+#: Headers that no route looks at, and that change nothing in how a request is read; also those that begin like this.
+PLAIN = frozenset(
+    {b"host", b"user-agent", b"referer", b"origin", b"cache-control", b"pragma", b"dnt", b"forwarded", b"via", b"priority"}
+)
+PLAIN_BEGINS = (b"accept", b"sec-", b"x-forwarded-")
+
+#: Longer header blocks and addresses are not kept, in bytes.
+LONGEST = 2000
+
+#: Of how many addresses is remembered what they say.
+MOST_TARGETS = 512
+
+#: Paths of which a router would make nothing else, and queries that can stand in a request line.
+_PLAIN_PATH = re.compile(rb"[A-Za-z0-9/._\-\[\]@:+]+")
+_VISIBLE = re.compile(rb"[!-~]*")
+
+#: The paths of routes, and of those whose path has a cluster and an id, or a name, after it.
+_WHOLE = {b"/v1/changes": "changes", b"/jobstatus": "jobstatus", b"/v1/wait": "wait"}
+
+
+@attrs.frozen(eq=False)
+class Target:
+    """
+    What an address says.
+
+    :ivar route: the name of what answers it, as in `jobpush.web.held.questions.Question`.
+    :ivar arguments: the parts of the path that vary.
+    :ivar parameters: texts of the query string, by name.
+    :ivar line: the request line, as the access log has it.
+    """
+
+    route: str
+    arguments: tuple[str, ...]
+    parameters: dict[str, list[Any]]
+    line: str
+
+
+def header_block(piece: bytes, method: bytes, version: bytes, headers: Iterable[tuple[bytes, list[bytes]]]) -> bytes:
+    """
+    Return what followed the request line, if that is to be compared with the next request on the connection; else nothing.
+
+    :param piece: the bytes from the network that the whole request came in; empty if it came in several.
+    :param headers: by name, as they were read.
+    """
+    end = piece.find(b"\r\n")
+    if (
+        method != b"GET"
+        or version != b"HTTP/1.1"
+        or end < 0
+        or not 4 < len(piece) - end <= LONGEST
+        or piece.find(b"\r\n\r\n") != len(piece) - 4
+    ):
+        return b""
+    host = False
+    for name, values in headers:
+        lower = name.lower()
+        host = host or lower == b"host"
+        if lower == b"connection":
+            if [value.lower() for value in values] != [b"keep-alive"]:
+                return b""
+        elif lower not in PLAIN and not lower.startswith(PLAIN_BEGINS):
+            return b""
+    return piece[end:] if host else b""
+
+
+def target_in(data: bytes, raw: bytes) -> bytes | None:
+    """
+    Return the address that a request is for, if the bytes are one whole GET with these headers; else None.
+
+    :param raw: what follows the request line.
+    """
+    end = len(data) - len(raw)
+    if end < 16 or not data.endswith(raw) or data.find(b"\r\n") != end:
+        return None
+    if data[:5] != b"GET /" or data[end - 9 : end] != b" HTTP/1.1":
+        return None
+    return data[4 : end - 9]
+
+
+@lru_cache(MOST_TARGETS)
+def read_target(uri: bytes) -> Target | None:
+    """Read an address; None if it is not one of those that are taken here."""
+    path, _, query = uri.partition(b"?")
+    if len(uri) > LONGEST or not _PLAIN_PATH.fullmatch(path) or not _VISIBLE.fullmatch(query):
+        return None
+    arguments: tuple[str, ...] = ()
+    route = _WHOLE.get(path)
+    if route is None and path.startswith(b"/v1/jobs/"):
+        cluster, _, job_id = path[9:].decode("ascii").partition("/")
+        if cluster and job_id and "/" not in job_id:
+            route, arguments = "job", (cluster, job_id)
+    elif route is None and path.startswith(b"/v1/workflows/"):
+        name = path[14:].decode("ascii")
+        if name and "/" not in name:
+            route, arguments = "workflow", (name,)
+    if route is None:
+        return None
+    try:
+        parameters = decoded(parse_qs(query, True))
+    except Problem:
+        return None
+    return Target(route, arguments, parameters, escaped(b"GET " + uri + b" HTTP/1.1"))

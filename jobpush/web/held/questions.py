@@ -1,0 +1,138 @@
+"""
+What clients ask, and what can come of it: the values between the routes, which know what a question means, and whatever holds
+the request meanwhile.
+
+A question comes from a request of Twisted's or straight from a connection's bytes, and it is the same then: one function of its
+route makes an outcome of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from jobpush.core.filters import ALL, Selects, Visibility
+from jobpush.core.workflow import Event
+from jobpush.events.tracker import Wake
+from jobpush.web.params import Preference
+from jobpush.web.responses import Rendering
+
+
+@attrs.frozen
+class Principal:
+    """
+    Who asks.
+
+    :ivar name: of the user; that of `ANONYMOUS` where the administrator said that everybody may ask.
+    :ivar expires_at: the reactor's time from which on it is nobody any more; None for never.
+    """
+
+    name: str
+    expires_at: float | None = None
+
+
+ANONYMOUS = Principal("anonymous")
+
+
+@attrs.frozen(eq=False)
+class Question:
+    """
+    What a request asks.
+
+    :ivar route: the name of what answers it.
+    :ivar arguments: the parts of the path that vary.
+    :ivar parameters: texts of the query string, or JSON values of a body, by name.
+    :ivar came_at: the reactor's time at which it came.
+    :ivar visibility: whose jobs the answer may show.
+    :ivar condition: ``If-None-Match`` with ``Prefer``, if the request has it.
+    :ivar size: bytes that it takes up while it is held.
+    """
+
+    route: str
+    arguments: tuple[str, ...]
+    parameters: Mapping[str, list[Any]]
+    came_at: float
+    visibility: Visibility = ALL
+    condition: Preference | None = None
+    size: int = 0
+
+
+class Watch(Protocol):
+    """What a held question waits for."""
+
+    @property
+    def selection(self) -> Selects:
+        """The events that concern it."""
+
+    def take(self, events: Sequence[Event]) -> bool:
+        """Take note of events; return whether it can be answered now."""
+
+    @property
+    def gathered(self) -> Sequence[Event]:
+        """The events that belong to its answer so far, oldest first."""
+
+
+@attrs.frozen(eq=False)
+class Look:
+    """
+    A look at some schedulers that is to begin after the question came, and what it tells.
+
+    :ivar clusters: where to look.
+    :ivar seen: called in the turn in which it is published. An outcome takes the place of the hold; None leaves it.
+    """
+
+    clusters: tuple[str, ...]
+    seen: Callable[[], Outcome | None]
+
+
+@attrs.frozen(eq=False)
+class Ready:
+    """The question can be answered now."""
+
+    render: Callable[[], Rendering]
+
+
+@attrs.frozen(eq=False)
+class Hold:
+    """
+    The question must wait.
+
+    :ivar key: questions with the same key that are held at the same time wait for the same and get the same response. Who may
+        see it is a part of the key.
+    :ivar since: the number after which events are news to it.
+    :ivar watch: what it waits for, as things stand now; None if it waits for looks alone. Of those that wait for the same, the
+        first one's counts for all.
+    :ivar looks: what is to be found out meanwhile.
+    :ivar render: makes the response, when what it waited for has come or the time is up.
+    :ivar clusters: of whose jobs it waits; all, if none is named.
+    :ivar deadline: the reactor's time at which it is answered all the same.
+    :ivar wait: the seconds that the client asked for, if the same question at the same moment is held in the same way; else
+        None.
+    :ivar size: bytes that the question takes up.
+    """
+
+    key: Hashable
+    since: int
+    watch: Watch | None
+    render: Callable[[Wake], Rendering]
+    deadline: float
+    clusters: frozenset[str] = frozenset()
+    looks: tuple[Look, ...] = ()
+    wait: float | None = None
+    size: int = 0
+
+
+@attrs.frozen(eq=False)
+class Later:
+    """
+    It takes a while to find out what comes of the question: the journal must be read, or there is much to look at.
+
+    :ivar find: does that.
+    """
+
+    find: Callable[[], Coroutine[Any, Any, Outcome]]
+
+
+Outcome = Ready | Hold | Later

@@ -1,0 +1,373 @@
+"""
+The registry of held requests: every one of them, whatever its form, with its deadline and the one limit on them.
+
+What can be asked about held requests follows from what is here: nothing is counted beside it.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jobpush.core.filters import Selection
+from jobpush.events.tracker import JobStatusTracker
+from jobpush.runtime.cooperate import Cooperator
+from jobpush.runtime.timer_wheel import TimerWheel
+from jobpush.web.held.members import Held, Member
+from jobpush.web.held.questions import Hold, Later, Outcome, Principal, Ready
+from jobpush.web.held.response_group import ResponseGroup
+from jobpush.web.held.stream_group import BEAT_S, StreamGroup, StreamMember, Streams
+from jobpush.web.problems import Problem
+from jobpush.web.responses import Response
+
+#: Descriptors kept for everything but held requests: listening, the journal, commands, requests that are not held.
+RESERVE = 256
+
+#: The log warns when this share of the limit is used; again, after it was less than nine tenths of that.
+NEAR = 0.9
+
+#: The kinds of held requests.
+KINDS = ("poll", "stream", "socket")
+
+Group = ResponseGroup | Streams[Any]
+
+
+class Schedulers(Protocol):
+    """What the registry asks of those that watch the schedulers."""
+
+    def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
+        """Fire when a look at each of these clusters that begins now is published. Cancelling is allowed."""
+
+    def awaited(self, clusters: frozenset[str]) -> None:
+        """Take note that somebody begins to wait for jobs of these clusters; of all, if none is named."""
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files as far as this process may, and return the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError):
+            pass
+    return soft if soft != resource.RLIM_INFINITY else 1_000_000
+
+
+class Registry:
+    """
+    :param reactor: the clock.
+    :param limit: how many requests may be held at once.
+    :param wheel: keeps the deadlines; of other things too, if they share it.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        cooperator: Cooperator,
+        tracker: JobStatusTracker,
+        schedulers: Schedulers,
+        limit: int,
+        wheel: TimerWheel,
+    ) -> None:
+        self.tracker = tracker
+        self.cooperator = cooperator
+        self.limit = limit
+        self.wheel = wheel
+        self.closing = False
+        self._reactor = reactor
+        self._schedulers = schedulers
+        #: Every held request, with its group.
+        self._members: dict[Held, Group] = {}
+        #: The groups that can be joined: by what they wait for, and by what they follow.
+        self._groups: dict[Hashable, ResponseGroup] = {}
+        self._streams: dict[Selection, StreamGroup[Any]] = {}
+        #: Streams that are told elsewhere what they have missed.
+        self._catching_up: Streams[Any] = Streams(self)
+        self._warned = False
+        self._beat = LoopingCall(self._alive)
+        self._beat.clock = reactor
+
+    # -- what can be asked
+
+    @property
+    def held(self) -> int:
+        """How many requests are held."""
+        return len(self._members)
+
+    def __contains__(self, member: object) -> bool:
+        return member in self._members
+
+    def told_up_to(self, stream: StreamMember[Any]) -> int:
+        """The number up to which a stream was told everything that it follows; 0 if it is not held."""
+        group = self._members.get(stream)
+        return group.told_up_to(stream) if isinstance(group, Streams) else 0
+
+    def by_kind(self) -> dict[str, int]:
+        """How many requests are held, by kind."""
+        counts = dict.fromkeys(KINDS, 0)
+        for member in self._members:
+            counts[member.kind] += 1
+        return counts
+
+    def of(self, name: str) -> list[Held]:
+        """The held requests of the principal with that name."""
+        return [member for member in self._members if member.principal.name == name]
+
+    def size(self, name: str | None = None) -> int:
+        """
+        Bytes that the questions of held requests take up. One that several ask alike takes it up once.
+
+        :param name: of a principal: those that a request of it is held for; by default all.
+        """
+        groups = {id(group): group for member, group in self._members.items() if name in (None, member.principal.name)}
+        return sum(group.size for group in groups.values())
+
+    def seconds(self) -> float:
+        """The reactor's time."""
+        return self._reactor.seconds()
+
+    # -- requests come
+
+    def check(self, principal: Principal) -> None:
+        """
+        Check that one more request may be held.
+
+        :raise Problem: 503, if the limit is reached.
+        """
+        if len(self._members) >= self.limit:
+            raise Problem(
+                503,
+                f"{self.limit} requests are held already, as many as this server may; try again later",
+                headers={"Retry-After": str(random.randint(2, 10))},
+            )
+
+    def hold(self, member: Member, hold: Hold) -> ResponseGroup:
+        """
+        Hold a request until what it waits for has come or its time is up.
+
+        :return: the group that it is held in.
+        :raise Problem: 503, if no more requests may be held.
+        """
+        self.check(member.principal)
+        group = self._group(hold)
+        self._join(member, group)
+        seconds = hold.deadline - self._reactor.seconds()
+        if member.principal.expires_at is not None:
+            seconds = min(seconds, member.principal.expires_at - self._reactor.seconds())
+        self.wheel.set(member, max(0.0, seconds))
+        self._schedulers.awaited(hold.clusters)
+        return group
+
+    def join(self, member: Member, group: ResponseGroup, seconds: float) -> None:
+        """
+        Hold a request in a group that can be joined.
+
+        :param seconds: until its time is up.
+        :raise Problem: 503, if no more requests may be held.
+        """
+        self.check(member.principal)
+        self._join(member, group)
+        self.wheel.set(member, seconds)
+        self._schedulers.awaited(group.hold.clusters)
+
+    def can_be_joined(self, group: ResponseGroup) -> bool:
+        """Return whether a request can still be held in that group."""
+        return self._groups.get(group.hold.key) is group
+
+    def stream(self, member: StreamMember[Any]) -> None:
+        """
+        Hold a stream that is told elsewhere what it has missed; it has signs of life.
+
+        :raise Problem: 503, if no more requests may be held.
+        """
+        if member in self._members:
+            self.leave(member)
+        else:
+            self.check(member.principal)
+        self._join(member, self._catching_up, 0)
+
+    def follow(self, member: StreamMember[Any], selection: Selection, since: int) -> None:
+        """
+        Tell a stream what happens from now on. It was held already, perhaps in another form: the limit is not asked again.
+
+        :param since: the number up to which it was told everything.
+        """
+        self.leave(member)
+        group = self._streams.get(selection)
+        if group is None:
+            group = self._streams[selection] = StreamGroup(self, selection, since)
+        self._join(member, group, since)
+        self._schedulers.awaited(selection.clusters)
+
+    def _group(self, hold: Hold) -> ResponseGroup:
+        """The group of those that wait for the same."""
+        group = self._groups.get(hold.key)
+        if group is None:
+            group = self._groups[hold.key] = ResponseGroup(self, hold)
+            group.begin()
+        return group
+
+    def _join(self, member: Any, group: Any, *where: int) -> None:
+        self._members[member] = group
+        group.add(member, *where)
+        if isinstance(group, Streams) and not self._beat.running:
+            self._beat.start(BEAT_S, now=False)
+        if len(self._members) >= NEAR * self.limit and not self._warned:
+            self._warned = True
+            self.log.warn(
+                "{held} requests are held; from {limit} on new ones get 503 (raise the limit of open files, or --max-held)",
+                held=len(self._members),
+                limit=self.limit,
+            )
+
+    # -- requests go
+
+    def leave(self, member: Held) -> None:
+        """Forget a held request whose client is gone, or that goes on in another form."""
+        group = self._members.get(member)
+        if group is not None:
+            self._release((member,), group)
+            if not group.members:
+                self._drop(group)
+
+    def answer(self, members: Sequence[Any], response: Response) -> None:
+        """See `response_group.Keeper`."""
+        group = self._members[members[0]]
+        self._release(members, group)
+        for kind in {type(member): None for member in members}:
+            kind.deliver_all([member for member in members if type(member) is kind], response)
+        if not group.members:
+            self._drop(group)
+
+    def _release(self, members: Iterable[Any], group: Group) -> None:
+        """Take these out of whatever they are in."""
+        self.wheel.clear_all(members)
+        for member in members:
+            del self._members[member]
+            del group.members[member]
+        if self._warned and len(self._members) < NEAR * self.limit * 0.9:
+            self._warned = False
+
+    def _drop(self, group: Group) -> None:
+        """A group has no members any more."""
+        self.retire(group)
+        group.end()
+        if not self._streams and not self._catching_up.members and self._beat.running:
+            self._beat.stop()
+
+    def retire(self, group: Group) -> None:
+        """See `response_group.Keeper`."""
+        if isinstance(group, ResponseGroup) and self._groups.get(group.hold.key) is group:
+            del self._groups[group.hold.key]
+        elif isinstance(group, StreamGroup) and self._streams.get(group.selection) is group:
+            del self._streams[group.selection]
+
+    # -- what becomes of them
+
+    def time_is_up(self, member: Held) -> None:
+        """A held request's deadline has come."""
+        group = self._members.get(member)
+        if isinstance(group, ResponseGroup):
+            expires_at = member.principal.expires_at
+            if expires_at is not None and expires_at <= self._reactor.seconds():
+                expired = Problem(401, "the identity that this request was made with has expired", close=True)
+                self.end_one(member, expired.response())
+            else:
+                group.time_is_up(member)
+
+    def end_one(self, member: Held, response: Response) -> None:
+        """Answer one held request with a response of its own."""
+        if isinstance(self._members.get(member), ResponseGroup):
+            self.answer((member,), response)
+
+    def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
+        """See `response_group.Keeper`."""
+        return self._schedulers.fresh(clusters)
+
+    def settle(self, group: ResponseGroup, outcome: Outcome) -> None:
+        """See `response_group.Keeper`."""
+        self.retire(group)
+        if isinstance(outcome, Ready):
+            render = outcome.render
+            group.made(render).addCallback(group.send)
+        elif isinstance(outcome, Hold):
+            other = self._group(outcome)
+            for member in list(group.members):
+                del group.members[member]
+                self._join(member, other)
+            self._schedulers.awaited(outcome.clusters)
+            group.end()
+        else:
+            assert isinstance(outcome, Later)
+            finding = Deferred.fromCoroutine(outcome.find())
+            finding.addErrback(self._failed)
+            finding.addCallback(lambda found: self.settle(group, found) if group.members else None)
+
+    def _failed(self, failure: Failure) -> Outcome:
+        if failure.check(Problem):
+            problem = failure.value
+        else:
+            self.log.failure("what held requests wait for could not be found out", failure)
+            problem = Problem(500, "an error of the server; its log tells more", close=True)
+        response = problem.response()  # type: ignore[union-attr]
+        return Ready(lambda: response)
+
+    def close(self) -> None:
+        """
+        Answer every held request ``timed_out``, tell streams what is left to be told, and end them. From now on nobody is held.
+        """
+        self.closing = True
+        for group in set(self._members.values()):
+            if isinstance(group, Streams):
+                group.close()
+            elif group.wake is None:
+                group.claim(closing=True)
+        if self._beat.running:
+            self._beat.stop()
+
+    def _alive(self) -> None:
+        """Once a second: signs of life for streams."""
+        for group in (*self._streams.values(), self._catching_up):
+            group.beat()
+
+    # -- invariants
+
+    def violations(self) -> Iterator[str]:
+        """
+        What is not as it must be, a sentence each; none in a program without a fault.
+
+        Every held request is in its group and in no other, has a deadline if it is one that is answered once, and each group
+        that can be joined has members.
+        """
+        groups: set[Group] = {*self._members.values(), *self._groups.values(), *self._streams.values(), self._catching_up}
+        in_groups = [member for group in groups for member in group.members]
+        if len(in_groups) != len(self._members) or set(in_groups) != set(self._members):
+            yield f"{len(self._members)} requests are held, {len(in_groups)} are in groups"
+        deadlines = set(self.wheel)
+        for member, group in self._members.items():
+            if member not in group.members:
+                yield f"a held {member.kind} is not in its group"
+            if isinstance(group, ResponseGroup) and group.wake is None and member.due is None:
+                yield "a held request has no deadline"
+            if (member.due is not None) != (member in deadlines):
+                yield "a held request's deadline is not the one that the timer wheel keeps"
+        joinable: list[Group] = [*self._groups.values(), *self._streams.values()]
+        for group in joinable:
+            if not group.members:
+                yield "a group without members can be joined"
+        for key, waiting in self._groups.items():
+            if waiting.hold.key != key or waiting.wake is not None:
+                yield "a group can be joined that cannot be waited in"
+        if self.held > self.limit:
+            yield f"{self.held} requests are held, more than {self.limit}"

@@ -1,0 +1,204 @@
+"""
+Response groups: those that wait for the same, and get the same response, which is made once.
+
+The members of a group may be connections without channels or requests with a Deferred: a group does not know the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jobpush.core.filters import Targets
+from jobpush.core.workflow import Event
+from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
+from jobpush.runtime.cooperate import Cooperator
+from jobpush.runtime.timer_wheel import TimerWheel
+from jobpush.web.held.members import Member
+from jobpush.web.held.questions import Hold, Look, Outcome
+from jobpush.web.problems import Problem
+from jobpush.web.responses import Rendering, Response
+
+#: Members that are answered before other work may have its turn.
+AT_ONCE = 128
+
+#: Different responses at the end of the service, so that clients come back at different times.
+FAREWELLS = 8
+
+#: Seconds in which a response that takes long is made, when a request's time is up; then it is made again.
+MAKING_S = 5.0
+
+#: The selection of a group that waits for no events.
+_NOTHING = Targets(frozenset())
+
+
+class Keeper(Protocol):
+    """What a group needs of the registry that keeps it."""
+
+    tracker: JobStatusTracker
+    cooperator: Cooperator
+    wheel: TimerWheel
+
+    def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
+        """Fire when a look at each of these clusters that begins now is published. Cancelling is allowed."""
+
+    def answer(self, members: Sequence[Member], response: Response) -> None:
+        """Answer these members of a group; they are held no more."""
+
+    def retire(self, group: ResponseGroup) -> None:
+        """Let nobody join this group any more."""
+
+    def settle(self, group: ResponseGroup, outcome: Outcome) -> None:
+        """What this group's members wait for has turned out to be something else."""
+
+    def seconds(self) -> float:
+        """The reactor's time."""
+
+
+class ResponseGroup(Continuation):
+    """
+    :param hold: what the first member waits for, and so all of them.
+    :ivar members: in the order in which they came.
+    """
+
+    __slots__ = ("_keeper", "_looking", "_timed_out", "hold", "members")
+
+    log = Logger()
+
+    def __init__(self, keeper: Keeper, hold: Hold) -> None:
+        super().__init__(hold.watch.selection if hold.watch is not None else _NOTHING, hold.since)
+        self.hold = hold
+        self.members: dict[Member, None] = {}
+        self._keeper = keeper
+        self._looking: tuple[Deferred[None], ...] = ()
+        self._timed_out: tuple[object, Response] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that its question takes up."""
+        return self.hold.size
+
+    def begin(self) -> None:
+        """Wait for events, and look where that was asked for."""
+        self._keeper.tracker.enter(self)
+        self._looking = tuple(self._look(look) for look in self.hold.looks)
+
+    def add(self, member: Member) -> None:
+        """One more waits for the same."""
+        self.members[member] = None
+
+    def end(self) -> None:
+        """It has no members any more."""
+        self._keeper.tracker.leave(self)
+        self._stop_looking()
+
+    # -- what it waits for
+
+    def take(self, events: Sequence[Event]) -> bool:
+        return self.hold.watch is not None and self.hold.watch.take(events)
+
+    @property
+    def gathered(self) -> Sequence[Event]:
+        return self.hold.watch.gathered if self.hold.watch is not None else ()
+
+    def touched(self, tracker: JobStatusTracker, events: list[Event]) -> None:
+        super().touched(tracker, events)
+        if self.wake is not None:
+            self._keeper.retire(self)
+
+    def _look(self, look: Look) -> Deferred[None]:
+        looking = self._keeper.fresh(look.clusters)
+        looking.addCallback(lambda _: self._seen(look)).addErrback(self._not_seen)
+        return looking
+
+    def _seen(self, look: Look) -> None:
+        if self.wake is not None:
+            return
+        outcome = look.seen()
+        if outcome is not None:
+            self._keeper.settle(self, outcome)
+        elif self.hold.watch is not None:
+            self._keeper.tracker.select(self, self.hold.watch.selection)
+            if self.take(()):
+                self.claim()
+
+    def _not_seen(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("a look that held requests wait for failed", failure)
+
+    def _stop_looking(self) -> None:
+        looking, self._looking = self._looking, ()
+        for each in looking:
+            each.cancel()
+
+    def claim(self, closing: bool = False) -> None:
+        """From now on its members get what it has gathered; nobody joins it."""
+        self._keeper.retire(self)
+        self._keeper.tracker.claim(self, closing)
+
+    # -- what its members get
+
+    def answer(self, wake: Wake) -> None:
+        """Make the response, and send it in turns."""
+        self._stop_looking()
+        self.made(lambda: self.hold.render(wake)).addCallback(self.send, wake)
+
+    def made(self, render: Callable[[], Rendering]) -> Deferred[Response]:
+        """Make a response, in turns if it takes long. A fault of ours becomes a problem that says so."""
+
+        def fault(failure: Failure) -> Response:
+            self.log.failure("a response to held requests could not be made", failure)
+            return Problem(500, "an error of the server; its log tells more", close=True).response()
+
+        def run(rendering: Rendering) -> Response | Deferred[Response]:
+            return rendering if isinstance(rendering, Response) else self._keeper.cooperator.run(rendering)
+
+        made: Deferred[Response] = maybeDeferred(render).addCallback(run)
+        return made.addErrback(fault)
+
+    def send(self, response: Response, wake: Wake | None = None) -> None:
+        """
+        Answer all members, in turns.
+
+        :param wake: why; None if it was no batch that answered them.
+        """
+        closing = wake is not None and wake.closing
+        responses = [response, *(response.later_return() for _ in range(FAREWELLS - 1))] if closing else [response]
+        left = list(self.members)
+
+        def some() -> None:
+            part = [member for member in left[-AT_ONCE:] if member in self.members]
+            del left[-AT_ONCE:]
+            for number, each in enumerate(responses):
+                if members := part[number :: len(responses)]:
+                    self._keeper.answer(members, each)
+            if wake is not None and not closing:
+                self._keeper.tracker.woke("poll", len(part))
+            if left:
+                self._keeper.cooperator.soon(some)
+
+        some()
+
+    def time_is_up(self, member: Any) -> None:
+        """Answer this member alone. Those whose time is up in the same second share a response."""
+        if self.wake is not None:
+            return  # its response is on its way
+        head = self._keeper.tracker.head
+        like = (head, len(self.gathered), int(self._keeper.seconds()))
+        if self._timed_out is not None and self._timed_out[0] == like:
+            self._keeper.answer((member,), self._timed_out[1])
+            return
+
+        def send(response: Response) -> None:
+            self._timed_out = (like, response)
+            if member in self.members:  # it may have left, or been answered, while the response was made
+                self._keeper.answer((member,), response)
+
+        self.made(lambda: self.hold.render(Wake(self.gathered, head, timed_out=True))).addCallback(send)
+        if member in self.members:
+            # The response takes more than a turn to make. A request has a deadline as long as it is held.
+            self._keeper.wheel.set(member, MAKING_S)

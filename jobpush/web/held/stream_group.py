@@ -1,0 +1,237 @@
+"""
+Stream groups: those that follow the same events. What is told is written down once for each form in which clients read it;
+signs of life, bookmarks and the limit on what waits for a client that does not read stand here, once for all forms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from jobpush.core.filters import Selection
+from jobpush.core.workflow import Event
+from jobpush.events.tracker import JobStatusTracker
+from jobpush.runtime.cooperate import Cooperator
+from jobpush.web.held.members import Held
+
+#: Members that are written to before other work may have its turn.
+AT_ONCE = 128
+
+#: Seconds between two signs of life of a stream, and between two bookmarks.
+HEARTBEAT_S = 15.0
+BOOKMARK_S = 60.0
+
+#: Seconds in which each member has a sign of life: one that joins in between has it in the next round, and in time.
+ROUND_S = HEARTBEAT_S / 2
+
+#: Seconds between two calls of `StreamGroup.beat`.
+BEAT_S = 1.0
+
+#: Events that concern others, after which a bookmark moves the place of those that follow.
+BOOKMARK_EVENTS = 1000
+
+#: Bytes that may wait for a client that does not read.
+BUFFER_LIMIT = 1024 * 1024
+
+Chunk = TypeVar("Chunk")
+Chunk_co = TypeVar("Chunk_co", covariant=True)
+
+
+class Form(Protocol[Chunk_co]):
+    """A form in which streams are told: it makes what their members write."""
+
+    def events(self, events: Sequence[Event]) -> Chunk_co:
+        """Events of the journal."""
+
+    def bookmark(self, seq: int) -> Chunk_co:
+        """Nothing that concerns the stream has happened up to this number."""
+
+    def reset(self, seq: int) -> Chunk_co:
+        """The client's cursor is lost; the stream goes on from this number."""
+
+
+class StreamMember(Held, Protocol[Chunk]):
+    """
+    One stream, as a group tells it.
+
+    :ivar form: how it is told. Members with the same form share what is written.
+    """
+
+    @property
+    def form(self) -> Form[Chunk]: ...
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the client."""
+
+    def write(self, chunk: Chunk) -> None:
+        """Send it, or keep it while the client does not read."""
+
+    def alive(self) -> None:
+        """Send a sign of life."""
+
+    def abort(self) -> None:
+        """Drop the connection: the client does not read. Its cursor brings back what it has missed."""
+
+    def finish(self) -> None:
+        """End in order: nothing is told any more."""
+
+
+class Keeper(Protocol):
+    """What a group needs of the registry that keeps it."""
+
+    tracker: JobStatusTracker
+    cooperator: Cooperator
+
+    def seconds(self) -> float:
+        """The reactor's time."""
+
+
+class Streams(Generic[Chunk]):
+    """
+    Streams, and their signs of life.
+
+    :ivar members: by stream: the number up to which it was told everything when it came.
+    """
+
+    size = 0
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.members: dict[StreamMember[Chunk], int] = {}
+        self._keeper = keeper
+        self._round_at = 0.0
+        self._beating: list[StreamMember[Chunk]] = []
+
+    def add(self, member: StreamMember[Chunk], since: int) -> None:
+        """One more; it was told everything up to this number."""
+        self.members[member] = since
+
+    def told_up_to(self, member: StreamMember[Chunk]) -> int:
+        """The number up to which a member was told everything."""
+        return self.members[member]
+
+    def beat(self) -> None:
+        """Once a second: give some of the members a sign of life."""
+        now = self._keeper.seconds()
+        if not self._beating and now >= self._round_at:
+            self._round_at = now + ROUND_S
+            self._beating = list(self.members)[::-1]
+        if self._beating:
+            count = math.ceil(len(self.members) / ROUND_S)
+            for member in self._beating[-count:]:
+                if member in self.members:
+                    if member.unread > BUFFER_LIMIT:
+                        member.abort()
+                    else:
+                        member.alive()
+            del self._beating[-count:]
+
+    def close(self) -> None:
+        """The service ends: end all streams in order."""
+        for member in list(self.members):
+            member.finish()
+
+    def end(self) -> None:
+        """It has no members any more."""
+
+
+class StreamGroup(Streams[Chunk]):
+    """
+    Streams that follow the same.
+
+    :param since: the number up to which the first of them was told everything.
+    :ivar selection: what they follow.
+    """
+
+    def __init__(self, keeper: Keeper, selection: Selection, since: int) -> None:
+        super().__init__(keeper)
+        self.selection = selection
+        self._sent_seq = since
+        self._bookmark_at = keeper.seconds() + BOOKMARK_S
+        #: What is still to be written: in its order, each with the members that have not got it yet.
+        self._due: list[tuple[dict[Form[Chunk], Chunk], list[StreamMember[Chunk]], bool]] = []
+        self._subscription = keeper.tracker.subscribe(selection, since, self._deliver)
+
+    def told_up_to(self, member: StreamMember[Chunk]) -> int:
+        return max(self.members[member], self._sent_seq)
+
+    def end(self) -> None:
+        self._subscription.cancel()
+        self._due = []
+
+    # -- events
+
+    def _deliver(self, events: Sequence[Event], head: int) -> None:
+        """Tell what was published. Who joined after it was published, and before this, may have been told some of it."""
+        first = events[0].seq
+        behind = [member for member, since in self.members.items() if since < first]
+        self._send({member.form: member.form.events(events) for member in _one_of_each_form(behind)}, behind, woken=True)
+        for member, since in self.members.items():
+            own = [event for event in events if event.seq > since] if since >= first else ()
+            if own:
+                self._send({member.form: member.form.events(own)}, [member], woken=True)
+        self._sent_seq = head
+
+    def _send(
+        self, chunks: dict[Form[Chunk], Chunk], members: list[StreamMember[Chunk]], woken: bool = False
+    ) -> None:
+        """
+        Write to these, in turns, when what is before it has been written.
+
+        :param woken: it is what a batch has for them.
+        """
+        if members:
+            self._due.append((chunks, members, woken))
+            if len(self._due) == 1:
+                self._keeper.cooperator.soon(self._write_some)
+
+    def _write_some(self) -> None:
+        if not self._due:
+            return
+        chunks, members, woken = self._due[0]
+        some = members[-AT_ONCE:]
+        del members[-AT_ONCE:]
+        for member in some:
+            if member in self.members:
+                self._write(member, chunks[member.form])
+        if woken:
+            self._keeper.tracker.woke("stream", len(some))
+        if not members:
+            del self._due[0]
+        if self._due:
+            self._keeper.cooperator.soon(self._write_some)
+
+    def _write(self, member: StreamMember[Chunk], chunk: Chunk) -> None:
+        if member.unread > BUFFER_LIMIT:
+            member.abort()
+        else:
+            member.write(chunk)
+
+    # -- signs of life
+
+    def beat(self) -> None:
+        """Once a second: give some of the members a sign of life; now and then all of them one that moves their place."""
+        if self._subscription.waiting or self._due:
+            return  # what is sent is a sign of life
+        now, head = self._keeper.seconds(), self._keeper.tracker.head
+        if now < self._bookmark_at and head - self._sent_seq < BOOKMARK_EVENTS:
+            super().beat()
+            return
+        self._bookmark_at = now + BOOKMARK_S
+        self._sent_seq = head
+        members = list(self.members)
+        self._send({member.form: member.form.bookmark(head) for member in _one_of_each_form(members)}, members)
+
+    # -- the end
+
+    def close(self) -> None:
+        """Tell what is left to be told, and end all streams in order."""
+        self._subscription.flush()
+        while self._due:
+            self._write_some()
+        super().close()
+
+
+def _one_of_each_form(members: Sequence[StreamMember[Chunk]]) -> list[StreamMember[Chunk]]:
+    return list({member.form: member for member in members}.values())

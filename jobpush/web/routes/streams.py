@@ -1,0 +1,90 @@
+"""
+The routes on streams: server-sent events and the WebSocket.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.web.server import NOT_DONE_YET
+
+from jobpush.core.filters import Selection
+from jobpush.service import JobPush
+from jobpush.web.held.connections import Connections, visibility_of
+from jobpush.web.held.registry import Registry
+from jobpush.web.held.sse import ChunkedServerSentEvents, ServerSentEvents, Stream, stream_headers
+from jobpush.web.held.websocket import Messages, SocketFollower, SocketProtocol, check_upgrade, socket_resource
+from jobpush.web.params import Params, decoded, resolve
+from jobpush.web.problems import Problem
+from jobpush.web.routes.common import SELECTION
+
+_EVENTS = SELECTION | {"since", "last_event_id"}
+_SOCKET = SELECTION | {"since"}
+
+
+class StreamRoutes:
+    """``/v1/events`` and ``/v1/socket``."""
+
+    def __init__(self, service: JobPush, registry: Registry, connections: Connections) -> None:
+        self._service = service
+        self._registry = registry
+        self._connections = connections
+        self._events_form = ServerSentEvents(service.feed)
+        self._chunks_form = ChunkedServerSentEvents(service.feed)
+        self._messages_form = Messages(service.feed)
+
+    async def events(self, request: Any) -> Any:
+        """Server-sent events."""
+        visibility = visibility_of(request.principal)
+        params = Params(self._service, decoded(request.args), _EVENTS, visibility)
+        selection = params.selection()
+        header = request.getHeader(b"last-event-id")
+        text = header.decode("latin-1") if header else params.text("last_event_id") or params.text("since")
+        since: int | None = self._service.feed.head
+        if text is not None:
+            since = self._resolve_in_band(text, "Last-Event-ID")
+        if request.method != b"HEAD":
+            self._registry.check(request.principal)
+        stream_headers(request, self._service.feed.cursor())
+        if request.method == b"HEAD":
+            return b""
+        stream = Stream(
+            self._service.feed, self._registry, request.principal, self._events_form, request, self._connections,
+            self._chunks_form,
+        )  # fmt: skip
+        await stream.run(selection, since)
+        return NOT_DONE_YET
+
+    def socket(self, request: Any) -> Any:
+        """A WebSocket."""
+        visibility = visibility_of(request.principal)
+        params = Params(self._service, decoded(request.args), _SOCKET, visibility)
+        selection = params.selection()
+        text = params.text("since")
+        since: int | None = self._service.feed.head
+        if text is not None:
+            since = self._resolve_in_band(text, "since")
+        check_upgrade(request)
+        self._registry.check(request.principal)
+        principal = request.principal
+
+        def read(fields: dict[str, Any]) -> tuple[Selection, int | None]:
+            chosen = Params.of_fields(self._service, fields["select"], SELECTION, visibility).selection()
+            since = fields.get("since")
+            return chosen, resolve(self._service, since, "since") if since is not None else None
+
+        def opened(protocol: SocketProtocol) -> Deferred[None]:
+            follower = SocketFollower(self._service.feed, self._registry, principal, self._messages_form, protocol, read)
+            return Deferred.fromCoroutine(follower.run(selection, since))
+
+        return socket_resource(SocketProtocol(request, opened))
+
+    def _resolve_in_band(self, text: str, name: str) -> int | None:
+        """The number of a cursor; None if it is lost, which is said in the stream."""
+        try:
+            return resolve(self._service, text, name)
+        except Problem as problem:
+            if problem.status != 410:
+                raise
+            return None

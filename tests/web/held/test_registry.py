@@ -1,0 +1,494 @@
+"""
+The registry of held requests as a state machine: hold, hold again on the same connection, time out, event, disconnect, limit, end of
+one, end of all, in any order; and what it says of the requests that it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.core.filters import OfSubject, Selection
+from jobpush.core.model import JobStatusEvent
+from jobpush.core.workflow import Event
+from jobpush.events.tracker import JobStatusTracker, Wake
+from jobpush.runtime.cooperate import Cooperator
+from jobpush.runtime.timer_wheel import FINEST_S, SHARE, TimerWheel
+from jobpush.web.held import response_group
+from jobpush.web.held.questions import ANONYMOUS, Hold, Look, Outcome, Principal, Ready
+from jobpush.web.held.registry import Registry
+from jobpush.web.problems import Problem
+from jobpush.web.responses import Response
+from tests.support import a_job
+
+JOBS = ("1", "2", "3")
+
+
+class Watch:
+    """Waits for that many events of a job."""
+
+    def __init__(self, job: str, need: int = 1) -> None:
+        self.selection = OfSubject(("lab", job))
+        self.gathered: list[Event] = []
+        self._need = need
+
+    def take(self, events: Sequence[Event]) -> bool:
+        self.gathered.extend(events)
+        return len(self.gathered) >= self._need
+
+
+class Member:
+    """A held request that notes its responses."""
+
+    kind = "poll"
+
+    def __init__(self, lab: Lab, principal: Principal = ANONYMOUS) -> None:
+        self.due: float | None = None
+        self.principal = principal
+        self.got: list[bytes] = []
+        self._lab = lab
+
+    def expired(self) -> None:
+        if self in self._lab.registry:
+            self._lab.registry.time_is_up(self)
+
+    @classmethod
+    def deliver_all(cls, members: Sequence[Any], response: Response) -> None:
+        for member in members:
+            member.got.append(response.body)
+
+
+class Lab:
+    """A registry with a tracker, a clock that the test moves, and looks that the test ends."""
+
+    def __init__(self, limit: int = 1000) -> None:
+        self.clock = Clock()
+        self.cooperator = Cooperator(self.clock)
+        self.tracker = JobStatusTracker(self.clock, self.cooperator)
+        self.looks: list[Deferred[None]] = []
+        self.awaited_clusters: list[frozenset[str]] = []
+        self.registry = Registry(self.clock, self.cooperator, self.tracker, self, limit, TimerWheel(self.clock))
+
+    # -- what the registry asks of those that watch the schedulers
+
+    def fresh(self, clusters: Any) -> Deferred[None]:
+        look: Deferred[None] = Deferred()
+        self.looks.append(look)
+        return look
+
+    def awaited(self, clusters: frozenset[str]) -> None:
+        self.awaited_clusters.append(clusters)
+
+    # -- what a test does
+
+    def hold(self, member: Member, job: str = "1", wait: float = 60.0, need: int = 1, **more: Any) -> None:
+        """Hold a request for events of a job; the response tells why it came."""
+
+        def render(wake: Wake) -> Response:
+            why = "closing" if wake.closing else "timed out" if wake.timed_out else "changed"
+            return Response(200, (), f"{why} {[event.seq for event in wake.events]}".encode())
+
+        hold = Hold(
+            key=more.pop("key", (job, need)),
+            since=self.tracker.head,
+            watch=Watch(job, need),
+            render=more.pop("render", render),
+            deadline=self.clock.seconds() + wait,
+            clusters=frozenset({"lab"}),
+            **more,
+        )
+        self.registry.hold(member, hold)
+
+    def publish(self, *jobs: str) -> None:
+        """An event of each of these jobs, in one batch."""
+        batch = [self.event(self.tracker.head + number, job) for number, job in enumerate(jobs, 1)]
+        self.tracker.publish(batch, batch[-1].seq)
+
+    @staticmethod
+    def event(seq: int, job: str) -> JobStatusEvent:
+        return JobStatusEvent(seq=seq, at=0.0, job=a_job(job, cluster="lab"), previous=None, data=b"{}")
+
+    def settle(self) -> None:
+        while not self.cooperator.idle:
+            self.clock.advance(0)
+
+
+class RegistryModel(RuleBasedStateMachine):
+    """
+    The registry beside a plain table of who is held for what and until when.
+
+    A member stands for a connection: it may be held again when it was answered, in the same group as before, and it may leave.
+    """
+
+    @initialize(limit=st.sampled_from((3, 6, 1000)))
+    def begin(self, limit: int) -> None:
+        self.lab = Lab(limit)
+        self.limit = limit
+        self.members = [Member(self.lab, Principal(name)) for name in ("kim", "lee") for _ in range(5)]
+        #: Those that are held: the job, how many events it still needs, the first and the last time at which it may time out.
+        self.held: dict[Member, tuple[str, int, float, float]] = {}
+
+    def answers(self, member: Member) -> list[bytes]:
+        got, member.got = member.got, []
+        return got
+
+    @rule(index=st.integers(0, 9), job=st.sampled_from(JOBS), wait=st.floats(0.05, 90), need=st.integers(1, 2))
+    def hold(self, index: int, job: str, wait: float, need: int) -> None:
+        """A request comes on a connection, or, where one is held on it, the client leaves and another one comes."""
+        member = self.members[index]
+        if member in self.held:
+            self.leave(index)
+        key = (job, need, self.lab.tracker.head)
+        if len(self.held) >= self.limit:
+            with pytest.raises(Problem) as raised:
+                self.lab.hold(member, job, wait, need, key=key)
+            assert raised.value.status == 503
+            return
+        self.lab.hold(member, job, wait, need, key=key)
+        now = self.lab.clock.seconds()
+        self.held[member] = (job, need, now + wait, now + wait + max(FINEST_S, wait * SHARE))
+
+    @rule(index=st.integers(0, 9))
+    def leave(self, index: int) -> None:
+        """The client is gone; or it was not held at all."""
+        member = self.members[index]
+        self.lab.registry.leave(member)
+        self.held.pop(member, None)
+        self.lab.settle()
+        assert self.answers(member) == []
+
+    @rule(index=st.integers(0, 9))
+    def end_one(self, index: int) -> None:
+        """One is answered with a response of its own, the others stay."""
+        member = self.members[index]
+        self.lab.registry.end_one(member, Response(401, (), b"ended"))
+        assert self.answers(member) == ([b"ended"] if self.held.pop(member, None) else [])
+
+    @rule(jobs=st.lists(st.sampled_from(JOBS), min_size=1, max_size=4), leaves=st.sets(st.integers(0, 9)), at_once=st.integers(1, 4))
+    def event(self, jobs: list[str], leaves: set[int], at_once: int) -> None:
+        """A batch is published; some clients leave before they are answered."""
+        before, response_group.AT_ONCE = response_group.AT_ONCE, at_once
+        try:
+            self.lab.publish(*jobs)
+            for index in leaves:
+                self.lab.registry.leave(self.members[index])
+                self.held.pop(self.members[index], None)
+            self.lab.settle()
+        finally:
+            response_group.AT_ONCE = before
+        for member, (job, need, earliest, latest) in list(self.held.items()):
+            need -= jobs.count(job)
+            if need <= 0:
+                (answer,) = self.answers(member)
+                assert answer.startswith(b"changed"), answer
+                del self.held[member]
+            else:
+                self.held[member] = (job, need, earliest, latest)
+
+    @rule(seconds=st.floats(0.01, 60))
+    def time_passes(self, seconds: float) -> None:
+        """Each is answered in its time, never early, and none is forgotten."""
+        self.lab.clock.advance(seconds)
+        self.lab.settle()
+        now = self.lab.clock.seconds()
+        for member, (_, _, earliest, latest) in list(self.held.items()):
+            got = self.answers(member)
+            if got:
+                assert len(got) == 1
+                assert got[0].startswith(b"timed out"), got
+                assert now >= earliest - 1e-6
+                del self.held[member]
+            else:
+                assert now < latest + 1e-6, "a request was not answered in its time"
+
+    @invariant()
+    def what_must_be_so(self) -> None:
+        """The registry holds exactly what the model holds, with its deadlines; nobody got a response that was not due."""
+        if not hasattr(self, "lab"):
+            return
+        assert list(self.lab.registry.violations()) == []
+        assert self.lab.registry.held == len(self.held)
+        assert set(self.lab.registry.wheel) == set(self.held)
+        for name in ("kim", "lee"):
+            expected = [member for member in self.held if member.principal.name == name]
+            assert sorted(map(id, self.lab.registry.of(name))) == sorted(map(id, expected))
+        assert not any(member.got for member in self.members)
+        if not self.held:
+            assert self.lab.tracker.idle
+            assert self.lab.clock.getDelayedCalls() == []
+
+    @precondition(lambda self: hasattr(self, "lab"))
+    @rule()
+    def close(self) -> None:
+        """The service ends: everybody is answered once; then it begins anew."""
+        self.lab.registry.close()
+        self.lab.settle()
+        for member in self.held:
+            (answer,) = self.answers(member)
+            assert answer.startswith(b"closing")
+        self.held.clear()
+        self.what_must_be_so()
+        self.begin(self.limit)
+
+
+class RegistryModelTests(RegistryModel.TestCase):  # type: ignore[name-defined, misc]
+    """`RegistryModel` as a test case."""
+
+
+class RegistryTests(SynchronousTestCase):
+    """What the registry says, and what becomes of requests that wait for looks or whose responses take long."""
+
+    def setUp(self) -> None:
+        self.lab = Lab()
+        self.registry = self.lab.registry
+
+    def member(self, name: str = "kim", expires_at: float | None = None) -> Member:
+        return Member(self.lab, Principal(name, expires_at))
+
+    def test_what_is_asked(self) -> None:
+        """How many are held, of what kind, of whom, and how many bytes their questions take up, each question once."""
+        for name in ("kim", "kim", "lee"):
+            self.lab.hold(self.member(name), size=100)
+        self.lab.hold(self.member("lee"), job="2", size=7)
+        self.assertEqual(self.registry.held, 4)
+        self.assertEqual(self.registry.by_kind(), {"poll": 4, "stream": 0, "socket": 0})
+        self.assertEqual([len(self.registry.of(name)) for name in ("kim", "lee", "pat")], [2, 2, 0])
+        self.assertEqual([self.registry.size(name) for name in (None, "kim", "lee", "pat")], [107, 100, 107, 0])
+
+    def test_rendered_once(self) -> None:
+        """Those that wait for the same get one response, which is made once."""
+        made: list[Response] = []
+
+        def render(wake: Wake) -> Response:
+            made.append(Response(200, (), b"x"))
+            return made[-1]
+
+        members = [self.member() for _ in range(500)]
+        for member in members:
+            self.lab.hold(member, render=render)
+        self.lab.publish("1")
+        self.lab.settle()
+        self.assertEqual(({len(member.got) for member in members}, len(made)), ({1}, 1))
+
+    def test_the_least_deadline(self) -> None:
+        """A request ends when its time is up or when the identity that it was made with expires, whichever comes first."""
+        expires, waits = self.member("kim", expires_at=10.0), self.member("lee", expires_at=100.0)
+        self.lab.hold(expires, wait=60)
+        self.lab.hold(waits, wait=60)
+        self.lab.clock.advance(9.9)
+        self.assertEqual((expires.got, waits.got), ([], []))
+        self.lab.clock.advance(1)
+        self.assertIn(b'"status":401', expires.got[0])
+        self.lab.clock.advance(55)
+        self.assertEqual(waits.got, [b"timed out []"])
+
+    def test_a_look_answers(self) -> None:
+        """Those that wait for a look alone get what the look says, rendered once."""
+        members = [self.member() for _ in range(3)]
+        outcome: Outcome = Ready(lambda: Response(404, (), b"unknown"))
+        for member in members:
+            self.lab.hold(member, looks=(Look(("lab",), lambda: outcome),))
+        self.assertEqual(len(self.lab.looks), 1)
+        self.lab.looks[0].callback(None)
+        self.lab.settle()
+        self.assertEqual([member.got for member in members], [[b"unknown"]] * 3)
+        self.assertEqual((self.registry.held, self.lab.tracker.idle), (0, True))
+
+    def test_a_look_makes_another_hold(self) -> None:
+        """Those that wait go on in another group when a look has found what they ask about, with the deadlines that they have."""
+        first, second = self.member(), self.member()
+
+        def seen() -> Outcome:
+            return Hold(
+                key="found", since=self.lab.tracker.head, watch=Watch("1"), deadline=0.0,
+                render=lambda wake: Response(200, (), b"timed out" if wake.timed_out else b"changed"),
+            )  # fmt: skip
+
+        for member, wait in ((first, 60), (second, 20)):
+            self.lab.hold(member, wait=wait, looks=(Look(("lab",), seen),), key="unknown")
+        self.lab.clock.advance(1)
+        self.lab.looks[0].callback(None)
+        self.assertEqual((self.registry.held, list(self.registry.violations())), (2, []))
+        self.lab.clock.advance(21)
+        self.assertEqual((first.got, second.got), ([], [b"timed out"]))
+        self.lab.publish("1")
+        self.lab.settle()
+        self.assertEqual(first.got, [b"changed"])
+
+    def test_a_look_is_given_up(self) -> None:
+        """When the last that waits for a look leaves, the look is not waited for any more."""
+        member = self.member()
+        self.lab.hold(member, looks=(Look(("lab",), lambda: None),))
+        self.registry.leave(member)
+        self.assertIsNone(self.successResultOf(self.lab.looks[0]))  # its cancellation is no fault
+        self.assertTrue(self.lab.tracker.idle)
+
+    def test_a_response_that_takes_long(self) -> None:
+        """A response that is made in turns reaches those that are still there; who leaves meanwhile gets nothing."""
+
+        def render(wake: Wake) -> Any:
+            def steps() -> Any:
+                yield
+                return Response(200, (), b"timed out" if wake.timed_out else b"changed")
+
+            return steps()
+
+        stays, leaves, times_out = self.member(), self.member(), self.member()
+        for member, wait in ((stays, 60), (leaves, 60), (times_out, 10)):
+            self.lab.hold(member, wait=wait, render=render)
+        self.lab.clock.advance(10.4)
+        self.assertEqual(times_out.got, [b"timed out"])
+        self.lab.publish("1")
+        self.registry.leave(leaves)
+        self.lab.settle()
+        self.assertEqual((stays.got, leaves.got, self.registry.held), ([b"changed"], [], 0))
+
+    def test_between_claim_and_answer(self) -> None:
+        """
+        What is claimed is answered with what it was claimed for: it does not time out, later events do not concern it, and a request
+        that comes then waits for later events.
+        """
+        claimed, late = self.member(), self.member()
+        self.lab.hold(claimed)
+        self.lab.publish("1")
+        self.lab.hold(late)
+        self.registry.time_is_up(claimed)
+        self.lab.publish("2", "1", "1")
+        self.lab.settle()
+        self.assertEqual((claimed.got, late.got), ([b"changed [1]"], [b"changed [3, 4]"]))
+
+    def test_one_leaves_while_others_are_answered(self) -> None:
+        """A client that leaves between two turns of answers gets none, and the others get theirs."""
+        self.patch(response_group, "AT_ONCE", 1)
+        members = [self.member() for _ in range(4)]
+
+        class Last(Member):
+            @classmethod
+            def deliver_all(cls, of_class: Sequence[Any], response: Response) -> None:
+                super().deliver_all(of_class, response)
+                self.registry.leave(members[1])
+
+        last = Last(self.lab)
+        for member in (*members, last):
+            self.lab.hold(member)
+        self.lab.publish("1")
+        self.lab.settle()
+        self.assertEqual([len(member.got) for member in (*members, last)], [1, 0, 1, 1, 1])
+
+    def test_one_leaves_while_its_response_is_made(self) -> None:
+        """A client that leaves while the response to its time-out is made gets none."""
+        member = self.member()
+
+        def render(wake: Wake) -> Any:
+            def steps() -> Any:
+                yield
+                self.registry.leave(member)
+                return Response(200, (), b"timed out")
+
+            return steps()
+
+        self.lab.hold(member, wait=1, render=render)
+        self.lab.clock.advance(2)
+        self.lab.settle()
+        self.assertEqual((member.got, self.registry.held, self.lab.clock.getDelayedCalls()), ([], 0, []))
+
+    def test_a_response_that_cannot_be_made(self) -> None:
+        """A fault while a response is made is logged once, and everybody is told 500."""
+        members = [self.member() for _ in range(3)]
+        for member in members:
+            self.lab.hold(member, render=lambda wake: 1 / 0)
+        self.lab.publish("1")
+        self.lab.settle()
+        for member in members:
+            self.assertIn(b'"status":500', member.got[0])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_the_limit(self) -> None:
+        """One over the limit is refused with 503 and is not held; the log warns once when the limit is near."""
+        self.lab = Lab(limit=10)
+        for _ in range(10):
+            self.lab.hold(self.member())
+        with self.assertRaises(Problem) as raised:
+            self.lab.hold(self.member())
+        self.assertEqual((raised.exception.status, self.lab.registry.held), (503, 10))
+        self.assertIn("Retry-After", raised.exception.headers)
+
+    def test_interest(self) -> None:
+        """The clusters of whose jobs somebody waits are told."""
+        self.lab.hold(self.member())
+        self.assertEqual(self.lab.awaited_clusters, [frozenset({"lab"})])
+
+    def test_violations_are_found(self) -> None:
+        """Each invariant that is violated is said."""
+        member, other = self.member(), self.member()
+        self.lab.hold(member)
+        self.lab.hold(other)
+        self.registry.wheel.clear(member)
+        self.assertIn("a held request has no deadline", list(self.registry.violations()))
+        group = self.registry._members[member]
+        del group.members[other]
+        self.assertIn("2 requests are held, 1 are in groups", list(self.registry.violations()))
+
+
+class StreamsTests(SynchronousTestCase):
+    """Streams in the registry."""
+
+    def test_catching_up_and_following(self) -> None:
+        """A stream is held from its beginning, and goes on in a group without being counted twice."""
+        lab = Lab(limit=1)
+        stream = StreamStub()
+        lab.registry.stream(stream)
+        self.assertEqual((lab.registry.held, lab.registry.by_kind()["stream"]), (1, 1))
+        self.assertRaises(Problem, lab.registry.check, ANONYMOUS)
+        lab.registry.follow(stream, Selection(), 0)
+        self.assertEqual((lab.registry.held, list(lab.registry.violations())), (1, []))
+        lab.publish("1", "2")
+        lab.settle()
+        self.assertEqual(stream.got, ["events [1, 2]"])
+        self.assertEqual(lab.registry.told_up_to(stream), 2)
+        lab.registry.leave(stream)
+        self.assertEqual((lab.registry.held, lab.tracker.idle, lab.clock.getDelayedCalls()), (0, True, []))
+
+
+class StreamStub:
+    """A stream that notes what it is told; it is its own form."""
+
+    kind = "stream"
+    principal = ANONYMOUS
+
+    def __init__(self) -> None:
+        self.due: float | None = None
+        self.form = self
+        self.unread = 0
+        self.got: list[str] = []
+
+    def events(self, events: Sequence[Event]) -> str:
+        return f"events {[event.seq for event in events]}"
+
+    def bookmark(self, seq: int) -> str:
+        return f"bookmark {seq}"
+
+    def reset(self, seq: int) -> str:
+        return f"reset {seq}"
+
+    def write(self, chunk: str) -> None:
+        self.got.append(chunk)
+
+    def alive(self) -> None:
+        self.got.append("alive")
+
+    def abort(self) -> None:
+        self.got.append("aborted")
+
+    def finish(self) -> None:
+        self.got.append("finished")
+
+    def expired(self) -> None:
+        raise AssertionError("a stream has no deadline")
