@@ -19,7 +19,7 @@ from jobpush.events.interfaces import CursorGone
 from jobpush.events.reader import Feed
 from jobpush.web.held.questions import Principal
 from jobpush.web.held.registry import Registry
-from jobpush.web.held.stream_group import Form
+from jobpush.web.held.stream_group import Form, tell
 
 #: Events that are read at once when a client catches up.
 REPLAY = 500
@@ -47,7 +47,7 @@ class Follower(ABC, Generic[Chunk]):
         self._selection = Selection()
         self._ended: Deferred[None] = Deferred()
         self._paused = False
-        self._buffer: list[Chunk] = []
+        self._kept = bytearray()
         self._resumed: Deferred[None] | None = None
         #: Which of the client's wishes is followed: a newer one ends the catching up for an older one.
         self._wish = 0
@@ -61,8 +61,12 @@ class Follower(ABC, Generic[Chunk]):
         """Write to the connection."""
 
     @abstractmethod
-    def length(self, chunk: Chunk) -> int:
-        """Return how many bytes of the client's it is."""
+    def pack(self, chunk: Chunk) -> bytes:
+        """Return it as bytes, to be kept while the client does not read."""
+
+    @abstractmethod
+    def unpack(self, kept: bytes) -> Chunk:
+        """The inverse, for all that was kept."""
 
     @abstractmethod
     def alive(self) -> None:
@@ -115,7 +119,7 @@ class Follower(ABC, Generic[Chunk]):
                 return
             self._caught_up = since = page.seq
             if page.events:
-                self.write(self.form.events(page.events))
+                tell(self, self.form.events(page.events))
             if not page.more and page.seq >= self._feed.head:
                 # In the turn in which nothing is missing any more.
                 self.go_on(selection, since)
@@ -137,7 +141,7 @@ class Follower(ABC, Generic[Chunk]):
     def _reset(self) -> int:
         """The client's cursor is lost: say so in the stream, and go on from the head."""
         head = self._feed.head
-        self.write(self.form.reset(head))
+        tell(self, self.form.reset(head))
         return head
 
     # -- StreamMember
@@ -145,20 +149,20 @@ class Follower(ABC, Generic[Chunk]):
     @property
     def unread(self) -> int:
         """Bytes that wait for the client here; its transport has more."""
-        return sum(map(self.length, self._buffer))
+        return len(self._kept)
 
     def write(self, chunk: Chunk) -> None:
         """Send it; or keep it, while the client does not read."""
         if not self.open:
             return
         if self._paused:
-            self._buffer.append(chunk)
+            self._kept += self.pack(chunk)
         else:
             self.send(chunk)
 
     def abort(self) -> None:
         """Drop the connection: the client does not read. Its cursor brings back what it has missed."""
-        self._buffer.clear()
+        self._kept.clear()
         self.drop()
 
     def finish(self) -> None:
@@ -177,10 +181,9 @@ class Follower(ABC, Generic[Chunk]):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        chunks, self._buffer = self._buffer, []
-        for chunk in chunks:
-            if self.open:
-                self.send(chunk)
+        kept, self._kept = bytes(self._kept), bytearray()
+        if kept and self.open:
+            self.send(self.unpack(kept))
         resumed, self._resumed = self._resumed, None
         if resumed is not None:
             resumed.callback(None)

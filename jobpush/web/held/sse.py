@@ -112,8 +112,11 @@ class Stream(Follower[bytes]):
     def send(self, chunk: bytes) -> None:
         self._request.write(chunk)
 
-    def length(self, chunk: bytes) -> int:
-        return len(chunk)
+    def pack(self, chunk: bytes) -> bytes:
+        return chunk
+
+    def unpack(self, kept: bytes) -> bytes:
+        return kept
 
     def alive(self) -> None:
         self.write(b": alive\n\n")

@@ -78,6 +78,20 @@ class StreamMember(Held, Protocol[Chunk]):
         """End in order: nothing is told any more."""
 
 
+def reads(member: StreamMember[Chunk]) -> bool:
+    """Return whether a client reads what it is told; drop its connection if not, and too much waits for it."""
+    if member.unread <= BUFFER_LIMIT:
+        return True
+    member.abort()
+    return False
+
+
+def tell(member: StreamMember[Chunk], chunk: Chunk) -> None:
+    """Write to a client that reads."""
+    if reads(member):
+        member.write(chunk)
+
+
 class Keeper(Protocol):
     """What a group needs of the registry that keeps it."""
 
@@ -120,11 +134,8 @@ class Streams(Generic[Chunk]):
         if self._beating:
             count = math.ceil(len(self.members) / ROUND_S)
             for member in self._beating[-count:]:
-                if member in self.members:
-                    if member.unread > BUFFER_LIMIT:
-                        member.abort()
-                    else:
-                        member.alive()
+                if member in self.members and reads(member):
+                    member.alive()
             del self._beating[-count:]
 
     def close(self) -> None:
@@ -194,19 +205,13 @@ class StreamGroup(Streams[Chunk]):
         del members[-AT_ONCE:]
         for member in some:
             if member in self.members:
-                self._write(member, chunks[member.form])
+                tell(member, chunks[member.form])
         if woken:
             self._keeper.tracker.woke("stream", len(some))
         if not members:
             del self._due[0]
         if self._due:
             self._keeper.cooperator.soon(self._write_some)
-
-    def _write(self, member: StreamMember[Chunk], chunk: Chunk) -> None:
-        if member.unread > BUFFER_LIMIT:
-            member.abort()
-        else:
-            member.write(chunk)
 
     # -- signs of life
 

@@ -23,7 +23,7 @@ from jobpush.events.reader import Feed
 from jobpush.web.held.following import Follower
 from jobpush.web.held.questions import Principal
 from jobpush.web.held.registry import Registry
-from jobpush.web.held.stream_group import HEARTBEAT_S
+from jobpush.web.held.stream_group import HEARTBEAT_S, tell
 from jobpush.web.problems import Problem
 
 #: Bytes that a client's message may have, with what frames it. Ten thousand long job ids take half of that.
@@ -31,6 +31,9 @@ MESSAGE_LIMIT = 1024 * 1024
 
 #: Seconds of silence, pings unanswered, after which a client is disconnected.
 SILENCE_S = 3 * HEARTBEAT_S
+
+#: What ends each message that is kept: JSON has none.
+_END = b"\0"
 
 #: Status codes of RFC 6455 and its registry.
 GOING_AWAY = 1001
@@ -204,15 +207,18 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
 
     async def run(self, selection: Selection, since: int | None) -> None:
         self._protocol.transport.attachProducer(self)
-        self.write((message("selected", cursor=self._feed.cursor(since)),))
+        tell(self, (message("selected", cursor=self._feed.cursor(since)),))
         await super().run(selection, since)
 
     def send(self, chunk: tuple[bytes, ...]) -> None:
         texts = [data.decode("utf-8") for data in chunk]
         self._protocol.say(lambda transport: [transport.sendTextMessage(text) for text in texts])
 
-    def length(self, chunk: tuple[bytes, ...]) -> int:
-        return sum(map(len, chunk))
+    def pack(self, chunk: tuple[bytes, ...]) -> bytes:
+        return b"".join(data + _END for data in chunk)
+
+    def unpack(self, kept: bytes) -> tuple[bytes, ...]:
+        return tuple(kept.split(_END)[:-1])
 
     def alive(self) -> None:
         """Ask for a sign of life; a client that has given none for long is disconnected."""
@@ -247,10 +253,10 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
             selection, since = self._read(text)
         except Problem as problem:
             fields = json.loads(problem.body())
-            self.write((message("error", **{name: value for name, value in fields.items() if name != "type"}),))
+            tell(self, (message("error", **{name: value for name, value in fields.items() if name != "type"}),))
             return
         begin = self.told_up_to if since is None else since
-        self.write((message("selected", cursor=self._feed.cursor(begin)),))
+        tell(self, (message("selected", cursor=self._feed.cursor(begin)),))
         following = Deferred.fromCoroutine(self.follow(selection, begin))
         following.addErrback(self._protocol.failed)
 
