@@ -23,7 +23,7 @@ from twisted.python import usage
 from jobpush import __version__
 from jobpush import settings as config
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueService
-from jobpush.adapter.options import OptionReader
+from jobpush.adapter.options import OptionReader, declared, help_text
 from jobpush.adapter.registry import detect_queues, make_queue_from_table, parse_argument, queue_factories
 from jobpush.events.interfaces import IJobStatusListener, JournalError
 from jobpush.events.journal import Retention, SQLiteJournal, Threads
@@ -37,7 +37,7 @@ from jobpush.polling.nudge_sockets import (
     parse_address,
     read_secret,
 )
-from jobpush.polling.queue_options import COMMON_OPTIONS, QueueOptions, take_common_options
+from jobpush.polling.queue_options import CommonOptions, QueueOptions, take_common_options
 from jobpush.runtime.gc_pauses import GarbageService
 from jobpush.service import JobPush
 from jobpush.settings import ConfigError, Settings
@@ -120,7 +120,8 @@ class Options(usage.Options):
         """Show the options of a type of queue or listener"""
         for factory in queue_factories():
             if factory.queue_type == kind:
-                print(f"--queue {kind}[:key=value:…]: {factory.queue_help}\n\n{factory.arg_string_format}\n{COMMON_OPTIONS}")
+                print(f"--queue {kind}[:key=value:…]: {factory.queue_help}\n\n{factory.arg_string_format}")
+                print(help_text(declared(CommonOptions)))
                 raise SystemExit(0)
         for factory in listener_factories():
             if factory.listener_type == kind:
@@ -180,7 +181,7 @@ class Options(usage.Options):
     def _make_queues(self, reactor: Any) -> None:
         interval = {} if self.settings.interval is None else {"interval": self.settings.interval}
         for kind, options in self.settings.queues:
-            own, rest = take_common_options(kind, options)
+            own, rest = take_common_options(options)
             queue = make_queue_from_table(reactor, kind, {**interval, **rest})
             self.queues.append(queue)
             self.queue_options[queue.cluster] = own

@@ -12,8 +12,6 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush import settings as config
-from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.options import OptionReader
 from jobpush.adapter.registry import parse_argument, queue_factories
 from jobpush.settings import ConfigError
 from jobpush.tap import Options, is_public, makeService
@@ -171,24 +169,6 @@ class ConfigTests(SynchronousTestCase):
         """Are relative to the file."""
         path = self.write('state = "here"\n')
         self.assertEqual(config.load(path).state, os.path.join(os.path.dirname(path), "here"))
-
-
-class OptionReaderTests(SynchronousTestCase):
-    """`OptionReader`."""
-
-    def test_text_and_toml_alike(self) -> None:
-        """``"2.5"`` from the command line and ``2.5`` from a file are the same."""
-        for value in ("2.5", 2.5):
-            self.assertEqual(OptionReader({"interval": value}).seconds("interval", None), 2.5)
-        for value in ("7", 7):
-            self.assertEqual(OptionReader({"seed": value}).integer("seed", 1), 7)
-
-    def test_left_over(self) -> None:
-        """What nobody asked for is refused by name, with what is known."""
-        reader = OptionReader({"a": "1", "b": "2"})
-        reader.text("a")
-        error = self.assertRaises(BadQueueOption, reader.finish)
-        self.assertIn("'b'", str(error))
 
 
 class TwistdTests(SynchronousTestCase):
