@@ -17,7 +17,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.adapter.kinds import Text
 from jobpush.adapter.options import DeclaredOptions, option, read_options
 from jobpush.adapter.registry import distinct_plugins, pick_plugin
@@ -173,8 +172,5 @@ def listener_factories() -> list[Any]:
 def make_listener_from_table(reactor: object, kind: str, options: Mapping[str, object]) -> IJobStatusListener:
     """The listener of that type with these options; like `make_queue_from_table`."""
     factory = pick_plugin(kind, listener_factories(), "listener_type", "listener")
-    try:
-        listener: IJobStatusListener = factory.generate_listener(reactor, options)
-    except BadQueueOption as error:
-        raise BadQueueOption(f"listener {kind!r}: {error}") from None
+    listener: IJobStatusListener = factory.generate_listener(reactor, options)
     return listener
