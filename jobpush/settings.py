@@ -2,8 +2,8 @@
 The options of the service. `Settings` is the one table of them; everything else follows from it.
 
 Each field of `Settings` declares an option: its name, what values it takes, its default, its help, and where it may stand.
-From that follow the options of ``twistd jobpush`` (`CommandLine`) and the TOML file (`read_file`). Nothing here opens what an
-option names, but the TOML file.
+From that follow the options of ``twistd jobpush`` (`CommandLine`), the TOML file (`read_file`), the sample file and the
+reference page (`jobpush.option_texts`). Nothing here opens what an option names, but the TOML file.
 """
 
 from __future__ import annotations

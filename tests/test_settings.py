@@ -17,7 +17,6 @@ from jobpush.adapter.kinds import to_toml
 from jobpush.adapter.options import declared
 from jobpush.polling.nudge_sockets import UnixAddress
 from jobpush.settings import CommandLine, ConfigError, Given, Place, Settings, load, make_settings, read_file, settings_at
-from tests.service_process import ROOT
 
 #: Values as a TOML file may have them.
 SCALARS = st.one_of(st.integers(), st.floats(), st.booleans(), st.text(st.characters(codec="utf-8"), max_size=20))
@@ -241,7 +240,3 @@ class FileTests(SynchronousTestCase):
             load(path)
         except ConfigError as error:
             self.assertRegex(str(error), rf"\A{re.escape(path)}: .*\Z")
-
-    def test_the_sample(self) -> None:
-        """``etc/jobpush.toml`` loads."""
-        self.assertEqual(load(str(ROOT / "etc" / "jobpush.toml")).state, "/var/lib/jobpush")
