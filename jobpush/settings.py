@@ -1,82 +1,320 @@
-"""A configuration file (TOML) as a frozen value: every key known, every type checked."""
+"""
+The options of the service. `Settings` is the one table of them; everything else follows from it.
+
+Each field of `Settings` declares an option: its name, what values it takes, its default, its help, and where it may stand.
+From that follow the options of ``twistd jobpush`` (`CommandLine`), the TOML file (`read_file`), the sample file and the
+reference page (`jobpush.option_texts`). Nothing here opens what an option names, but the TOML file.
+"""
 
 from __future__ import annotations
 
+import enum
 import os
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import attrs
+from twisted.python import usage
+
+from jobpush.adapter.interfaces import BadQueueOption
+from jobpush.adapter.kinds import Kind, Many, Number, Path, WholeNumber, YesNo, is_toml_of, to_toml
+from jobpush.adapter.options import Option, declare, declared
+from jobpush.adapter.registry import Component, ComponentKind
+from jobpush.events.journal import Retention
+from jobpush.polling.nudge_sockets import AddressKind, UdpAddress, UnixAddress
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+T = TypeVar("T")
+
+DAY_S = 86400.0
+
 
 class ConfigError(Exception):
-    """The file cannot be read, or holds something unknown or of the wrong kind. Names it."""
+    """An option cannot be taken. One line that names where it was given, its value, and what was expected."""
+
+
+class Place(enum.Flag):
+    """Where an option may stand."""
+
+    COMMAND_LINE = enum.auto()
+    FILE = enum.auto()
+    BOTH = COMMAND_LINE | FILE
+
+
+@attrs.frozen
+class Setting(Option[T]):
+    """
+    The declaration of an option of the service.
+
+    :ivar short: its letter on the command line; empty for none.
+    :ivar places: where it may stand.
+    :ivar switch_help: its help on the command line, where that is another.
+    """
+
+    short: str = ""
+    places: Place = Place.BOTH
+    switch_help: str = ""
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it has no value on the command line."""
+        return isinstance(self.kind, YesNo)
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it may be given several times on the command line."""
+        return isinstance(self.kind, Many)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether each of its values is a table of a TOML file."""
+        return isinstance(self.kind, Many) and dict in self.kind.element.types
+
+    @property
+    def switch(self) -> str:
+        """Its name on the command line, without the hyphens before it. A flag switches off what is on by default."""
+        return ("no-" if self.is_flag and self.default else "") + self.name.replace("_", "-")
+
+    @property
+    def key(self) -> str:
+        """Its name as a TOML file has it."""
+        return f"[[{self.name}]]" if self.is_table else self.name
+
+    @property
+    def switch_line(self) -> str:
+        """Its help on the command line, as one line."""
+        remarks = ["repeatable"] if self.is_repeated else []
+        if self.default_shown and not self.is_flag:
+            remarks.append(f"default: {self.default_shown}")
+        return (self.switch_help or self.help) + (f" ({'; '.join(remarks)})" if remarks else "")
+
+
+def setting(
+    kind: Kind[T],
+    default: T,
+    help: str,
+    *,
+    name: str = "",
+    short: str = "",
+    places: Place = Place.BOTH,
+    default_text: str = "",
+    example: object = None,
+    in_sample: bool = False,
+    switch_help: str = "",
+    details: str = "",
+) -> T:
+    """Return a field of `Settings`; see `Setting`."""
+    return declare(
+        Setting(
+            kind,
+            default,
+            help,
+            default_text,
+            example,
+            details,
+            name=name,
+            in_sample=in_sample,
+            short=short,
+            places=places,
+            switch_help=switch_help,
+        )
+    )
+
+
+@attrs.frozen
+class Port(Kind[str]):
+    """Where to listen: the digits of a port, or an endpoint string of Twisted."""
+
+    types = (str, int)
+    placeholder = "PORT"
+    expected = "a port from 0 to 65535, or an endpoint string such as tcp:8080:interface=0.0.0.0"
+
+    def read(self, value: object, directory: str = "") -> str:
+        text = str(value)
+        if not text or (is_digits(text) and (len(text) > 5 or int(text) > 65535)):
+            raise self.unexpected()
+        return text
+
+    def toml(self, value: object) -> str:
+        return str(value) if is_digits(str(value)) else super().toml(value)
+
+
+def is_digits(port: str) -> bool:
+    """Return whether a port is given by its number."""
+    return port.isascii() and port.isdigit()
 
 
 @attrs.frozen
 class Settings:
     """
-    What the command line and the file can say; None where neither does.
+    What the service is told to do: each option as the command line says, else as the file says, else its default.
 
-    :ivar port: digits, or an endpoint string.
-    :ivar state: the state directory.
-    :ivar interval: seconds between queries, for queues that do not say their own.
-    :ivar access_log: the path of the access log.
-    :ivar static: a directory to serve.
-    :ivar max_held: how many requests may be held.
-    :ivar parking: hold them without their HTTP channels where that can be done.
-    :ivar keep_events: how many events the journal keeps.
-    :ivar keep_days: for how long it keeps them.
-    :ivar nudge: where datagrams that say "look now" come in.
-    :ivar nudge_secret: the path of the file with the secret that those by UDP are signed with.
-    :ivar queues: (type, options) of each ``[[queue]]``.
-    :ivar listeners: (type, options) of each ``[[listener]]``.
+    This is the table of the options. An option is added here and nowhere else.
     """
 
-    port: str | None = None
-    state: str | None = None
-    interval: float | None = None
-    allow_anonymous: bool | None = None
-    access_log: str | None = None
-    static: str | None = None
-    max_held: int | None = None
-    parking: bool | None = None
-    keep_events: int | None = None
-    keep_days: float | None = None
-    nudge: Sequence[str] = ()
-    nudge_secret: str | None = None
-    queues: Sequence[tuple[str, Mapping[str, object]]] = ()
-    listeners: Sequence[tuple[str, Mapping[str, object]]] = ()
+    config: str | None = setting(
+        Path(),
+        None,
+        "A TOML file with the same settings; the command line goes before it",
+        short="c",
+        places=Place.COMMAND_LINE,
+    )
+    port: str = setting(
+        Port(),
+        "8080",
+        "Where to listen: digits mean that port on loopback; else an endpoint string",
+        short="p",
+        details="Endpoint strings are Twisted's, such as unix:/run/jobpush/http.sock:mode=660 or tcp:8080:interface=0.0.0.0. "
+        "What others than this host's users can reach needs allow_anonymous until there is authentication: put it behind a "
+        "proxy that authenticates.",
+    )
+    allow_anonymous: bool = setting(
+        YesNo(), False, "Serve all jobs to everybody who reaches the port, even where the scheduler hides them"
+    )
+    state: str | None = setting(
+        Path(),
+        None,
+        "The directory of the journal",
+        short="s",
+        default_text="in memory, nothing survives a restart",
+        example="/var/lib/jobpush",
+        in_sample=True,
+        details="On a local disk: not NFS, Lustre or GPFS.",
+    )
+    keep_events: int = setting(
+        WholeNumber(least=1),
+        Retention().events,
+        "How many events the journal keeps",
+        details="A client that comes back with an older cursor is told so (410) and begins anew with a snapshot.",
+    )
+    keep_days: float = setting(
+        Number("days", most=36500),
+        Retention().seconds / DAY_S,
+        "For how many days the journal keeps events and ended workflows",
+    )
+    new_epoch: bool = setting(
+        YesNo(),
+        False,
+        "Begin the journal's numbers anew: needed after restoring it from a backup",
+        places=Place.COMMAND_LINE,
+    )
+    interval: float | None = setting(
+        Number("seconds"),
+        None,
+        "Seconds between two queries, for queues that do not say their own",
+        short="i",
+        default_text="2 while somebody waits, up to 10 otherwise",
+        example=2,
+        details="In the long run queries take at most 5 % of the time.",
+    )
+    max_held: int | None = setting(
+        WholeNumber(least=1),
+        None,
+        "How many requests may be held at once",
+        default_text="what the limit of open files allows",
+        example=20000,
+        details="In a systemd unit that limit is LimitNOFILE.",
+    )
+    parking: bool = setting(
+        YesNo(),
+        True,
+        "Hold requests without their HTTP channels where that can be done",
+        switch_help="Keep the whole HTTP channel of each held request (ten times the memory)",
+        details="With false the whole channel of each is kept: ten times the memory.",
+    )
+    debug_invariants: bool = setting(
+        YesNo(),
+        False,
+        "Check each second what must be so of held requests, and log as an error what is not",
+        details="It costs some milliseconds a second for each ten thousand held requests.",
+    )
+    access_log: str | None = setting(
+        Path(),
+        None,
+        "The file of the access log, a new one each day",
+        default_text="the service's log",
+        example="/var/log/jobpush/access.log",
+        details="Combined Log Format, then the seconds for which the request was held.",
+    )
+    static: str | None = setting(
+        Path(), None, "A directory with a site's own pages, served beside the API", example="/usr/share/jobpush/site"
+    )
+    nudge: tuple[UnixAddress | UdpAddress, ...] = setting(
+        Many(AddressKind()),
+        (),
+        'Where hooks say "look now": unix:PATH:mode=666 or udp:HOST:PORT',
+        default_text='the socket "nudge" in the state directory',
+        example=("unix:/run/jobpush/nudge:mode=666", "udp:10.0.0.5:8088"),
+        details="That socket is for jobpush's own user and group. Slurm's submit hook runs as whoever submits: mode=666. What "
+        "comes by UDP must be signed with a secret. See docs/freshness.md.",
+    )
+    nudge_secret: str | None = setting(
+        Path(), None, "The file with the secret that nudges by UDP are signed with", example="nudge.secret"
+    )
+    queues: tuple[Component, ...] = setting(
+        Many(ComponentKind("queue")),
+        (),
+        "A queue to watch",
+        switch_help="A queue to watch, as TYPE or TYPE:key=value:…; see --help-queues",
+        name="queue",
+        short="q",
+        default_text="the schedulers found on this host, else a demonstration",
+        details="`twistd jobpush --help-queues` lists the types, `--help-queue-type TYPE` the options of one.",
+    )
+    listeners: tuple[Component, ...] = setting(
+        Many(ComponentKind("listener")),
+        (),
+        "A listener inside the service",
+        switch_help="A listener inside the service, as TYPE or TYPE:key=value:…; see --help-queues",
+        name="listener",
+        details="It is told every event, in order, and goes on where it stopped.",
+    )
 
 
-_PATHS = ("state", "access_log", "static", "nudge_secret")
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "port": ((str, int), "a number or an endpoint string"),
-    "state": ((str,), "a path"),
-    "interval": ((int, float), "seconds"),
-    "allow_anonymous": ((bool,), "true or false"),
-    "access_log": ((str,), "a path"),
-    "static": ((str,), "a path"),
-    "max_held": ((int,), "a whole number"),
-    "parking": ((bool,), "true or false"),
-    "keep_events": ((int,), "a whole number"),
-    "keep_days": ((int, float), "days"),
-    "nudge": ((list,), 'a list of texts such as "unix:/run/jobpush/nudge:mode=666"'),
-    "nudge_secret": ((str,), "a path"),
-}
+def settings_at(place: Place) -> tuple[Setting[Any], ...]:
+    """Return the options that may stand there, in the order of the table."""
+    return tuple(item for item in declared(Settings) if isinstance(item, Setting) and item.places & place)
+
+
+@attrs.frozen
+class Given:
+    """
+    An option as somebody gave it.
+
+    :ivar value: as `Settings` has it.
+    :ivar where: where it was given and how, for errors: ``--port 99999``, ``jobpush.toml: port = 99999``.
+    """
+
+    value: Any
+    where: str
+
+
+def make_settings(given: Mapping[str, Given]) -> Settings:
+    """Return the settings with these values, by field, and the defaults of the others."""
+    return Settings(**{field: item.value for field, item in given.items()})
 
 
 def load(path: str) -> Settings:
     """
-    Read a file. Paths in it are relative to its directory.
+    Return the settings that a TOML file makes by itself.
 
-    :raise ConfigError: naming the file, the key, and what was expected.
+    :raise ConfigError: as `read_file` does.
+    """
+    return make_settings(read_file(path))
+
+
+def read_file(path: str) -> dict[str, Given]:
+    """
+    Return what a TOML file gives, by field of `Settings`. Paths in it are relative to its directory.
+
+    :raise ConfigError: naming the file, the key, its value and what was expected.
     """
     try:
         with open(path, "rb") as file:
@@ -85,32 +323,136 @@ def load(path: str) -> Settings:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key in ("queue", "listener"):
-            values[key + "s"] = _tables(path, key, value)
-            continue
-        if key not in _KINDS:
-            known = ", ".join(sorted([*_KINDS, "[[queue]]", "[[listener]]"]))
-            raise ConfigError(f"{path}: unknown key {key!r}; known are {known}")
-        kinds, expected = _KINDS[key]
-        wrong = isinstance(value, list) and not all(isinstance(part, str) for part in value)
-        if wrong or not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise ConfigError(f"{path}: {key} = {value!r}: expected {expected}")
-        if key in _PATHS:
-            value = os.path.join(os.path.dirname(os.path.abspath(path)), str(value))
-        values[key] = str(value) if key == "port" else value
-    return Settings(**values)
+    known = {item.name: item for item in settings_at(Place.FILE)}
+    for key in table:
+        if key not in known:
+            keys = ", ".join(sorted(item.key for item in known.values()))
+            raise ConfigError(f"{path}: unknown key {key!r}; known are {keys}")
+    return {known[key].field: _given_in_file(path, known[key], value) for key, value in table.items()}
 
 
-def _tables(path: str, key: str, value: object) -> list[tuple[str, Mapping[str, object]]]:
-    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        raise ConfigError(f"{path}: {key}: expected tables, written as [[{key}]]")
-    found: list[tuple[str, Mapping[str, object]]] = []
-    for table in value:
-        options = dict(table)
-        kind = options.pop("type", None)
-        if not isinstance(kind, str):
-            raise ConfigError(f"{path}: a [[{key}]] has no type = \"…\"")
-        found.append((kind, options))
-    return found
+def _given_in_file(path: str, item: Setting[Any], value: object) -> Given:
+    directory = os.path.dirname(os.path.abspath(path))
+
+    def one(kind: Kind[Any], part: object, where: str) -> Any:
+        if not is_toml_of(kind, part):
+            raise ConfigError(f"{where}: {kind.unexpected()}")
+        return _read(kind, part, where, directory)
+
+    where = f"{path}: {f'[{item.name}]' if isinstance(value, dict) else f'{item.name} = {to_toml(value)}'}"
+    if not isinstance(item.kind, Many):
+        return Given(one(item.kind, value, where), where)
+    element = item.kind.element
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: {element.unexpected() if item.is_table else item.kind.unexpected()}")
+    places = [f"{path}: {item.key} {n}" if item.is_table else where for n in range(1, len(value) + 1)]
+    return Given(tuple(one(element, part, place) for part, place in zip(value, places, strict=True)), where)
+
+
+def _read(kind: Kind[Any], value: object, where: str, directory: str = "") -> Any:
+    try:
+        read = kind.read(value, directory)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return attrs.evolve(read, where=where) if isinstance(read, Component) else read
+
+
+class CommandLine(usage.Options):
+    """
+    The options of the table on a command line, for a subclass that adds what is no setting.
+
+    An error is one line: under twistd, which would print all options before it, it ends the process with status 1.
+    """
+
+    optParameters: Sequence[Sequence[object]] = [
+        [item.switch, item.short or None, None, item.switch_line]
+        for item in settings_at(Place.COMMAND_LINE)
+        if not item.is_flag and not item.is_repeated
+    ]
+    optFlags: Sequence[Sequence[object]] = [
+        [item.switch, item.short or None, item.switch_line] for item in settings_at(Place.COMMAND_LINE) if item.is_flag
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeated: dict[str, list[str]] = {}
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            if self.parent is None:
+                raise
+            raise SystemExit(f"jobpush: {error}") from None
+
+    def parseArgs(self, *arguments: str) -> None:
+        """
+        :raise UsageError: if there is anything but options.
+        """
+        if arguments:
+            raise usage.UsageError(f"{arguments[0]!r} is no option; options begin with --")
+
+    def given(self) -> dict[str, Given]:
+        """
+        Return what the command line gives, by field of `Settings`. Paths are relative to the working directory.
+
+        :raise ConfigError: naming the option, its value and what was expected.
+        """
+        items = [(item, self._texts(item)) for item in settings_at(Place.COMMAND_LINE)]
+        return {item.field: _given_on_command_line(item, texts) for item, texts in items if texts}
+
+    def _texts(self, item: Setting[Any]) -> Sequence[str]:
+        """Return the values that were given: of a flag an empty text."""
+        if item.is_repeated:
+            return self._repeated.get(item.field, ())
+        value = self[item.switch]
+        if item.is_flag:
+            return ("",) if value else ()
+        return () if value is None else (value,)
+
+    @classmethod
+    def repeatable(cls, item: Setting[Any]) -> None:
+        """Add an option that may be given several times."""
+
+        def take(self: CommandLine, text: str) -> None:
+            self._repeated.setdefault(item.field, []).append(text)
+
+        take.__doc__ = item.switch_line
+        setattr(cls, f"opt_{item.switch.replace('-', '_')}", take)
+        if item.short:
+            setattr(cls, f"opt_{item.short}", take)
+
+
+for _item in settings_at(Place.COMMAND_LINE):
+    if _item.is_repeated:
+        CommandLine.repeatable(_item)
+
+
+def _given_on_command_line(item: Setting[Any], texts: Sequence[str]) -> Given:
+    if item.is_flag:
+        return Given(not item.default, f"--{item.switch}")
+    spelled = [f"--{item.switch} {shlex.quote(text)}" for text in texts]
+    if not isinstance(item.kind, Many):
+        return Given(_read(item.kind, texts[0], spelled[0]), spelled[0])
+    element = item.kind.element
+    return Given(tuple(_read(element, text, where) for text, where in zip(texts, spelled, strict=True)), " ".join(spelled))
+
+
+@contextmanager
+def explained(component: Component) -> Iterator[None]:
+    """
+    Say where a queue or a listener was asked for, if its options are refused.
+
+    :raise ConfigError: in place of a `BadQueueOption`.
+    """
+    try:
+        yield
+    except BadQueueOption as error:
+        where = f"{component.where} ({component.type})" if component.table else component.where
+        names = {item.name for item in settings_at(Place.FILE)}
+        if component.table and error.unknown in component.options and error.unknown in names:
+            raise ConfigError(
+                f"{where}: {error.unknown} stands below {component.table} and is taken for an option of that table; "
+                "a setting of the service must stand above the first table"
+            ) from None
+        raise ConfigError(f"{where}: {error}") from None

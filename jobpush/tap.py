@@ -8,10 +8,8 @@ import atexit
 import ipaddress
 import os
 import sys
-from collections.abc import Sequence
 from typing import Any
 
-import attrs
 from twisted.application import strports
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
@@ -21,10 +19,9 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from jobpush import __version__
-from jobpush import settings as config
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueService
-from jobpush.adapter.options import OptionReader
-from jobpush.adapter.registry import detect_queues, make_queue_from_table, parse_argument, queue_factories
+from jobpush.adapter.options import OptionValues, declared, help_text
+from jobpush.adapter.registry import detect_queues, make_queue_from_table, queue_factories
 from jobpush.events.interfaces import IJobStatusListener, JournalError
 from jobpush.events.journal import Retention, SQLiteJournal, Threads
 from jobpush.events.listeners import distinct, listener_factories, make_listener_from_table
@@ -34,17 +31,14 @@ from jobpush.polling.nudge_sockets import (
     NudgeSocketError,
     UdpAddress,
     UnixAddress,
-    parse_address,
     read_secret,
 )
-from jobpush.polling.queue_options import COMMON_OPTIONS, QueueOptions, take_common_options
+from jobpush.polling.queue_options import CommonOptions, QueueOptions, take_common_options
 from jobpush.runtime.gc_pauses import GarbageService
 from jobpush.service import JobPush
-from jobpush.settings import ConfigError, Settings
+from jobpush.settings import DAY_S, CommandLine, ConfigError, Given, Settings, explained, is_digits, make_settings, read_file
 from jobpush.web import resource
 from jobpush.web.site import JobpushSite
-
-DEFAULT_PORT = "8080"
 
 #: Connections that may wait to be accepted. Thousands of clients come back at once after each event; the default of 50
 #: makes most of them wait for a second or three until TCP tries again.
@@ -53,37 +47,17 @@ BACKLOG = 4096
 LOG = Logger(namespace="jobpush")
 
 
-class Options(usage.Options):
-    """The command line of ``twistd jobpush``."""
+class Options(CommandLine):
+    """The command line of ``twistd jobpush``: the settings, and what they make."""
 
     synopsis = "[options]"
     longdesc = (
         "Watch batch schedulers and push every change of a job's state to the HTTP clients that wait for it. "
         "With no --queue: the schedulers found on this host, else a demonstration. See --help-queues."
     )
-    optParameters: Sequence[Sequence[object]] = [
-        ["port", "p", None, "Where to listen: digits mean that port on loopback; else an endpoint string (default: 8080)"],
-        ["config", "c", None, "A TOML file with the same settings; the command line goes before it"],
-        ["state", "s", None, "The directory of the journal (default: in memory, nothing survives a restart)"],
-        ["interval", "i", None, "Seconds between two queries, for queues that do not say their own"],
-        ["access-log", None, None, "The file of the access log, a new one each day (default: the service's log)"],
-        ["static", None, None, "A directory with a site's own pages, served beside the API"],
-        ["max-held", None, None, "How many requests may be held at once (default: what the limit of open files allows)"],
-        ["keep-events", None, None, "How many events the journal keeps (default: 1000000)"],
-        ["keep-days", None, None, "For how many days it keeps them (default: 7)"],
-        ["nudge-secret", None, None, "The file with the secret that nudges by UDP are signed with"],
-    ]
-    optFlags: Sequence[Sequence[object]] = [
-        ["allow-anonymous", None, "Serve all jobs to everybody who reaches the port, even where the scheduler hides them"],
-        ["no-parking", None, "Keep the whole HTTP channel of each held request (ten times the memory)"],
-        ["new-epoch", None, "Begin the journal's numbers anew: needed after restoring it from a backup"],
-    ]
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue_arguments: list[str] = []
-        self.listener_arguments: list[str] = []
-        self.nudge_arguments: list[str] = []
         self.settings = Settings()
         self.queues: list[IBatchQueueService] = []
         self.queue_options: dict[str, QueueOptions] = {}
@@ -91,20 +65,7 @@ class Options(usage.Options):
         self.nudge_addresses: list[UnixAddress | UdpAddress] = []
         self.nudge_secret: bytes | None = None
         self.found: list[str] = []
-
-    def opt_queue(self, argument: str) -> None:
-        """A queue to watch, as TYPE or TYPE:key=value:… (repeatable); see --help-queues"""
-        self.queue_arguments.append(argument)
-
-    opt_q = opt_queue
-
-    def opt_listener(self, argument: str) -> None:
-        """A listener inside the service, as TYPE or TYPE:key=value:… (repeatable); see --help-queues"""
-        self.listener_arguments.append(argument)
-
-    def opt_nudge(self, address: str) -> None:
-        """Where hooks say "look now": unix:PATH:mode=666 (default: "nudge" in the state directory) or udp:HOST:PORT"""
-        self.nudge_arguments.append(address)
+        self._given: dict[str, Given] = {}
 
     def opt_help_queues(self) -> None:
         """Show the types of queues and listeners that are installed"""
@@ -120,7 +81,8 @@ class Options(usage.Options):
         """Show the options of a type of queue or listener"""
         for factory in queue_factories():
             if factory.queue_type == kind:
-                print(f"--queue {kind}[:key=value:…]: {factory.queue_help}\n\n{factory.arg_string_format}\n{COMMON_OPTIONS}")
+                print(f"--queue {kind}[:key=value:…]: {factory.queue_help}\n\n{factory.arg_string_format}")
+                print(help_text(declared(CommonOptions)))
                 raise SystemExit(0)
         for factory in listener_factories():
             if factory.listener_type == kind:
@@ -138,110 +100,105 @@ class Options(usage.Options):
         from twisted.internet import reactor
 
         try:
-            self.settings = self._settings()
+            self._given = self.given()
+            if "config" in self._given:
+                self._given = {**read_file(self._given["config"].value), **self._given}
+            self.settings = make_settings(self._given)
             self._make_queues(reactor)
             self._make_listeners(reactor)
             self._read_nudges()
+            self._check_port(reactor)
+            self._check_static()
         except (ConfigError, BadQueueOption) as error:
             raise usage.UsageError(str(error)) from None
-        self._check_port(reactor)
-        static = self.settings.static
-        if static is not None and not os.path.isdir(static):
-            raise usage.UsageError(f"--static {static}: there is no such directory")
 
-    def _settings(self) -> Settings:
-        """The file's settings, with what the command line says in place of it; both checked alike."""
-        settings = config.load(self["config"]) if self["config"] is not None else Settings()
-        names = [name.replace("-", "_") for name in _VALUES]
-        given = {name: getattr(settings, name) for name in names}
-        given.update({name: self[option] for name, option in zip(names, _VALUES, strict=True) if self[option] is not None})
-        reader = OptionReader({name: value for name, value in given.items() if value is not None})
-        checked: dict[str, Any] = {
-            "port": reader.text("port"),
-            "state": reader.path("state"),
-            "interval": reader.seconds("interval", None),
-            "access_log": reader.path("access_log"),
-            "static": reader.path("static"),
-            "max_held": reader.integer("max_held", 0, least=1) or None,
-            "keep_events": reader.integer("keep_events", 0, least=1) or None,
-            "keep_days": reader.seconds("keep_days", None, most=36500),
-            "nudge_secret": reader.path("nudge_secret"),
-            "allow_anonymous": bool(self["allow-anonymous"]) or bool(settings.allow_anonymous),
-            "parking": not self["no-parking"] and settings.parking is not False,
-        }
-        if self.queue_arguments:
-            checked["queues"] = [parse_argument(argument) for argument in self.queue_arguments]
-        if self.listener_arguments:
-            checked["listeners"] = [parse_argument(argument) for argument in self.listener_arguments]
-        if self.nudge_arguments:
-            checked["nudge"] = self.nudge_arguments
-        return attrs.evolve(settings, **checked)
+    def where(self, field: str, path: str = "") -> str:
+        """
+        Return where an option was given and how, for errors.
+
+        :param field: of `Settings`.
+        :param path: the path that its value stands for, which is added if it was given as a relative one.
+        """
+        given = self._given.get(field)
+        where = given.where if given is not None else f"{field} = {getattr(self.settings, field)}"
+        return where if path in where else f"{where}: {path}"
 
     def _make_queues(self, reactor: Any) -> None:
         interval = {} if self.settings.interval is None else {"interval": self.settings.interval}
-        for kind, options in self.settings.queues:
-            own, rest = take_common_options(kind, options)
-            queue = make_queue_from_table(reactor, kind, {**interval, **rest})
-            self.queues.append(queue)
+        for asked in self.settings.queues:
+            with explained(asked):
+                own, rest = take_common_options(OptionValues({**interval, **asked.options}, asked.options.directory))
+                queue = make_queue_from_table(reactor, asked.type, rest)
+                self._add_queue(queue)
             self.queue_options[queue.cluster] = own
         if not self.settings.queues:
             for queue, evidence in detect_queues(reactor, interval):
-                self.queues.append(queue)
+                self._add_queue(queue)
                 self.found.append(f"found {queue.queue_type}: {evidence}")
         if not self.queues:
-            self.queues.append(make_queue_from_table(reactor, "mock", interval))
+            self._add_queue(make_queue_from_table(reactor, "mock", interval))
             self.found.append(
                 "NO SCHEDULER WAS FOUND ON THIS HOST: serving the mock queue, a demonstration with invented jobs. "
                 "Name a scheduler with --queue"
             )
-        names = [queue.cluster for queue in self.queues]
-        for name in names:
-            if names.count(name) > 1:
-                raise BadQueueOption(f"two queues are called {name!r}: tell them apart with cluster=")
+
+    def _add_queue(self, queue: IBatchQueueService) -> None:
+        if queue.cluster in [other.cluster for other in self.queues]:
+            raise BadQueueOption(f"two queues are called {queue.cluster!r}: tell them apart with cluster=")
+        self.queues.append(queue)
 
     def _make_listeners(self, reactor: Any) -> None:
-        self.listeners = [make_listener_from_table(reactor, kind, options) for kind, options in self.settings.listeners]
-        shared = distinct(self.listeners)
-        if shared is not None:
-            raise BadQueueOption(f"two listeners are called {shared!r}: tell them apart with name=")
+        for asked in self.settings.listeners:
+            with explained(asked):
+                self.listeners.append(make_listener_from_table(reactor, asked.type, asked.options))
+                shared = distinct(self.listeners)
+                if shared is not None:
+                    raise BadQueueOption(f"two listeners are called {shared!r}: tell them apart with name=")
 
     def _read_nudges(self) -> None:
         """Where nudges come in, and what those from other hosts are signed with."""
         settings = self.settings
-        self.nudge_addresses = [parse_address(text) for text in settings.nudge]
+        self.nudge_addresses = list(settings.nudge)
         if settings.state is not None and not settings.nudge:
             self.nudge_addresses = [UnixAddress(os.path.join(settings.state, SOCKET_NAME))]
         if settings.nudge_secret is not None:
-            self.nudge_secret = read_secret(settings.nudge_secret)
+            try:
+                self.nudge_secret = read_secret(settings.nudge_secret)
+            except BadQueueOption as error:
+                raise ConfigError(f"{self.where('nudge_secret', settings.nudge_secret)}: {error}") from None
         elif any(isinstance(address, UdpAddress) for address in self.nudge_addresses):
-            raise BadQueueOption("nudge: whoever sends nudges by UDP signs them: --nudge-secret FILE is missing")
+            raise ConfigError(f"{self.where('nudge')}: nudges by UDP must be signed, with nudge_secret (--nudge-secret FILE)")
 
     def _check_port(self, reactor: Any) -> None:
+        where = self.where("port")
         try:
             serverFromString(reactor, self.endpoint)
         except Exception as error:  # each kind of endpoint has errors of its own
-            raise usage.UsageError(
-                f"--port {self.endpoint}: {error}; expected digits or an endpoint string such as tcp:8080:interface=0.0.0.0"
+            raise ConfigError(
+                f"{where}: {error}; expected digits or an endpoint string such as tcp:8080:interface=0.0.0.0"
             ) from None
         if not self.settings.allow_anonymous and is_public(self.endpoint):
-            raise usage.UsageError(
-                f"--port {self.endpoint} is not provably loopback or a unix socket, and there is no authentication: "
+            raise ConfigError(
+                f"{where} is not provably loopback or a unix socket, and there is no authentication: "
                 "whoever reaches it would see all jobs. Say --allow-anonymous if that is meant"
             )
+
+    def _check_static(self) -> None:
+        static = self.settings.static
+        if static is not None and not os.path.isdir(static):
+            raise ConfigError(f"{self.where('static', static)}: there is no such directory")
+        if static is not None and not os.access(static, os.R_OK | os.X_OK):
+            raise ConfigError(f"{self.where('static', static)}: this account may not read the directory")
 
     @property
     def endpoint(self) -> str:
         """The endpoint string to listen on."""
-        port = self.settings.port or DEFAULT_PORT
-        return f"tcp:{port}:interface=127.0.0.1:backlog={BACKLOG}" if port.isascii() and port.isdigit() else port
-
-
-#: The options of the command line that have a value and a namesake in the configuration file.
-_VALUES = ("port", "state", "interval", "access-log", "static", "max-held", "keep-events", "keep-days", "nudge-secret")
+        port = self.settings.port
+        return f"tcp:{port}:interface=127.0.0.1:backlog={BACKLOG}" if is_digits(port) else port
 
 
 def is_public(endpoint: str) -> bool:
-    """Can others than the users of this host reach it, as far as the string tells?"""
+    """Return whether others than the users of this host may reach an endpoint, as far as its string tells."""
     kind, _, rest = endpoint.partition(":")
     if kind == "unix":
         return False
@@ -277,6 +234,7 @@ class Assembly(MultiService):
 
     def privilegedStartService(self) -> None:
         """Listen, while a privileged port still may be opened."""
+        self._check_access_log()
         try:
             super().privilegedStartService()
         except CannotListenError as error:
@@ -284,15 +242,27 @@ class Assembly(MultiService):
         except OSError as error:
             self._die(f"cannot listen on {self._options.endpoint}: {error}")
 
+    def _check_access_log(self) -> None:
+        path = self._options.settings.access_log
+        if path is None:
+            return
+        try:
+            with open(path, "ab+"):
+                pass
+        except OSError as error:
+            self._die(f"{self._options.where('access_log', path)}: the file cannot be written: {error.strerror}")
+
     def startService(self) -> None:
         for line in self._options.found:
             LOG.warn("{line}", line=line)
-        if self._service.journal.directory is None:  # type: ignore[attr-defined]
+        if self._options.settings.state is None:
             LOG.warn("the journal is in memory: cursors and known jobs do not survive a restart (--state DIR keeps them)")
         try:
             super().startService()
-        except (JournalError, NudgeSocketError) as error:
-            self._die(str(error))
+        except JournalError as error:
+            self._die(str(error) if self._options.settings.state is None else f"{self._options.where('state')}: {error}")
+        except NudgeSocketError as error:
+            self._die(f"{self._options.where('nudge')}: {error}")
         clusters = ", ".join(f"{q.cluster} ({q.queue_type})" for q in self._options.queues)
         LOG.info(
             "jobpush {version} serves {clusters} on {endpoint}",
@@ -342,17 +312,16 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = options.settings
-    retention = Retention(
-        events=settings.keep_events or Retention().events,
-        seconds=settings.keep_days * 86400.0 if settings.keep_days is not None else Retention().seconds,
-    )
-    journal = SQLiteJournal(Threads(reactor), settings.state, retention, new_epoch=bool(options["new-epoch"]))
+    retention = Retention(settings.keep_events, settings.keep_days * DAY_S)
+    journal = SQLiteJournal(Threads(reactor), settings.state, retention, new_epoch=settings.new_epoch)
     service = JobPush(
         reactor, options.queues, journal, options.listeners, options=options.queue_options, keep_workflows=retention.seconds
     )
     for address in options.nudge_addresses:
         NudgeSocket(reactor, service.nudges, address, options.nudge_secret, bool(settings.nudge)).setServiceParent(service)
-    root = resource(service, bool(settings.allow_anonymous), settings.max_held, settings.static, bool(settings.parking))
+    root = resource(
+        service, settings.allow_anonymous, settings.max_held, settings.static, settings.parking, settings.debug_invariants
+    )
     site = JobpushSite(root, reactor, settings.access_log, service.measures)
     return Assembly(reactor, options, service, site, root)
 

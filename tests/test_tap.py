@@ -1,23 +1,25 @@
-"""The command line, the configuration file, and the plugins that they name."""
+"""What the options make: the queues, the listeners, the service, and how it fails at its start."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush import settings as config
-from jobpush.adapter.interfaces import BadQueueOption
+from jobpush.adapter import registry
+from jobpush.adapter.interfaces import IBatchQueueService, QueueError
 from jobpush.adapter.options import OptionReader
 from jobpush.adapter.registry import parse_argument, queue_factories
-from jobpush.settings import ConfigError
+from jobpush.adapter.testing import MemoryQueue
 from jobpush.tap import Options, is_public, makeService
-from tests.service_process import ROOT, ServiceProcess, free_ports, run_twistd, twistd_environment
+from tests.service_process import ServiceProcess, free_ports, run_twistd, twistd_environment
 
 
 def options(*arguments: str) -> Options:
@@ -25,6 +27,16 @@ def options(*arguments: str) -> Options:
     parsed = Options()
     parsed.parseOptions(list(arguments))
     return parsed
+
+
+class PlainFactory:
+    """Makes queues that have no options."""
+
+    queue_type = "plain"
+
+    def generate_queue(self, reactor: object, options: Mapping[str, object]) -> IBatchQueueService:
+        OptionReader(options).finish()
+        return MemoryQueue(reactor)
 
 
 class OptionTests(SynchronousTestCase):
@@ -72,7 +84,7 @@ class OptionTests(SynchronousTestCase):
             "": ["slurm"], "slurm:timeout=0": ["timeout"],
         }.items():  # fmt: skip
             line = self.refused("--queue", argument)
-            for word in words:
+            for word in (f"--queue {argument}", *words):
                 self.assertIn(word, line, argument)
         self.assertIn("two queues", self.refused("--queue", "mock", "--queue", "mock"))
         self.assertIn("there is no listener", self.refused("--listener", "pager"))
@@ -93,13 +105,86 @@ class OptionTests(SynchronousTestCase):
         options("--queue", "mock", "--port", "unix:/tmp/x.sock")
 
     def test_bad_values(self) -> None:
-        """Each names its option."""
-        for name, value in {
-            "--port": "nonsense:1", "--max-held": "0", "--interval": "never", "--keep-days": "-1", "--keep-events": "many",
-            "--static": "/nonexistent", "--config": "/nonexistent.toml",
+        """Each names its option, its value, and what was expected."""
+        for name, value, expected in [
+            ("--port", "nonsense:1", "endpoint string"), ("--port", "70000", "65535"), ("--max-held", "0", "a whole number from 1"),
+            ("--interval", "never", "seconds"), ("--keep-days", "-1", "days"), ("--keep-events", "many", "a whole number"),
+            ("--static", "/nonexistent", "no such directory"), ("--nudge-secret", "/nonexistent", "No such file"),
+            ("--nudge", "tcp:1", "unix:PATH"), ("--nudge", "udp:127.0.0.1:99", "nudge_secret"), ("--state", "", "a path"),
+        ]:  # fmt: skip
+            line = self.refused("--queue", "mock", name, value)
+            self.assertTrue(line.startswith(f"{name} {shlex.quote(value)}"), line)
+            self.assertIn(expected, line)
+        self.assertIn("/nonexistent.toml", self.refused("--config", "/nonexistent.toml"))
+
+    def test_relative_paths_are_named_in_full(self) -> None:
+        """An error tells which path a relative one stands for."""
+        self.assertIn(f"--static here: {os.getcwd()}/here: ", self.refused("--queue", "mock", "--static", "here"))
+
+    def test_nothing_but_options(self) -> None:
+        """A word that belongs to no option is refused by name."""
+        self.assertIn("'slurm'", self.refused("--queue", "mock", "slurm"))
+
+    def test_errors_in_the_file(self) -> None:
+        """What only the service can check names the file and the key too."""
+        for text, words in {
+            'port = "nonsense:1"': ['port = "nonsense:1"', "endpoint string"],
+            'static = "here"': ['static = "here"', "no such directory"],
+            'nudge_secret = "here"': ['nudge_secret = "here"', "No such file"],
+            'port = "tcp:80"': ['port = "tcp:80"', "--allow-anonymous"],
+            '[[queue]]\ntype = "slurm"\ncolour = "red"': ["[[queue]] 1 (slurm)", "unknown option 'colour'", "cluster"],
+            '[[queue]]\ntype = "mock"\n[[queue]]\ntype = "mock"\ninterval = true': ["[[queue]] 2 (mock)", "interval=True", "seconds"],
+            '[[queue]]\ntype = "mock"\nfloor = 0': ["[[queue]] 1 (mock)", "floor=0", "seconds"],
+            '[[queue]]\ntype = "mock"\n[[queue]]\ntype = "mock"': ["[[queue]] 2 (mock)", "two queues"],
+            '[[queue]]\ntype = "nqs"': ["[[queue]] 1 (nqs)", "there is no queue type"],
+            '[[listener]]\ntype = "log"\nlevel = 3': ["[[listener]] 1 (log)", "unknown option 'level'", "name"],
         }.items():  # fmt: skip
-            self.assertIn(name.lstrip("-").replace("-", "_") if name not in ("--static", "--port", "--config") else value,
-                          self.refused("--queue", "mock", name, value), name)  # fmt: skip
+            path = Path(os.path.abspath(self.mktemp()))
+            path.write_text(text)
+            line = self.refused("--config", str(path), *([] if "[[queue]]" in text else ["--queue", "mock"]))
+            for word in (str(path), *words):
+                self.assertIn(word, line, text)
+
+    def test_command_line_first(self) -> None:
+        """What the command line says goes before the file; what it does not say is the file's."""
+        path = Path(os.path.abspath(self.mktemp()))
+        path.write_text('port = 9999\ninterval = 5\n[[queue]]\ntype = "slurm"\n')
+        parsed = options("--config", str(path), "--port", "1234", "--queue", "mock")
+        self.assertEqual((parsed.endpoint, [q.queue_type for q in parsed.queues]), ("tcp:1234:interface=127.0.0.1:backlog=4096", ["mock"]))
+        self.assertEqual(parsed.queues[0].interval, 5.0)
+
+    def test_paths_of_queues(self) -> None:
+        """A relative path of a queue is relative to the configuration file; on the command line to the working directory."""
+        path = Path(os.path.abspath(self.mktemp())) / "jobpush.toml"
+        path.parent.mkdir()
+        path.write_text('[[queue]]\ntype = "mock"\nfile = "no-jobs"\n')
+        for parsed, expected in (
+            (options("--config", str(path)), path.parent / "no-jobs"), (options("--queue", "mock:file=no-jobs"), Path.cwd() / "no-jobs"),
+        ):  # fmt: skip
+            failure = self.failureResultOf(parsed.queues[0].snapshot(), QueueError)
+            self.assertIn(f" {expected} ", str(failure.value))
+
+    def test_settings_below_a_table(self) -> None:
+        """TOML gives a key below a table to that table: the error of a setting there says so."""
+        for text, table in {
+            '[[queue]]\ntype = "mock"\nkeep_days = 3\n': "[[queue]]",
+            '[[queue]]\ntype = "mock"\n[[listener]]\ntype = "log"\ninterval = 3\n': "[[listener]]",
+        }.items():
+            path = Path(os.path.abspath(self.mktemp()))
+            path.write_text(text)
+            line = self.refused("--config", str(path))
+            self.assertIn(f"stands below {table}", line)
+            self.assertIn("must stand above the first table", line)
+        self.assertNotIn("stands below", self.refused("--queue", "mock:keep_days=3"))
+
+    def test_a_general_interval_is_no_setting_below_a_table(self) -> None:
+        """An adapter without an interval refuses the general one without a word on tables."""
+        path = Path(os.path.abspath(self.mktemp()))
+        path.write_text('interval = 3\n[[queue]]\ntype = "plain"\n')
+        self.patch(registry, "queue_factories", lambda: [PlainFactory()])
+        line = self.refused("--config", str(path))
+        self.assertIn("unknown option 'interval'", line)
+        self.assertNotIn("stands below", line)
 
     def test_make_service_opens_nothing(self) -> None:
         """twistd goes to the background after it: no file, no socket, no thread yet."""
@@ -108,87 +193,6 @@ class OptionTests(SynchronousTestCase):
         makeService(options("--queue", "mock", "--state", state))
         self.assertFalse(os.path.exists(state))
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
-
-
-class ConfigTests(SynchronousTestCase):
-    """``--config``."""
-
-    def write(self, text: str) -> str:
-        path = os.path.abspath(self.mktemp())
-        Path(path).write_text(text)
-        return path
-
-    def test_the_sample(self) -> None:
-        """``etc/jobpush.toml`` loads, and means what it says."""
-        parsed = options("--config", str(ROOT / "etc" / "jobpush.toml"))
-        self.assertEqual([(q.queue_type, q.cluster) for q in parsed.queues], [("slurm", "alpha")])
-        self.assertEqual([listener.name for listener in parsed.listeners], ["log"])
-        self.assertEqual((parsed.settings.state, parsed.settings.keep_days), ("/var/lib/jobpush", 7))
-        commented = [line[2:] for line in (ROOT / "etc" / "jobpush.toml").read_text().splitlines() if line.startswith("# ")]
-        keys = [line.partition("=")[0].strip() for line in commented if " = " in line]
-        self.assertLessEqual({"interval", "max_held", "access_log", "static", "timeout", "grace", "conf", "bin", "file"}, set(keys))
-
-    def test_commented_settings_are_real(self) -> None:
-        """The sample's commented lines load too."""
-        lines = []
-        for line in (ROOT / "etc" / "jobpush.toml").read_text().splitlines():
-            setting = line[2:] if line.startswith("# ") and (" = " in line or line.startswith("# [[")) else line
-            lines.append(setting)
-        text = "\n".join(lines).replace('"/usr/share/jobpush/site"', '"/"')
-        path = self.write(text)
-        secret = os.open(os.path.join(os.path.dirname(path), "nudge.secret"), os.O_CREAT | os.O_WRONLY, 0o640)
-        os.write(secret, b"0123456789abcdef0123456789abcdef")
-        os.close(secret)
-        parsed = options("--config", path)
-        self.assertEqual([q.cluster for q in parsed.queues], ["alpha", "beta", "gamma", "demo"])
-        self.assertEqual(len(parsed.nudge_addresses), 2)
-        self.assertEqual(parsed.queues[0].interval, 2.0)
-
-    def test_command_line_first(self) -> None:
-        """What the command line says goes before the file."""
-        path = self.write('port = 9999\ninterval = 5\n[[queue]]\ntype = "slurm"\n')
-        parsed = options("--config", path, "--port", "1234", "--queue", "mock")
-        self.assertEqual((parsed.endpoint, [q.queue_type for q in parsed.queues]), ("tcp:1234:interface=127.0.0.1:backlog=4096", ["mock"]))
-        self.assertEqual(parsed.queues[0].interval, 5.0)
-
-    def test_refused(self) -> None:
-        """Unknown keys, wrong kinds, and files that are not TOML are named."""
-        for text, word in {
-            "prot = 8080": "prot", 'interval = "2"': "interval", "allow_anonymous = 1": "allow_anonymous", "port = [": "Invalid value",
-            "queue = 5": "[[queue]]", "[[queue]]\ncluster = 'x'": "type", "max_held = true": "max_held",
-        }.items():  # fmt: skip
-            error = self.assertRaises(ConfigError, config.load, self.write(text))
-            self.assertIn(word, str(error))
-        for text, word in {
-            '[[queue]]\ntype = "slurm"\ncolour = "red"': "colour", '[[queue]]\ntype = "slurm"\ninterval = true': "interval",
-            '[[queue]]\ntype = "nqs"': "nqs", "max_held = 0": "max_held", "keep_events = -5": "keep_events", "interval = -1.5": "interval",
-            "keep_days = nan": "keep_days",
-        }.items():  # fmt: skip
-            error = self.assertRaises(UsageError, options, "--config", self.write(text))
-            self.assertIn(word, str(error))
-
-    def test_relative_paths(self) -> None:
-        """Are relative to the file."""
-        path = self.write('state = "here"\n')
-        self.assertEqual(config.load(path).state, os.path.join(os.path.dirname(path), "here"))
-
-
-class OptionReaderTests(SynchronousTestCase):
-    """`OptionReader`."""
-
-    def test_text_and_toml_alike(self) -> None:
-        """``"2.5"`` from the command line and ``2.5`` from a file are the same."""
-        for value in ("2.5", 2.5):
-            self.assertEqual(OptionReader({"interval": value}).seconds("interval", None), 2.5)
-        for value in ("7", 7):
-            self.assertEqual(OptionReader({"seed": value}).integer("seed", 1), 7)
-
-    def test_left_over(self) -> None:
-        """What nobody asked for is refused by name, with what is known."""
-        reader = OptionReader({"a": "1", "b": "2"})
-        reader.text("a")
-        error = self.assertRaises(BadQueueOption, reader.finish)
-        self.assertIn("'b'", str(error))
 
 
 class TwistdTests(SynchronousTestCase):
@@ -202,7 +206,7 @@ class TwistdTests(SynchronousTestCase):
         """jobpush is listed, from any directory."""
         self.assertIn("jobpush", run_twistd("--help", cwd=self.directory).stdout)
         for arguments, word in (
-            (["--help"], "--queue"), (["--help-queues"], "slurm"), (["--help-queue-type", "slurm"], "conf=PATH"), (["--version"], "jobpush 0"),
+            (["--help"], "--queue"), (["--help-queues"], "slurm"), (["--help-queue-type", "slurm"], "conf=PATH"), (["--help-queue-type", "slurm"], "reconcile=SECONDS"), (["--version"], "jobpush 0"),
         ):  # fmt: skip
             result = run_twistd("jobpush", *arguments, cwd=self.directory)
             self.assertEqual((result.returncode, word in result.stdout), (0, True), (arguments, result.stderr))
@@ -224,11 +228,17 @@ class TwistdTests(SynchronousTestCase):
             line = self.failure("--port", str(busy.getsockname()[1]))
         self.assertIn("cannot listen", line)
 
-    def test_unwritable_state(self) -> None:
-        """One line, and nothing is half started."""
+    def test_unwritable_paths(self) -> None:
+        """One line that names the option and the path, and nothing is half started."""
         (self.directory / "file").write_text("x")
-        line = self.failure("--port", str(free_ports(1)[0]), "--state", str(self.directory / "file" / "state"))
-        self.assertIn("state directory", line)
+        path = str(self.directory / "file" / "x")
+        for option in ("--state", "--access-log"):
+            line = self.failure("--port", str(free_ports(1)[0]), option, path)
+            self.assertTrue(line.startswith(f"jobpush: {option} {path}: "), line)
+            self.assertIn("Not a directory", line)
+            self.assertNotIn("cannot listen", line)
+        line = self.failure("--port", str(free_ports(1)[0]), "--nudge", f"unix:{path}")
+        self.assertTrue(line.startswith(f"jobpush: --nudge unix:{path}: "), line)
 
     def test_in_the_background(self) -> None:
         """twistd without ``--nodaemon``: it serves; and one that cannot start says why, with a status that is not 0."""
@@ -250,12 +260,15 @@ class TwistdTests(SynchronousTestCase):
             self.assertIn(expected, (self.directory / "two.log").read_text(), "twistd cuts the line after 100 bytes")
             self.assertFalse((self.directory / "two.pid").exists())
 
-    def test_unknown_adapter(self) -> None:
-        """One line of usage, status 1."""
-        result = run_twistd("--nodaemon", "jobpush", "--queue", "nqs", cwd=self.directory)
-        self.assertEqual(result.returncode, 1)
-        self.assertIn("there is no queue type 'nqs'", result.stdout + result.stderr)
-        self.assertNotIn("Traceback", result.stdout + result.stderr)
+    def test_bad_options(self) -> None:
+        """One line, without the list of all options; status 1."""
+        for arguments, words in (
+            (["--queue", "nqs"], "--queue nqs: there is no queue type 'nqs'"), (["--quue", "mock"], "--quue"), (["--port", "x:1"], "--port x:1"),
+        ):  # fmt: skip
+            result = run_twistd("--nodaemon", "jobpush", *arguments, cwd=self.directory)
+            self.assertEqual((result.returncode, result.stdout), (1, ""))
+            self.assertRegex(result.stderr, r"\Ajobpush: .*\n\Z")
+            self.assertIn(words, result.stderr)
 
 
 THIRD_PARTY = '''

@@ -7,167 +7,253 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService
-from jobpush.adapter.options import OptionReader
+from jobpush.adapter.kinds import Command, FarPath, Name, Number, Path, PathWhereCommandsRun, WholeNumber, YesNo, YesNoAuto
+from jobpush.adapter.options import DeclaredOptions, option, read_options
 from jobpush_adapters.common.detect import detect_grid_engine, detect_pbs, detect_slurm
 
-_OPTIONS = """\
-cluster=NAME: the name under which its jobs are served (default: {kind})
-interval=SECONDS: the time between two queries (default: 2, and longer while nobody waits)
-timeout=SECONDS: after which a query has failed (default: {timeout})
-grace=SECONDS: for which a job that left the queue may lack a record of its end (default: {grace})"""
 
-_COMMANDS = """
-bin=DIRECTORY: where its commands are (default: along PATH)
-prefix=COMMAND: how to reach its commands on another host: prefix=ssh -o BatchMode=yes login1"""
+def _cluster(kind: str, example: str) -> str:
+    return option(Name(), kind, "the name under which its jobs are served", example=example, in_sample=True)
 
 
-def _common(reader: OptionReader, kind: str, timeout: float, grace: float) -> dict[str, Any]:
-    """The options that every queue takes."""
-    return {
-        "cluster": reader.cluster(kind),
-        "interval": reader.seconds("interval", None),
-        "timeout": reader.seconds("timeout", timeout),
-        "grace": reader.seconds("grace", grace),
-    }
+def _timeout(seconds: float) -> float:
+    return option(Number("seconds"), seconds, "seconds after which a query has failed")
 
 
-def _commands(reader: OptionReader, kind: str) -> dict[str, Any]:
+def _grace(seconds: float) -> float:
+    return option(Number("seconds"), seconds, "seconds for which a job that left the queue may lack a record of its end")
+
+
+def _follow(help: str, example: str, default_text: str = "") -> str | None:
+    return option(Path(), None, help, default_text=default_text, example=example)
+
+
+@attrs.frozen
+class QueueOptions:
+    """The options of every queue."""
+
+    interval: float | None = option(
+        Number("seconds"), None, "seconds between two queries", default_text="2, and longer while nobody waits", example=2
+    )
+    timeout: float = _timeout(20.0)
+    grace: float = _grace(60.0)
+
+
+@attrs.frozen
+class CommandOptions(QueueOptions):
     """The options of a queue that runs commands."""
-    prefix = reader.words("prefix")
-    return {**_common(reader, kind, 20.0, 60.0), "prefix": prefix, "directory": _path(reader, "bin", prefix)}
+
+    bin: FarPath | None = option(
+        PathWhereCommandsRun("DIRECTORY"),
+        None,
+        "where its commands are",
+        default_text="along PATH",
+        example="/opt/scheduler/bin",
+    )
+    prefix: tuple[str, ...] = option(
+        Command(),
+        (),
+        "a command that runs its commands on another host, such as ssh -o BatchMode=yes login1",
+        example=("ssh", "-o", "BatchMode=yes", "login1"),
+    )
+
+    def path(self, path: FarPath | None) -> str | None:
+        """Return the path as the host on which the commands run has it."""
+        if path is None:
+            return None
+        return path.text if self.prefix else path.here
+
+    def common(self, cluster: str) -> dict[str, Any]:
+        """Return the arguments that every queue with commands takes."""
+        return {
+            "cluster": cluster,
+            "interval": self.interval,
+            "timeout": self.timeout,
+            "grace": self.grace,
+            "prefix": self.prefix,
+            "directory": self.path(self.bin),
+        }
 
 
-def _path(reader: OptionReader, key: str, prefix: tuple[str, ...]) -> str | None:
-    """A path: of this host, or as it stands where the commands run on another."""
-    return reader.text(key) if prefix else reader.path(key)
+@attrs.frozen
+class SlurmOptions(CommandOptions):
+    """The options of ``--queue slurm``."""
 
-
-def _follow(reader: OptionReader) -> tuple[str, ...]:
-    """A log of this host."""
-    path = reader.path("follow")
-    return (path,) if path is not None else ()
+    cluster: str = _cluster("slurm", "alpha")
+    conf: FarPath | None = option(
+        PathWhereCommandsRun(),
+        None,
+        "the path of slurm.conf",
+        default_text="SLURM_CONF of the environment, or Slurm's own",
+        example="/etc/slurm/slurm.conf",
+    )
+    clusters: str | None = option(
+        Name(), None, "another cluster of the same accounting database, as in squeue --clusters", example="beta"
+    )
+    follow: str | None = _follow(
+        "a log whose lines say when to look: slurmctld's, or what JobCompType=jobcomp/filetxt writes",
+        "/var/log/slurm/slurmctld.log",
+    )
+    probe: bool | None = option(
+        YesNoAuto(),
+        None,
+        "ask slurmctld every 0.15 s, by libslurm, whether anything has changed",
+        default_text="auto, which is yes on the cluster's own hosts with a tested version of libslurm, if no log is followed",
+        example="auto",
+    )
 
 
 @implementer(IPlugin, IBatchQueueFactory)
-class SlurmFactory:
+class SlurmFactory(DeclaredOptions):
     """``--queue slurm``."""
 
     queue_type = "slurm"
     queue_help = "Slurm: squeue for all jobs, sacct for those that left"
-    arg_string_format = (
-        _OPTIONS.format(kind="slurm", timeout=20, grace=60)
-        + """
-conf=PATH: slurm.conf (default: SLURM_CONF of the environment, or Slurm's own)
-clusters=NAME: another cluster of the same accounting database, as in squeue --clusters
-follow=PATH: a log whose lines say when to look: slurmctld's, or what JobCompType=jobcomp/filetxt writes
-probe=auto|yes|no: ask slurmctld every 0.15 s, by libslurm, whether anything has changed (default: auto, which is yes on
-  the cluster's own hosts with a tested version of libslurm, where no log is followed)"""
-        + _COMMANDS
-    )
+    options_class = SlurmOptions
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
         from jobpush_adapters.slurm.queue import SlurmQueue
 
-        reader = OptionReader(options)
-        common = _commands(reader, "slurm")
-        conf = _path(reader, "conf", common["prefix"])
-        clusters, follow = reader.cluster_name("clusters"), _follow(reader)
-        probe = reader.flag("probe", None)
-        reader.finish()
-        if probe and (clusters or common["prefix"]):
+        read = read_options(SlurmOptions, options)
+        if read.probe and (read.clusters or read.prefix):
             raise BadQueueOption("probe=yes: expected neither clusters= nor prefix=, which are of other hosts")
-        return SlurmQueue(reactor, **common, conf=conf, clusters=clusters, follow=follow, probe=probe)
+        return SlurmQueue(
+            reactor,
+            **read.common(read.cluster),
+            conf=read.path(read.conf),
+            clusters=read.clusters,
+            follow=_logs(read.follow),
+            probe=read.probe,
+        )
 
     def detect(self) -> str | None:
         return detect_slurm()
 
 
+@attrs.frozen
+class GridEngineOptions(CommandOptions):
+    """The options of ``--queue sge``."""
+
+    cluster: str = _cluster("sge", "beta")
+    root: FarPath | None = option(
+        PathWhereCommandsRun(), None, "SGE_ROOT", default_text="of the environment", example="/opt/sge"
+    )
+    cell: str | None = option(Name(), None, "SGE_CELL", default_text="of the environment, or default", example="default")
+    qmaster_port: int | None = option(
+        WholeNumber(least=1, most=65535),
+        None,
+        "SGE_QMASTER_PORT",
+        default_text="of the environment, or /etc/services",
+        example=6444,
+    )
+    watch: bool = option(
+        YesNo(), True, "look as soon as the accounting or reporting file or the qmaster's database is written to"
+    )
+
+
 @implementer(IPlugin, IBatchQueueFactory)
-class GridEngineFactory:
+class GridEngineFactory(DeclaredOptions):
     """``--queue sge``."""
 
     queue_type = "sge"
     queue_help = "Grid Engine: qstat for all jobs, its accounting and reporting files for those that left"
-    arg_string_format = (
-        _OPTIONS.format(kind="sge", timeout=20, grace=60)
-        + """
-root=PATH: SGE_ROOT (default: of the environment)
-cell=NAME: SGE_CELL (default: of the environment, or default)
-qmaster_port=NUMBER: SGE_QMASTER_PORT (default: of the environment, or /etc/services)
-watch=yes|no: look as soon as the accounting or reporting file or the qmaster's database is written to (default: yes)"""
-        + _COMMANDS
-    )
+    options_class = GridEngineOptions
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
         from jobpush_adapters.sge.queue import GridEngineQueue
 
-        reader = OptionReader(options)
-        common = _commands(reader, "sge")
-        root = _path(reader, "root", common["prefix"])
-        cell, port = reader.cluster_name("cell"), reader.integer("qmaster_port", 0, most=65535) or None
-        watch = reader.flag("watch", True)
-        reader.finish()
-        return GridEngineQueue(reactor, **common, root=root, cell=cell, qmaster_port=port, watch=watch)
+        read = read_options(GridEngineOptions, options)
+        return GridEngineQueue(
+            reactor,
+            **read.common(read.cluster),
+            root=read.path(read.root),
+            cell=read.cell,
+            qmaster_port=read.qmaster_port,
+            watch=read.watch,
+        )
 
     def detect(self) -> str | None:
         return detect_grid_engine()
 
 
+@attrs.frozen
+class PbsOptions(CommandOptions):
+    """The options of ``--queue pbs``."""
+
+    cluster: str = _cluster("pbs", "gamma")
+    server: str | None = option(
+        Name(), None, "PBS_SERVER", default_text="of the environment, or of pbs.conf", example="pbs1.example.org"
+    )
+    home: str | None = option(
+        Path(), None, "PBS_HOME, where the logs are", default_text="/var/spool/pbs", example="/var/spool/pbs"
+    )
+    follow: str | None = _follow(
+        "a log, or a directory of daily ones, whose lines say when to look",
+        "/var/spool/pbs/server_logs",
+        "server_logs in PBS_HOME",
+    )
+
+
 @implementer(IPlugin, IBatchQueueFactory)
-class PbsFactory:
+class PbsFactory(DeclaredOptions):
     """``--queue pbs``."""
 
     queue_type = "pbs"
     queue_help = "OpenPBS, PBS Pro and Torque: qstat for all jobs, the server's history for those that left"
-    arg_string_format = (
-        _OPTIONS.format(kind="pbs", timeout=20, grace=60)
-        + """
-server=NAME: PBS_SERVER (default: of the environment, or of pbs.conf)
-home=PATH: PBS_HOME, where the logs are (default: /var/spool/pbs)
-follow=PATH: a log, or a directory of daily ones, whose lines say when to look (default: server_logs in PBS_HOME)"""
-        + _COMMANDS
-    )
+    options_class = PbsOptions
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
         from jobpush_adapters.pbs.queue import PbsQueue
 
-        reader = OptionReader(options)
-        common = _commands(reader, "pbs")
-        server, home, follow = reader.cluster_name("server"), reader.path("home"), _follow(reader)
-        reader.finish()
-        return PbsQueue(reactor, **common, server=server, home=home, follow=follow)
+        read = read_options(PbsOptions, options)
+        return PbsQueue(reactor, **read.common(read.cluster), server=read.server, home=read.home, follow=_logs(read.follow))
 
     def detect(self) -> str | None:
         return detect_pbs()
 
 
+@attrs.frozen
+class MockOptions(QueueOptions):
+    """The options of ``--queue mock``."""
+
+    cluster: str = _cluster("mock", "demo")
+    file: str | None = option(
+        Path(),
+        None,
+        'read the jobs from this file of JSON lines, such as {"id": "1", "state": "RUNNING"}',
+        default_text="invented jobs",
+        example="/tmp/jobs.jsonl",
+    )
+    seed: int = option(WholeNumber(), 1, "the seed of the invented jobs")
+    timeout: float = _timeout(5.0)
+    grace: float = _grace(5.0)
+
+
 @implementer(IPlugin, IBatchQueueFactory)
-class MockFactory:
+class MockFactory(DeclaredOptions):
     """``--queue mock``."""
 
     queue_type = "mock"
     queue_help = "no scheduler: a demonstration, or jobs from a file that you edit"
-    arg_string_format = (
-        _OPTIONS.format(kind="mock", timeout=5, grace=5)
-        + """
-file=PATH: read the jobs from this file of JSON lines, such as {"id": "1", "state": "RUNNING"}
-seed=NUMBER: of the demonstration (default: 1)"""
-    )
+    options_class = MockOptions
 
     def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
         from jobpush_adapters.mock.queue import DemoQueue, FileQueue
 
-        reader = OptionReader(options)
-        common = _common(reader, "mock", 5.0, 5.0)
-        path, seed = reader.path("file"), reader.integer("seed", 1)
-        reader.finish()
-        if path is not None:
-            return FileQueue(reactor, path, **common)
-        return DemoQueue(reactor, seed, **common)
+        read = read_options(MockOptions, options)
+        common = {"cluster": read.cluster, "interval": read.interval, "timeout": read.timeout, "grace": read.grace}
+        if read.file is not None:
+            return FileQueue(reactor, read.file, **common)
+        return DemoQueue(reactor, read.seed, **common)
 
     def detect(self) -> str | None:
         return None
+
+
+def _logs(path: str | None) -> tuple[str, ...]:
+    return (path,) if path is not None else ()

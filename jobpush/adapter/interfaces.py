@@ -29,7 +29,15 @@ class InvalidJobId(ValueError):
 
 
 class BadQueueOption(ValueError):
-    """An option of a queue or listener is unknown, missing or malformed. Names it and what was expected."""
+    """
+    An option of a queue or listener is unknown, missing or malformed. Names it and what was expected.
+
+    :ivar unknown: the name of the option, if the queue or listener has none of that name.
+    """
+
+    def __init__(self, text: str, unknown: str | None = None) -> None:
+        super().__init__(text)
+        self.unknown = unknown
 
 
 class IBatchQueueService(Interface):

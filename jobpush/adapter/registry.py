@@ -1,5 +1,5 @@
 """
-``TYPE:key=value`` and tables of a configuration file to queues, through Twisted's plugins.
+From ``TYPE:key=value`` and tables of a configuration file to queues, through Twisted's plugins.
 
 Knows no scheduler by name: what there is, `getPlugins` finds, in this distribution or another.
 """
@@ -9,9 +9,59 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
 from twisted.plugin import getPlugins
 
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService
+from jobpush.adapter.kinds import Kind
+from jobpush.adapter.options import OptionValues
+
+
+@attrs.frozen
+class Component:
+    """
+    A queue or a listener that was asked for.
+
+    :ivar type: its type, as in ``--queue TYPE``.
+    :ivar options: its options, without the type.
+    :ivar where: where it was asked for, for errors: ``--queue slurm``, ``jobpush.toml: [[queue]] 1``.
+    :ivar table: ``[[queue]]`` or ``[[listener]]``, if that is a configuration file; else empty.
+    """
+
+    type: str
+    options: OptionValues
+    where: str = ""
+    table: str = ""
+
+
+@attrs.frozen
+class ComponentKind(Kind[Component]):
+    """
+    A queue or a listener: ``TYPE:key=value:…`` on the command line, a table in a TOML file.
+
+    :ivar name: of the tables: ``queue`` or ``listener``.
+    """
+
+    name: str
+
+    types = (dict,)
+    placeholder = "TYPE:key=value:…"
+
+    @property
+    def expected(self) -> str:
+        return f"tables, written as [[{self.name}]]"
+
+    def read(self, value: object, directory: str = "") -> Component:
+        if isinstance(value, str):
+            component_type, options = parse_argument(value)
+            return Component(component_type, OptionValues(options))
+        if not isinstance(value, dict):
+            raise self.unexpected()
+        table = dict(value)
+        component_type = table.pop("type", "")
+        if not isinstance(component_type, str) or not component_type:
+            raise ValueError('expected a key type = "…"')
+        return Component(component_type, OptionValues(table, directory), table=f"[[{self.name}]]")
 
 
 def queue_factories() -> list[Any]:
@@ -25,11 +75,7 @@ def make_queue_from_table(reactor: object, kind: str, options: Mapping[str, obje
 
     :raise BadQueueOption: naming what is wrong and what was expected.
     """
-    factory = pick_plugin(kind, queue_factories(), "queue_type", "queue")
-    try:
-        queue: IBatchQueueService = factory.generate_queue(reactor, options)
-    except BadQueueOption as error:
-        raise BadQueueOption(f"queue {kind!r}: {error}") from None
+    queue: IBatchQueueService = pick_plugin(kind, queue_factories(), "queue_type", "queue").generate_queue(reactor, options)
     return queue
 
 
@@ -62,9 +108,9 @@ def parse_argument(text: str) -> tuple[str, dict[str, object]]:
     for part in parts[1:]:
         key, equals, value = part.partition("=")
         if not equals or not key:
-            raise BadQueueOption(f"{text!r}: {part!r} is not key=value (write a colon in a value as '\\:')")
+            raise BadQueueOption(f"{part!r} is not key=value (write a colon in a value as '\\:')")
         if key in options:
-            raise BadQueueOption(f"{text!r}: {key!r} is given twice")
+            raise BadQueueOption(f"{key!r} is given twice")
         options[key] = value
     return parts[0], options
 

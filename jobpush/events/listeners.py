@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import deferLater
@@ -16,8 +17,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.options import OptionReader
+from jobpush.adapter.kinds import Text
+from jobpush.adapter.options import DeclaredOptions, option, read_options
 from jobpush.adapter.registry import distinct_plugins, pick_plugin
 from jobpush.core.filters import EVERYTHING
 from jobpush.core.model import JobStatusEvent
@@ -138,19 +139,23 @@ class LogListener:
         )
 
 
+@attrs.frozen
+class LogOptions:
+    """The options of ``--listener log``."""
+
+    name: str = option(Text("NAME"), "log", "the name under which its place in the journal is kept")
+
+
 @implementer(IPlugin, IJobStatusListenerFactory)
-class LogListenerFactory:
+class LogListenerFactory(DeclaredOptions):
     """``--listener log``."""
 
     listener_type = "log"
     listener_help = "a line in the service's log for each event"
-    arg_string_format = "name=NAME: under which its place in the journal is kept (default: log)"
+    options_class = LogOptions
 
     def generate_listener(self, reactor: Any, options: Mapping[str, object]) -> IJobStatusListener:
-        reader = OptionReader(options)
-        listener = LogListener(reader.text("name", "log") or "log")
-        reader.finish()
-        return listener
+        return LogListener(read_options(LogOptions, options).name)
 
 
 def distinct(listeners: Sequence[IJobStatusListener]) -> str | None:
@@ -167,8 +172,5 @@ def listener_factories() -> list[Any]:
 def make_listener_from_table(reactor: object, kind: str, options: Mapping[str, object]) -> IJobStatusListener:
     """The listener of that type with these options; like `make_queue_from_table`."""
     factory = pick_plugin(kind, listener_factories(), "listener_type", "listener")
-    try:
-        listener: IJobStatusListener = factory.generate_listener(reactor, options)
-    except BadQueueOption as error:
-        raise BadQueueOption(f"listener {kind!r}: {error}") from None
+    listener: IJobStatusListener = factory.generate_listener(reactor, options)
     return listener

@@ -19,6 +19,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from jobpush.adapter.interfaces import BadQueueOption
+from jobpush.adapter.kinds import Kind
 from jobpush.polling.nudges import BadNudge, Nudges, unsigned
 
 #: The name of the socket in the state directory.
@@ -29,8 +30,6 @@ SHORTEST_SECRET = 16
 
 #: The longest datagram, in bytes: about five thousand job ids.
 LONGEST = 65507
-
-_EXPECTED = "expected unix:PATH, unix:PATH:mode=666 or udp:HOST:PORT"
 
 
 class NudgeSocketError(Exception):
@@ -73,46 +72,61 @@ class UdpAddress:
         return f"udp:{self.host}:{self.port}"
 
 
-def parse_address(text: str) -> UnixAddress | UdpAddress:
+@attrs.frozen
+class AddressKind(Kind["UnixAddress | UdpAddress"]):
+    """The kind of an option that says where datagrams come in."""
+
+    placeholder = "ADDRESS"
+    expected = "unix:PATH, unix:PATH:mode=666 or udp:HOST:PORT"
+
+    def read(self, value: object, directory: str = "") -> UnixAddress | UdpAddress:
+        return parse_address(str(value), directory)
+
+
+def parse_address(text: str, directory: str = "") -> UnixAddress | UdpAddress:
     """
-    :raise BadQueueOption: naming what is wrong and what was expected.
+    Return the address that a text such as ``unix:/run/jobpush/nudge:mode=666`` stands for.
+
+    :param directory: what a relative path is relative to; the working directory if it is empty.
+    :raise BadQueueOption: with what was expected.
     """
     kind, _, rest = text.partition(":")
     if kind == "unix" and rest:
         path, _, mode = rest.partition(":mode=")
+        absolute = os.path.abspath(os.path.join(directory, path))
         if path == rest:
-            return UnixAddress(os.path.abspath(path))
+            return UnixAddress(absolute)
         if re.fullmatch(r"0?[0-7]{3}", mode):
-            return UnixAddress(os.path.abspath(path), int(mode, 8))
-        raise BadQueueOption(f"nudge {text!r}: mode: expected three octal digits such as 660")
+            return UnixAddress(absolute, int(mode, 8))
+        raise BadQueueOption("mode: expected three octal digits such as 660")
     if kind == "udp":
         host, _, port = rest.rpartition(":")
         host = host.strip("[]")
         try:
             ipaddress.ip_address(host)
         except ValueError:
-            raise BadQueueOption(f"nudge {text!r}: {host!r} is not an IP address of this host, or 0.0.0.0") from None
+            raise BadQueueOption(f"{host!r}: expected an IP address of this host, or 0.0.0.0") from None
         if port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536:
             return UdpAddress(host, int(port))
-    raise BadQueueOption(f"nudge {text!r}: {_EXPECTED}")
+    raise BadQueueOption(f"expected {AddressKind.expected}")
 
 
 def read_secret(path: str) -> bytes:
     """
-    The secret that UDP nudges are signed with: a file's content without white space around it.
+    Return the secret that UDP nudges are signed with: a file's content without white space around it.
 
-    :raise BadQueueOption: if it cannot be read, others may read it, or it is too short.
+    :raise BadQueueOption: if it cannot be read, others may read it, or it is too short. Does not name the file.
     """
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             secret = file.read(4096).strip()
     except OSError as error:
-        raise BadQueueOption(f"nudge-secret {path}: {error.strerror}") from None
+        raise BadQueueOption(f"cannot be read: {error.strerror}") from None
     if mode & 0o007:
-        raise BadQueueOption(f"nudge-secret {path}: everybody may read or write it; take that away with chmod o= {path}")
+        raise BadQueueOption(f"everybody may read or write it; take that away with chmod o= {path}")
     if len(secret) < SHORTEST_SECRET:
-        raise BadQueueOption(f"nudge-secret {path}: expected at least {SHORTEST_SECRET} bytes, such as of openssl rand -hex 32")
+        raise BadQueueOption(f"expected at least {SHORTEST_SECRET} bytes, such as of openssl rand -hex 32")
     return secret
 
 

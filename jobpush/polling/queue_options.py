@@ -9,17 +9,53 @@ from collections.abc import Mapping
 
 import attrs
 
-from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.options import OptionReader
+from jobpush.adapter.kinds import Choice, Kind, Number
+from jobpush.adapter.options import OptionValues, declared, directory_of, option, read_options
 from jobpush.core.workflows import TAG_PATTERNS, Tag
 from jobpush.polling.schedule import FLOOR_S, RECONCILE_S, PaceOptions
 
-#: The options that every queue has besides its adapter's own.
-COMMON_OPTIONS = f"""\
-reconcile=SECONDS: the time between two queries while nudges announce what changes (default: {RECONCILE_S:g})
-floor=SECONDS: the least time between two queries, whatever wants them (default: {FLOOR_S:g})
-workflow=comment|name|account|no: where jobs carry the name of their workflow (default: comment, as workflow=NAME)
-workflow_pattern=REGEX: what it looks like there; its first group is the name"""
+
+@attrs.frozen
+class NamePattern(Kind["re.Pattern[str]"]):
+    """A regular expression whose first group is a name."""
+
+    placeholder = "REGEX"
+    expected = "a regular expression with a group (…) around the name"
+
+    def read(self, value: object, directory: str = "") -> re.Pattern[str]:
+        if not isinstance(value, str):
+            raise self.unexpected()
+        try:
+            pattern = re.compile(value)
+        except re.error as error:
+            raise self.unexpected(str(error)) from None
+        if not pattern.groups:
+            raise self.unexpected()
+        return pattern
+
+
+@attrs.frozen
+class CommonOptions:
+    """The options that every queue has besides its adapter's own."""
+
+    reconcile: float = option(
+        Number("seconds", least=0.1), RECONCILE_S, "seconds between two queries while nudges announce what changes"
+    )
+    floor: float = option(
+        Number("seconds", least=0.01), FLOOR_S, "the fewest seconds between two queries, whatever wants them"
+    )
+    workflow: str = option(
+        Choice((*TAG_PATTERNS, "no")),
+        "comment",
+        "where jobs carry the name of their workflow",
+        default_text="comment, as workflow=NAME",
+    )
+    workflow_pattern: re.Pattern[str] | None = option(
+        NamePattern(),
+        None,
+        "what it looks like there; its first group is the name",
+        example="(?:^|[ ,;])workflow=([A-Za-z0-9._-]+)",
+    )
 
 
 @attrs.frozen
@@ -35,36 +71,19 @@ class QueueOptions:
     tag: Tag | None = attrs.field(factory=Tag)
 
 
-def take_common_options(kind: str, options: Mapping[str, object]) -> tuple[QueueOptions, Mapping[str, object]]:
+def take_common_options(options: Mapping[str, object]) -> tuple[QueueOptions, Mapping[str, object]]:
     """
-    The options that are the service's, and those that are left for the adapter.
+    Return what the options that are the service's say, and the options that are left for the adapter.
 
     :raise BadQueueOption: naming what is wrong and what was expected.
     """
-    names = ("reconcile", "floor", "workflow", "workflow_pattern")
-    reader = OptionReader({name: options[name] for name in names if name in options})
-    try:
-        pace = PaceOptions(
-            floor=reader.seconds("floor", FLOOR_S, least=0.01) or FLOOR_S,
-            reconcile=reader.seconds("reconcile", RECONCILE_S, least=0.1) or RECONCILE_S,
-        )
-        tag = _take_tag(reader)
-    except BadQueueOption as error:
-        raise BadQueueOption(f"queue {kind!r}: {error}") from None
-    return QueueOptions(pace, tag), {name: value for name, value in options.items() if name not in names}
+    names = {option.name for option in declared(CommonOptions)}
+    common = read_options(CommonOptions, {name: value for name, value in options.items() if name in names})
+    rest = OptionValues({name: value for name, value in options.items() if name not in names}, directory_of(options))
+    return QueueOptions(PaceOptions(common.floor, common.reconcile), _tag(common)), rest
 
 
-def _take_tag(reader: OptionReader) -> Tag | None:
-    field = reader.text("workflow", "comment") or "comment"
-    text = reader.text("workflow_pattern")
-    if field == "no":
+def _tag(common: CommonOptions) -> Tag | None:
+    if common.workflow == "no":
         return None
-    if field not in TAG_PATTERNS:
-        raise BadQueueOption(f"workflow={field!r}: expected {', '.join(TAG_PATTERNS)} or no")
-    try:
-        pattern = re.compile(text or TAG_PATTERNS[field])
-    except re.error as error:
-        raise BadQueueOption(f"workflow_pattern={text!r}: not a regular expression: {error}") from None
-    if not pattern.groups:
-        raise BadQueueOption(f"workflow_pattern={text!r}: expected a group (…) around the name")
-    return Tag(field, pattern)
+    return Tag(common.workflow, common.workflow_pattern or re.compile(TAG_PATTERNS[common.workflow]))

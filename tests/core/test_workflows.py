@@ -207,13 +207,13 @@ class FoundTests(WorkflowCase):
         job = JobDescriptor(cluster="c", id="1", phase=split_state("QUEUED")[0], user="kim", name="align.step1", account="proj7", comment="workflow=x")
         found = {}
         for options in ({}, {"workflow": "name"}, {"workflow": "account"}, {"workflow": "comment", "workflow_pattern": "(x)$"}):
-            tag = take_common_options("slurm", options)[0].tag
+            tag = take_common_options(options)[0].tag
             assert tag is not None
             found[str(options)] = tag.workflow_of(job)
         self.assertEqual(list(found.values()), ["x@kim", "align@kim", "proj7@kim", "x@kim"])
-        self.assertIsNone(take_common_options("slurm", {"workflow": "no"})[0].tag)
+        self.assertIsNone(take_common_options({"workflow": "no"})[0].tag)
         for bad in ({"workflow": "user"}, {"workflow_pattern": "("}, {"workflow_pattern": "x"}):
-            error = self.assertRaises(BadQueueOption, take_common_options, "slurm", bad)
+            error = self.assertRaises(BadQueueOption, take_common_options, bad)
             self.assertIn(next(iter(bad)), str(error))
 
     def test_retention(self) -> None:
