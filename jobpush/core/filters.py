@@ -38,7 +38,7 @@ class Selects(Protocol):
         """Is this event chosen?"""
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Visibility:
     """
     Whose jobs may be shown. It is a part of each filter, and so of whatever is shared between those who ask alike.
@@ -57,7 +57,7 @@ class Visibility:
 ALL = Visibility()
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Selection:
     """
     Filters: a job matches if each filter that is given has a value that fits. An empty selection matches every job.

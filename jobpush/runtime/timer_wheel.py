@@ -63,26 +63,37 @@ class TimerWheel:
 
     def set(self, item: Timed, seconds: float) -> None:
         """Give it a deadline in that many seconds, in place of the one that it may have."""
-        self.set_all((item,), seconds)
+        bucket = self._bucket(seconds)
+        if item.due is not bucket.due:
+            if item.due is not None:
+                self._take_out(item)
+            bucket[item] = None
+            item.due = bucket.due
 
     def set_all(self, items: Sequence[Timed], seconds: float) -> None:
         """Give each of these a deadline in that many seconds, in place of the one that it may have."""
         if not items:
             return
-        buckets = self._buckets
+        bucket = self._bucket(seconds)
+        due = bucket.due
+        for item in items:
+            if item.due is not due:
+                if item.due is not None:
+                    self._take_out(item)
+                bucket[item] = None
+                item.due = due
+
+    def _bucket(self, seconds: float) -> _Bucket:
+        """Return the bucket of a deadline in that many seconds. An item is put into it at once: none stays empty."""
         # The greatest power of two times the finest grain that is not over the share.
         grain = FINEST_S * 2.0 ** max(0, math.frexp(seconds * (SHARE / FINEST_S))[1] - 1)
         due = math.ceil((self._reactor.seconds() + seconds) / grain) * grain
-        bucket = buckets.get(due)
+        bucket = self._buckets.get(due)
         if bucket is None:
-            bucket = buckets[due] = _Bucket(due)
+            bucket = self._buckets[due] = _Bucket(due)
             heapq.heappush(self._heap, due)
             self._schedule()
-        for item in items:
-            if item.due is not None and item.due != due:
-                self._take_out(item)
-            bucket[item] = None
-            item.due = bucket.due
+        return bucket
 
     def clear(self, item: Timed) -> None:
         """Take its deadline away, if it has one."""

@@ -31,7 +31,7 @@ from jobpush.web.held.summary import SiteLike, Summaries, Summary
 from jobpush.web.params import jittered
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Response
-from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear
+from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim
 
 #: Bytes that may come while a request is held, before the connection is not read any more: as many as Twisted's channel takes.
 EARLY_BYTES = 0x4000
@@ -332,6 +332,7 @@ def detach(channel: Any) -> None:
     to the transport any more, nor they to each other.
     """
     channel.transport.unregisterProducer()
+    slim(channel.transport)
     channel.setTimeout(None)
     channel.transport = None
     requests, channel.requests = channel.requests, []
