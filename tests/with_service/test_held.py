@@ -26,7 +26,7 @@ from tests.slurm_cluster import wait_until
 
 SECONDS = float(os.environ.get("JOBPUSH_HELD_SECONDS", "30"))
 
-JOBS = 12
+JOBS = 4
 CONNECTIONS = 80
 
 #: Seconds by which an answer may be late on a machine that does other work too.
@@ -68,6 +68,7 @@ class Connection:
         self.socket.setblocking(False)
         self.data = b""
         self.held: Held | None = None
+        self.asks: tuple[int, str, bool] | None = None
         self.stream = False
 
     def send(self, path: str) -> None:
@@ -135,10 +136,11 @@ class Model:
             hook.sendto(b"{}", str(self.service.directory / "state" / "nudge"))
 
     def ask(self, connection: Connection) -> None:
-        """A request on a connection that waits for one."""
-        job = self.random.choice(sorted(self.states))
+        """A request on a connection that waits for one: most clients ask the same again and again, as most clients do."""
+        if connection.asks is None or self.random.random() < 0.1:
+            connection.asks = self.random.choice(sorted(self.states)), *self.random.choice(POLLS)
+        job, template, answers_change = connection.asks
         wait = self.random.choice((0.3, 0.5, 1.0, 2.0, 3.0))
-        template, answers_change = self.random.choice(POLLS)
         path = template.format(job=job, cursor=self.cursor, wait=wait)
         connection.held = Held(path, job, wait, time.monotonic(), answers_change)
         connection.send(path)
