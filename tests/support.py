@@ -148,6 +148,10 @@ class Lab:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.request("POST", path, data=data, **kwargs)
 
+    def put(self, path: str, body: Any) -> Any:
+        """A PUT of JSON, to its end."""
+        return self.request("PUT", path, data=json.dumps(body).encode()).json()
+
     def states(self) -> dict[str, str]:
         """What is served."""
         return {key: record.job.state for key, record in self.service.table.cluster("memory").records.items()}

@@ -109,9 +109,13 @@ class House:
         self.resource = resource(self.lab.service, max_held=max_held, parking=parking)
         self.registry = self.resource.registry
         self.log = os.path.abspath(case.mktemp())
-        self.site = JobpushSite(self.resource, reactor, self.log)
+        self.site = self.make_site()
         self.port = reactor.listenUNIX(path, self.site) if path else reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.clients: list[Client] = []
+
+    def make_site(self) -> JobpushSite:
+        """The site that listens."""
+        return JobpushSite(self.resource, reactor, self.log)
 
     def client(self) -> Client:
         self.clients.append(Client(self))
@@ -260,6 +264,25 @@ class HeldRequests(Stage):
             return [json.loads(bodies(await client.answers(1))[0])["timed_out"] for client in clients]
 
         self.assertEqual(await self.both(scene), [True] * 50)
+
+    async def test_held_for_longer_than_it_was_idle(self) -> None:
+        """The deadline of a connection that waits for its next request does not cut that request when it is held."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await house.hold(client)
+            house.lab.set("1", "SUSPENDED")
+            await client.answers(1)
+            house.lab.clock.advance(40)
+            client.get(f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=600")
+            await house.held(1)
+            house.lab.clock.pump([1.0] * 300)
+            client.read()
+            self.assertEqual((house.registry.held, client.closed), (1, False))
+            house.lab.set("1", "RUNNING")
+            return await client.answers(2)
+
+        await self.both(scene)
 
     async def test_until(self) -> None:
         """What is gathered on the way is in the answer: for each from its own cursor on."""

@@ -179,6 +179,49 @@ class LaneTests(Stage):
         given = await self.both(scene, parked=False)
         self.assertIn(b"HTTP/1.1 400 ", given)
 
+    async def test_other_methods_and_versions(self) -> None:
+        """Another method, or HTTP/1.0, with the headers of the request before is answered as what it is."""
+
+        async def scene(house: House) -> Any:
+            given = []
+            for line in (b"PUT /v1/jobs/memory/1 HTTP/1.1", b"HEAD /v1/jobs/memory/1 HTTP/1.1", b"GET /v1/jobs/memory/1 HTTP/1.0"):
+                client = house.client()
+                await ask(client, "/v1/jobs/memory/1")
+                before = len(client.got)
+                client.send(line + b"\r\nHost: localhost\r\n\r\n")
+                await client.until(lambda client=client, before=before: b"\r\n\r\n" in client.got[before:])
+                if line.endswith(b"1.0"):
+                    await client.until(lambda client=client: client.closed)
+                given.append(house.plain(client.got[before:]))
+            return given
+
+        put, head, old = await self.both(scene, parked=False)
+        self.assertTrue(put.startswith(b"HTTP/1.1 405 "))
+        self.assertTrue(head.endswith(b"\r\n\r\n"))
+        self.assertIn(b'"job":', old)
+
+    async def test_barriers_and_workflows(self) -> None:
+        """Barriers and workflows are asked for on the fast path too, held and answered as by the ordinary way."""
+
+        async def scene(house: House) -> Any:
+            house.lab.put("/v1/workflows/w", {"jobs": ["memory/1"]})
+            watch, client = Watch(house), house.client()
+            await ask(client, "/v1/workflows/w", "/v1/wait?job=memory/1&until=started", "/v1/workflows/nothing")
+            for path in ("/v1/wait?job=memory/1&workflow=w&wait=60", "/v1/workflows/w?since=CURSOR&wait=60"):
+                client.get(path.replace("CURSOR", house.lab.cursor))
+                await house.held(1)
+                state = "SUSPENDED" if house.lab.states()["1"] == "RUNNING" else "COMPLETED"
+                house.lab.set("1", state)
+                if "wait?" in path:
+                    house.lab.clock.advance(61)
+                await house.held(0)
+            given = await client.answers(5)
+            self.assertEqual(len(watch.taken), 4 * house.parking, watch.left)
+            return given
+
+        given = bodies(await self.both(scene))
+        self.assertEqual([json.loads(body).get("status") for body in given], [None, None, 404, None, None])
+
     async def test_needs_the_disk(self) -> None:
         """An answer that only the journal has is fetched the long way."""
 

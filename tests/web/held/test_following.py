@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from jobpush.events.journal import Retention
 from jobpush.web.held import following, stream_group
 from jobpush.web.site import JobpushSite
 from tests.support import LabCase
@@ -123,6 +125,56 @@ class StreamTests(LabCase):
         stream = Stream(self, "?last_event_id=0")
         self.lab.set("1", "HELD")
         self.assertEqual([data["seq"] for event, _, data in stream.events if event == "job"], list(range(1, 63)))
+
+    def test_lost_in_the_middle_of_a_replay(self) -> None:
+        """Events that are removed while a client catches up with them: it is told so, and goes on from the head."""
+        self.lab.service.tail._capacity = 2
+        self.patch(following, "REPLAY", 3)
+        for number in range(20):
+            self.lab.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
+        self.lab.threads.hold("write")  # a journal in memory is read on the writer's thread
+        stream = Stream(self, "?last_event_id=0")
+        first, self.lab.threads.held = self.lab.threads.held, []
+        for work in first or ():
+            work()
+        stream.settle()
+        rest, self.lab.threads.held = self.lab.threads.held, None
+        self.lab.journal._retention = Retention(events=2)
+        self.lab.set("2", "QUEUED")
+        for work in rest or ():
+            work()
+        stream.settle()
+        self.lab.set("2", "RUNNING")
+        kinds = [(event, data.get("seq")) for event, _, data in stream.events]
+        self.assertEqual(kinds[:4], [("job", 1), ("job", 2), ("job", 3), ("reset", None)])
+        self.assertEqual(kinds[-1], ("job", self.lab.service.feed.head))
+        self.assertEqual(stream.events[3][1], f"{self.lab.journal.epoch}-{self.lab.service.feed.head - 1}")
+
+    def test_a_replay_waits_for_the_reader(self) -> None:
+        """No more is read of the journal for a client that does not read; it goes on where it was."""
+        self.patch(following, "REPLAY", 3)
+        for number in range(10):
+            self.lab.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
+        pages: list[int] = []
+        gate: Deferred[None] = Deferred()
+        next_page = self.lab.service.feed.next
+
+        async def gated(*asked: Any) -> Any:
+            pages.append(asked[1])
+            page = await next_page(*asked)
+            if len(pages) == 1:
+                await gate
+            return page
+
+        self.lab.service.feed.next = gated  # type: ignore[method-assign]
+        stream = Stream(self, "?last_event_id=0")
+        stream.channel.pauseProducing()
+        gate.callback(None)
+        stream.settle()
+        self.assertEqual((pages, stream.jobs), ([0], []))
+        stream.channel.resumeProducing()
+        stream.settle()
+        self.assertEqual((pages, [data["seq"] for _, _, data in stream.events]), ([0, 3, 6, 9], list(range(1, 12))))
 
     def test_lost_cursor(self) -> None:
         """EventSource cannot read a 410: it is told in the stream, and goes on from the head."""

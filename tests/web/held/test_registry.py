@@ -423,7 +423,9 @@ class RegistryTests(SynchronousTestCase):
     def test_interest(self) -> None:
         """The clusters of whose jobs somebody waits are told."""
         self.lab.hold(self.member())
-        self.assertEqual(self.lab.awaited_clusters, [frozenset({"lab"})])
+        (group,) = {self.registry._members[member] for member in self.registry.of("kim")}
+        self.registry.join(self.member(), group, 5.0)  # type: ignore[arg-type]
+        self.assertEqual(self.lab.awaited_clusters, [frozenset({"lab"})] * 2)
 
     def test_violations_are_found(self) -> None:
         """Each invariant that is violated is said."""

@@ -1,0 +1,164 @@
+"""WebSocket without a network: what a client follows, and what it follows then. The wire is tested in tests/with_service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from jobpush.core.filters import Selection
+from jobpush.web.held.questions import ANONYMOUS
+from jobpush.web.held.stream_group import HEARTBEAT_S
+from jobpush.web.held.websocket import GOING_AWAY, SILENCE_S, Messages, SocketFollower
+from jobpush.web.params import Params, resolve
+from jobpush.web.routes.common import SELECTION
+from tests.support import LabCase
+
+
+class Protocol:
+    """The server's side of a connection, which notes what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[dict[str, Any]] = []
+        self.pings = 0
+        self.closed: tuple[int, str] | None = None
+        self.aborted = False
+        self.lost = False
+        self.follower: SocketFollower | None = None
+        self.failures: list[Any] = []
+        self.transport = self
+
+    def say(self, what: Callable[[Any], object]) -> None:
+        what(self)
+
+    def sendTextMessage(self, text: str) -> None:
+        self.said.append(json.loads(text))
+
+    def ping(self) -> None:
+        self.pings += 1
+
+    def attachProducer(self, producer: Any) -> None:
+        self.producer = producer
+
+    def detachProducer(self) -> None:
+        self.producer = None
+
+    def loseConnection(self, code: int, reason: str) -> None:
+        self.closed = code, reason
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def failed(self, failure: Any) -> None:
+        self.failures.append(failure)
+
+
+class FollowerTests(LabCase):
+    """`SocketFollower` in a service."""
+
+    def follow(self, since: int | None = None, **filters: Any) -> tuple[SocketFollower, Protocol]:
+        """An open socket."""
+        service, protocol = self.lab.service, Protocol()
+
+        def read(fields: dict[str, Any]) -> tuple[Selection, int | None]:
+            selection = Params.of_fields(service, fields["select"], SELECTION).selection()
+            return selection, resolve(service, fields["since"], "since") if fields.get("since") else None
+
+        follower = SocketFollower(
+            service.feed, self.lab.registry, ANONYMOUS, Messages(service.feed), protocol, read  # type: ignore[arg-type]
+        )
+        selection = Params.of_fields(service, filters, SELECTION).selection()
+        self.over = Deferred.fromCoroutine(follower.run(selection, service.feed.head if since is None else since))
+        self.over.addErrback(protocol.failures.append)
+        self.lab.clock.advance(0)
+        return follower, protocol
+
+    def told(self, protocol: Protocol) -> list[str]:
+        """The ids of the jobs of the events that were told."""
+        return [message["job"]["id"] for message in protocol.said if message["type"] == "job"]
+
+    def test_other_filters(self) -> None:
+        """From now on other filters, from where the client is: nothing is missing, and nothing of the former comes any more."""
+        follower, protocol = self.follow(job=["memory/1"])
+        self.lab.set("1", "RUNNING")
+        self.lab.set("2", "QUEUED")
+        follower.told(json.dumps({"select": {"job": ["memory/2"]}}))
+        self.lab.set("1", "SUSPENDED")
+        self.lab.set("2", "RUNNING")
+        self.assertEqual(self.told(protocol), ["1", "2", "2"])
+        self.assertEqual([m["type"] for m in protocol.said if m["type"] != "job"], ["selected", "selected"])
+        self.assertEqual((self.lab.registry.held, protocol.failures), (1, []))
+
+    def test_other_filters_from_a_cursor(self) -> None:
+        """With ``since`` what was told after that cursor comes first."""
+        begin = self.lab.cursor
+        self.lab.set("2", "QUEUED")
+        follower, protocol = self.follow(job=["memory/1"])
+        follower.told(json.dumps({"select": {"job": ["memory/2"]}, "since": begin}))
+        self.lab.clock.advance(0)
+        self.assertEqual(self.told(protocol), ["2"])
+
+    def test_a_newer_wish_ends_an_older_one(self) -> None:
+        """Of two messages in a row the last one counts, also while the first is being caught up with."""
+        for number in range(6):
+            self.lab.set(str(number + 10), "QUEUED")
+        self.lab.service.tail._events = self.lab.service.tail._events[-1:]
+        follower, protocol = self.follow(job=["memory/1"])
+        self.lab.threads.hold("write")
+        begin = f"{self.lab.journal.epoch}-0"
+        follower.told(json.dumps({"select": {"job": ["memory/10"]}, "since": begin}))
+        follower.told(json.dumps({"select": {"job": ["memory/11"]}, "since": begin}))
+        self.lab.threads.release()
+        for _ in range(5):
+            self.lab.clock.advance(0)
+        self.lab.set("10", "RUNNING")
+        self.lab.set("11", "RUNNING")
+        self.assertEqual(self.told(protocol), ["11", "11"])
+
+    def test_bad_messages(self) -> None:
+        """What is wrong with a message is said, and changes nothing."""
+        follower, protocol = self.follow(job=["memory/1"])
+        for text in ("{", "[]", '{"select": 1}', '{"select": {}, "x": 1}', '{"select": {}, "since": 1}', '{"select": {"state": "X"}}'):
+            follower.told(text)
+            self.assertEqual((protocol.said[-1]["type"], protocol.said[-1]["status"]), ("error", 400), text)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual(self.told(protocol), ["1"])
+
+    def test_signs_of_life(self) -> None:
+        """It is pinged; a client that has said nothing for 45 seconds is disconnected."""
+        follower, protocol = self.follow(job=["memory/9"])
+        self.lab.clock.run(HEARTBEAT_S + 1, step=0.5)
+        self.assertGreater(protocol.pings, 0)
+        follower.heard()
+        self.lab.clock.run(SILENCE_S - 5, step=0.5)
+        self.assertFalse(protocol.aborted)
+        self.lab.clock.run(HEARTBEAT_S + 5, step=0.5)
+        self.assertTrue(protocol.aborted)
+
+    def test_paused(self) -> None:
+        """What comes while the client does not read comes in order when it reads again."""
+        follower, protocol = self.follow()
+        follower.pauseProducing()
+        for state in ("RUNNING", "SUSPENDED", "RUNNING"):
+            self.lab.set("1", state)
+        self.assertEqual((self.told(protocol), follower.unread > 0), ([], True))
+        follower.resumeProducing()
+        self.lab.set("1", "COMPLETED")
+        states = [message["job"]["state"] for message in protocol.said if message["type"] == "job"]
+        self.assertEqual((states, follower.unread), (["RUNNING", "SUSPENDED", "RUNNING", "COMPLETED"], 0))
+
+    def test_the_end_of_the_service(self) -> None:
+        """It is closed as going away, and nothing is left."""
+        _, protocol = self.follow()
+        self.lab.service.announce_end()
+        self.assertEqual(protocol.closed and protocol.closed[0], GOING_AWAY)
+        self.assertEqual(self.lab.registry.held, 0)
+
+    def test_the_client_leaves(self) -> None:
+        """Nothing is said to a client that is gone, and nothing is left."""
+        follower, protocol = self.follow()
+        protocol.lost = True
+        follower.finish()
+        self.assertEqual((protocol.closed, self.lab.registry.held, self.lab.service.tracker.idle), (None, 0, True))

@@ -1,0 +1,68 @@
+"""The site by itself: under a root of another program's, and with the requests of such a program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor as real_reactor
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from jobpush.web.site import JobpushSite
+from tests.web.held.test_connections import House, bodies
+
+reactor: Any = real_reactor
+
+
+class Own(Resource):
+    """A page of another program."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> Any:
+        if request.path == b"/own/later":
+            request.setHeader(b"content-length", b"5")
+            request.notifyFinish().addErrback(lambda _: None)
+            reactor.callLater(0, lambda: (request.write(b"later"), request.finish()))
+            return NOT_DONE_YET
+        return b"own"
+
+
+class EmbeddedHouse(House):
+    """A service whose resource is mounted below a plain root."""
+
+    def make_site(self) -> JobpushSite:
+        root = Resource()
+        root.putChild(b"jobs", self.resource)
+        root.putChild(b"own", Own())
+        return JobpushSite(root, reactor, self.log)
+
+
+class EmbeddingTests(TestCase):
+    """`JobpushSite` with a plain resource at its root."""
+
+    timeout = 30
+
+    async def test_mounted(self) -> None:
+        """Both programs' pages are answered on one connection, in any order, and held requests lose their channels here too."""
+        house = EmbeddedHouse(self, True)
+        client = house.client()
+        for path in ("/own", "/jobs/v1/jobs/memory/1", "/own/later", "/jobs/healthz", "/nothing"):
+            count = len(bodies(client.got))
+            client.get(path)
+            await client.answers(count + 1)
+        client.get(f"/jobs/v1/jobs/memory/1?since={house.lab.cursor}&wait=60")
+        await house.held(1)
+        self.assertEqual(house.parked, 1)
+        house.lab.set("1", "SUSPENDED")
+        await client.answers(6)
+        client.get("/own")
+        await client.answers(7)
+        found = bodies(client.got)
+        self.assertEqual([found[0], found[2], found[6]], [b"own", b"later", b"own"])
+        self.assertIn(b'"SUSPENDED"', found[5])
+        await deferLater(reactor, 0.01)
+        self.assertEqual(len(house.access_log()), 7)
+        await house.stop()
