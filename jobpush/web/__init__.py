@@ -21,10 +21,11 @@ from jobpush.web.access import Access
 from jobpush.web.answering import Answering, Routes
 from jobpush.web.app import make_app
 from jobpush.web.held.connections import Connections
-from jobpush.web.held.questions import ANONYMOUS
 from jobpush.web.held.registry import RESERVE, Registry, raise_descriptor_limit
 from jobpush.web.metrics import Metrics
+from jobpush.web.principal import ANONYMOUS
 from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest
 from jobpush.web.routes.barriers import BarrierRoutes
 from jobpush.web.routes.changes import ChangeRoutes
 from jobpush.web.routes.common import Polls
@@ -81,7 +82,7 @@ class ApiResource(KleinResource):
             request.admitted = False
             return _refuse(request, Problem(400, f"the Host header is not a host name ({error.name})", "Host", close=True))
 
-    def _check(self, request: Any) -> None:
+    def _check(self, request: ClientRequest) -> None:
         """
         Check what must hold for every request. One that does not pass leaves no header block for the next on its connection.
 
@@ -114,7 +115,7 @@ class ApiResource(KleinResource):
         self.registry.close()
 
 
-def _refuse(request: Any, problem: Problem) -> int:
+def _refuse(request: ClientRequest, problem: Problem) -> int:
     problem.send(request)
     return NOT_DONE_YET
 

@@ -18,6 +18,8 @@ from twisted.logger import Logger
 from twisted.python.logfile import DailyLogFile
 from twisted.web.http import datetimeToLogString
 
+from jobpush.web.requests import ClientRequest
+
 #: Characters of lines that are kept back, and seconds for which they may be.
 BUFFER = 64 * 1024
 DELAY_S = 0.2
@@ -110,12 +112,12 @@ def escaped(data: bytes) -> str:
     return repr(data)[2:-1].replace("\\'", "'").replace('"', '\\"')
 
 
-def request_line(request: Any) -> str:
+def request_line(request: ClientRequest) -> str:
     """Return a request's first line, as the log has it."""
     return escaped(request.method + b" " + request.uri + b" " + request.clientproto)
 
 
-def client_words(request: Any) -> str:
+def client_words(request: ClientRequest) -> str:
     """Return what the client says of itself (the referrer and the user agent), as the log has it."""
     return f'"{escaped(request.getHeader(b"referer") or b"-")}" "{escaped(request.getHeader(b"user-agent") or b"-")}"'
 

@@ -23,6 +23,7 @@ from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.params import body_of, decoded, preference
 from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Rendering, Response
 
 Route = Callable[[Question], Outcome]
@@ -71,15 +72,17 @@ class Answering:
         self._connections = connections
         self._ask = ask
 
-    async def query(self, request: Any, route: str, *arguments: str) -> Any:
+    async def query(self, request: ClientRequest, route: str, *arguments: str) -> Any:
         """Answer a request whose parameters are in its query string."""
         return await self._answer(request, route, arguments, decoded(request.args))
 
-    async def body(self, request: Any, route: str, *arguments: str) -> Any:
+    async def body(self, request: ClientRequest, route: str, *arguments: str) -> Any:
         """Answer a request whose parameters are in its body."""
         return await self._answer(request, route, arguments, body_of(request))
 
-    async def _answer(self, request: Any, route: str, arguments: tuple[str, ...], parameters: dict[str, list[Any]]) -> Any:
+    async def _answer(
+        self, request: ClientRequest, route: str, arguments: tuple[str, ...], parameters: dict[str, list[object]]
+    ) -> Any:
         question = Question(
             route,
             arguments,
@@ -100,7 +103,7 @@ class Answering:
         """A response, made in turns if it takes long."""
         return rendering if isinstance(rendering, Response) else await self._cooperator.run(rendering)
 
-    async def _hold(self, request: Any, hold: Hold) -> Any:
+    async def _hold(self, request: ClientRequest, hold: Hold) -> Any:
         """Hold the request; without its channel, where that can be done."""
         if self._registry.closing:
             gathered = hold.watch.gathered if hold.watch is not None else ()

@@ -15,6 +15,7 @@ from werkzeug.routing import BaseConverter, RequestRedirect
 
 from jobpush.web.answering import Answering
 from jobpush.web.problems import Problem, nothing_at
+from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Response
 from jobpush.web.routes.operations import OperationRoutes
 from jobpush.web.routes.pages import PageRoutes
@@ -47,7 +48,7 @@ def make_app(
         """A route whose requests may be held; its arguments are parts of the path, by name."""
         read = answering.query if method == "GET" else answering.body
 
-        async def handler(request: Any, **parts: str) -> Any:
+        async def handler(request: ClientRequest, **parts: str) -> Any:
             return await read(request, name, *(parts[argument] for argument in arguments))
 
         route(method, path, handler)
@@ -55,7 +56,7 @@ def make_app(
     def at_once(method: str, path: str, handler: Callable[..., Any]) -> None:
         """A route that answers with a `Response`, or a coroutine that returns one."""
 
-        async def answered(request: Any, **parts: str) -> bytes:
+        async def answered(request: ClientRequest, **parts: str) -> bytes:
             response = handler(request, **parts)
             found: Response = response if isinstance(response, Response) else await response
             return found.apply(request)

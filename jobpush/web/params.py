@@ -21,6 +21,7 @@ from jobpush.runtime.cooperate import finish
 from jobpush.runtime.timer_wheel import SHARE
 from jobpush.service import JobPush
 from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest
 
 DEFAULT_WAIT_S = 60.0
 LONGEST_WAIT_S = 600.0
@@ -55,7 +56,7 @@ class Params:
     """
 
     def __init__(
-        self, service: JobPush, values: Mapping[str, list[Any]], known: frozenset[str], visibility: Visibility = ALL
+        self, service: JobPush, values: Mapping[str, list[object]], known: frozenset[str], visibility: Visibility = ALL
     ) -> None:
         self._service = service
         self._values = values
@@ -66,7 +67,7 @@ class Params:
 
     @classmethod
     def of_fields(
-        cls, service: JobPush, fields: Mapping[str, Any], known: frozenset[str], visibility: Visibility = ALL
+        cls, service: JobPush, fields: Mapping[str, object], known: frozenset[str], visibility: Visibility = ALL
     ) -> Params:
         """From the fields of a JSON object."""
         return cls(service, values_of(fields), known, visibility)
@@ -155,7 +156,7 @@ class Params:
                 yield
         return found
 
-    def values(self, name: str) -> list[Any]:
+    def values(self, name: str) -> list[object]:
         """All its values."""
         return self._values.get(name, [])
 
@@ -169,7 +170,7 @@ class Params:
         return canonical_key(self._service, cluster, job_id, name)
 
 
-def body_of(request: Any) -> dict[str, list[Any]]:
+def body_of(request: ClientRequest) -> dict[str, list[object]]:
     """
     The parameters in the body of a request, a JSON object, by name.
 
@@ -188,7 +189,7 @@ def body_of(request: Any) -> dict[str, list[Any]]:
     return values_of(fields)
 
 
-def values_of(fields: Mapping[str, Any]) -> dict[str, list[Any]]:
+def values_of(fields: Mapping[str, object]) -> dict[str, list[object]]:
     """
     The parameters in a JSON object, by name; ``jobs`` and ``workflows`` are its words for ``job`` and ``workflow``.
 
@@ -206,13 +207,13 @@ def values_of(fields: Mapping[str, Any]) -> dict[str, list[Any]]:
     return values
 
 
-def decoded(args: Mapping[bytes, list[bytes]]) -> dict[str, list[Any]]:
+def decoded(args: Mapping[bytes, list[bytes]]) -> dict[str, list[object]]:
     """
     A query string's names and values as texts.
 
     :raise Problem: 400, if they are not UTF-8.
     """
-    values: dict[str, list[Any]] = {}
+    values: dict[str, list[object]] = {}
     for name, given in args.items():
         try:
             text = name.decode("utf-8")
@@ -282,16 +283,21 @@ def only_cluster(service: JobPush, name: str) -> str:
 
 
 def check_cluster(service: JobPush, cluster: str, name: str, status: int = 400) -> None:
-    """Is it one of ours?"""
+    """
+    Check that a cluster is served.
+
+    :raise Problem: of that status, if it is not.
+    """
     if cluster not in service.monitors:
         raise Problem(status, f"{name}: there is no cluster {_shown(cluster)}; served are {_clusters(service)}", name)
 
 
-def check_workflow(name: object, where: str, found: bool = True) -> None:
+def check_workflow(name: object, where: str, found: bool = True) -> str:
     """
-    Can a workflow be called that?
+    Check that a workflow can have this name, and return it.
 
-    :param found: may it have been found in jobs' tags? Such a name has ``@`` and the user after it.
+    :param found: whether it may have been found in jobs' tags: such a name has ``@`` and the user after it.
+    :raise Problem: 400, if it cannot.
     """
     text = name if isinstance(name, str) else ""
     own, at, user = text.partition("@")
@@ -302,6 +308,7 @@ def check_workflow(name: object, where: str, found: bool = True) -> None:
             f"digits or any of _.:+-{', then perhaps @USER' if found else ''}",
             where,
         )
+    return text
 
 
 def canonical_key(service: JobPush, cluster: str, job_id: str, name: str) -> JobKey:
@@ -329,7 +336,7 @@ class Preference:
     wait: float | None
 
 
-def preference(request: Any) -> Preference | None:
+def preference(request: ClientRequest) -> Preference | None:
     """What a conditional request asks for, or None where it is not one."""
     header = request.getHeader(b"if-none-match")
     if header is None:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from jobpush.core import wire
+from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Response
 
 CONTENT_TYPE = b"application/problem+json"
@@ -76,7 +77,7 @@ class Problem(Exception):
         return head.encode() + body
 
 
-def nothing_at(request: Any) -> Problem:
+def nothing_at(request: ClientRequest) -> Problem:
     """404 for the address of a request."""
     path = request.path.decode("utf-8", "replace")[:200]
     return Problem(404, f"there is nothing at {path}")

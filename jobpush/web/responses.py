@@ -8,12 +8,12 @@ import random
 import time
 from collections.abc import Generator, Iterable
 from functools import lru_cache
-from typing import Any
 
 import attrs
 from twisted.web.http import RESPONSES, datetimeToString
-from twisted.web.iweb import IRequest
 from twisted.web.server import version
+
+from jobpush.web.requests import ClientRequest
 
 Header = tuple[bytes, bytes]
 
@@ -34,16 +34,15 @@ class Response:
     close: bool = False
     _rendered: Rendered | None = attrs.field(default=None, init=False)
 
-    def apply(self, request: IRequest) -> bytes:
+    def apply(self, request: ClientRequest) -> bytes:
         """Set the status and the headers of a request of Twisted's, and return the body to write."""
         request.setResponseCode(self.status)
         for name, value in self.headers:
             request.setHeader(name, value)
         if self.close:
             request.setHeader(b"connection", b"close")
-            channel: Any = getattr(request, "channel", None)
-            if getattr(channel, "persistent", False):
-                channel.persistent = False
+            if getattr(request.channel, "persistent", False):
+                request.channel.persistent = False
         return self.body
 
     @property

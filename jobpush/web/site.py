@@ -14,8 +14,8 @@ from twisted.web.server import Request, Site
 
 from jobpush.events.instruments import Measures
 from jobpush.web.access_log import AccessLog, client_words, line_format, request_line
-from jobpush.web.held.questions import ANONYMOUS, Principal
 from jobpush.web.held.websocket import SocketGuard
+from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
 from jobpush.web.twisted_internals import GuardedChannel
 

@@ -8,6 +8,7 @@ from twisted.web.resource import Resource
 from twisted.web.static import File
 
 from jobpush.web.problems import nothing_at
+from jobpush.web.requests import ClientRequest
 
 
 class Static(File):
@@ -17,7 +18,7 @@ class Static(File):
         super().__init__(path, *args, **kwargs)
         self.childNotFound: Any = _Missing()
 
-    def getChild(self, path: bytes, request: Any) -> Any:
+    def getChild(self, path: bytes, request: ClientRequest) -> Any:
         try:
             return super().getChild(path, request)
         except (OSError, ValueError):  # a name that no file can have
@@ -30,5 +31,5 @@ class Static(File):
 class _Missing(Resource):
     isLeaf = True
 
-    def render(self, request: Any) -> bytes:
+    def render(self, request: ClientRequest) -> bytes:
         return nothing_at(request).response().apply(request)

@@ -15,9 +15,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jobpush.web.held.questions import Principal
 from jobpush.web.held.stream_group import Form
 from jobpush.web.held.summary import Summary
+from jobpush.web.principal import Principal
+from jobpush.web.requests import Transport
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import unsent
 
@@ -55,7 +56,7 @@ class HeldConnection:
 
     kind = "poll"
 
-    def __init__(self, host: Host, transport: Any, summary: Summary, came_at: float) -> None:
+    def __init__(self, host: Host, transport: Transport, summary: Summary, came_at: float) -> None:
         self.host = host
         self.transport = transport
         self.socket = transport.socket
@@ -123,7 +124,7 @@ class StreamConnection:
 
     kind = "stream"
 
-    def __init__(self, host: Host, transport: Any, summary: Summary, came_at: float, form: Form[bytes]) -> None:
+    def __init__(self, host: Host, transport: Transport, summary: Summary, came_at: float, form: Form[bytes]) -> None:
         self.host = host
         self.transport = transport
         self.summary = summary

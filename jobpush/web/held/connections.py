@@ -23,13 +23,15 @@ from jobpush.web import twisted_internals
 from jobpush.web.access_log import client_address, client_words, line_format, request_line
 from jobpush.web.held import fast_path
 from jobpush.web.held.connection import HeldConnection, StreamConnection
-from jobpush.web.held.questions import ANONYMOUS, Hold, Outcome, Principal, Question, Ready
+from jobpush.web.held.questions import Hold, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import Form
 from jobpush.web.held.summary import SiteLike, Summaries, Summary
 from jobpush.web.params import jittered
+from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim
 
@@ -99,7 +101,7 @@ class Connections:
 
     # -- from a channel
 
-    def can_take(self, request: Any, begun: bool = False) -> bool:
+    def can_take(self, request: ClientRequest, begun: bool = False) -> bool:
         """
         Return whether this request's connection can do without its channel.
 
@@ -130,11 +132,11 @@ class Connections:
             and not transport.TLS
         )
 
-    def take(self, request: Any) -> HeldConnection:
+    def take(self, request: ClientRequest) -> HeldConnection:
         """Take the connection from a request and its channel, which are over then."""
         return self._take(request.channel, request)
 
-    def take_stream(self, request: Any, form: Form[bytes]) -> StreamConnection:
+    def take_stream(self, request: ClientRequest, form: Form[bytes]) -> StreamConnection:
         """Take the connection from a request that is an open stream, and from its channel, which are over then."""
         summary, came_at = self._summary(request.channel, request), self.summaries.moment(request.came_at)
         transport = request.channel.transport
@@ -143,13 +145,13 @@ class Connections:
         transport.protocol = stream
         return stream
 
-    def idle(self, channel: Any, request: Any) -> None:
+    def idle(self, channel: Any, request: ClientRequest) -> None:
         """A request was answered, and the next one has not come: take the connection from its channel, if that can be done."""
         answered = not channel.requests and request.clientproto == b"HTTP/1.1"
         if answered and self._is_free(channel) and is_clear(channel.transport, flush=True):
             self._rest([self._take(channel, request)])
 
-    def _take(self, channel: Any, request: Any) -> HeldConnection:
+    def _take(self, channel: Any, request: ClientRequest) -> HeldConnection:
         summary, came_at = self._summary(channel, request), self.summaries.moment(request.came_at)
         transport = channel.transport
         connection = HeldConnection(self, transport, summary, came_at)
@@ -157,7 +159,7 @@ class Connections:
         transport.protocol = connection
         return connection
 
-    def _summary(self, channel: Any, request: Any) -> Summary:
+    def _summary(self, channel: Any, request: ClientRequest) -> Summary:
         """What is remembered of a request."""
         raw = b""
         principal: Principal = getattr(request, "principal", ANONYMOUS)

@@ -13,9 +13,8 @@ is for the ordinary way, which knows everything.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
 
 import attrs
 from twisted.web.http import parse_qs
@@ -57,11 +56,11 @@ class Target:
 
     route: str
     arguments: tuple[str, ...]
-    parameters: dict[str, list[Any]]
+    parameters: dict[str, list[object]]
     line: str
 
 
-def header_block(piece: bytes, method: bytes, version: bytes, headers: Iterable[tuple[bytes, list[bytes]]]) -> bytes:
+def header_block(piece: bytes, method: bytes, version: bytes, headers: Iterable[tuple[bytes, Sequence[bytes]]]) -> bytes:
     """
     Return what followed the request line, if that is to be compared with the next request on the connection; else nothing.
 

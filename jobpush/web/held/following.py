@@ -17,9 +17,9 @@ from zope.interface import implementer
 from jobpush.core.filters import Selection
 from jobpush.events.interfaces import CursorGone
 from jobpush.events.reader import Feed
-from jobpush.web.held.questions import Principal
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.stream_group import Form, tell
+from jobpush.web.principal import Principal
 
 #: Events that are read at once when a client catches up.
 REPLAY = 500

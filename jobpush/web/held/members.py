@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from jobpush.web.held.questions import Principal
+from jobpush.web.principal import Principal
 from jobpush.web.responses import Response
 
 

@@ -20,22 +20,6 @@ from jobpush.web.params import Preference
 from jobpush.web.responses import Rendering
 
 
-@attrs.frozen
-class Principal:
-    """
-    Who asks.
-
-    :ivar name: of the user; that of `ANONYMOUS` where the administrator said that everybody may ask.
-    :ivar expires_at: the reactor's time from which on it is nobody any more; None for never.
-    """
-
-    name: str
-    expires_at: float | None = None
-
-
-ANONYMOUS = Principal("anonymous")
-
-
 @attrs.frozen(eq=False)
 class Question:
     """
@@ -52,7 +36,7 @@ class Question:
 
     route: str
     arguments: tuple[str, ...]
-    parameters: Mapping[str, list[Any]]
+    parameters: Mapping[str, list[object]]
     came_at: float
     visibility: Visibility = ALL
     condition: Preference | None = None

@@ -22,9 +22,10 @@ from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Held, Member
-from jobpush.web.held.questions import Hold, Later, Outcome, Principal, Ready
+from jobpush.web.held.questions import Hold, Later, Outcome, Ready
 from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import BEAT_S, StreamGroup, StreamMember, Streams
+from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Response
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.python.failure import Failure
 
@@ -17,11 +16,12 @@ from jobpush.events.reader import Feed
 from jobpush.web.held.connection import chunked
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.following import Follower
-from jobpush.web.held.questions import Principal
 from jobpush.web.held.registry import Registry
+from jobpush.web.principal import Principal
+from jobpush.web.requests import ClientRequest
 
 
-def stream_headers(request: Any, cursor: str) -> None:
+def stream_headers(request: ClientRequest, cursor: str) -> None:
     """Set the headers that say to clients and to proxies that this is a stream."""
     request.setHeader(b"content-type", b"text/event-stream; charset=utf-8")
     request.setHeader(b"cache-control", b"no-cache, no-transform")
@@ -78,7 +78,7 @@ class Stream(Follower[bytes]):
         registry: Registry,
         principal: Principal,
         form: ServerSentEvents,
-        request: Any,
+        request: ClientRequest,
         connections: Connections,
         chunks: ChunkedServerSentEvents,
     ) -> None:

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from twisted.internet.interfaces import IReactorTime
 
 from jobpush.web.access_log import AccessLog
-from jobpush.web.held.questions import Principal
+from jobpush.web.principal import Principal
 
 #: Of how many different requests, and of how many header blocks, one is kept to be shared by those that are alike.
 MOST_SUMMARIES = 256

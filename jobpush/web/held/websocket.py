@@ -21,10 +21,11 @@ from jobpush.core.filters import Selection
 from jobpush.core.workflow import Event
 from jobpush.events.reader import Feed
 from jobpush.web.held.following import Follower
-from jobpush.web.held.questions import Principal
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.stream_group import HEARTBEAT_S, tell
+from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest
 
 #: Bytes that a client's message may have, with what frames it. Ten thousand long job ids take half of that.
 MESSAGE_LIMIT = 1024 * 1024
@@ -43,7 +44,7 @@ TOO_BIG = 1009
 LOG = Logger()
 
 
-def check_upgrade(request: Any) -> None:
+def check_upgrade(request: ClientRequest) -> None:
     """
     Check that this is a WebSocket's handshake, by a page that may read here.
 
@@ -115,7 +116,7 @@ class SocketProtocol:
     :ivar lost: the connection is gone.
     """
 
-    def __init__(self, request: Any, opened: Callable[[SocketProtocol], Deferred[None]]) -> None:
+    def __init__(self, request: ClientRequest, opened: Callable[[SocketProtocol], Deferred[None]]) -> None:
         self._request = request
         self._opened = opened
         self._over: Deferred[None] | None = None

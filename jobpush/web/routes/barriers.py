@@ -92,8 +92,8 @@ class BarrierRoutes:
         """The parameters, checked. Pauses now and then."""
         targets = yield from params.jobs("job", params.values("job"))
         for name in params.values("workflow"):
-            check_workflow(name, "workflow")
-            targets[workflow_key(name)] = name
+            workflow = check_workflow(name, "workflow")
+            targets[workflow_key(workflow)] = workflow
         until = params.until() or "terminal"
         if until == "change":
             raise Problem(400, "until: expected started or terminal", "until")

@@ -15,6 +15,7 @@ from jobpush.service import JobPush
 from jobpush.web import health
 from jobpush.web.held.registry import Registry
 from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Response, json_response
 
 
@@ -25,16 +26,16 @@ class OperationRoutes:
         self._service = service
         self._registry = registry
 
-    def healthz(self, request: Any) -> Response:
+    def healthz(self, request: ClientRequest) -> Response:
         """The process answers."""
         return self._json({"status": "ok", "version": __version__})
 
-    def readyz(self, request: Any) -> Response:
+    def readyz(self, request: ClientRequest) -> Response:
         """Whether it can do its work, and what is missing."""
         ready, fields = health.readiness(self._service, self._registry.held)
         return self._json(fields, 200 if ready else 503)
 
-    def nudge(self, request: Any) -> Response:
+    def nudge(self, request: ClientRequest) -> Response:
         """A scheduler's hook says "look now"."""
         nudges = self._service.nudges
         if not nudges.readable("http"):

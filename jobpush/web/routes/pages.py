@@ -17,6 +17,7 @@ from jobpush.core import wire
 from jobpush.web.metrics import Metrics
 from jobpush.web.openapi import document
 from jobpush.web.reference import page
+from jobpush.web.requests import ClientRequest
 from jobpush.web.static import Static
 
 DASHBOARD = Path(__file__).parent.parent / "dashboard"
@@ -48,25 +49,25 @@ class PageRoutes:
         self._metrics = metrics
         self._static_files = static_files
 
-    def root(self, request: Any) -> Any:
+    def root(self, request: ClientRequest) -> Any:
         """The site's own page, if there is one; else the dashboard."""
         return self._static_files if self._static_files is not None else self.dashboard(request)
 
-    def static(self, request: Any) -> Any:
+    def static(self, request: ClientRequest) -> Any:
         """The site's own files."""
         if self._static_files is None:
             raise NotFound()
         return self._static_files
 
-    def dashboard(self, request: Any) -> bytes:
+    def dashboard(self, request: ClientRequest) -> bytes:
         """The dashboard, also where the site has a page of its own."""
         return self._file(request, "index.html")
 
-    def dashboard_file(self, request: Any, name: str) -> bytes:
+    def dashboard_file(self, request: ClientRequest, name: str) -> bytes:
         """One of its files."""
         return self._file(request, name)
 
-    def _file(self, request: Any, name: str) -> bytes:
+    def _file(self, request: ClientRequest, name: str) -> bytes:
         found = _dashboard().get(name)
         if found is None:
             raise NotFound()
@@ -78,29 +79,29 @@ class PageRoutes:
         request.setHeader(b"content-length", str(len(body)).encode())
         return body
 
-    def openapi(self, request: Any) -> bytes:
+    def openapi(self, request: ClientRequest) -> bytes:
         """The interface, for programs."""
         return self._text(request, b"application/json", _described())
 
-    def docs(self, request: Any) -> bytes:
+    def docs(self, request: ClientRequest) -> bytes:
         """The interface, for people."""
         guard(request, REFERENCE_POLICY)
         return self._text(request, b"text/html; charset=utf-8", _reference())
 
-    def metrics_text(self, request: Any) -> bytes:
+    def metrics_text(self, request: ClientRequest) -> bytes:
         """For Prometheus."""
         kind, body = self._metrics.text()
         return self._text(request, kind, body)
 
     @staticmethod
-    def _text(request: Any, kind: bytes, body: bytes) -> bytes:
+    def _text(request: ClientRequest, kind: bytes, body: bytes) -> bytes:
         request.setHeader(b"content-type", kind)
         request.setHeader(b"cache-control", b"no-cache")
         request.setHeader(b"content-length", str(len(body)).encode())
         return body
 
 
-def guard(request: Any, policy: bytes) -> None:
+def guard(request: ClientRequest, policy: bytes) -> None:
     """Headers that keep a browser from doing what a page does not need."""
     request.setHeader(b"content-security-policy", policy)
     request.setHeader(b"x-content-type-options", b"nosniff")

@@ -17,6 +17,7 @@ from jobpush.web.held.sse import ChunkedServerSentEvents, ServerSentEvents, Stre
 from jobpush.web.held.websocket import Messages, SocketFollower, SocketProtocol, check_upgrade, socket_resource
 from jobpush.web.params import Params, decoded, resolve
 from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest
 from jobpush.web.routes.common import SELECTION
 
 _EVENTS = SELECTION | {"since", "last_event_id"}
@@ -34,7 +35,7 @@ class StreamRoutes:
         self._chunks_form = ChunkedServerSentEvents(service.feed)
         self._messages_form = Messages(service.feed)
 
-    async def events(self, request: Any) -> Any:
+    async def events(self, request: ClientRequest) -> Any:
         """Server-sent events."""
         visibility = visibility_of(request.principal)
         params = Params(self._service, decoded(request.args), _EVENTS, visibility)
@@ -56,7 +57,7 @@ class StreamRoutes:
         await stream.run(selection, since)
         return NOT_DONE_YET
 
-    def socket(self, request: Any) -> Any:
+    def socket(self, request: ClientRequest) -> Any:
         """A WebSocket."""
         visibility = visibility_of(request.principal)
         params = Params(self._service, decoded(request.args), _SOCKET, visibility)

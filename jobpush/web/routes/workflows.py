@@ -5,7 +5,6 @@ The routes on workflows: which there are, one of them at once or when it changes
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping
-from typing import Any
 
 from jobpush.core import wire
 from jobpush.core.filters import OfSubject
@@ -19,6 +18,7 @@ from jobpush.service import JobPush
 from jobpush.web.held.questions import Hold, Look, Outcome, Question, Ready
 from jobpush.web.params import DEFAULT_WAIT_S, Params, body_of, check_workflow, decoded, jittered
 from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Rendering, Response, json_response
 from jobpush.web.routes.common import JOB_EVENTS, Poll, Polls
 
@@ -41,7 +41,7 @@ class WorkflowRoutes:
         self._service = service
         self._polls = polls
 
-    def list(self, request: Any) -> Response:
+    def list(self, request: ClientRequest) -> Response:
         """Workflows now, without their jobs, a page at a time, by name."""
         params = Params(self._service, decoded(request.args), _LIST)
         selection, limit, after = params.selection(), params.limit(highest=2000), params.text("after") or ""
@@ -142,7 +142,7 @@ class WorkflowRoutes:
 
     # -- those that clients put
 
-    async def put(self, request: Any, name: str) -> Response:
+    async def put(self, request: ClientRequest, name: str) -> Response:
         """Say which jobs a workflow has, and which follow which. The same once more changes nothing."""
         check_workflow(name, "name", found=False)
         params = Params(self._service, body_of(request), _PUT)
@@ -167,7 +167,7 @@ class WorkflowRoutes:
         response.status = 201 if new else 200
         return response
 
-    async def delete(self, request: Any, name: str) -> Response:
+    async def delete(self, request: ClientRequest, name: str) -> Response:
         """Forget a workflow; its jobs stay what they are. One that was found comes back with its next job."""
         check_workflow(name, "name")
         if name not in self._service.workflows.records:

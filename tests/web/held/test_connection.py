@@ -8,8 +8,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.web.held.connection import LAST_CHUNK, HeldConnection, StreamConnection, chunked
-from jobpush.web.held.questions import ANONYMOUS
 from jobpush.web.held.summary import HeaderBlock, Summary
+from jobpush.web.principal import ANONYMOUS
 from jobpush.web.responses import Response
 
 

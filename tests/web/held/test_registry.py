@@ -22,8 +22,9 @@ from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import FINEST_S, SHARE, TimerWheel
 from jobpush.web.held import response_group
-from jobpush.web.held.questions import ANONYMOUS, Hold, Look, Outcome, Principal, Ready
+from jobpush.web.held.questions import Hold, Look, Outcome, Ready
 from jobpush.web.held.registry import Registry
+from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Response
 from tests.support import a_job

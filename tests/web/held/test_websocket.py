@@ -9,10 +9,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from jobpush.core.filters import Selection
-from jobpush.web.held.questions import ANONYMOUS
 from jobpush.web.held.stream_group import HEARTBEAT_S
 from jobpush.web.held.websocket import GOING_AWAY, SILENCE_S, Messages, SocketFollower
 from jobpush.web.params import Params, resolve
+from jobpush.web.principal import ANONYMOUS
 from jobpush.web.routes.common import SELECTION
 from tests.support import LabCase
 
