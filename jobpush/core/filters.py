@@ -1,4 +1,4 @@
-"""Which jobs a client asked for: the filters of the protocol, as one value with one question."""
+"""Which jobs and workflows a client asked for: the filters of the protocol as one value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 import attrs
 
 from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.workflow import Event, Workflow, WorkflowEvent
+from jobpush.core.record import Event, Subject
 
 
 class Selects(Protocol):
@@ -32,20 +32,25 @@ class Selects(Protocol):
     def users(self) -> frozenset[str]: ...
 
     def matches(self, event: Event) -> bool:
-        """Is this event chosen?"""
+        """Return whether this event is chosen."""
+
+
+def _own_name(subject: Subject) -> Collection[str]:
+    """Return the name of a workflow. What workflows a job belongs to is not known here."""
+    return (subject.key[1],) if subject.kind == "workflow" else ()
 
 
 @attrs.frozen
 class Selection:
     """
-    Filters: a job matches if each filter that is given has a value that fits. An empty selection matches every job.
+    Filters: a job or workflow matches if each filter that is given has a value that fits. An empty selection matches all.
 
-    ``keys`` are jobs by cluster and id; an array's key stands for its tasks too. ``names`` and ``comments`` may hold the
-    wildcards ``*``, ``?`` and ``[…]``. ``states`` are flat states. ``workflows`` are names; ``workflows_of``
-    tells those of a job.
+    ``keys`` are jobs by cluster and id, or workflows; an array's key stands for its tasks too. ``names`` and ``comments`` may
+    hold the wildcards ``*``, ``?`` and ``[…]``. ``states`` are flat states. ``workflows`` are names; ``workflows_of`` returns
+    those of a job, and of a workflow its own.
 
-    A workflow's own events are chosen by its name (or key), its state and its user; any other filter is one on jobs, and leaves
-    them out.
+    A workflow is chosen by its name (or key), its state and its user. Any other filter is one on jobs, and leaves workflows
+    out.
     """
 
     keys: frozenset[JobKey] | None = None
@@ -57,37 +62,34 @@ class Selection:
     names: tuple[str, ...] = ()
     comments: tuple[str, ...] = ()
     workflows: frozenset[str] = frozenset()
-    workflows_of: Callable[[JobDescriptor], Collection[str]] = lambda _: ()
+    workflows_of: Callable[[Subject], Collection[str]] = _own_name
 
     def matches(self, event: Event) -> bool:
-        """Is this event chosen?"""
-        return self.takes_workflow(event.workflow) if isinstance(event, WorkflowEvent) else self.takes(event.job)
+        """Return whether this event is chosen."""
+        return self.takes(event.subject)
 
-    def takes_workflow(self, workflow: Workflow) -> bool:
-        """Does this workflow, as it is now, fit?"""
-        if self.keys is not None and workflow.key not in self.keys:
+    def takes(self, subject: Subject) -> bool:
+        """Return whether this job or workflow, as it is now, fits."""
+        keys, parent = self.keys, subject.parent
+        if keys is not None and subject.key not in keys and (parent is None or (subject.key[0], parent) not in keys):
             return False
         return (
-            (not self.workflows or workflow.name in self.workflows)
-            and (not self.states or workflow.state in self.states)
-            and (not self.users or workflow.user in self.users)
-            and not (self.clusters or self.accounts or self.queues or self.names or self.comments)
+            (not self.users or subject.user in self.users)
+            and (not self.states or subject.state in self.states)
+            and self._fits_job(subject)
+            and (not self.workflows or not self.workflows.isdisjoint(self.workflows_of(subject)))
         )
 
-    def takes(self, job: JobDescriptor) -> bool:
-        """Does this job, as it is now, fit?"""
-        keys = self.keys
-        if keys is not None and job.key not in keys and (job.parent is None or (job.cluster, job.parent) not in keys):
-            return False
-        return (
-            (not self.users or job.user in self.users)
-            and (not self.clusters or job.cluster in self.clusters)
-            and (not self.states or job.state in self.states)
-            and (not self.accounts or job.account in self.accounts)
-            and (not self.queues or job.queue in self.queues)
-            and (not self.names or any(fnmatchcase(job.name or "", pattern) for pattern in self.names))
-            and (not self.comments or any(fnmatchcase(job.comment or "", pattern) for pattern in self.comments))
-            and (not self.workflows or not self.workflows.isdisjoint(self.workflows_of(job)))
+    def _fits_job(self, subject: Subject) -> bool:
+        """Return whether the filters on jobs alone let this through."""
+        if not (self.clusters or self.accounts or self.queues or self.names or self.comments):
+            return True
+        return isinstance(subject, JobDescriptor) and (
+            (not self.clusters or subject.cluster in self.clusters)
+            and (not self.accounts or subject.account in self.accounts)
+            and (not self.queues or subject.queue in self.queues)
+            and (not self.names or any(fnmatchcase(subject.name or "", pattern) for pattern in self.names))
+            and (not self.comments or any(fnmatchcase(subject.comment or "", pattern) for pattern in self.comments))
         )
 
 
@@ -96,14 +98,14 @@ EVERYTHING = Selection()
 
 @lru_cache(4096)
 def of_job(key: JobKey) -> Selection:
-    """The events of one job, and of its tasks."""
+    """Return what selects the events of one job, and of its tasks."""
     return Selection(keys=frozenset({key}))
 
 
 @attrs.frozen
 class Targets:
     """
-    The events of these jobs and workflows themselves; not of arrays' tasks that are not named.
+    Selects the events of these jobs and workflows themselves; not of arrays' tasks that are not named.
 
     :ivar keys: of jobs and of workflows.
     """
@@ -113,5 +115,5 @@ class Targets:
     users: frozenset[str] = frozenset()
 
     def matches(self, event: Event) -> bool:
-        """Is this event one of theirs?"""
+        """Return whether this event is one of theirs."""
         return event.key in self.keys

@@ -1,5 +1,5 @@
 """
-The values that flow through jobpush: jobs, their states, events, snapshots.
+The values that flow through jobpush: jobs, their states, and what schedulers say of them.
 
 Frozen values and pure functions only; nothing here knows a scheduler, a clock, a file or a socket.
 Times are seconds since the epoch (UTC), as floats; durations are seconds.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import ClassVar
 
 import attrs
 
@@ -84,7 +85,7 @@ STATES = frozenset({phase.value for phase in Phase if phase is not Phase.DONE} |
 
 def split_state(state: str) -> tuple[Phase, Outcome | None]:
     """
-    The phase and outcome that a flat ``state`` stands for.
+    Return the phase and outcome that a flat ``state`` stands for.
 
     :raise ValueError: if it is none of `STATES`.
     """
@@ -139,6 +140,9 @@ class JobDescriptor:
     pending_tasks: TaskSet | None = None
     counts: Mapping[str, int] | None = None
 
+    kind: ClassVar[str] = "job"
+    each_event_is_a_step: ClassVar[bool] = True
+
     def __attrs_post_init__(self) -> None:
         if (self.phase is Phase.DONE) != (self.outcome is not None):
             raise ValueError(f"job {self.id}: phase {self.phase.value} with outcome {self.outcome}")
@@ -157,27 +161,30 @@ class JobDescriptor:
 
     @property
     def done(self) -> bool:
-        """Has it ended, as far as is known now?"""
+        """Whether it has ended, as far as is known now."""
         return self.phase is Phase.DONE
 
     @property
     def terminal(self) -> bool:
-        """Has it ended, and is that confirmed?"""
+        """Whether it has ended, and that is confirmed."""
         return self.phase is Phase.DONE and self.settled
 
     @property
     def started(self) -> bool:
-        """Has it begun to run (it may have ended since)?"""
+        """Whether it has begun to run; it may have ended since."""
         return self.phase in STARTED_PHASES
 
+    @property
+    def deleted(self) -> bool:
+        """Whether this is the last that is told of it: it never is, a job may be requeued."""
+        return False
+
     def says_the_same(self, other: JobDescriptor) -> bool:
-        """Is everything the same but when it was observed?"""
+        """Return whether everything is the same but when it was observed."""
         return all(getattr(self, name) == getattr(other, name) for name in _SAID)
 
     def visible(self) -> tuple[object, ...]:
-        """
-        What makes an event when it changes. Not ``observed_at``, and not the wording of ``reason`` alone.
-        """
+        """Return what makes an event when it changes. Not ``observed_at``, and not the wording of ``reason`` alone."""
         return (
             self.phase,
             self.outcome,
@@ -202,75 +209,6 @@ JobKey = tuple[str, str]
 
 
 @attrs.frozen(eq=False)
-class HistoryEntry:
-    """One step of a job's life: the state that it entered, when, and the event that said so."""
-
-    seq: int
-    at: float
-    state: str
-    attempt: int
-    confidence: Confidence
-
-
-@attrs.frozen(eq=False)
-class JobRecord:
-    """
-    What the service keeps of one job.
-
-    ``seen`` is the descriptor of the last snapshot that held the job (the same object as long as its row does not change),
-    ``absent_since`` the time from which successful queries did not list it, ``unsettled_since`` the time from which it
-    stands as done without confirmation. ``range_row`` is the scheduler's row for an array's pending range.
-    ``last_seq`` is the number of the job's last event.
-    """
-
-    job: JobDescriptor
-    seen: JobDescriptor | None = None
-    absent_since: float | None = None
-    unsettled_since: float | None = None
-    range_row: JobDescriptor | None = None
-    updated_at: float = 0.0
-    last_seq: int = 0
-    history: tuple[HistoryEntry, ...] = ()
-
-
-@attrs.frozen(eq=False)
-class Change:
-    """A change that has no number yet: the job as it is now, its state before, and when (seconds since the epoch)."""
-
-    job: JobDescriptor
-    previous: str | None
-    at: float
-
-
-@attrs.frozen(eq=False)
-class JobStatusEvent:
-    """A change of a job's state, numbered, with the bytes (JSON) in which every client gets it."""
-
-    seq: int
-    at: float
-    job: JobDescriptor
-    previous: str | None
-    data: bytes = attrs.field(repr=False)
-
-    kind = "job"
-
-    @property
-    def key(self) -> JobKey:
-        """What it is found by: its job's key."""
-        return self.job.key
-
-    @property
-    def parent(self) -> str | None:
-        """The id of the array that its job is a part of."""
-        return self.job.parent
-
-    @property
-    def step(self) -> HistoryEntry:
-        """What this event adds to the history of its job."""
-        return HistoryEntry(self.seq, self.at, self.job.state, self.job.attempt, self.job.confidence)
-
-
-@attrs.frozen(eq=False)
 class Snapshot:
     """
     What one successful query of one scheduler said.
@@ -285,7 +223,7 @@ class Snapshot:
         among ``fresh`` is the same object.
     :ivar fresh: the ids of jobs that are not as in ``base``.
     :ivar gone: the ids of jobs of ``base`` that are not listed any more.
-    :ivar partial: are these only the jobs that were asked for by name? Then no job is absent.
+    :ivar partial: whether these are only the jobs that were asked for by name; then no job is absent.
     """
 
     jobs: Mapping[str, JobDescriptor]
@@ -305,7 +243,7 @@ class Outcomes:
     """
     What accounting said of jobs that left the queue.
 
-    :ivar answered: did accounting answer at all? If not, having no record says nothing.
+    :ivar answered: whether accounting answered at all; if not, having no record says nothing.
     :ivar jobs: the jobs that it has a record of, by id.
     """
 
@@ -318,13 +256,13 @@ class QueueFacts:
     """
     What a scheduler lets this service see and know.
 
-    :ivar sees_all: may the service's account see every user's jobs? Only then does a missing row mean anything.
-    :ivar hides_jobs: does the scheduler hide jobs from other users? Then loopback is no protection for what is served.
-    :ivar accounting: can the outcome of a job that left the queue be asked for?
+    :ivar sees_all: whether the service's account may see every user's jobs; only then does a missing row mean anything.
+    :ivar hides_jobs: whether the scheduler hides jobs from other users; then loopback is no protection for what is served.
+    :ivar accounting: whether the outcome of a job that left the queue can be asked for.
     :ivar remembers_s: how long the scheduler lists finished jobs, in seconds; 0 if it does not; None if unknown.
     :ivar remembers_by: the name of the scheduler's setting for that.
-    :ivar lists_ended: does an array's task that has ended stay listed, at least for as long as other tasks of it are? Where it
-        does not, one that left its array's pending range may have run.
+    :ivar lists_ended: whether an array's task that has ended stays listed, at least for as long as other tasks of it are; where
+        it does not, one that left its array's pending range may have run.
     :ivar evidence: how the above is known.
     :ivar problems: what an administrator should mend, one sentence each.
     """

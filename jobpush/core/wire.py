@@ -8,30 +8,19 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import attrs
 
-from jobpush.core.model import (
-    STATES,
-    Change,
-    Confidence,
-    Cursor,
-    HistoryEntry,
-    JobDescriptor,
-    JobKey,
-    JobRecord,
-    JobStatusEvent,
-    ReasonCode,
-    split_state,
-)
+from jobpush.core.model import STATES, Confidence, Cursor, JobDescriptor, JobKey, ReasonCode, split_state
+from jobpush.core.record import UNSEEN, AnyRecord, Change, Changes, Event, HistoryEntry, JobRecord, Record, Sighting, Subject
 from jobpush.core.tasks import TaskSet
-from jobpush.core.workflow import Event, FirstFailure, Member, Workflow, WorkflowChange, WorkflowEvent, WorkflowRecord
+from jobpush.core.workflow import FirstFailure, Member, Membership, Workflow, WorkflowRecord
 
 
 def to_time(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds, from seconds since the epoch."""
+    """Return RFC 3339 in UTC with milliseconds, from seconds since the epoch."""
     if seconds is None:
         return None
     millis = round(seconds * 1000)
@@ -41,7 +30,7 @@ def to_time(seconds: float | None) -> str | None:
 
 def from_time(text: str) -> float:
     """
-    Seconds since the epoch, from RFC 3339.
+    Return seconds since the epoch, from RFC 3339.
 
     :raise ValueError: if it is something else, or has no zone.
     """
@@ -60,7 +49,7 @@ _NUMBERS = ("exit_code", "signal", "time_limit_s", "task_index")
 
 
 def job_fields(job: JobDescriptor) -> dict[str, object]:
-    """A job as the protocol names it."""
+    """Return a job as the protocol names it."""
     fields: dict[str, object] = {
         "cluster": job.cluster,
         "id": job.id,
@@ -105,7 +94,7 @@ def job_fields(job: JobDescriptor) -> dict[str, object]:
 
 def job_from_fields(fields: Mapping[str, Any], cluster: str | None = None) -> JobDescriptor:
     """
-    A job from the protocol's names; only ``id`` and ``state`` must be there.
+    Return a job from the protocol's names; only ``id`` and ``state`` must be there.
 
     :param cluster: overrides the field of that name.
     :raise ValueError: naming the field that is wrong, and what was expected.
@@ -174,90 +163,107 @@ def job_from_fields(fields: Mapping[str, Any], cluster: str | None = None) -> Jo
     )
 
 
-def event_bytes(epoch: str, seq: int, change: Change) -> bytes:
-    """The one encoding of an event."""
-    return dumps(
-        {
-            "seq": seq,
-            "cursor": str(Cursor(epoch, seq)),
-            "type": "job",
-            "at": to_time(change.at),
-            "job": job_fields(change.job),
-            "previous": {"state": change.previous} if change.previous is not None else None,
-        }
-    )
-
-
-def number(epoch: str, seq: int, change: Change) -> JobStatusEvent:
-    """An event with its number and its bytes."""
-    return JobStatusEvent(seq, change.at, change.job, change.previous, event_bytes(epoch, seq, change))
-
-
-def number_workflow(epoch: str, seq: int, change: WorkflowChange) -> WorkflowEvent:
-    """A workflow's event with its number and its bytes."""
+def number(epoch: str, seq: int, change: Change) -> Event:
+    """Return the event of a change, with that number, and with its bytes: the one encoding of an event."""
+    subject = change.subject
     data = dumps(
         {
             "seq": seq,
             "cursor": str(Cursor(epoch, seq)),
-            "type": "workflow",
+            "type": subject.kind,
             "at": to_time(change.at),
-            "workflow": workflow_fields(change.workflow),
+            subject.kind: subject_fields(subject),
             "previous": {"state": change.previous} if change.previous is not None else None,
         }
     )
-    return WorkflowEvent(seq, change.at, change.workflow, change.previous, data)
+    return Event(seq, change.at, subject, change.previous, data)
+
+
+def number_all(epoch: str, last_seq: int, changes: Changes) -> Generator[None, None, list[Event]]:
+    """
+    Give all changes their numbers, and their records the histories that follow. Pauses every few dozen.
+
+    :param last_seq: the number of the event before.
+    :return: the events.
+    """
+    events: list[Event] = []
+    records = changes.records
+    for seq, change in enumerate(changes.changes, last_seq + 1):
+        event = number(epoch, seq, change)
+        events.append(event)
+        record = records.get(event.key[1])
+        if record is not None:
+            records[event.key[1]] = record.told(event)
+        if seq % 64 == 0:
+            yield
+    return events
 
 
 def event_from_bytes(data: bytes) -> Event:
-    """The inverse of `number` and `number_workflow`, for what the journal has stored."""
+    """Return an event from what `number` made of it."""
     fields = json.loads(data)
-    previous = fields["previous"]
-    if fields["type"] == "workflow":
-        workflow = workflow_from_fields(fields["workflow"])
-        return WorkflowEvent(
-            fields["seq"], from_time(fields["at"]), workflow, previous["state"] if previous is not None else None, data
-        )
-    return JobStatusEvent(
-        seq=fields["seq"],
-        at=from_time(fields["at"]),
-        job=job_from_fields(fields["job"]),
-        previous=previous["state"] if previous is not None else None,
-        data=data,
-    )
+    kind, previous = fields["type"], fields["previous"]
+    subject = _SUBJECT_FROM_FIELDS[kind](fields[kind])
+    return Event(fields["seq"], from_time(fields["at"]), subject, previous["state"] if previous is not None else None, data)
 
 
-def record_bytes(record: JobRecord) -> bytes:
-    """A known job, for the journal."""
+def record_bytes(record: AnyRecord) -> bytes:
+    """Return a record for the journal; a workflow's without its members."""
     return dumps(
         {
-            "job": job_fields(record.job),
-            "absent_since": record.absent_since,
-            "unsettled_since": record.unsettled_since,
-            "range_row": job_fields(record.range_row) if record.range_row is not None else None,
+            record.subject.kind: subject_fields(record.subject),
+            **_detail_fields(record.detail),
             "updated_at": record.updated_at,
             "last_seq": record.last_seq,
-            "history": _history_rows(record.history),
+            "history": [[h.seq, h.at, h.state, h.attempt, h.confidence.value] for h in record.history],
         }
     )
 
 
-def record_from_bytes(data: bytes) -> JobRecord:
-    """The inverse of `record_bytes`. ``seen`` is left open: after a restart every job is compared once."""
+def _detail_fields(detail: object) -> dict[str, object]:
+    if isinstance(detail, Membership):
+        return {"edges": [["/".join(begin), "/".join(end)] for begin, end in detail.edges]}
+    assert isinstance(detail, Sighting)
+    return {
+        "absent_since": detail.absent_since,
+        "unsettled_since": detail.unsettled_since,
+        "range_row": job_fields(detail.range_row) if detail.range_row is not None else None,
+    }
+
+
+def job_record_from_bytes(data: bytes) -> JobRecord:
+    """Return a job's record from `record_bytes`. Its row is left open: after a restart every job is compared once."""
     fields = json.loads(data)
-    range_row = fields["range_row"]
-    return JobRecord(
-        job=job_from_fields(fields["job"]),
-        absent_since=fields["absent_since"],
-        unsettled_since=fields["unsettled_since"],
-        range_row=job_from_fields(range_row) if range_row is not None else None,
-        updated_at=fields["updated_at"],
-        last_seq=fields["last_seq"],
-        history=_history(fields["history"]),
-    )
+    absent_since, unsettled_since, row = fields["absent_since"], fields["unsettled_since"], fields["range_row"]
+    range_row = job_from_fields(row) if row is not None else None
+    plain = absent_since is None and unsettled_since is None and row is None
+    sighting = UNSEEN if plain else Sighting(None, absent_since, unsettled_since, range_row)
+    return Record(job_from_fields(fields["job"]), sighting, *_past(fields))
+
+
+def workflow_record_from_bytes(data: bytes, members: dict[JobKey, Member]) -> WorkflowRecord:
+    """Return a workflow's record from `record_bytes`, with its members."""
+    fields = json.loads(data)
+    edges = tuple((key_of(begin), key_of(end)) for begin, end in fields["edges"])
+    return Record(workflow_from_fields(fields["workflow"]), Membership(members, edges), *_past(fields))
+
+
+def _past(fields: Mapping[str, Any]) -> tuple[float, int, tuple[HistoryEntry, ...]]:
+    """When a record was updated, the number of its last event, and its history."""
+    history = (HistoryEntry(seq, at, state, attempt, Confidence(c)) for seq, at, state, attempt, c in fields["history"])
+    return fields["updated_at"], fields["last_seq"], tuple(history)
+
+
+def subject_fields(subject: Subject) -> dict[str, object]:
+    """Return a job or a workflow as the protocol names it."""
+    if isinstance(subject, JobDescriptor):
+        return job_fields(subject)
+    assert isinstance(subject, Workflow)
+    return workflow_fields(subject)
 
 
 def workflow_fields(workflow: Workflow) -> dict[str, object]:
-    """A workflow as the protocol names it."""
+    """Return a workflow as the protocol names it."""
     failure = workflow.first_failure
     fields: dict[str, object] = {
         "name": workflow.name,
@@ -288,7 +294,7 @@ def workflow_fields(workflow: Workflow) -> dict[str, object]:
 
 
 def workflow_from_fields(fields: Mapping[str, Any]) -> Workflow:
-    """The inverse of `workflow_fields`, for what the journal has stored."""
+    """Return a workflow from `workflow_fields`, for what the journal has stored."""
     phase, outcome = split_state(fields["state"])
     failure = fields["first_failure"]
     return Workflow(
@@ -302,31 +308,14 @@ def workflow_from_fields(fields: Mapping[str, Any]) -> Workflow:
     )  # fmt: skip
 
 
-def workflow_record_bytes(record: WorkflowRecord) -> bytes:
-    """A workflow without its members, for the journal."""
-    return dumps(
-        {
-            "workflow": workflow_fields(record.workflow),
-            "edges": [["/".join(begin), "/".join(end)] for begin, end in record.edges],
-            "updated_at": record.updated_at,
-            "last_seq": record.last_seq,
-            "history": _history_rows(record.history),
-        }
-    )
-
-
-def workflow_record_from_bytes(data: bytes, members: dict[JobKey, Member]) -> WorkflowRecord:
-    """The inverse of `workflow_record_bytes`."""
-    fields = json.loads(data)
-    return WorkflowRecord(
-        workflow_from_fields(fields["workflow"]), members,
-        tuple((key_of(begin), key_of(end)) for begin, end in fields["edges"]),
-        fields["updated_at"], fields["last_seq"], _history(fields["history"]),
-    )  # fmt: skip
+_SUBJECT_FROM_FIELDS: Mapping[str, Callable[[Mapping[str, Any]], Subject]] = {
+    JobDescriptor.kind: job_from_fields,
+    Workflow.kind: workflow_from_fields,
+}
 
 
 def member_fields(key: JobKey, member: Member) -> dict[str, object]:
-    """A workflow's job as the protocol shows it."""
+    """Return a workflow's job as the protocol shows it."""
     fields: dict[str, object] = {
         "job": "/".join(key),
         "name": member.name,
@@ -342,17 +331,17 @@ def member_fields(key: JobKey, member: Member) -> dict[str, object]:
 
 
 def member_bytes(member: Member) -> bytes:
-    """A workflow's member, for the journal."""
+    """Return a workflow's member for the journal."""
     return dumps(attrs.asdict(member, recurse=False))
 
 
 def member_from_bytes(data: bytes) -> Member:
-    """The inverse of `member_bytes`."""
+    """Return a member from `member_bytes`."""
     return Member(**json.loads(data))
 
 
 def key_of(text: str) -> JobKey:
-    """The key that ``CLUSTER/ID`` stands for."""
+    """Return the key that ``CLUSTER/ID`` stands for."""
     cluster, _, job_id = text.partition("/")
     return (cluster, job_id)
 
@@ -361,16 +350,8 @@ def _time_or_none(text: str | None) -> float | None:
     return from_time(text) if text is not None else None
 
 
-def _history_rows(history: Iterable[HistoryEntry]) -> list[list[object]]:
-    return [[h.seq, h.at, h.state, h.attempt, h.confidence.value] for h in history]
-
-
-def _history(rows: Iterable[Any]) -> tuple[HistoryEntry, ...]:
-    return tuple(HistoryEntry(seq, at, state, attempt, Confidence(c)) for seq, at, state, attempt, c in rows)
-
-
 def history_fields(epoch: str, history: Iterable[HistoryEntry]) -> list[dict[str, object]]:
-    """A job's history as the protocol shows it, oldest first."""
+    """Return a history as the protocol shows it, oldest first."""
     return [
         {
             "cursor": str(Cursor(epoch, entry.seq)),
@@ -384,17 +365,17 @@ def history_fields(epoch: str, history: Iterable[HistoryEntry]) -> list[dict[str
 
 
 def shown_bytes(epoch: str, job: JobDescriptor, history: Iterable[HistoryEntry]) -> bytes:
-    """What an answer says of a job, the beginning of a JSON object: it is the same until the job changes."""
+    """Return what an answer says of a job, the beginning of a JSON object: it is the same until the job changes."""
     return dumps({"job": job_fields(job), "history": history_fields(epoch, history)})[:-1]
 
 
 def joined(begin: bytes, rest: bytes) -> bytes:
-    """A JSON object of such a beginning and the fields of another object."""
+    """Return a JSON object of such a beginning and the fields of another object."""
     return begin + b"," + rest[1:]
 
 
 def envelope(fields: Mapping[str, object], events: Iterable[Event] | None = None) -> bytes:
-    """A JSON object of these fields; ``events`` are put in as the bytes that they already are."""
+    """Return a JSON object of these fields; ``events`` are put in as the bytes that they already are."""
     body = dumps(fields)
     if events is None:
         return body
@@ -403,18 +384,18 @@ def envelope(fields: Mapping[str, object], events: Iterable[Event] | None = None
 
 
 def sse(name: str, data: bytes, cursor: str | None = None) -> bytes:
-    """One server-sent event. ``data`` is JSON on one line."""
+    """Return one server-sent event. ``data`` is JSON on one line."""
     head = f"id: {cursor}\n" if cursor is not None else ""
     return f"{head}event: {name}\ndata: ".encode() + data + b"\n\n"
 
 
 def sse_event(epoch: str, event: Event) -> bytes:
-    """An event of the journal as a server-sent event."""
+    """Return an event of the journal as a server-sent event."""
     return sse(event.kind, event.data, f"{epoch}-{event.seq}")
 
 
 def dumps(fields: Mapping[str, object]) -> bytes:
-    """Compact JSON in UTF-8. Lone surrogates (a scheduler's bytes that are not UTF-8) become U+FFFD."""
+    """Return compact JSON in UTF-8. Lone surrogates (a scheduler's bytes that are not UTF-8) become U+FFFD."""
     text = _ENCODER.encode(fields)
     try:
         return text.encode("utf-8")

@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from jobpush.core.filters import Targets
-from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.workflow import Workflow, WorkflowEvent
+from jobpush.core.model import JobKey
+from jobpush.core.record import Subject
 from jobpush.events.tracker import JobStatusTracker, Waiter, Wake
 
-#: What a barrier waits for.
-Subject = JobDescriptor | Workflow
 
-
-class Barrier(Waiter):
+class BarrierWaiter(Waiter):
     """
     A waiter that is claimed when it is over: when enough is met, or when nothing is left that could be.
 
-    :param enough: is a subject as far as is wished?
+    :param enough: returns whether a job or workflow is as far as is wished.
     :param need: how many must be; None for all of them.
     :ivar met: those that are, by key.
     :ivar earlier: those that were before the client's cursor: they count where all must be, and are not told again.
@@ -44,28 +41,28 @@ class Barrier(Waiter):
 
     @property
     def done(self) -> bool:
-        """Is enough met?"""
+        """Whether enough is met."""
         if self.need is not None:
             return len(self.met) >= self.need
         return not (self.open or self.unseen or self.unknown)
 
     @property
     def over(self) -> bool:
-        """Is it done, or is nothing left that is known and could still be met?"""
+        """Whether it is done, or nothing is left that is known and could still be met."""
         return self.done or not (self.open or self.unseen)
 
     def put(self, key: JobKey, subject: Subject | None, earlier: bool = False) -> None:
         """
-        A subject is like this now.
+        Take a job or workflow as it is now.
 
         :param subject: None if nothing is known of it.
-        :param earlier: was it so before the client's cursor already?
+        :param earlier: whether it was so before the client's cursor already.
         """
         for place in (self.met, self.earlier, self.open, self.unseen, self.unknown):
             place.pop(key, None)
         if subject is None:
             self.unseen[key] = None
-        elif isinstance(subject, Workflow) and subject.deleted:
+        elif subject.deleted:
             self.unknown[key] = None
         elif not self.is_enough(subject):
             self.open[key] = None
@@ -75,7 +72,7 @@ class Barrier(Waiter):
             self.met[key] = subject
 
     def give_up(self, keys: Iterable[JobKey], tracker: JobStatusTracker) -> None:
-        """A query that began after the request does not know these."""
+        """Count these as unknown: a query that began after the request did not find them."""
         for key in keys:
             if key in self.unseen:
                 del self.unseen[key]
@@ -85,8 +82,7 @@ class Barrier(Waiter):
     def touched(self, tracker: JobStatusTracker) -> None:
         events, self.events = self.events, []
         for event in events:
-            subject = event.workflow if isinstance(event, WorkflowEvent) else event.job
-            self.put(event.key, subject, earlier=event.key in self.earlier)
+            self.put(event.key, event.subject, earlier=event.key in self.earlier)
         self._check(tracker)
 
     def _check(self, tracker: JobStatusTracker) -> None:

@@ -23,8 +23,9 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from jobpush.core import wire
-from jobpush.core.model import JobKey, JobRecord, JobStatusEvent
-from jobpush.core.workflow import Event, Member, WorkflowRecord
+from jobpush.core.model import JobKey
+from jobpush.core.record import AnyRecord, Event, Record
+from jobpush.core.workflow import NO_CLUSTER, Member, Membership
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
 
 T = TypeVar("T")
@@ -114,14 +115,13 @@ class SQLiteJournal:
         self._migrations = migrations
         self._threads = threads
         self._cursors: dict[str, int] = {}
-        self._workflows: list[WorkflowRecord] = []
         self._lock: int | None = None
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
 
     # -- opening and closing
 
-    def open(self) -> Mapping[str, Mapping[str, JobRecord]]:
+    def open(self) -> Mapping[str, Mapping[str, Record[Any, Any]]]:
         try:
             if self.directory is None:
                 self._writer = self._reader = _connect(":memory:")
@@ -171,7 +171,7 @@ class SQLiteJournal:
             db.execute(f"PRAGMA user_version={version:d}")
             db.execute("COMMIT")
 
-    def _load(self) -> Mapping[str, Mapping[str, JobRecord]]:
+    def _load(self) -> Mapping[str, Mapping[str, Record[Any, Any]]]:
         db = self._writer
         meta = dict(db.execute("SELECT name, value FROM meta"))
         newest = db.execute("SELECT max(seq) FROM event").fetchone()[0] or 0
@@ -186,22 +186,15 @@ class SQLiteJournal:
             _set_meta(db, epoch=self.epoch, trimmed_seq=self.trimmed_seq)
             db.execute("COMMIT")
         self._cursors = dict(db.execute("SELECT name, seq FROM listener"))
-        self._workflows = self._load_workflows()
-        known: dict[str, dict[str, JobRecord]] = {}
+        known: dict[str, dict[str, Record[Any, Any]]] = {}
         for cluster, job, body in db.execute("SELECT cluster, job, body FROM job"):
-            known.setdefault(cluster, {})[job] = wire.record_from_bytes(body)
-        return known
-
-    def _load_workflows(self) -> list[WorkflowRecord]:
+            known.setdefault(cluster, {})[job] = wire.job_record_from_bytes(body)
         members: dict[str, dict[JobKey, Member]] = {}
-        for name, cluster, job, body in self._writer.execute("SELECT workflow, cluster, job, body FROM member"):
+        for name, cluster, job, body in db.execute("SELECT workflow, cluster, job, body FROM member"):
             members.setdefault(name, {})[(cluster, job)] = wire.member_from_bytes(body)
-        rows = self._writer.execute("SELECT name, body FROM workflow")
-        return [wire.workflow_record_from_bytes(body, members.get(name, {})) for name, body in rows]
-
-    def workflows(self) -> Iterable[WorkflowRecord]:
-        loaded, self._workflows = self._workflows, []
-        return loaded
+        for name, body in db.execute("SELECT name, body FROM workflow"):
+            known.setdefault(NO_CLUSTER, {})[name] = wire.workflow_record_from_bytes(body, members.get(name, {}))
+        return known
 
     def size(self) -> int:
         total = 0
@@ -229,10 +222,9 @@ class SQLiteJournal:
     def commit(
         self,
         events: Sequence[Event],
-        records: Sequence[JobRecord],
+        records: Sequence[AnyRecord],
         forgotten: Sequence[JobKey],
-        workflows: Sequence[tuple[WorkflowRecord, Mapping[JobKey, Member]]] = (),
-        dropped: Sequence[str] = (),
+        members: Mapping[str, Mapping[JobKey, Member]] = {},  # noqa: B006
     ) -> Deferred[None]:
         if events and events[0].seq != self.last_seq + 1:
             raise ValueError(f"event {events[0].seq} does not follow {self.last_seq}")
@@ -243,12 +235,13 @@ class SQLiteJournal:
                 "INSERT INTO event (seq, stored_at, cluster, job, parent, body) VALUES (?, ?, ?, ?, ?, ?)",
                 ((e.seq, now, *e.key, e.parent, e.data) for e in events),
             )
-            db.executemany(
-                "INSERT OR REPLACE INTO job (cluster, job, body) VALUES (?, ?, ?)",
-                ((r.job.cluster, r.job.id, wire.record_bytes(r)) for r in records),
-            )
-            db.executemany("DELETE FROM job WHERE cluster = ? AND job = ?", forgotten)
-            _write_workflows(db, workflows, dropped)
+            _write_records(db, records)
+            for name, changed in members.items():
+                db.executemany(
+                    "INSERT OR REPLACE INTO member (workflow, cluster, job, body) VALUES (?, ?, ?, ?)",
+                    ((name, *key, wire.member_bytes(member)) for key, member in changed.items()),
+                )
+            _forget(db, forgotten)
 
         def work() -> None:
             self._transaction(write)
@@ -366,36 +359,37 @@ class SQLiteJournal:
         if since < trimmed:
             raise CursorGone(trimmed)
 
-    def last_of(self, keys: Sequence[JobKey]) -> Deferred[dict[JobKey, JobStatusEvent]]:
-        def read() -> dict[JobKey, JobStatusEvent]:
-            found: dict[JobKey, JobStatusEvent] = {}
+    def last_of(self, keys: Sequence[JobKey]) -> Deferred[dict[JobKey, Event]]:
+        def read() -> dict[JobKey, Event]:
+            found: dict[JobKey, Event] = {}
             for key in keys:
                 rows = self._reader.execute(
                     "SELECT body FROM event WHERE cluster = ? AND job = ? ORDER BY seq DESC LIMIT 1", key
                 )
-                found.update((key, event) for event in _decode(rows) if isinstance(event, JobStatusEvent))
+                found.update((key, event) for event in _decode(rows))
             return found
 
         return self._threads.run(self._reading, read)
 
 
-def _write_workflows(
-    db: sqlite3.Connection,
-    workflows: Sequence[tuple[WorkflowRecord, Mapping[JobKey, Member]]],
-    dropped: Sequence[str],
-) -> None:
-    for record, members in workflows:
-        name = record.workflow.name
-        if not record.members:
-            db.execute("DELETE FROM member WHERE workflow = ?", (name,))
-        db.execute("INSERT OR REPLACE INTO workflow (name, body) VALUES (?, ?)", (name, wire.workflow_record_bytes(record)))
-        db.executemany(
-            "INSERT OR REPLACE INTO member (workflow, cluster, job, body) VALUES (?, ?, ?, ?)",
-            ((name, *key, wire.member_bytes(member)) for key, member in members.items()),
-        )
-    for name in dropped:
-        db.execute("DELETE FROM workflow WHERE name = ?", (name,))
-        db.execute("DELETE FROM member WHERE workflow = ?", (name,))
+def _write_records(db: sqlite3.Connection, records: Sequence[AnyRecord]) -> None:
+    db.executemany(
+        "INSERT OR REPLACE INTO job (cluster, job, body) VALUES (?, ?, ?)",
+        ((*record.subject.key, wire.record_bytes(record)) for record in records if record.subject.kind == "job"),
+    )
+    for record in records:
+        if isinstance(record.detail, Membership):
+            _, name = record.subject.key
+            if not record.detail.members:
+                db.execute("DELETE FROM member WHERE workflow = ?", (name,))
+            db.execute("INSERT OR REPLACE INTO workflow (name, body) VALUES (?, ?)", (name, wire.record_bytes(record)))
+
+
+def _forget(db: sqlite3.Connection, keys: Sequence[JobKey]) -> None:
+    db.executemany("DELETE FROM job WHERE cluster = ? AND job = ?", keys)
+    names = [(name,) for cluster, name in keys if cluster == NO_CLUSTER]
+    db.executemany("DELETE FROM workflow WHERE name = ?", names)
+    db.executemany("DELETE FROM member WHERE workflow = ?", names)
 
 
 def _decode(rows: Iterable[tuple[bytes]]) -> Iterable[Event]:

@@ -17,9 +17,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from jobpush.core.filters import Selects
-from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.workflow import Event, WorkflowEvent
-from jobpush.events.instruments import Measures
+from jobpush.core.model import JobKey
+from jobpush.core.record import Event, Subject
+from jobpush.events.instruments import Instruments
 from jobpush.runtime.timer_wheel import TimerWheel
 
 #: Seconds for which answers go out before other work gets its turn.
@@ -140,19 +140,24 @@ class Subscription(Interest):
 
 
 class JobStatusTracker:
-    """All that waits, indexed by what it waits for."""
+    """
+    All that waits, indexed by what it waits for.
+
+    :param head: returns the number of the last published event.
+    :param workflows_of: returns the names of the workflows that a job belongs to, and a workflow's own.
+    """
 
     log = Logger()
 
     def __init__(
         self,
         reactor: Any,
-        head: int = 0,
-        workflows_of: Callable[[JobDescriptor], Iterable[str]] = lambda _: (),
-        measures: Measures | None = None,
+        head: Callable[[], int] = lambda: 0,
+        workflows_of: Callable[[Subject], Iterable[str]] = lambda _: (),
+        measures: Instruments | None = None,
     ) -> None:
-        self.head = head
-        self._measures = measures or Measures()
+        self._head = head
+        self._measures = measures or Instruments()
         self._workflows_of = workflows_of
         self._reactor = reactor
         self._by_key: dict[JobKey, dict[Interest, None]] = {}
@@ -166,13 +171,18 @@ class JobStatusTracker:
         self._closing = False
 
     @property
+    def head(self) -> int:
+        """The number of the last published event."""
+        return self._head()
+
+    @property
     def waiting(self) -> int:
         """How many continuations there are."""
         return len(self._held)
 
     @property
     def idle(self) -> bool:
-        """Does nobody wait or follow, and is nothing left to be answered?"""
+        """Whether nobody waits or follows, and nothing is left to be answered."""
         return not (self._held or self._by_key or self._by_user or self._by_workflow or self._rest or self._due)
 
     def wait(
@@ -225,9 +235,8 @@ class JobStatusTracker:
         self._add(subscription)
         return subscription
 
-    def publish(self, batch: Sequence[Event], head: int) -> None:
+    def publish(self, batch: Sequence[Event]) -> None:
         """Hand a published batch to all that it concerns. Claims, and answers later."""
-        self.head = head
         touched: dict[Interest, None] = {}
         for event in batch:
             for interest in self._candidates(event):
@@ -282,7 +291,7 @@ class JobStatusTracker:
         self._rest.pop(interest, None)
 
     def _candidates(self, event: Event) -> Iterator[Interest]:
-        """All that an event may concern, each once."""
+        """Yield all that an event may concern, each once."""
         yield from self._by_key.get(event.key, ())
         if event.parent is not None:
             own = self._by_key.get(event.key, {})
@@ -291,18 +300,18 @@ class JobStatusTracker:
                     yield interest
         if self._by_workflow:
             yield from self._candidates_by_workflow(event)
-        user = event.workflow.user if isinstance(event, WorkflowEvent) else event.job.user
+        user = event.subject.user
         if user is not None:
             yield from self._by_user.get(user, ())
         yield from self._rest
 
     def _candidates_by_workflow(self, event: Event) -> Iterator[Interest]:
-        names = (event.workflow.name,) if isinstance(event, WorkflowEvent) else self._workflows_of(event.job)
+        names = self._workflows_of(event.subject)
         found = [self._by_workflow[name] for name in names if name in self._by_workflow]
         yield from found[0] if len(found) == 1 else {interest: None for interests in found for interest in interests}
 
     def _places(self, interest: Interest) -> list[tuple[dict[Any, dict[Interest, None]], Any]]:
-        """Where it is found: by its keys, else by its workflows, else by its users, else wherever one looks."""
+        """Return where it is found: by its keys, else by its workflows, else by its users, else among the rest."""
         selection = interest.selection
         if selection.keys is not None:
             return [(self._by_key, key) for key in selection.keys]

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue, QueueError
 from jobpush.core.model import PASSING_PHASES, QueueFacts
-from jobpush.events.instruments import Measures
+from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import Publisher
 from jobpush.polling.look import Look
@@ -54,10 +54,10 @@ class JobStatusMonitor:
         keep_ended: float = 86400.0,
         checked: Callable[[QueueFacts], None] = lambda facts: None,
         pace: PaceOptions = PaceOptions(),  # noqa: B008
-        measures: Measures | None = None,
+        measures: Instruments | None = None,
     ) -> None:
         self.queue = queue
-        self._look = Look(reactor, queue, publisher, keep_ended, checked, measures or Measures())
+        self._look = Look(reactor, queue, publisher, keep_ended, checked, measures or Instruments())
         self.status = self._look.status
         self._reactor = reactor
         self._publisher = publisher
@@ -275,4 +275,4 @@ class JobStatusMonitor:
                 return False
             if record is None:
                 return True
-        return record.job.phase not in PASSING_PHASES and record.job.done == record.job.terminal
+        return record.subject.phase not in PASSING_PHASES and record.subject.done == record.subject.terminal
