@@ -20,7 +20,7 @@ from twisted.internet.protocol import connectionDone
 from zope.interface import implementer
 
 from jobpush.core.filters import Selection
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.events.reader import Enough, Feed, Page, Pending
 from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
 from jobpush.web.held.sheets import AccessLine, Call, Sheet, render

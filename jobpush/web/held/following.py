@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from jobpush.core import wire
 from jobpush.core.filters import Selection
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.events.interfaces import CursorGone
 from jobpush.events.tracker import Subscription
 from jobpush.service import JobPush

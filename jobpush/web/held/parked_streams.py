@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from jobpush.core import wire
 from jobpush.core.filters import Selection
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.web.held.bays import AT_ONCE
 from jobpush.web.held.following import BOOKMARK_EVENTS, BOOKMARK_S, BUFFER_LIMIT, HEARTBEAT_S
 from jobpush.web.held.parking import ParkingLot, detach

@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from jobpush.core.filters import Selection
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.service import JobPush
 from jobpush.web.held.following import HEARTBEAT_S, Follower, message
 from jobpush.web.params import Params, resolve

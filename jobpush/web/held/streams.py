@@ -10,7 +10,7 @@ from typing import Any
 
 from jobpush.core import wire
 from jobpush.core.filters import Selection
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.service import JobPush
 from jobpush.web.held.following import Follower
 from jobpush.web.held.parked_streams import Garage

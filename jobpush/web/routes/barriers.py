@@ -13,9 +13,10 @@ from twisted.logger import Logger
 
 from jobpush.core import wire
 from jobpush.core.filters import Targets
-from jobpush.core.model import HistoryEntry, JobDescriptor, JobKey, JobStatusEvent, split_state
+from jobpush.core.model import JobDescriptor, JobKey, split_state
+from jobpush.core.record import HistoryEntry, JobStatusEvent, Subject
 from jobpush.core.workflow import Workflow, workflow_key
-from jobpush.events.barrier import Barrier, Subject
+from jobpush.events.barrier import BarrierWaiter
 from jobpush.events.tracker import Wake
 from jobpush.web.params import DEFAULT_WAIT_S, MOST_IDS, Params, check_workflow, jittered
 from jobpush.web.problems import Problem
@@ -105,12 +106,12 @@ class BarrierRoutes(Routes):
             raise Problem(400, "until: expected started or terminal", "until")
         return _Asked(targets, _need(params.one("mode"), len(targets)), until, params.since())
 
-    async def _barrier(self, asked: _Asked) -> Barrier:
+    async def _barrier(self, asked: _Asked) -> BarrierWaiter:
         """How things stand, from the table or, for jobs that it has forgotten, from the journal."""
         absent = [key for key in asked.targets if key[0] and self._known(key) is None]
         remembered = await self.service.journal.last_of(absent) if absent else {}
         # From here to where the barrier is held, all in one turn: nothing falls between.
-        barrier = Barrier(asked.targets, self.service.feed.head, asked.is_enough, asked.need)
+        barrier = BarrierWaiter(asked.targets, self.service.feed.head, asked.is_enough, asked.need)
         for key in asked.targets:
             if key[0]:
                 self._put_job(asked, barrier, key, remembered.get(key))
@@ -118,7 +119,7 @@ class BarrierRoutes(Routes):
                 self._put_workflow(asked, barrier, key)
         return barrier
 
-    def _put_job(self, asked: _Asked, barrier: Barrier, key: JobKey, remembered: JobStatusEvent | None) -> None:
+    def _put_job(self, asked: _Asked, barrier: BarrierWaiter, key: JobKey, remembered: JobStatusEvent | None) -> None:
         found = self._known(key)
         if found is not None:
             job, record = found
@@ -129,15 +130,15 @@ class BarrierRoutes(Routes):
         else:
             barrier.put(key, None)
 
-    def _put_workflow(self, asked: _Asked, barrier: Barrier, key: JobKey) -> None:
+    def _put_workflow(self, asked: _Asked, barrier: BarrierWaiter, key: JobKey) -> None:
         record = self.service.workflows.records.get(key[1])
         if record is not None:
-            enough = asked.is_enough(record.workflow)
-            barrier.put(key, record.workflow, earlier=enough and asked.was_earlier(record.history, record.last_seq))
+            enough = asked.is_enough(record.subject)
+            barrier.put(key, record.subject, earlier=enough and asked.was_earlier(record.history, record.last_seq))
         else:
             barrier.put(key, None)
 
-    async def _hold(self, asked: _Asked, barrier: Barrier, left: float) -> Wake:
+    async def _hold(self, asked: _Asked, barrier: BarrierWaiter, left: float) -> Wake:
         """Wait until it is over; meanwhile find out whether what is not known exists."""
         with self.holds.holding():
             clusters = frozenset(cluster for cluster, _ in (*barrier.open, *barrier.unseen) if cluster)
@@ -150,7 +151,7 @@ class BarrierRoutes(Routes):
                 for proof in proofs:
                     proof.cancel()
 
-    def _prove(self, asked: _Asked, barrier: Barrier, left: float) -> list[Deferred[None]]:
+    def _prove(self, asked: _Asked, barrier: BarrierWaiter, left: float) -> list[Deferred[None]]:
         """
         Whoever is not known to a query that begins now is unknown; a workflow that is not found in tags, at once.
         """
@@ -171,7 +172,7 @@ class BarrierRoutes(Routes):
             self.log.failure("whether jobs are unknown could not be found out", failure)
 
     async def _prove_in(
-        self, asked: _Asked, barrier: Barrier, clusters: tuple[str, ...], keys: list[JobKey], left: float
+        self, asked: _Asked, barrier: BarrierWaiter, clusters: tuple[str, ...], keys: list[JobKey], left: float
     ) -> None:
         if not await self._all_fresh(clusters, left):
             return
@@ -186,7 +187,7 @@ class BarrierRoutes(Routes):
         tracker.select(barrier, Targets(frozenset(asked.targets)))
         barrier.give_up(keys, tracker)
 
-    async def _barrier_answer(self, request: Any, asked: _Asked, barrier: Barrier, wake: Wake) -> bytes:
+    async def _barrier_answer(self, request: Any, asked: _Asked, barrier: BarrierWaiter, wake: Wake) -> bytes:
         met: list[dict[str, object]] = []
         for count, (key, subject) in enumerate(barrier.met.items()):
             met.append(_met(subject, asked.targets[key]))
@@ -227,6 +228,7 @@ def _met(subject: Subject, asked: str) -> dict[str, object]:
         fields = wire.workflow_fields(subject)
         del fields["found"]
         return {"workflow": fields.pop("name"), **fields}
+    assert isinstance(subject, JobDescriptor)
     return _met_job(subject, asked)
 
 

@@ -15,7 +15,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, RequestRedirect
 
 from jobpush.core.filters import Selection
-from jobpush.core.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
+from jobpush.core.model import JobDescriptor, JobKey
+from jobpush.core.record import UNSEEN, JobRecord, JobStatusEvent, Record
 from jobpush.events.interfaces import CursorGone
 from jobpush.events.reader import Enough, Page, Pending
 from jobpush.service import JobPush
@@ -198,6 +199,6 @@ class Routes:
 
 def _from_event(event: JobStatusEvent) -> JobRecord:
     """A job that only the journal remembers."""
-    return JobRecord(job=event.job, last_seq=event.seq, history=(event.step,))
+    return Record(event.job, UNSEEN, last_seq=event.seq, history=(event.step,))
 
 

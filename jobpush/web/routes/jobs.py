@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-import attrs
 from twisted.internet.task import deferLater
 
 from jobpush.core import wire
 from jobpush.core.filters import of_job
-from jobpush.core.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
+from jobpush.core.model import JobDescriptor, JobKey
+from jobpush.core.record import JobRecord
 from jobpush.events.reader import Enough, Page
 from jobpush.service import JobPush
 from jobpush.web import health
@@ -181,12 +181,13 @@ class JobRoutes(Routes):
         job, record = found
         feed = self.service.feed
         cursor = feed.cursor(page.seq)
+        served = record.job is job and record.last_seq <= page.seq
         if record.last_seq > page.seq:
             # It has changed again since this answer was claimed: the state must not run ahead of the cursor.
-            told = [event for event in page.events if isinstance(event, JobStatusEvent) and event.key == job.key]
+            told = [event for event in page.events if event.key == job.key]
             if told:
-                history = tuple(entry for entry in record.history if entry.seq <= page.seq)
-                job, record = told[-1].job, attrs.evolve(record, last_seq=told[-1].seq, history=history)
+                record = record.as_of(told[-1])
+                job = record.job
         request.setHeader(b"etag", _etag(self.service, record).encode())
         monitor = self.service.monitors[key[0]]
         fields: dict[str, object] = {
@@ -199,7 +200,7 @@ class JobRoutes(Routes):
             fields["more"] = True
         if zero:
             fields["oldest_cursor"] = feed.cursor(feed.oldest)
-        shown = _shown(feed.epoch, record) if record.job is job else wire.shown_bytes(feed.epoch, job, record.history)
+        shown = _shown(feed.epoch, record) if served else wire.shown_bytes(feed.epoch, job, record.history)
         return self._answer(request, wire.joined(shown, wire.envelope(fields, page.events)), cursor, page.closing)
 
     # -- the call of 2010
@@ -250,7 +251,7 @@ def _is_enough(until: str | None, job: JobDescriptor) -> bool:
 def _enough(until: str | None, key: JobKey) -> Enough | None:
     if until not in ("started", "terminal"):
         return None
-    return lambda event: event.key == key and isinstance(event, JobStatusEvent) and _is_enough(until, event.job)
+    return lambda event: event.key == key and _is_enough(until, event.job)
 
 
 def _etag(service: JobPush, record: JobRecord) -> str:

@@ -12,7 +12,8 @@ from twisted.internet.task import deferLater
 from jobpush.core import wire
 from jobpush.core.filters import Selection
 from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.workflow import Workflow, WorkflowEvent, WorkflowRecord, workflow_key
+from jobpush.core.record import Subject
+from jobpush.core.workflow import WorkflowRecord, workflow_key
 from jobpush.events.interfaces import JournalError
 from jobpush.events.reader import Enough, Page
 from jobpush.web.params import DEFAULT_WAIT_S, MOST_IDS, Params, check_workflow, jittered
@@ -36,8 +37,8 @@ class WorkflowRoutes(Routes):
         params = Params.of_query(self.service, request, frozenset({"state", "user", "limit", "after"}))
         selection, limit, after = params.selection(), params.limit(highest=2000), params.text("after") or ""
         records = self.service.workflows.records
-        names = sorted(name for name, r in records.items() if name > after and selection.takes_workflow(r.workflow))
-        page = [wire.workflow_fields(records[name].workflow) for name in names[:limit]]
+        names = sorted(name for name, r in records.items() if name > after and selection.takes(r.subject))
+        page = [wire.workflow_fields(records[name].subject) for name in names[:limit]]
         fields: dict[str, object] = {"cursor": self.service.feed.cursor(), "workflows": page}
         if len(names) > limit:
             fields["after"] = names[limit - 1]
@@ -55,7 +56,7 @@ class WorkflowRoutes(Routes):
         deadline = self.service.reactor.seconds() + wait
         record = await self._found_workflow(name, wait)
         enough = _enough(until)
-        met = enough is not None and _is_enough(until, record.workflow)
+        met = enough is not None and _is_enough(until, record.subject)
         page = Page((), self.service.feed.head)
         if since is not None or (enough is not None and not met):
             left = 0.0 if met else max(0.0, deadline - self.service.reactor.seconds())
@@ -146,22 +147,21 @@ class WorkflowRoutes(Routes):
         """
         cursor = self.service.feed.cursor(page.seq)
         record = record or before
-        workflow, history = record.workflow, record.history
-        told = [event.workflow for event in page.events if isinstance(event, WorkflowEvent)]
-        if told and record.last_seq != page.events[-1].seq:
+        members, edges = record.detail.members, record.detail.edges
+        if page.events and record.last_seq != page.events[-1].seq:
             # It has changed again since this answer was claimed, or is gone: the state must not run ahead of the cursor.
-            workflow, history = told[-1], tuple(entry for entry in history if entry.seq <= page.seq)
+            record = record.as_of(page.events[-1])
         jobs = []
-        for count, (key, member) in enumerate(list(record.members.items())):
+        for count, (key, member) in enumerate(list(members.items())):
             jobs.append(wire.member_fields(key, member))
             if count % _SLICE == _SLICE - 1:
                 await deferLater(self.service.reactor, 0)
         fields: dict[str, object] = {
-            **wire.workflow_fields(workflow),
+            **wire.workflow_fields(record.subject),
             "cursor": cursor,
             "timed_out": page.timed_out,
-            "history": wire.history_fields(self.service.feed.epoch, history),
-            "edges": [["/".join(begin), "/".join(end)] for begin, end in record.edges],
+            "history": wire.history_fields(self.service.feed.epoch, record.history),
+            "edges": [["/".join(begin), "/".join(end)] for begin, end in edges],
             "jobs": jobs,
         }
         if page.more:
@@ -173,14 +173,14 @@ def _no_workflow(name: str) -> Problem:
     return Problem(404, f"there is no workflow {name}", "name")
 
 
-def _is_enough(until: str | None, workflow: Workflow) -> bool:
+def _is_enough(until: str | None, workflow: Subject) -> bool:
     return workflow.started if until == "started" else workflow.terminal
 
 
 def _enough(until: str | None) -> Enough | None:
     if until not in ("started", "terminal"):
         return None
-    return lambda event: isinstance(event, WorkflowEvent) and (event.workflow.deleted or _is_enough(until, event.workflow))
+    return lambda event: event.subject.deleted or _is_enough(until, event.subject)
 
 
 def _edges(params: Params, members: Collection[JobKey]) -> tuple[tuple[JobKey, JobKey], ...]:
