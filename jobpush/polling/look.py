@@ -94,7 +94,6 @@ class Look:
         self._on_check = checked
         self._measures = measures
         self._named_s = NAMED_S
-        self._first = True
         self._checked_at: float | None = None
         self._forgot_at: float = 0.0
         self._doubted: Snapshot | None = None
@@ -182,7 +181,7 @@ class Look:
         now = self._reactor.seconds()
         self.status.query_s = now - began
         self._measures.queried(self.queue.cluster, now - began)
-        if not self._first:
+        if self.status.seen_at is not None:
             self.budget.spend(now - began, now)
         self.status.rows = len(snapshot.jobs)
         self.status.rejected += snapshot.rejected_count
@@ -266,7 +265,6 @@ class Look:
                 self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=status.error)
             return
         status.health, status.seen_at = "ok", snapshot.began_at
-        self._first = False
         if before in ("stale", "blind"):
             self.log.info("{cluster}: answers again", cluster=self.queue.cluster)
 

@@ -71,7 +71,6 @@ class JobStatusMonitor:
         self._running: Deferred[None] | None = None
         self._stopping = False
         self._failed_in_row = 0
-        self._first = True
         self._again = False
         self._fresh: list[Deferred[None]] = []
         self._next_fresh: list[Deferred[None]] = []
@@ -207,7 +206,6 @@ class JobStatusMonitor:
         wanted = self.queue.interval if self.queue.interval is not None else self._adapted()
         if self._foresight.good:
             wanted = max(wanted, self._rarely(self._pace.reconcile))
-        self._first = self._first and self.status.seen_at is None
         echo = self._wishes.echo()
         return max(wanted if echo is None else min(wanted, echo), self._soonest(self._reactor.seconds()))
 
@@ -235,7 +233,7 @@ class JobStatusMonitor:
 
     async def _turn(self) -> None:
         """One look, at named jobs only where that is enough and cheaper. Raises where it failed."""
-        names, seen_seq = self._wishes.names, self._publisher.tail.head
+        names, seen_seq, first = self._wishes.names, self._publisher.tail.head, self.status.seen_at is None
         self.status.nudged += self._wishes.fresh
         wishes = self._wishes.take()
         try:
@@ -245,7 +243,7 @@ class JobStatusMonitor:
             self._wishes.give_back(wishes)
             raise
         self._failed_in_row = 0
-        if self._look.changed and not self._first:
+        if self._look.changed and not first:
             self._foresight.found(bool(wishes) or self._wishes.fresh)
         self._wishes.looked(wishes, lambda name, early: self._is_settled(name, early, seen_seq))
 
