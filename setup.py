@@ -18,10 +18,10 @@ setup(
     python_requires=">=3.10",
     # Listed by hand: never an __init__.py in twisted/ or twisted/plugins/, it would replace Twisted's own.
     packages=[
-        "jobpush", "jobpush.adapter", "jobpush.core", "jobpush.events", "jobpush.polling", "jobpush.runtime", "jobpush.web",
-        "jobpush.web.held", "jobpush.web.routes", "jobpush_adapters", "jobpush_adapters.common", "jobpush_adapters.mock",
-        "jobpush_adapters.pbs", "jobpush_adapters.sge", "jobpush_adapters.slurm", "jobpush_client", "jobpush_client.cli",
-        "twisted.plugins",
+        "jobpush", "jobpush.adapter", "jobpush.core", "jobpush.core.wire", "jobpush.events", "jobpush.polling",
+        "jobpush.runtime", "jobpush.web", "jobpush.web.held", "jobpush.web.routes", "jobpush_adapters",
+        "jobpush_adapters.common", "jobpush_adapters.mock", "jobpush_adapters.pbs", "jobpush_adapters.sge",
+        "jobpush_adapters.slurm", "jobpush_client", "jobpush_client.cli", "twisted.plugins",
     ],
     package_dir={
         "": ".",

@@ -8,13 +8,20 @@ Times are seconds since the epoch (UTC), as floats; durations are seconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
+from operator import attrgetter
 from typing import ClassVar
 
 import attrs
+from attrs import field
 
+from jobpush.core.fields import Field, Kind, fields_of, on_wire
 from jobpush.core.tasks import TaskSet
+
+TEXT, NUMBER, BOOLEAN, TIME, TEXTS, TABLE, COUNTS, TASKS = (
+    Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.TIME, Kind.TEXTS, Kind.TABLE, Kind.COUNTS, Kind.TASKS,
+)  # fmt: skip
 
 
 class Phase(str, Enum):
@@ -105,40 +112,56 @@ class JobDescriptor:
     heterogeneous job that this is a part of, ``task_index`` an array task's index. On an array's parent, ``pending_tasks``
     are the tasks that the scheduler lists as a range, without a row of their own, and ``counts`` the number of parts per
     state.
+
+    Each attribute is a field on the wire and says so in its metadata; what else must know the fields follows from `JOB_FIELDS`.
     """
 
-    cluster: str
-    id: str
-    phase: Phase
-    outcome: Outcome | None = None
-    settled: bool = False
-    attempt: int = 0
-    exit_code: int | None = None
-    signal: int | None = None
-    reason: str | None = None
-    reason_code: ReasonCode | None = None
-    flags: tuple[str, ...] = ()
-    native: Mapping[str, str] = attrs.field(factory=dict)
-    aliases: tuple[str, ...] = ()
-    uid: str = ""
-    name: str | None = None
-    user: str | None = None
-    account: str | None = None
-    submitted_at: float | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    queue: str | None = None
-    nodes: str | None = None
-    workdir: str | None = None
-    comment: str | None = None
-    time_limit_s: int | None = None
-    observed_at: float = 0.0
-    source: str = ""
-    confidence: Confidence = Confidence.OBSERVED
-    parent: str | None = None
-    task_index: int | None = None
-    pending_tasks: TaskSet | None = None
-    counts: Mapping[str, int] | None = None
+    cluster: str = field(metadata=on_wire(TEXT, "The name of the queue that it belongs to."))
+    id: str = field(metadata=on_wire(TEXT, "The scheduler's own id: 4711, 4711_3, 123[4].server, 4711.3 …"))
+    phase: Phase = field(metadata=on_wire(Phase, event=True))
+    aliases: tuple[str, ...] = field(default=(), metadata=on_wire(TEXTS, "Other ids by which it can be asked for."))
+    uid: str = field(default="", metadata=on_wire(TEXT, "Names this very submission: ids recur."))
+    name: str | None = field(default=None, metadata=on_wire(TEXT))
+    user: str | None = field(default=None, metadata=on_wire(TEXT))
+    account: str | None = field(default=None, metadata=on_wire(TEXT))
+    outcome: Outcome | None = field(
+        default=None, metadata=on_wire(Outcome, "How it ended; null while it has not.", event=True)
+    )
+    settled: bool = field(default=False, metadata=on_wire(BOOLEAN, "Has it ended, and is that confirmed?", event=True))
+    attempt: int = field(default=0, metadata=on_wire(NUMBER, "0, and one more after each requeue.", event=True))
+    exit_code: int | None = field(
+        default=None, metadata=on_wire(NUMBER, "Of its script; null if a signal ended it, or it never ran.", event=True)
+    )
+    signal: int | None = field(default=None, metadata=on_wire(NUMBER, "The signal that ended it.", event=True))
+    reason: str | None = field(default=None, metadata=on_wire(TEXT, "Why it waits or failed, in the scheduler's words."))
+    reason_code: ReasonCode | None = field(
+        default=None, metadata=on_wire(ReasonCode, "The same in a vocabulary that all schedulers share.", event=True)
+    )
+    flags: tuple[str, ...] = field(default=(), metadata=on_wire(TEXTS, event=True))
+    native: Mapping[str, str] = field(factory=dict, metadata=on_wire(TABLE, "What the scheduler said, verbatim."))
+    submitted_at: float | None = field(default=None, metadata=on_wire(TIME))
+    started_at: float | None = field(default=None, metadata=on_wire(TIME, event=True))
+    ended_at: float | None = field(default=None, metadata=on_wire(TIME, event=True))
+    queue: str | None = field(default=None, metadata=on_wire(TEXT, "The partition or queue.", event=True))
+    nodes: str | None = field(default=None, metadata=on_wire(TEXT, event=True))
+    workdir: str | None = field(default=None, metadata=on_wire(TEXT))
+    comment: str | None = field(default=None, metadata=on_wire(TEXT))
+    time_limit_s: int | None = field(default=None, metadata=on_wire(NUMBER))
+    observed_at: float = field(default=0.0, metadata=on_wire(TIME))
+    source: str = field(default="", metadata=on_wire(TEXT, "The command or file that told it."))
+    confidence: Confidence = field(
+        default=Confidence.OBSERVED, metadata=on_wire(Confidence, "Seen in the queue, taken from accounting, or concluded.")
+    )
+    parent: str | None = field(
+        default=None, metadata=on_wire(TEXT, "The array or heterogeneous job that it is a part of.", optional=True)
+    )
+    task_index: int | None = field(default=None, metadata=on_wire(NUMBER, "Of an array's task.", optional=True))
+    pending_tasks: TaskSet | None = field(
+        default=None, metadata=on_wire(TASKS, "Of an array: the tasks that wait, such as 4-10,12.", optional=True)
+    )
+    counts: Mapping[str, int] | None = field(
+        default=None, metadata=on_wire(COUNTS, "How many are in each state.", optional=True)
+    )
 
     kind: ClassVar[str] = "job"
     each_event_is_a_step: ClassVar[bool] = True
@@ -181,28 +204,33 @@ class JobDescriptor:
 
     def says_the_same(self, other: JobDescriptor) -> bool:
         """Return whether everything is the same but when it was observed."""
-        return all(getattr(self, name) == getattr(other, name) for name in _SAID)
+        return _said(self) == _said(other)
 
     def visible(self) -> tuple[object, ...]:
         """Return what makes an event when it changes. Not ``observed_at``, and not the wording of ``reason`` alone."""
-        return (
-            self.phase,
-            self.outcome,
-            self.settled,
-            self.attempt,
-            self.exit_code,
-            self.signal,
-            self.reason_code,
-            self.queue,
-            self.nodes,
-            self.started_at,
-            self.ended_at,
-            self.flags,
-        )
+        return _visible(self)
 
 
-#: The fields of a descriptor that say something of the job.
-_SAID = tuple(f.name for f in attrs.fields(JobDescriptor) if f.name != "observed_at")
+def _job_fields() -> Iterator[Field]:
+    """Yield the fields of a job in their order on the wire: its state and its phase stand before its outcome."""
+    cluster, job_id, phase, *others = fields_of(JobDescriptor)
+    yield from (cluster, job_id)
+    for one in others:
+        if one.name == "outcome":
+            states = dict.fromkeys(STATES)
+            yield Field("state", Kind.WORD, states, description="The outcome if the phase is DONE, else the phase.")
+            yield phase
+        yield one
+
+
+#: The fields of a job on the wire, in their order. ``state`` follows from phase and outcome.
+JOB_FIELDS = tuple(_job_fields())
+
+#: What a descriptor says of its job, and what of that makes an event when it changes.
+_said: Callable[[JobDescriptor], tuple[object, ...]] = attrgetter(
+    *(one.name for one in JOB_FIELDS if one.name not in ("state", "observed_at"))
+)
+_visible: Callable[[JobDescriptor], tuple[object, ...]] = attrgetter(*(one.name for one in JOB_FIELDS if one.event))
 
 #: What a job is found by: (cluster, id).
 JobKey = tuple[str, str]
