@@ -235,7 +235,7 @@ class SQLiteJournal:
                 "INSERT INTO event (seq, stored_at, cluster, job, parent, body) VALUES (?, ?, ?, ?, ?, ?)",
                 ((e.seq, now, *e.key, e.parent, e.data) for e in events),
             )
-            _write_records(db, records)
+            _write_records(db, records, events)
             for name, changed in members.items():
                 db.executemany(
                     "INSERT OR REPLACE INTO member (workflow, cluster, job, body) VALUES (?, ?, ?, ?)",
@@ -372,17 +372,23 @@ class SQLiteJournal:
         return self._threads.run(self._reading, read)
 
 
-def _write_records(db: sqlite3.Connection, records: Sequence[AnyRecord]) -> None:
+def _write_records(db: sqlite3.Connection, records: Sequence[AnyRecord], events: Sequence[Event]) -> None:
+    first_seq = events[0].seq if events else 0
+
+    def body(record: AnyRecord) -> bytes:
+        place = record.last_seq - first_seq
+        return wire.record_bytes(record, events[place] if 0 <= place < len(events) else None)
+
     db.executemany(
         "INSERT OR REPLACE INTO job (cluster, job, body) VALUES (?, ?, ?)",
-        ((*record.subject.key, wire.record_bytes(record)) for record in records if record.subject.kind == "job"),
+        ((*record.subject.key, body(record)) for record in records if record.subject.kind == "job"),
     )
     for record in records:
         if isinstance(record.detail, Membership):
             _, name = record.subject.key
             if not record.detail.members:
                 db.execute("DELETE FROM member WHERE workflow = ?", (name,))
-            db.execute("INSERT OR REPLACE INTO workflow (name, body) VALUES (?, ?)", (name, wire.record_bytes(record)))
+            db.execute("INSERT OR REPLACE INTO workflow (name, body) VALUES (?, ?)", (name, body(record)))
 
 
 def _forget(db: sqlite3.Connection, keys: Sequence[JobKey]) -> None:
