@@ -200,7 +200,11 @@ class JobRoutes(Routes):
             fields["more"] = True
         if zero:
             fields["oldest_cursor"] = feed.cursor(feed.oldest)
-        shown = _shown(feed.epoch, record) if served else wire.shown_bytes(feed.epoch, job, record.history)
+        last = page.events[-1] if page.events else None
+        if served and (last is None or last.subject is not job):
+            shown = _shown(feed.epoch, record)
+        else:
+            shown = wire.shown_bytes(feed.epoch, job, record.history, last)
         return self._answer(request, wire.joined(shown, wire.envelope(fields, page.events)), cursor, page.closing)
 
     # -- the call of 2010
