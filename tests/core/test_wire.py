@@ -6,6 +6,7 @@ import json
 import typing
 from datetime import datetime
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,14 @@ from jobpush.core.fields import Kind
 from jobpush.core.model import JOB_FIELDS, Confidence, JobDescriptor, Outcome, Phase, ReasonCode
 from jobpush.core.record import Change, Record, Sighting
 from jobpush.core.tasks import TaskSet
+from jobpush.core.wire import _job
 from jobpush.core.workflow import Membership, Workflow
 from jobpush_client import Job
+
+try:
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment]
 
 #: Anything that an adapter may have read, lone surrogates and control characters included.
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=12)
@@ -68,13 +75,25 @@ class EncodingTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None)
     @given(jobs())
     def test_plain(self, job: JobDescriptor) -> None:
-        """What the json module makes of the fields."""
-        self.assertEqual(wire.job_bytes(job), as_the_json_module_has_it(job))
+        """Without orjson: what the json module makes of the fields."""
+        with patch.object(_job, "fast_dumps", None):
+            self.assertEqual(wire.job_bytes(job), as_the_json_module_has_it(job))
+
+    @settings(max_examples=60, deadline=None)
+    @given(jobs())
+    def test_fast(self, job: JobDescriptor) -> None:
+        """With orjson: the same bytes."""
+        if orjson is None:
+            self.skipTest("orjson is not installed")
+        with patch.object(_job, "fast_dumps", orjson.dumps):
+            self.assertEqual(wire.job_bytes(job), as_the_json_module_has_it(job))
 
     def test_native_values_that_are_no_texts(self) -> None:
         """An adapter that breaks the contract here does not keep its jobs from being told."""
         job = JobDescriptor("c", "1", Phase.RUNNING, native={"slots": 4})  # type: ignore[dict-item]
-        self.assertIn(b'"native":{"slots":4}', wire.job_bytes(job))
+        for dumps in (None, getattr(orjson, "dumps", None)):
+            with patch.object(_job, "fast_dumps", dumps):
+                self.assertIn(b'"native":{"slots":4}', wire.job_bytes(job))
 
     @settings(max_examples=60, deadline=None)
     @given(jobs(), st.none() | st.sampled_from(["QUEUED", "COMPLETED"]), st.integers(1, 2**60))

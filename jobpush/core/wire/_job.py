@@ -15,6 +15,11 @@ from jobpush.core.model import JOB_FIELDS, STATES, JobDescriptor, split_state
 from jobpush.core.tasks import TaskSet
 from jobpush.core.wire._json import from_time, quoted, quoted_counts, quoted_list, quoted_table, quoted_time, to_time, utf8
 
+try:
+    from orjson import dumps as fast_dumps
+except ImportError:  # it comes with the extra [fast]
+    fast_dumps = None  # type: ignore[assignment]
+
 #: How a value is written as JSON: an expression that can stand in an f-string in single quotes. ``V`` is the value.
 _WRITTEN = {
     Kind.TEXT: "quoted(V)",
@@ -87,6 +92,11 @@ job_fields: Callable[[JobDescriptor], dict[str, object]] = _compiled(_fields_sou
 
 def job_bytes(job: JobDescriptor) -> bytes:
     """Return a job as the protocol has it: a JSON object."""
+    if fast_dumps is not None:
+        try:
+            return fast_dumps(job_fields(job))
+        except TypeError:
+            pass  # a lone surrogate, or a number of more than 64 bits
     return utf8(job_text(job))
 
 
