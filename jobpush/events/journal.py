@@ -13,6 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -116,6 +117,7 @@ class SQLiteJournal:
         self._threads = threads
         self._cursors: dict[str, int] = {}
         self._lock: int | None = None
+        self._connections: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
 
@@ -124,25 +126,34 @@ class SQLiteJournal:
     def open(self) -> Mapping[str, Mapping[str, Record[Any, Any]]]:
         try:
             if self.directory is None:
-                self._writer = self._reader = _connect(":memory:")
+                self._writer = self._reader = self._connect(":memory:")
             else:
                 self._lock = _lock_directory(self.directory)
                 path = os.path.join(self.directory, "journal.sqlite")
                 _create(path)
-                self._writer = _connect(path)
+                self._writer = self._connect(path)
                 self._writer.execute("PRAGMA journal_mode=WAL")
                 self._writer.execute("PRAGMA synchronous=FULL")
-                self._reader = _connect(path)
+                self._reader = self._connect(path)
             self._upgrade()
             return self._load()
         except sqlite3.Error as error:
-            self._unlock()
+            self._release()
             raise JournalError(f"the journal in {self.directory} cannot be used: {error}") from None
         except JournalError:
-            self._unlock()
+            self._release()
             raise
 
-    def _unlock(self) -> None:
+    def _connect(self, path: str) -> sqlite3.Connection:
+        # Each connection is used by one thread at a time, in turn: the one that opens it, then its own.
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        self._connections.append(connection)
+        return connection
+
+    def _release(self) -> None:
+        """Close what is open, and let others have the directory."""
+        while self._connections:
+            self._connections.pop().close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -158,9 +169,8 @@ class SQLiteJournal:
         if 0 < version < wanted and self.directory is not None:
             backup = os.path.join(self.directory, f"journal.v{version}.sqlite")
             _create(backup)
-            with sqlite3.connect(backup) as copy:
+            with closing(sqlite3.connect(backup)) as copy:
                 db.backup(copy)
-            copy.close()
         while version < wanted:
             # executescript() would end the transaction, so that an upgrade could stop half way
             db.execute("BEGIN IMMEDIATE")
@@ -208,9 +218,7 @@ class SQLiteJournal:
     def close(self) -> Deferred[None]:
         def closed(_: object) -> None:
             self._threads.stop()
-            self._reader.close()
-            self._writer.close()
-            self._unlock()
+            self._release()
 
         # Both threads work in order: when these have run, everything asked for before has.
         done = self._threads.run("write", lambda: None)
@@ -404,11 +412,6 @@ def _decode(rows: Iterable[tuple[bytes]]) -> Iterable[Event]:
 
 def _set_meta(db: sqlite3.Connection, **values: object) -> None:
     db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", ((k, str(v)) for k, v in values.items()))
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    # Each connection is used by one thread at a time, in turn: the one that opens it, then its own.
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
 
 
 def _create(path: str) -> None:
