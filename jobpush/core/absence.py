@@ -12,6 +12,7 @@ from itertools import filterfalse
 
 import attrs
 
+from jobpush.core.frozen import evolve
 from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
 from jobpush.core.record import JobRecord
@@ -112,7 +113,7 @@ def conclude(job: JobDescriptor, absent_for: float, policy: DiffPolicy, outcomes
     """Return what a job without a record in accounting is called after it was absent for so many seconds."""
     grace = policy.grace
     if job.done:
-        return attrs.evolve(job, settled=True) if absent_for >= grace else job
+        return evolve(job, settled=True) if absent_for >= grace else job
     unknowable = not policy.accounting
     no_record = unknowable or outcomes.answered
     if job.phase in WAITING_PHASES:
@@ -132,7 +133,7 @@ def concluded(
     job: JobDescriptor, phase: Phase, outcome: Outcome | None, settled: bool, ended_at: float | None = None
 ) -> JobDescriptor:
     """Return a job of which no row tells any more. When it ended is not known, unless given."""
-    return attrs.evolve(
+    return evolve(
         job,
         phase=phase,
         outcome=outcome,

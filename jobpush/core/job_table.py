@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import attrs
-
+from jobpush.core.frozen import evolve
 from jobpush.core.model import JobDescriptor, Snapshot
 from jobpush.core.record import JobRecord
 
@@ -143,7 +142,7 @@ class JobTable:
 
 def pending_task(range_row: JobDescriptor, job_id: str, index: int) -> JobDescriptor:
     """Return one task of an array's pending range, as a job."""
-    return attrs.evolve(
+    return evolve(
         range_row,
         id=job_id,
         uid="",

@@ -17,6 +17,8 @@ import attrs
 from attrs import field
 
 from jobpush.core.fields import Field, Kind, fields_of, on_wire
+from jobpush.core.frozen import quick
+from jobpush.core.shared import shared_number_or_none, shared_table, shared_text, shared_text_or_none
 from jobpush.core.tasks import TaskSet
 
 TEXT, NUMBER, BOOLEAN, TIME, TEXTS, TABLE, COUNTS, TASKS = (
@@ -103,7 +105,8 @@ def split_state(state: str) -> tuple[Phase, Outcome | None]:
     return Phase.DONE, Outcome(state)
 
 
-@attrs.frozen(order=False, eq=False)
+@quick
+@attrs.frozen(eq=False, weakref_slot=False)
 class JobDescriptor:
     """
     One job as it was seen: the unit of every answer and event.
@@ -116,14 +119,14 @@ class JobDescriptor:
     Each attribute is a field on the wire and says so in its metadata; what else must know the fields follows from `JOB_FIELDS`.
     """
 
-    cluster: str = field(metadata=on_wire(TEXT, "The name of the queue that it belongs to."))
+    cluster: str = field(converter=shared_text, metadata=on_wire(TEXT, "The name of the queue that it belongs to."))
     id: str = field(metadata=on_wire(TEXT, "The scheduler's own id: 4711, 4711_3, 123[4].server, 4711.3 …"))
     phase: Phase = field(metadata=on_wire(Phase, event=True))
     aliases: tuple[str, ...] = field(default=(), metadata=on_wire(TEXTS, "Other ids by which it can be asked for."))
-    uid: str = field(default="", metadata=on_wire(TEXT, "Names this very submission: ids recur."))
+    _uid: str = field(default="", alias="uid", metadata=on_wire(TEXT, "Names this very submission: ids recur."))
     name: str | None = field(default=None, metadata=on_wire(TEXT))
-    user: str | None = field(default=None, metadata=on_wire(TEXT))
-    account: str | None = field(default=None, metadata=on_wire(TEXT))
+    user: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT))
+    account: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT))
     outcome: Outcome | None = field(
         default=None, metadata=on_wire(Outcome, "How it ended; null while it has not.", event=True)
     )
@@ -133,22 +136,28 @@ class JobDescriptor:
         default=None, metadata=on_wire(NUMBER, "Of its script; null if a signal ended it, or it never ran.", event=True)
     )
     signal: int | None = field(default=None, metadata=on_wire(NUMBER, "The signal that ended it.", event=True))
-    reason: str | None = field(default=None, metadata=on_wire(TEXT, "Why it waits or failed, in the scheduler's words."))
+    reason: str | None = field(
+        default=None, converter=shared_text_or_none, metadata=on_wire(TEXT, "Why it waits or failed, in the scheduler's words.")
+    )
     reason_code: ReasonCode | None = field(
         default=None, metadata=on_wire(ReasonCode, "The same in a vocabulary that all schedulers share.", event=True)
     )
     flags: tuple[str, ...] = field(default=(), metadata=on_wire(TEXTS, event=True))
-    native: Mapping[str, str] = field(factory=dict, metadata=on_wire(TABLE, "What the scheduler said, verbatim."))
+    native: Mapping[str, str] = field(
+        factory=dict, converter=shared_table, metadata=on_wire(TABLE, "What the scheduler said, verbatim.")
+    )
     submitted_at: float | None = field(default=None, metadata=on_wire(TIME))
     started_at: float | None = field(default=None, metadata=on_wire(TIME, event=True))
     ended_at: float | None = field(default=None, metadata=on_wire(TIME, event=True))
-    queue: str | None = field(default=None, metadata=on_wire(TEXT, "The partition or queue.", event=True))
-    nodes: str | None = field(default=None, metadata=on_wire(TEXT, event=True))
-    workdir: str | None = field(default=None, metadata=on_wire(TEXT))
-    comment: str | None = field(default=None, metadata=on_wire(TEXT))
-    time_limit_s: int | None = field(default=None, metadata=on_wire(NUMBER))
+    queue: str | None = field(
+        default=None, converter=shared_text_or_none, metadata=on_wire(TEXT, "The partition or queue.", event=True)
+    )
+    nodes: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT, event=True))
+    workdir: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT))
+    comment: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT))
+    time_limit_s: int | None = field(default=None, converter=shared_number_or_none, metadata=on_wire(NUMBER))
     observed_at: float = field(default=0.0, metadata=on_wire(TIME))
-    source: str = field(default="", metadata=on_wire(TEXT, "The command or file that told it."))
+    source: str = field(default="", converter=shared_text, metadata=on_wire(TEXT, "The command or file that told it."))
     confidence: Confidence = field(
         default=Confidence.OBSERVED, metadata=on_wire(Confidence, "Seen in the queue, taken from accounting, or concluded.")
     )
@@ -169,13 +178,32 @@ class JobDescriptor:
     def __attrs_post_init__(self) -> None:
         if (self.phase is Phase.DONE) != (self.outcome is not None):
             raise ValueError(f"job {self.id}: phase {self.phase.value} with outcome {self.outcome}")
-        if not self.uid:
-            object.__setattr__(self, "uid", f"{self.cluster}/{self.id}@{int(self.submitted_at or 0)}")
+        if self._uid and self._uid == self._own_uid:
+            object.__setattr__(self, "_uid", "")
+
+    @property
+    def _own_uid(self) -> str:
+        return f"{self.cluster}/{self.id}@{int(self.submitted_at or 0)}"
+
+    @property
+    def uid(self) -> str:
+        """
+        What names this very submission: what was given, else what follows from the id and the time of submission.
+
+        Who changes one of these in a copy, and means the same submission, gives the uid too.
+        """
+        return self._uid or self._own_uid
+
+    def is_same_submission(self, other: JobDescriptor) -> bool:
+        """Return whether both have the same uid."""
+        alike = self.submitted_at == other.submitted_at and self.id == other.id and self.cluster == other.cluster
+        return (alike and self._uid == other._uid) or self.uid == other.uid
 
     @property
     def state(self) -> str:
         """The outcome of a job that is done, else its phase: enough for a simple client."""
-        return self.outcome.value if self.outcome is not None else self.phase.value
+        state: str = (self.outcome or self.phase)._value_
+        return state
 
     @property
     def key(self) -> JobKey:
@@ -228,7 +256,7 @@ JOB_FIELDS = tuple(_job_fields())
 
 #: What a descriptor says of its job, and what of that makes an event when it changes.
 _said: Callable[[JobDescriptor], tuple[object, ...]] = attrgetter(
-    *(one.name for one in JOB_FIELDS if one.name not in ("state", "observed_at"))
+    *(one.name for one in attrs.fields(JobDescriptor) if one.name != "observed_at")
 )
 _visible: Callable[[JobDescriptor], tuple[object, ...]] = attrgetter(*(one.name for one in JOB_FIELDS if one.event))
 
