@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 
-import attrs
-
 from jobpush.core.absence import DiffPolicy, conclude, concluded, range_of, unlisted, without_row
 from jobpush.core.aggregate import aggregate
+from jobpush.core.frozen import evolve
 from jobpush.core.identity import adopt, is_another
 from jobpush.core.job_table import ClusterJobs, pending_task
 from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
-from jobpush.core.record import Change, Changes, JobRecord, Record, Sighting
+from jobpush.core.record import Change, Changes, JobRecord, Record, row_of, sighting
 from jobpush.core.tasks import TaskSet
 
 #: After how many jobs the generator pauses.
@@ -65,7 +64,7 @@ class _Diff:
                 ranges[job_id] = row
                 continue
             record = records.get(job_id)
-            if record is not None and record.detail.row is row and not record.detail.unsettled:
+            if record is not None and row_of(record) is row and not record.detail.unsettled:
                 continue
             self.present(row, record)
             changed += 1
@@ -108,7 +107,7 @@ class _Diff:
                 self.arrive(row)
             self.keep(row, row)
             return
-        job, sighting = record.subject, record.detail
+        job, seen = record.subject, record.detail
         if is_another(job, row):
             if not job.terminal:
                 self.emit(concluded(job, Phase.DONE, Outcome.LOST, True), job.state)
@@ -116,17 +115,18 @@ class _Diff:
             self.keep(row, row)
             return
         adopted = adopt(row, job)
-        unsettled_since = sighting.unsettled_since
+        unsettled_since = seen.unsettled_since
         if adopted.done and not adopted.settled:
             unsettled_since = unsettled_since if unsettled_since is not None and job.done else self.now
             if self.now - unsettled_since >= self.policy.grace:
-                adopted = attrs.evolve(adopted, settled=True)
+                adopted = evolve(adopted, settled=True)
                 unsettled_since = None
         else:
             unsettled_since = None
-        self.step(job, adopted)
+        told = self.step(job, adopted)
         self.keep(adopted, row, record, unsettled_since=unsettled_since)
-        if sighting.absent_since is None and sighting.unsettled_since == unsettled_since and adopted.says_the_same(job):
+        as_before = seen.absent_since is None and seen.unsettled_since == unsettled_since
+        if not told and as_before and adopted.says_the_same(job):
             self.result.refreshed[row.id] = self.result.records.pop(row.id)
 
     def from_range(self, row: JobDescriptor) -> JobDescriptor | None:
@@ -144,10 +144,10 @@ class _Diff:
         previous = None if self.policy.first else self.infer(job, None)
         self.emit(job, previous)
 
-    def step(self, before: JobDescriptor, job: JobDescriptor) -> None:
-        """Tell that a job went from one state to the next, if that is a visible change."""
+    def step(self, before: JobDescriptor, job: JobDescriptor) -> bool:
+        """Tell that a job went from one state to the next, if that is a visible change; return whether it is."""
         if before.visible() == job.visible():
-            return
+            return False
         previous = before.state
         waited = before.phase in WAITING_PHASES or before.phase is Phase.STARTING
         if job.attempt > before.attempt and not before.done:
@@ -156,11 +156,12 @@ class _Diff:
         elif waited or before.done:
             previous = self.infer_running(job, previous) or previous
         self.emit(job, previous)
+        return True
 
     def infer(self, job: JobDescriptor, previous: str | None) -> str | None:
         """Emit QUEUED and RUNNING where the job must have gone through them; return the state that it was in last."""
         if job.phase not in WAITING_PHASES and job.submitted_at is not None:
-            queued = attrs.evolve(
+            queued = evolve(
                 _at_begin(job),
                 phase=Phase.QUEUED,
                 started_at=None,
@@ -176,7 +177,7 @@ class _Diff:
             return None
         if job.done and job.outcome is not Outcome.COMPLETED and not job.nodes and job.started_at == job.ended_at:
             return None  # ended while it waited: a scheduler then gives its end as its start too
-        running = attrs.evolve(_at_begin(job), phase=Phase.RUNNING)
+        running = evolve(_at_begin(job), phase=Phase.RUNNING)
         self.emit(running, previous, job.started_at)
         return running.state
 
@@ -204,7 +205,7 @@ class _Diff:
         since = absent_since if absent_since is not None else self.now
         told = self.outcomes.jobs.get(job.id)
         if told is not None:
-            told = attrs.evolve(
+            told = evolve(
                 told,
                 uid=job.uid,
                 attempt=max(told.attempt, job.attempt),
@@ -228,7 +229,7 @@ class _Diff:
         """Look at tasks that left a pending range without a row of their own, and at ranges that ended as a whole."""
         for array, row in ranges.items():
             record = self.known.get(array)
-            if record is not None and record.detail.row is row and record.detail.absent_since is None:
+            if record is not None and row_of(record) is row and record.detail.absent_since is None:
                 continue
             self.touched[array] = None
             before = record.detail.range_row if record is not None else None
@@ -294,7 +295,7 @@ class _Diff:
         if told is not None and told.done:
             # Accounting's record of those that never ran; of the others it has records of their own.
             tasks = told.pending_tasks or row.pending_tasks
-            ended = attrs.evolve(told, uid=row.uid, aliases=row.aliases, pending_tasks=tasks)
+            ended = evolve(told, uid=row.uid, aliases=row.aliases, pending_tasks=tasks)
             yield from self.ended_range(ended, tasks)
             yield from self.dissolve(row, row.pending_tasks.minus(tasks), since)
         elif self.outcomes.answered:
@@ -333,18 +334,18 @@ class _Diff:
         job = aggregate(parent, parts, range_row, last)
         if last is not None:
             if last.done and not job.done:
-                job = attrs.evolve(job, attempt=last.attempt + 1)
+                job = evolve(job, attempt=last.attempt + 1)
             elif job.attempt < last.attempt:
-                job = attrs.evolve(job, attempt=last.attempt)
+                job = evolve(job, attempt=last.attempt)
             self.step(last, job)
         else:
             self.arrive(job)
         self.result.records[parent] = Record(
             job,
-            Sighting(row, range_row=range_row),
+            sighting(job, row, range_row=range_row),
             self.now,
             record.last_seq if record is not None else 0,
-            record.history if record is not None and last is not None else (),
+            record.steps if record is not None and last is not None else b"",
         )
 
     # -- bookkeeping
@@ -367,18 +368,22 @@ class _Diff:
         absent_since: float | None = None,
         unsettled_since: float | None = None,
     ) -> None:
+        """
+        Put a job's new record into the result.
+
+        :param row: the row that shows it; None where there is none.
+        :param record: the record before, of the same submission.
+        """
         if job.done and not job.settled and unsettled_since is None:
             unsettled_since = self.now
         if job.parent is not None:
             self.new_parts.setdefault(job.parent, {})[job.id] = None
-        range_row = record.detail.range_row if record is not None else None
-        self.result.records[job.id] = Record(
-            job,
-            Sighting(row, absent_since, unsettled_since, range_row),
-            self.now,
-            record.last_seq if record is not None else 0,
-            record.history if record is not None and record.subject.uid == job.uid else (),
-        )
+        if record is None:
+            kept = Record(job, sighting(job, row, absent_since, unsettled_since), self.now)
+        else:
+            seen = sighting(job, row, absent_since, unsettled_since, record.detail.range_row)
+            kept = Record(job, seen, self.now, record.last_seq, record.steps)
+        self.result.records[job.id] = kept
 
     def forget_old(self, before: float) -> Generator[None, None, None]:
         """Drop what ended before that time and is no longer listed; an array only as a whole."""
@@ -394,7 +399,7 @@ class _Diff:
 
 def _at_begin(job: JobDescriptor) -> JobDescriptor:
     """Return a job as it must have been before it ended; its phase is the caller's to set."""
-    return attrs.evolve(
+    return evolve(
         job,
         phase=Phase.QUEUED,
         outcome=None,

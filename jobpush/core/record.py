@@ -6,11 +6,13 @@ Values only.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import attrs
 
-from jobpush.core.model import Confidence, JobDescriptor, JobKey
+from jobpush.core.model import STATES, Confidence, JobDescriptor, JobKey
 
 #: How many steps of its life a record keeps; older ones are in the journal as long as that keeps them.
 HISTORY_LENGTH = 200
@@ -73,7 +75,7 @@ S_co = TypeVar("S_co", bound=Subject, covariant=True)
 D_co = TypeVar("D_co", covariant=True)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, weakref_slot=False)
 class Change:
     """A change that has no number yet: the subject as it is now, its state before, and when (seconds since the epoch)."""
 
@@ -82,8 +84,7 @@ class Change:
     at: float
 
 
-@attrs.frozen(eq=False)
-class HistoryEntry:
+class HistoryEntry(NamedTuple):
     """One step of a life: the state that was entered, when, and the number of the event that told it."""
 
     seq: int
@@ -93,7 +94,7 @@ class HistoryEntry:
     confidence: Confidence
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, weakref_slot=False)
 class Event:
     """
     A change of a job or a workflow, with its number.
@@ -148,13 +149,12 @@ class Event:
 JobStatusEvent = Event
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, weakref_slot=False)
 class Sighting:
     """
     How the queries of its cluster saw a job.
 
-    :ivar row: the descriptor of the last snapshot that held the job (the same object as long as its row does not change); None
-        where no row shows it, or where it has not been compared since the start.
+    :ivar row: see `row_of`.
     :ivar absent_since: the time from which successful queries did not list it.
     :ivar unsettled_since: the time from which it stands as done without confirmation.
     :ivar range_row: the scheduler's row for an array's pending range.
@@ -174,8 +174,32 @@ class Sighting:
 #: How a job is seen that has not been compared with a snapshot.
 UNSEEN = Sighting()
 
+#: How nearly all jobs are seen: the job is what its row says, and nothing else is to be remembered.
+AS_LISTED = Sighting()
 
-@attrs.frozen(eq=False)
+
+def sighting(
+    job: JobDescriptor,
+    row: JobDescriptor | None,
+    absent_since: float | None = None,
+    unsettled_since: float | None = None,
+    range_row: JobDescriptor | None = None,
+) -> Sighting:
+    """Return how that job is seen; a value of its own only where that is needed."""
+    if absent_since is None and unsettled_since is None and range_row is None:
+        if row is None:
+            return UNSEEN
+        if row is job:
+            return AS_LISTED
+    return Sighting(row, absent_since, unsettled_since, range_row)
+
+
+def row_of(record: JobRecord) -> JobDescriptor | None:
+    """Return the row that showed a job last: the same object as long as the row does not change; None where there is none."""
+    return record.subject if record.detail is AS_LISTED else record.detail.row
+
+
+@attrs.frozen(eq=False, weakref_slot=False)
 class Record(Generic[S_co, D_co]):
     """
     What the service keeps of one job or workflow.
@@ -184,34 +208,64 @@ class Record(Generic[S_co, D_co]):
     :ivar detail: what only records of such subjects have: a job's `Sighting`, a workflow's `Membership`.
     :ivar updated_at: when anything of it changed last, in seconds since the epoch.
     :ivar last_seq: the number of its last event; 0 if there was none.
-    :ivar history: the last `HISTORY_LENGTH` steps of its life, oldest first.
+    :ivar steps: its history, packed (`packed`).
     """
 
     subject: S_co
     detail: D_co
     updated_at: float = 0.0
     last_seq: int = 0
-    history: tuple[HistoryEntry, ...] = ()
+    steps: bytes = b""
 
     @property
     def job(self) -> S_co:
         """The subject, of a job's record."""
         return self.subject
 
+    @property
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """The last `HISTORY_LENGTH` steps of its life, oldest first."""
+        return tuple(map(HistoryEntry._make, unpacked(self.steps)))
+
     def told(self, event: Event) -> Record[S_co, D_co]:
         """Return the record with an event of its subject in its history."""
-        history, subject = self.history, event.subject
-        if subject.uid == self.subject.uid and (
-            subject.each_event_is_a_step or not history or history[-1].state != subject.state
+        subject, steps = event.subject, self.steps
+        if (subject is self.subject or subject.uid == self.subject.uid) and (
+            subject.each_event_is_a_step or not steps or self.history[-1].state != subject.state
         ):
-            history = (*history, event.step)[-HISTORY_LENGTH:]
-        return attrs.evolve(self, last_seq=event.seq, history=history)
+            step = _pack(event.seq, event.at, subject.state, subject.attempt, subject.confidence)
+            steps = (steps + step)[-HISTORY_LENGTH * _STEP.size :]
+        return Record(self.subject, self.detail, self.updated_at, event.seq, steps)
 
     def as_of(self, event: Event) -> Record[S_co, D_co]:
         """Return the record as it was when that event of its subject was told."""
         subject: Any = event.subject
-        history = tuple(entry for entry in self.history if entry.seq <= event.seq)
-        return attrs.evolve(self, subject=subject, last_seq=event.seq, history=history)
+        steps = packed(entry for entry in self.history if entry.seq <= event.seq)
+        return attrs.evolve(self, subject=subject, last_seq=event.seq, steps=steps)
+
+
+def unpacked(steps: bytes) -> Iterator[tuple[int, float, str, int, Confidence]]:
+    """Yield the fields of each step, as `HistoryEntry` has them."""
+    for seq, at, attempt, state, confidence in _STEP.iter_unpack(steps):
+        yield seq, at, _STATES[state], attempt, _CONFIDENCES[confidence]
+
+
+def packed(history: Iterable[HistoryEntry]) -> bytes:
+    """Return a history as a record keeps it: as objects, the steps of a job would take more memory than all else of it."""
+    return b"".join([_pack(*entry) for entry in history])
+
+
+def _pack(seq: int, at: float, state: str, attempt: int, confidence: Confidence) -> bytes:
+    return _STEP.pack(seq, at, min(attempt, _MOST), _STATE_NUMBERS[state], _CONFIDENCES.index(confidence))
+
+
+#: A step: its event's number, its time, the attempt, the state and the confidence.
+_STEP = struct.Struct("<qdqBB")
+_MOST = 2**63 - 1
+
+_STATES = tuple(sorted(STATES))
+_STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
+_CONFIDENCES = tuple(Confidence)
 
 
 #: The record of a job, and of either kind.

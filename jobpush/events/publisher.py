@@ -129,9 +129,10 @@ class Publisher:
         for part in parts(events):
             self.tail.append(part)
             for event in part:
-                record = records.get(event.key[1]) if event.kind == "job" else None
+                cluster, job_id = event.subject.key
+                record = records.get(job_id) if cluster else None
                 if record is not None and record.last_seq == event.seq:
-                    jobs.put(records.pop(event.key[1]))
+                    jobs.put(records.pop(job_id))
             if part[-1].kind == "workflow":
                 self.workflows.publish(of_workflows)
             self.tracker.publish(part)

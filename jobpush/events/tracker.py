@@ -292,15 +292,16 @@ class JobStatusTracker:
 
     def _candidates(self, event: Event) -> Iterator[Interest]:
         """Yield all that an event may concern, each once."""
-        yield from self._by_key.get(event.key, ())
-        if event.parent is not None:
-            own = self._by_key.get(event.key, {})
-            for interest in self._by_key.get((event.key[0], event.parent), ()):
+        subject = event.subject
+        key, parent, user = subject.key, subject.parent, subject.user
+        own = self._by_key.get(key, ())
+        yield from own
+        if parent is not None:
+            for interest in self._by_key.get((key[0], parent), ()):
                 if interest not in own:
                     yield interest
         if self._by_workflow:
             yield from self._candidates_by_workflow(event)
-        user = event.subject.user
         if user is not None:
             yield from self._by_user.get(user, ())
         yield from self._rest

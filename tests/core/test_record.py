@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.model import JobDescriptor, Phase
-from jobpush.core.record import HISTORY_LENGTH, UNSEEN, Change, Event, JobRecord, JobStatusEvent, Record, Subject
+from jobpush.core.model import STATES, Confidence, JobDescriptor, Phase
+from jobpush.core.record import (
+    HISTORY_LENGTH,
+    UNSEEN,
+    Change,
+    Event,
+    HistoryEntry,
+    JobRecord,
+    JobStatusEvent,
+    Record,
+    Subject,
+    packed,
+    row_of,
+    sighting,
+)
 from jobpush.core.wire import event_from_bytes, number
 from jobpush.core.workflow import Membership, Workflow
 
@@ -83,3 +98,43 @@ class RecordTests(SynchronousTestCase):
         record = self.record().told(queued).told(event(2, job(Phase.RUNNING)))
         before = record.as_of(queued)
         self.assertEqual((before.subject.state, before.last_seq, [step.state for step in before.history]), ("QUEUED", 1, ["QUEUED"]))
+
+
+class HistoryTests(SynchronousTestCase):
+    """Histories are kept packed."""
+
+    @given(
+        st.lists(
+            st.builds(
+                HistoryEntry, st.integers(0, 2**62), st.floats(0, 4e9), st.sampled_from(sorted(STATES)), st.integers(0, 2**62),
+                st.sampled_from(Confidence),
+            ),
+            max_size=5,
+        )
+    )  # fmt: skip
+    def test_unpacked(self, history: list[HistoryEntry]) -> None:
+        """What was packed comes back as it was."""
+        self.assertEqual(Record(job(Phase.HELD), UNSEEN, steps=packed(history)).history, tuple(history))
+
+    def test_an_attempt_beyond_all_bounds(self) -> None:
+        """A number that no scheduler counts to does not keep the job from being told."""
+        entry = HistoryEntry(1, 0.0, "HELD", 2**80, Confidence.OBSERVED)
+        self.assertEqual(Record(job(Phase.HELD), UNSEEN, steps=packed([entry])).history[0].attempt, 2**63 - 1)
+
+
+class SightingTests(SynchronousTestCase):
+    """How a job is seen."""
+
+    def test_nothing_to_remember(self) -> None:
+        """A job that is as its row says, and one that was not compared yet, share one value."""
+        running, other = job(Phase.RUNNING), job(Phase.RUNNING)
+        self.assertIs(sighting(running, running), sighting(other, other))
+        self.assertIs(sighting(running, None), UNSEEN)
+        self.assertEqual([row_of(Record(running, sighting(running, row))) for row in (running, other, None)], [running, other, None])
+
+    def test_something_to_remember(self) -> None:
+        """It is unsettled by what time can change."""
+        running = job(Phase.RUNNING)
+        for fields, unsettled in (((5.0, None), True), ((None, 5.0), True), ((None, None, running), False)):
+            seen = sighting(running, running, *fields)
+            self.assertEqual((seen.row, seen.unsettled), (running, unsettled))

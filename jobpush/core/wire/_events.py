@@ -6,8 +6,21 @@ import json
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from jobpush.core.model import Confidence, JobDescriptor, JobKey
-from jobpush.core.record import AnyRecord, Change, Changes, Event, HistoryEntry, JobRecord, Record, Sighting, Subject
+from jobpush.core.model import STATES, Confidence, JobDescriptor, JobKey
+from jobpush.core.record import (
+    AnyRecord,
+    Change,
+    Changes,
+    Event,
+    HistoryEntry,
+    JobRecord,
+    Record,
+    Sighting,
+    Subject,
+    packed,
+    sighting,
+    unpacked,
+)
 from jobpush.core.wire._job import job_bytes, job_from_fields
 from jobpush.core.wire._json import dumps, from_time, quoted_time, to_json
 from jobpush.core.wire._workflow import key_of, workflow_fields, workflow_from_fields
@@ -18,7 +31,7 @@ def number(epoch: str, seq: int, change: Change) -> Event:
     """Return the event of a change, with that number, and with its bytes: the one encoding of an event."""
     subject, kind = change.subject, change.subject.kind
     head = f'{{"seq":{seq},"cursor":"{epoch}-{seq}","type":"{kind}","at":{quoted_time(change.at)}'
-    data = b"".join((head.encode(), _LABELS[kind], subject_bytes(subject), _end(change.previous)))
+    data = b"".join((head.encode(), _LABELS[kind], subject_bytes(subject), _ENDS[change.previous]))
     return Event(seq, change.at, subject, change.previous, data)
 
 
@@ -30,20 +43,19 @@ def subject_bytes(subject: Subject, event: Event | None = None) -> bytes:
     """
     if event is not None and event.subject is subject:
         label = _LABELS[subject.kind]
-        return event.data[event.data.index(label) + len(label) : -len(_end(event.previous))]
+        return event.data[event.data.index(label) + len(label) : -len(_ENDS[event.previous])]
     if isinstance(subject, JobDescriptor):
         return job_bytes(subject)
     assert isinstance(subject, Workflow)
     return dumps(workflow_fields(subject))
 
 
-def _end(previous: str | None) -> bytes:
-    """Return what follows the subject in an event."""
-    return b',"previous":null}' if previous is None else f',"previous":{{"state":"{previous}"}}}}'.encode()
-
-
 #: What stands before the subject in an event, and nowhere earlier in it.
 _LABELS = {kind: f',"{kind}":'.encode() for kind in (JobDescriptor.kind, Workflow.kind)}
+
+#: What follows the subject in an event, by the state before.
+_ENDS: dict[str | None, bytes] = {state: f',"previous":{{"state":"{state}"}}}}'.encode() for state in STATES}
+_ENDS[None] = b',"previous":null}'
 
 
 def number_all(epoch: str, last_seq: int, changes: Changes) -> Generator[None, None, list[Event]]:
@@ -58,9 +70,10 @@ def number_all(epoch: str, last_seq: int, changes: Changes) -> Generator[None, N
     for seq, change in enumerate(changes.changes, last_seq + 1):
         event = number(epoch, seq, change)
         events.append(event)
-        record = records.get(event.key[1])
+        _, name = change.subject.key
+        record = records.get(name)
         if record is not None:
-            records[event.key[1]] = record.told(event)
+            records[name] = record.told(event)
         if seq % 64 == 0:
             yield
     return events
@@ -81,7 +94,10 @@ def record_bytes(record: AnyRecord, event: Event | None = None) -> bytes:
     :param event: its last event, if that is at hand (see `subject_bytes`).
     """
     subject = record.subject
-    steps = [f'[{h.seq},{h.at!r},"{h.state}",{h.attempt},"{h.confidence.value}"]' for h in record.history]
+    steps = [
+        f'[{seq},{at!r},"{state}",{attempt},"{confidence.value}"]'
+        for seq, at, state, attempt, confidence in unpacked(record.steps)
+    ]
     return b"".join(
         (
             f'{{"{subject.kind}":'.encode(),
@@ -97,6 +113,8 @@ def _detail_bytes(detail: object) -> bytes:
     if isinstance(detail, Membership):
         return b',"edges":' + dumps([["/".join(begin), "/".join(end)] for begin, end in detail.edges])
     assert isinstance(detail, Sighting)
+    if not detail.unsettled and detail.range_row is None:
+        return b',"absent_since":null,"unsettled_since":null,"range_row":null'
     times = f',"absent_since":{to_json(detail.absent_since)},"unsettled_since":{to_json(detail.unsettled_since)},"range_row":'
     return times.encode() + (job_bytes(detail.range_row) if detail.range_row is not None else b"null")
 
@@ -106,8 +124,8 @@ def job_record_from_bytes(data: bytes) -> JobRecord:
     fields = json.loads(data)
     absent_since, unsettled_since, row = fields["absent_since"], fields["unsettled_since"], fields["range_row"]
     range_row = job_from_fields(row) if row is not None else None
-    sighting = Sighting(None, absent_since, unsettled_since, range_row)
-    return Record(job_from_fields(fields["job"]), sighting, *_past(fields))
+    job = job_from_fields(fields["job"])
+    return Record(job, sighting(job, None, absent_since, unsettled_since, range_row), *_past(fields))
 
 
 def workflow_record_from_bytes(data: bytes, members: dict[JobKey, Member]) -> WorkflowRecord:
@@ -117,10 +135,10 @@ def workflow_record_from_bytes(data: bytes, members: dict[JobKey, Member]) -> Wo
     return Record(workflow_from_fields(fields["workflow"]), Membership(members, edges), *_past(fields))
 
 
-def _past(fields: Mapping[str, Any]) -> tuple[float, int, tuple[HistoryEntry, ...]]:
-    """Return when a record was updated, the number of its last event, and its history."""
+def _past(fields: Mapping[str, Any]) -> tuple[float, int, bytes]:
+    """Return when a record was updated, the number of its last event, and its steps."""
     history = (HistoryEntry(seq, at, state, attempt, Confidence(c)) for seq, at, state, attempt, c in fields["history"])
-    return fields["updated_at"], fields["last_seq"], tuple(history)
+    return fields["updated_at"], fields["last_seq"], packed(history)
 
 
 _SUBJECT_FROM_FIELDS: Mapping[str, Callable[[Mapping[str, Any]], Subject]] = {
