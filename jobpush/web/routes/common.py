@@ -16,7 +16,7 @@ from werkzeug.routing import BaseConverter, RequestRedirect
 
 from jobpush.core.filters import Selection
 from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.record import UNSEEN, JobRecord, JobStatusEvent, Record
+from jobpush.core.record import UNSEEN, JobRecord, JobStatusEvent, Record, packed
 from jobpush.events.interfaces import CursorGone
 from jobpush.events.reader import Enough, Page, Pending
 from jobpush.service import JobPush
@@ -199,6 +199,6 @@ class Routes:
 
 def _from_event(event: JobStatusEvent) -> JobRecord:
     """A job that only the journal remembers."""
-    return Record(event.job, UNSEEN, last_seq=event.seq, history=(event.step,))
+    return Record(event.job, UNSEEN, last_seq=event.seq, steps=packed((event.step,)))
 
 
