@@ -36,6 +36,10 @@ NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "afs", "9p", "fuse.sshfs", "fuse.glusterfs"}
 )
 
+#: Bytes of a page of a new journal. On SQLite's own 4096 a known job of more than 1000 bytes, its key included, takes a page
+#: more.
+PAGE = 8192
+
 #: How many events a reader looks at before it lets a writer of an in-memory journal in.
 READ_CHUNK = 1000
 
@@ -138,6 +142,7 @@ class SQLiteJournal:
                 path = os.path.join(self.directory, "journal.sqlite")
                 _create(path)
                 self._writer = self._connect(path)
+                self._writer.execute(f"PRAGMA page_size={PAGE}")
                 self._writer.execute("PRAGMA journal_mode=WAL")
                 self._writer.execute("PRAGMA synchronous=FULL")
                 self._reader = self._connect(path)

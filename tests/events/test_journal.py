@@ -99,6 +99,16 @@ class DurabilityTests(JournalCase):
         self.assertEqual(journal._writer.execute("PRAGMA journal_mode").fetchone()[0], "wal")
         self.assertEqual(journal._writer.execute("PRAGMA synchronous").fetchone()[0], 2)
 
+    def test_size(self) -> None:
+        """Known jobs whose records are of a usual length take up little more than that."""
+        journal = self.open()
+        records = [Record(change(str(n), "RUNNING", comment="x" * 700).subject, UNSEEN) for n in range(500)]
+        self.successResultOf(journal.commit([], records, []))
+        self.close()
+        length = len(wire.record_bytes(records[0]))
+        self.assertGreater(length, 1200)
+        self.assertLess(os.path.getsize(os.path.join(self.directory, "journal.sqlite")), 500 * length * 1.6)
+
     def test_new_epoch(self) -> None:
         """A restored backup begins a new sequence: old cursors are gone, the known jobs are not."""
         journal = self.open()
