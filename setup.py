@@ -18,10 +18,10 @@ setup(
     python_requires=">=3.10",
     # Listed by hand: never an __init__.py in twisted/ or twisted/plugins/, it would replace Twisted's own.
     packages=[
-        "jobpush", "jobpush.adapter", "jobpush.core", "jobpush.events", "jobpush.polling", "jobpush.runtime", "jobpush.web",
-        "jobpush.web.held", "jobpush.web.routes", "jobpush_adapters", "jobpush_adapters.common", "jobpush_adapters.mock",
-        "jobpush_adapters.pbs", "jobpush_adapters.sge", "jobpush_adapters.slurm", "jobpush_client", "jobpush_client.cli",
-        "twisted.plugins",
+        "jobpush", "jobpush.adapter", "jobpush.core", "jobpush.core.wire", "jobpush.events", "jobpush.polling",
+        "jobpush.runtime", "jobpush.web", "jobpush.web.held", "jobpush.web.routes", "jobpush_adapters",
+        "jobpush_adapters.common", "jobpush_adapters.mock", "jobpush_adapters.pbs", "jobpush_adapters.sge",
+        "jobpush_adapters.slurm", "jobpush_client", "jobpush_client.cli", "twisted.plugins",
     ],
     package_dir={
         "": ".",
@@ -49,6 +49,7 @@ setup(
         "bench": ["aiohttp >= 3.9", "tornado >= 6.4"],
         "cli": ["rich >= 13", "shtab >= 1.7"],
         "client": ["treq >= 24.9"],
+        "fast": ["orjson >= 3.9"],
         "metrics": ["prometheus_client >= 0.20"],
         "websocket": ["wsproto >= 1.2"],
         "testing": ["hypothesis >= 6.100"],
@@ -62,6 +63,7 @@ setup(
             "mypy >= 1.10",
             "mypy-zope >= 1.0.5",
             "openapi-spec-validator >= 0.7.1",
+            "orjson >= 3.9",
             "playwright >= 1.45",
             "prometheus_client >= 0.20",
             "pytest >= 8",

@@ -17,15 +17,16 @@ from twisted.logger import Logger
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue
 from jobpush.core.job_table import JobTable
 from jobpush.core.model import QueueFacts
+from jobpush.core.workflow import NO_CLUSTER
 from jobpush.core.workflows import Workflows
-from jobpush.events.instruments import Measures
+from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import IJobStatusListener, IJournal
 from jobpush.events.listeners import ListenerService
 from jobpush.events.publisher import Publisher
 from jobpush.events.reader import Feed
 from jobpush.events.recent_events import Tail
 from jobpush.events.tracker import JobStatusTracker
-from jobpush.events.workflow_expiry import WorkflowKeeper
+from jobpush.events.workflow_expiry import WorkflowExpiry
 from jobpush.polling.monitor import JobStatusMonitor
 from jobpush.polling.nudges import Nudge, Nudges
 from jobpush.polling.queue_options import QueueOptions
@@ -79,11 +80,11 @@ class JobPush(MultiService):
         self.tail = Tail()
         tags = {queue.cluster: self._options_of(queue).tag for queue in queues}
         self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None})
-        self.measures = Measures()
+        self.measures = Instruments()
         self.cooperator = Cooperator(reactor)
         self._heartbeat = Heartbeat(reactor, self.measures.stall_s)
         self.tracker = JobStatusTracker(
-            reactor, self.cooperator, workflows_of=self.workflows.names_of, measures=self.measures
+            reactor, self.cooperator, lambda: self.tail.head, self.workflows.names_of, self.measures
         )
         self.publisher = Publisher(
             reactor, self.cooperator, journal, self.table, self.tail, self.tracker, self.workflows, self.measures
@@ -108,7 +109,7 @@ class JobPush(MultiService):
         self.on_check: list[Callable[[], None]] = []
         self._clients: list[Clients] = []
         self.closing = False
-        WorkflowKeeper(reactor, self.publisher, keep_workflows).setServiceParent(self)
+        WorkflowExpiry(reactor, self.publisher, keep_workflows).setServiceParent(self)
         for listener in listeners:
             ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
 
@@ -120,12 +121,13 @@ class JobPush(MultiService):
             call()
 
     def startService(self) -> None:
-        self.table.load(self.journal.open())
-        self.workflows.load(self.journal.workflows())
+        known = dict(self.journal.open())
+        self.workflows.load(known.pop(NO_CLUSTER, {}).values())
+        self.table.load(known)
         for cluster in set(self.table.clusters) - set(self.monitors):
             kept = len(self.table.cluster(cluster))
             self.log.info("{n} known jobs of {cluster}, which is no queue now, are kept", cluster=cluster, n=kept)
-        self.tail.head = self.tracker.head = self.journal.last_seq
+        self.tail.head = self.journal.last_seq
         super().startService()
         self._heartbeat.start()
         for monitor in self.monitors.values():

@@ -12,8 +12,10 @@ from itertools import filterfalse
 
 import attrs
 
+from jobpush.core.frozen import evolve
 from jobpush.core.job_table import ClusterJobs
-from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, JobRecord, Outcome, Outcomes, Phase, Snapshot
+from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
+from jobpush.core.record import JobRecord
 
 #: What stands for accounting where there is none, or where it was not asked this time.
 NOTHING_ASKED = Outcomes(answered=False)
@@ -22,13 +24,13 @@ NOTHING_ASKED = Outcomes(answered=False)
 @attrs.frozen
 class DiffPolicy:
     """
-    :ivar accounting: is there accounting that could know how a job ended?
+    :ivar accounting: whether there is accounting that could know how a job ended.
     :ivar grace: seconds for which a job may be absent without a record before that means something.
     :ivar keep_ended: seconds for which a job that has ended, and is no longer listed, stays in the table; None: do not look
         for such jobs this time.
     :ivar task_id: (array, index) to the id of that task.
     :ivar lists_ended: as in `QueueFacts`.
-    :ivar first: is this the first look at this cluster ever? Then nothing is concluded about what came before.
+    :ivar first: whether this is the first look at this cluster ever; then nothing is concluded about what came before.
     """
 
     task_id: Callable[[str, int], str]
@@ -41,10 +43,10 @@ class DiffPolicy:
 
 def unlisted(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
     """
-    The ids of jobs that are not terminal and that the snapshot neither lists nor failed to understand. A task that its array's
-    pending range holds is listed.
+    Return the ids of jobs that are not terminal and that the snapshot neither lists nor failed to understand. A task that its
+    array's pending range holds is listed.
     """
-    jobs = ((job_id, known.records[job_id].job) for job_id in without_row(known, snapshot))
+    jobs = ((job_id, known.records[job_id].subject) for job_id in without_row(known, snapshot))
     doubtful = snapshot.rejected_ids
     return [
         job_id
@@ -54,10 +56,10 @@ def unlisted(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
 
 
 def without_row(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
-    """The ids of jobs that are not terminal and have no row in the snapshot, in order."""
+    """Return the ids of jobs that are not terminal and have no row in the snapshot, in order."""
     if known.follows(snapshot):
         open_ids, listed = known.open, snapshot.jobs
-        ids = {*snapshot.gone, *known.restless}
+        ids = {*snapshot.gone, *known.unsettled}
         # A task that has no row is there as long as its array's pending range holds it.
         ids.update(part for array in (*snapshot.gone, *(snapshot.fresh or ())) for part in known.parts(array))
         return sorted(i for i in ids if i in open_ids and i not in listed)
@@ -66,7 +68,7 @@ def without_row(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
 
 
 def range_of(job: JobDescriptor, snapshot: Snapshot) -> JobDescriptor | None:
-    """The listed row of the pending range that holds this array task; None where there is none."""
+    """Return the listed row of the pending range that holds this array task; None where there is none."""
     row = snapshot.jobs.get(job.parent) if job.parent is not None else None
     if row is None or row.pending_tasks is None or row.done:
         return None
@@ -74,40 +76,44 @@ def range_of(job: JobDescriptor, snapshot: Snapshot) -> JobDescriptor | None:
 
 
 def newly_absent(known: ClusterJobs, snapshot: Snapshot) -> list[JobRecord]:
-    """The live jobs that the snapshot before this one listed, and this one does not."""
+    """Return the live jobs that the snapshot before this one listed, and this one does not."""
     listed = snapshot.jobs
     missing = (known.records[job_id] for job_id in unlisted(known, snapshot))
-    absent = [record for record in missing if record.absent_since is None and not record.job.done]
+    absent = [record for record in missing if record.detail.absent_since is None and not record.subject.done]
     for array in known.ranges:
         record = known.records[array]
-        if record.absent_since is None and array not in listed and not any(part in listed for part in known.parts(array)):
+        gone = array not in listed and not any(part in listed for part in known.parts(array))
+        if gone and record.detail.absent_since is None:
             absent.append(record)
     return absent
 
 
 def is_mass_disappearance(known: ClusterJobs, absent: int) -> bool:
-    """More than 20 jobs, and more than half of the live ones, gone at once: the query is to be doubted, not the jobs."""
-    return absent > 20 and absent * 2 > sum(1 for record in known.live() if record.absent_since is None)
+    """
+    Return whether the query is to be doubted, not the jobs: more than 20, and more than half of the live ones, are gone at
+    once.
+    """
+    return absent > 20 and absent * 2 > sum(1 for record in known.live() if record.detail.absent_since is None)
 
 
 def wants_outcome(known: ClusterJobs, snapshot: Snapshot) -> list[JobDescriptor]:
     """
-    The jobs that accounting is to be asked about: not listed any more, and not settled. An array of which some tasks
+    Return the jobs that accounting is to be asked about: not listed any more, and not settled. An array of which some tasks
     never had a row is asked about as a whole.
     """
-    missing = [known.records[job_id].job for job_id in unlisted(known, snapshot)]
+    missing = [known.records[job_id].subject for job_id in unlisted(known, snapshot)]
     for array in known.ranges:
-        row = known.records[array].range_row
+        row = known.records[array].detail.range_row
         if row is not None and array not in snapshot.jobs and array not in snapshot.rejected_ids:
             missing.append(row)
     return missing
 
 
 def conclude(job: JobDescriptor, absent_for: float, policy: DiffPolicy, outcomes: Outcomes) -> JobDescriptor:
-    """What a job without a record in accounting is called after it was absent for so many seconds."""
+    """Return what a job without a record in accounting is called after it was absent for so many seconds."""
     grace = policy.grace
     if job.done:
-        return attrs.evolve(job, settled=True) if absent_for >= grace else job
+        return evolve(job, settled=True) if absent_for >= grace else job
     unknowable = not policy.accounting
     no_record = unknowable or outcomes.answered
     if job.phase in WAITING_PHASES:
@@ -126,8 +132,8 @@ def conclude(job: JobDescriptor, absent_for: float, policy: DiffPolicy, outcomes
 def concluded(
     job: JobDescriptor, phase: Phase, outcome: Outcome | None, settled: bool, ended_at: float | None = None
 ) -> JobDescriptor:
-    """A job of which no row tells any more. When it ended is not known, unless given."""
-    return attrs.evolve(
+    """Return a job of which no row tells any more. When it ended is not known, unless given."""
+    return evolve(
         job,
         phase=phase,
         outcome=outcome,

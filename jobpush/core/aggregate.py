@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-import attrs
-
+from jobpush.core.frozen import evolve
 from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Phase
 
 
@@ -42,7 +41,7 @@ def aggregate(
     starts = [m.started_at for m in members if m.started_at is not None]
     ends = [m.ended_at for m in members if m.ended_at is not None]
     submits = [m.submitted_at for m in (*members, *([last] if last else [])) if m.submitted_at is not None]
-    return attrs.evolve(
+    return evolve(
         model,
         id=parent,
         uid=last.uid if last is not None else f"{model.cluster}/{parent}@{int(min(submits, default=0))}",

@@ -10,54 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 
-import attrs
-
 from jobpush.core.absence import DiffPolicy, conclude, concluded, range_of, unlisted, without_row
 from jobpush.core.aggregate import aggregate
+from jobpush.core.frozen import evolve
 from jobpush.core.identity import adopt, is_another
 from jobpush.core.job_table import ClusterJobs, pending_task
-from jobpush.core.model import (
-    WAITING_PHASES,
-    Change,
-    Confidence,
-    JobDescriptor,
-    JobRecord,
-    Outcome,
-    Outcomes,
-    Phase,
-    Snapshot,
-)
+from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
+from jobpush.core.record import Change, Changes, JobRecord, Record, row_of, sighting
 from jobpush.core.tasks import TaskSet
 
 #: After how many jobs the generator pauses.
 PAUSE_EVERY = 256
 
 
-@attrs.define(eq=False)
-class Changes:
-    """
-    What a diff found.
-
-    :ivar changes: what is to be told, in order.
-    :ivar records: the records that replace the known ones; each job of ``changes`` has one.
-    :ivar refreshed: records that differ in nothing that is worth writing down.
-    :ivar forgotten: the ids that are dropped.
-    """
-
-    changes: list[Change] = attrs.field(factory=list)
-    records: dict[str, JobRecord] = attrs.field(factory=dict)
-    refreshed: dict[str, JobRecord] = attrs.field(factory=dict)
-    forgotten: list[str] = attrs.field(factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.changes or self.records or self.forgotten)
-
-
 def diff(
     known: ClusterJobs, snapshot: Snapshot, outcomes: Outcomes, policy: DiffPolicy, now: float
 ) -> Generator[None, None, Changes]:
     """
-    Compare a snapshot with the known jobs.
+    Compare a snapshot with the known jobs. Each subject of the result is a `JobDescriptor`, each record a `JobRecord`.
 
     :param outcomes: what accounting said of the jobs of `wants_outcome`.
     :param now: the time of this look, in seconds since the epoch.
@@ -94,7 +64,7 @@ class _Diff:
                 ranges[job_id] = row
                 continue
             record = records.get(job_id)
-            if record is not None and record.seen is row and record.absent_since is None and record.unsettled_since is None:
+            if record is not None and row_of(record) is row and not record.detail.unsettled:
                 continue
             self.present(row, record)
             changed += 1
@@ -118,12 +88,12 @@ class _Diff:
         return self.result
 
     def rows(self) -> Iterable[tuple[str, JobDescriptor]]:
-        """The rows that must be looked at: all, or those that are not as they were, and those that time changes."""
+        """Return the rows that must be looked at: all, or those that are not as they were, and those that time changes."""
         listed = self.snapshot.jobs
         if self.snapshot.partial or not self.known.follows(self.snapshot):
             return listed.items()
         assert self.snapshot.fresh is not None
-        ids = dict.fromkeys(self.snapshot.fresh) | self.known.restless
+        ids = dict.fromkeys(self.snapshot.fresh) | self.known.unsettled
         return [(job_id, listed[job_id]) for job_id in ids if job_id in listed]
 
     # -- jobs that are listed
@@ -137,7 +107,7 @@ class _Diff:
                 self.arrive(row)
             self.keep(row, row)
             return
-        job = record.job
+        job, seen = record.subject, record.detail
         if is_another(job, row):
             if not job.terminal:
                 self.emit(concluded(job, Phase.DONE, Outcome.LOST, True), job.state)
@@ -145,39 +115,39 @@ class _Diff:
             self.keep(row, row)
             return
         adopted = adopt(row, job)
-        unsettled_since = record.unsettled_since
+        unsettled_since = seen.unsettled_since
         if adopted.done and not adopted.settled:
             unsettled_since = unsettled_since if unsettled_since is not None and job.done else self.now
             if self.now - unsettled_since >= self.policy.grace:
-                adopted = attrs.evolve(adopted, settled=True)
+                adopted = evolve(adopted, settled=True)
                 unsettled_since = None
         else:
             unsettled_since = None
-        self.step(job, adopted)
+        told = self.step(job, adopted)
         self.keep(adopted, row, record, unsettled_since=unsettled_since)
-        if record.absent_since is None and record.unsettled_since == unsettled_since and adopted.says_the_same(job):
+        as_before = seen.absent_since is None and seen.unsettled_since == unsettled_since
+        if not told and as_before and adopted.says_the_same(job):
             self.result.refreshed[row.id] = self.result.records.pop(row.id)
 
     def from_range(self, row: JobDescriptor) -> JobDescriptor | None:
-        """A task's state while it was part of its array's pending range."""
+        """Return a task as it was while it was part of its array's pending range; None if it was not."""
         if row.parent is None or row.task_index is None:
             return None
         parent = self.known.get(row.parent)
-        if parent is None or parent.range_row is None or parent.range_row.pending_tasks is None:
+        pending = parent.detail.range_row if parent is not None else None
+        if pending is None or pending.pending_tasks is None or row.task_index not in pending.pending_tasks:
             return None
-        if row.task_index not in parent.range_row.pending_tasks:
-            return None
-        return pending_task(parent.range_row, row.id, row.task_index)
+        return pending_task(pending, row.id, row.task_index)
 
     def arrive(self, job: JobDescriptor) -> None:
-        """The first sight of a job: with the steps that it took unseen, unless this is the first look at all."""
+        """Tell a job that is new: with the steps that it took unseen, unless this is the first look at all."""
         previous = None if self.policy.first else self.infer(job, None)
         self.emit(job, previous)
 
-    def step(self, before: JobDescriptor, job: JobDescriptor) -> None:
-        """From one state to the next, if that is a visible change."""
+    def step(self, before: JobDescriptor, job: JobDescriptor) -> bool:
+        """Tell that a job went from one state to the next, if that is a visible change; return whether it is."""
         if before.visible() == job.visible():
-            return
+            return False
         previous = before.state
         waited = before.phase in WAITING_PHASES or before.phase is Phase.STARTING
         if job.attempt > before.attempt and not before.done:
@@ -186,11 +156,12 @@ class _Diff:
         elif waited or before.done:
             previous = self.infer_running(job, previous) or previous
         self.emit(job, previous)
+        return True
 
     def infer(self, job: JobDescriptor, previous: str | None) -> str | None:
-        """Emit QUEUED and RUNNING where the job must have gone through them; the state that it was in last."""
+        """Emit QUEUED and RUNNING where the job must have gone through them; return the state that it was in last."""
         if job.phase not in WAITING_PHASES and job.submitted_at is not None:
-            queued = attrs.evolve(
+            queued = evolve(
                 _at_begin(job),
                 phase=Phase.QUEUED,
                 started_at=None,
@@ -201,24 +172,25 @@ class _Diff:
         return self.infer_running(job, previous) or previous
 
     def infer_running(self, job: JobDescriptor, previous: str | None) -> str | None:
-        """Emit RUNNING if the job ran and has gone on from there; its state then."""
+        """Emit RUNNING if the job ran and has gone on from there; return its state then."""
         if job.started_at is None or job.phase not in (Phase.DONE, Phase.FINISHING, Phase.SUSPENDED):
             return None
         if job.done and job.outcome is not Outcome.COMPLETED and not job.nodes and job.started_at == job.ended_at:
             return None  # ended while it waited: a scheduler then gives its end as its start too
-        running = attrs.evolve(_at_begin(job), phase=Phase.RUNNING)
+        running = evolve(_at_begin(job), phase=Phase.RUNNING)
         self.emit(running, previous, job.started_at)
         return running.state
 
     def back_in_range(self) -> Generator[None, None, None]:
-        """Tasks that had a row of their own and are now part of their array's pending range: released, or to start again."""
+        """Look at tasks that had a row and are now part of their array's pending range: released, or to start again."""
         for count, job_id in enumerate(without_row(self.known, self.snapshot)):
             if count % PAUSE_EVERY == 0:
                 yield
             record = self.known.records[job_id]
-            row = range_of(record.job, self.snapshot)
-            if row is not None and record.job.task_index is not None:
-                self.present(pending_task(row, job_id, record.job.task_index), record)
+            job = record.subject
+            row = range_of(job, self.snapshot)
+            if row is not None and job.task_index is not None:
+                self.present(pending_task(row, job_id, job.task_index), record)
 
     # -- jobs that are not listed
 
@@ -229,11 +201,11 @@ class _Diff:
             self.missing(self.known.records[job_id])
 
     def missing(self, record: JobRecord) -> None:
-        job = record.job
-        since = record.absent_since if record.absent_since is not None else self.now
+        job, absent_since = record.subject, record.detail.absent_since
+        since = absent_since if absent_since is not None else self.now
         told = self.outcomes.jobs.get(job.id)
         if told is not None:
-            told = attrs.evolve(
+            told = evolve(
                 told,
                 uid=job.uid,
                 attempt=max(told.attempt, job.attempt),
@@ -248,28 +220,29 @@ class _Diff:
         if now is not job:
             self.step(job, now)
             self.keep(now, None, record, absent_since=since)
-        elif record.absent_since is None:
+        elif absent_since is None:
             self.keep(job, None, record, absent_since=since)
 
     # -- arrays and heterogeneous jobs
 
     def arrays(self, ranges: Mapping[str, JobDescriptor]) -> Generator[None, None, None]:
-        """Tasks that left a pending range without a row of their own; ranges that ended as a whole."""
+        """Look at tasks that left a pending range without a row of their own, and at ranges that ended as a whole."""
         for array, row in ranges.items():
             record = self.known.get(array)
-            if record is not None and record.seen is row and record.absent_since is None:
+            if record is not None and row_of(record) is row and record.detail.absent_since is None:
                 continue
             self.touched[array] = None
-            if record is not None and record.range_row is not None:
-                assert record.range_row.pending_tasks is not None
+            before = record.detail.range_row if record is not None else None
+            if before is not None:
+                assert before.pending_tasks is not None
                 assert row.pending_tasks is not None
-                yield from self.left_range(record.range_row, record.range_row.pending_tasks.minus(row.pending_tasks))
+                yield from self.left_range(before, before.pending_tasks.minus(row.pending_tasks))
             if row.done:
                 assert row.pending_tasks is not None
                 yield from self.ended_range(row, row.pending_tasks)
         for array in self.known.ranges:
             record = self.known.records[array]
-            rest = record.range_row
+            rest = record.detail.range_row
             if rest is None or array in ranges:
                 continue
             assert rest.pending_tasks is not None
@@ -282,11 +255,11 @@ class _Diff:
                 yield from self.missing_range(record, rest)
 
     def has_row(self, array: str) -> bool:
-        """Has one of its tasks a row?"""
+        """Return whether one of its tasks has a row."""
         return array in self.families or any(part in self.snapshot.jobs for part in self.known.parts(array))
 
     def left_range(self, row: JobDescriptor, gone: TaskSet) -> Generator[None, None, None]:
-        """Tasks that left a range: cancelled, unless they can have run and ended unseen."""
+        """Tell that tasks that left a range were cancelled, unless they can have run and ended unseen."""
         if not self.policy.lists_ended:
             yield from self.dissolve(row, gone, self.now)
             return
@@ -296,11 +269,12 @@ class _Diff:
             job_id = self.policy.task_id(row.id, index)
             if not self.has_record(job_id) and job_id not in self.snapshot.rejected_ids:
                 task = pending_task(row, job_id, index)
-                self.emit(concluded(task, Phase.DONE, Outcome.CANCELLED, True, self.now), task.state)
-                self.keep(self.result.changes[-1].job, None)
+                cancelled = concluded(task, Phase.DONE, Outcome.CANCELLED, True, self.now)
+                self.emit(cancelled, task.state)
+                self.keep(cancelled, None)
 
     def ended_range(self, row: JobDescriptor, tasks: TaskSet) -> Generator[None, None, None]:
-        """A range that ended before its tasks started: each of them ended."""
+        """Tell that each task of a range ended, which did before they started."""
         for count, index in enumerate(tasks):
             if count % PAUSE_EVERY == 0:
                 yield
@@ -314,14 +288,14 @@ class _Diff:
         return job_id in self.known.records or job_id in self.result.records
 
     def missing_range(self, record: JobRecord, row: JobDescriptor) -> Generator[None, None, None]:
-        """A whole array is absent, its pending tasks with it. Some of them may have run."""
+        """Look at an array that is absent with its pending tasks. Some of them may have run."""
         assert row.pending_tasks is not None
-        since = record.absent_since if record.absent_since is not None else self.now
+        since = record.detail.absent_since if record.detail.absent_since is not None else self.now
         told = self.outcomes.jobs.get(row.id)
         if told is not None and told.done:
             # Accounting's record of those that never ran; of the others it has records of their own.
             tasks = told.pending_tasks or row.pending_tasks
-            ended = attrs.evolve(told, uid=row.uid, aliases=row.aliases, pending_tasks=tasks)
+            ended = evolve(told, uid=row.uid, aliases=row.aliases, pending_tasks=tasks)
             yield from self.ended_range(ended, tasks)
             yield from self.dissolve(row, row.pending_tasks.minus(tasks), since)
         elif self.outcomes.answered:
@@ -329,8 +303,8 @@ class _Diff:
         else:
             concluded_row = conclude(row, self.now - since, self.policy, self.outcomes)
             if concluded_row is row:
-                if record.absent_since is None:
-                    self.keep(record.job, None, record, absent_since=since)
+                if record.detail.absent_since is None:
+                    self.keep(record.subject, None, record, absent_since=since)
                 return
             yield from self.ended_range(concluded_row, row.pending_tasks)
         self.touched[row.id] = None
@@ -349,33 +323,37 @@ class _Diff:
         record = self.known.get(parent)
         # The tasks of a range that has ended have records of their own by now.
         range_row = row if row is not None and not row.done else None
-        last = record.job if record is not None and record.job.counts is not None else None
+        last = record.subject if record is not None and record.subject.counts is not None else None
         if last is not None and last.terminal and row is not None and row.submitted_at != last.submitted_at and not row.done:
             last = None  # the id came round again: only what is new belongs to it
         ids = dict.fromkeys(self.known.parts(parent)) if last is not None or record is None else {}
         ids.update(self.new_parts.get(parent, {}))
-        parts = [(self.result.records.get(i) or self.known.records[i]).job for i in ids]
+        parts = [self.record(i).subject for i in ids]
         if not parts and range_row is None:
             return
         job = aggregate(parent, parts, range_row, last)
         if last is not None:
             if last.done and not job.done:
-                job = attrs.evolve(job, attempt=last.attempt + 1)
+                job = evolve(job, attempt=last.attempt + 1)
             elif job.attempt < last.attempt:
-                job = attrs.evolve(job, attempt=last.attempt)
+                job = evolve(job, attempt=last.attempt)
             self.step(last, job)
         else:
             self.arrive(job)
-        self.result.records[parent] = JobRecord(
-            job=job,
-            seen=row,
-            range_row=range_row,
-            updated_at=self.now,
-            last_seq=record.last_seq if record is not None else 0,
-            history=record.history if record is not None and last is not None else (),
+        self.result.records[parent] = Record(
+            job,
+            sighting(job, row, range_row=range_row),
+            self.now,
+            record.last_seq if record is not None else 0,
+            record.steps if record is not None and last is not None else b"",
         )
 
     # -- bookkeeping
+
+    def record(self, job_id: str) -> JobRecord:
+        """Return the record of a job that has one: the new one, if there is one."""
+        record: JobRecord = self.result.records.get(job_id) or self.known.records[job_id]
+        return record
 
     def emit(self, job: JobDescriptor, previous: str | None, at: float | None = None) -> None:
         self.result.changes.append(Change(job, previous, self.now if at is None else at))
@@ -385,41 +363,43 @@ class _Diff:
     def keep(
         self,
         job: JobDescriptor,
-        seen: JobDescriptor | None,
+        row: JobDescriptor | None,
         record: JobRecord | None = None,
         absent_since: float | None = None,
         unsettled_since: float | None = None,
     ) -> None:
+        """
+        Put a job's new record into the result.
+
+        :param row: the row that shows it; None where there is none.
+        :param record: the record before, of the same submission.
+        """
         if job.done and not job.settled and unsettled_since is None:
             unsettled_since = self.now
         if job.parent is not None:
             self.new_parts.setdefault(job.parent, {})[job.id] = None
-        self.result.records[job.id] = JobRecord(
-            job=job,
-            seen=seen,
-            absent_since=absent_since,
-            unsettled_since=unsettled_since,
-            range_row=record.range_row if record is not None else None,
-            updated_at=self.now,
-            last_seq=record.last_seq if record is not None else 0,
-            history=record.history if record is not None and record.job.uid == job.uid else (),
-        )
+        if record is None:
+            kept = Record(job, sighting(job, row, absent_since, unsettled_since), self.now)
+        else:
+            seen = sighting(job, row, absent_since, unsettled_since, record.detail.range_row)
+            kept = Record(job, seen, self.now, record.last_seq, record.steps)
+        self.result.records[job.id] = kept
 
     def forget_old(self, before: float) -> Generator[None, None, None]:
         """Drop what ended before that time and is no longer listed; an array only as a whole."""
         for count, (job_id, record) in enumerate(list(self.known.records.items())):
             if count % (4 * PAUSE_EVERY) == 0:
                 yield
-            if record.updated_at >= before or not record.job.terminal or record.job.parent is not None:
+            if record.updated_at >= before or not record.subject.terminal or record.subject.parent is not None:
                 continue
             family = [job_id, *self.known.parts(job_id)]
             if not any(i in self.snapshot.jobs or i in self.result.records for i in family):
-                self.result.forgotten.extend(family)
+                self.result.forgotten.extend((record.subject.cluster, member) for member in family)
 
 
 def _at_begin(job: JobDescriptor) -> JobDescriptor:
-    """A job as it must have been before it ended; its phase is the caller's to set."""
-    return attrs.evolve(
+    """Return a job as it must have been before it ended; its phase is the caller's to set."""
+    return evolve(
         job,
         phase=Phase.QUEUED,
         outcome=None,

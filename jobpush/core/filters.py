@@ -1,4 +1,4 @@
-"""Which jobs a client asked for: the filters of the protocol, as one value with one question."""
+"""Which jobs and workflows a client asked for: the filters of the protocol as one value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 import attrs
 
 from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.workflow import Event, Workflow, WorkflowEvent
+from jobpush.core.record import Event, Subject
 
 
 class Selects(Protocol):
@@ -35,7 +35,12 @@ class Selects(Protocol):
         """The clusters whose jobs are waited for; all, if none is named."""
 
     def matches(self, event: Event) -> bool:
-        """Is this event chosen?"""
+        """Return whether this event is chosen."""
+
+
+def _own_name(subject: Subject) -> Collection[str]:
+    """Return the name of a workflow. What workflows a job belongs to is not known here."""
+    return (subject.key[1],) if subject.kind == "workflow" else ()
 
 
 @attrs.frozen(cache_hash=True)
@@ -60,14 +65,14 @@ ALL = Visibility()
 @attrs.frozen(cache_hash=True)
 class Selection:
     """
-    Filters: a job matches if each filter that is given has a value that fits. An empty selection matches every job.
+    Filters: a job or workflow matches if each filter that is given has a value that fits. An empty selection matches all.
 
-    ``keys`` are jobs by cluster and id; an array's key stands for its tasks too. ``names`` and ``comments`` may hold the
-    wildcards ``*``, ``?`` and ``[…]``. ``states`` are flat states. ``workflows`` are names; ``workflows_of``
-    tells those of a job.
+    ``keys`` are jobs by cluster and id, or workflows; an array's key stands for its tasks too. ``names`` and ``comments`` may
+    hold the wildcards ``*``, ``?`` and ``[…]``. ``states`` are flat states. ``workflows`` are names; ``workflows_of`` returns
+    those of a job, and of a workflow its own.
 
-    A workflow's own events are chosen by its name (or key), its state and its user; any other filter is one on jobs, and leaves
-    them out.
+    A workflow is chosen by its name (or key), its state and its user. Any other filter is one on jobs, and leaves workflows
+    out.
     """
 
     keys: frozenset[JobKey] | None = None
@@ -79,39 +84,36 @@ class Selection:
     names: tuple[str, ...] = ()
     comments: tuple[str, ...] = ()
     workflows: frozenset[str] = frozenset()
-    workflows_of: Callable[[JobDescriptor], Collection[str]] = lambda _: ()
+    workflows_of: Callable[[Subject], Collection[str]] = _own_name
     visibility: Visibility = ALL
 
     def matches(self, event: Event) -> bool:
-        """Is this event chosen?"""
-        return self.takes_workflow(event.workflow) if isinstance(event, WorkflowEvent) else self.takes(event.job)
+        """Return whether this event is chosen."""
+        return self.takes(event.subject)
 
-    def takes_workflow(self, workflow: Workflow) -> bool:
-        """Return whether this workflow, as it is now, fits."""
-        if not self.visibility.shows(workflow.user) or (self.keys is not None and workflow.key not in self.keys):
+    def takes(self, subject: Subject) -> bool:
+        """Return whether this job or workflow, as it is now, fits."""
+        keys, parent = self.keys, subject.parent
+        if keys is not None and subject.key not in keys and (parent is None or (subject.key[0], parent) not in keys):
             return False
         return (
-            (not self.workflows or workflow.name in self.workflows)
-            and (not self.states or workflow.state in self.states)
-            and (not self.users or workflow.user in self.users)
-            and not (self.clusters or self.accounts or self.queues or self.names or self.comments)
+            self.visibility.shows(subject.user)
+            and (not self.users or subject.user in self.users)
+            and (not self.states or subject.state in self.states)
+            and self._fits_job(subject)
+            and (not self.workflows or not self.workflows.isdisjoint(self.workflows_of(subject)))
         )
 
-    def takes(self, job: JobDescriptor) -> bool:
-        """Return whether this job, as it is now, fits."""
-        keys = self.keys
-        if keys is not None and job.key not in keys and (job.parent is None or (job.cluster, job.parent) not in keys):
-            return False
-        return (
-            self.visibility.shows(job.user)
-            and (not self.users or job.user in self.users)
-            and (not self.clusters or job.cluster in self.clusters)
-            and (not self.states or job.state in self.states)
-            and (not self.accounts or job.account in self.accounts)
-            and (not self.queues or job.queue in self.queues)
-            and (not self.names or any(fnmatchcase(job.name or "", pattern) for pattern in self.names))
-            and (not self.comments or any(fnmatchcase(job.comment or "", pattern) for pattern in self.comments))
-            and (not self.workflows or not self.workflows.isdisjoint(self.workflows_of(job)))
+    def _fits_job(self, subject: Subject) -> bool:
+        """Return whether the filters on jobs alone let this through."""
+        if not (self.clusters or self.accounts or self.queues or self.names or self.comments):
+            return True
+        return isinstance(subject, JobDescriptor) and (
+            (not self.clusters or subject.cluster in self.clusters)
+            and (not self.accounts or subject.account in self.accounts)
+            and (not self.queues or subject.queue in self.queues)
+            and (not self.names or any(fnmatchcase(subject.name or "", pattern) for pattern in self.names))
+            and (not self.comments or any(fnmatchcase(subject.comment or "", pattern) for pattern in self.comments))
         )
 
 
@@ -145,18 +147,13 @@ class OfSubject:
         """Return whether this event is one of theirs."""
         if event.key != self.key and (event.parent is None or (event.key[0], event.parent) != self.key):
             return False
-        return self.visibility.user is None or self.visibility.shows(user_of(event))
-
-
-def user_of(event: Event) -> str | None:
-    """Return the user whose job or workflow an event is about."""
-    return event.workflow.user if isinstance(event, WorkflowEvent) else event.job.user
+        return self.visibility.shows(event.subject.user)
 
 
 @attrs.frozen
 class Targets:
     """
-    The events of these jobs and workflows themselves; not of arrays' tasks that are not named.
+    Selects the events of these jobs and workflows themselves; not of arrays' tasks that are not named.
 
     :ivar keys: of jobs and of workflows.
     """
@@ -174,4 +171,4 @@ class Targets:
 
     def matches(self, event: Event) -> bool:
         """Return whether this event is one of theirs."""
-        return event.key in self.keys and (self.visibility.user is None or self.visibility.shows(user_of(event)))
+        return event.key in self.keys and self.visibility.shows(event.subject.user)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
-
+from jobpush.core.frozen import evolve
 from jobpush.core.model import STARTED_PHASES, WAITING_PHASES, Confidence, JobDescriptor, Phase
 
 #: Phases from which going back to the queue is a new attempt.
@@ -12,28 +11,28 @@ _RAN = STARTED_PHASES - {Phase.DONE}
 
 def is_another(job: JobDescriptor, row: JobDescriptor) -> bool:
     """
-    Does the row show another job by the same id? Another time of submission says so, unless it is a requeue, which is a new
-    submission to Slurm; a time that is not known says nothing.
+    Return whether the row shows another job by the same id. Another time of submission says so, unless it is a requeue, which
+    is a new submission to Slurm; a time that is not known says nothing.
     """
     if job.submitted_at is None or row.submitted_at is None or job.submitted_at == row.submitted_at:
         return False
     if row.attempt == job.attempt > 0:
         return False  # a requeue whose attempt was concluded from its states, before Slurm moved its time of submission
-    return job.uid != row.uid and row.attempt <= job.attempt
+    return not job.is_same_submission(row) and row.attempt <= job.attempt
 
 
 def adopt(row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
-    """The row with what outlives a row: the uid over a requeue, the attempt and its start, a confirmation once given."""
+    """Return the row with what outlives a row: the uid over a requeue, the attempt and its start, a confirmation once given."""
     attempt = max(row.attempt, job.attempt)
     if row.attempt <= job.attempt and (
         (job.done and not row.done) or (job.phase in _RAN and row.phase in WAITING_PHASES)
     ):
         attempt = job.attempt + 1
     settled = row.settled or (job.settled and row.done and job.outcome is row.outcome and attempt == job.attempt)
-    lacks = {name: getattr(job, name) for name in _lacking(row, attempt == job.attempt) if getattr(job, name) is not None}
-    if (row.uid, row.attempt, row.settled) == (job.uid, attempt, settled) and not lacks:
+    lacks = {name: value for name in _lacking(row, attempt == job.attempt) if (value := getattr(job, name)) is not None}
+    if not lacks and row.attempt == attempt and row.settled == settled and row.is_same_submission(job):
         return row
-    return attrs.evolve(row, uid=job.uid, attempt=attempt, settled=settled, **lacks)
+    return evolve(row, uid=job.uid, attempt=attempt, settled=settled, **lacks)
 
 
 #: What an accounting record may lack of a job that was seen in the queue.
@@ -42,8 +41,8 @@ _DESCRIBES = ("submitted_at", "workdir", "comment", "time_limit_s", "name", "use
 
 def _lacking(row: JobDescriptor, same_attempt: bool) -> list[str]:
     """
-    What is to be kept of a job because its row does not say it: a time of submission never goes away, nor does a start while
-    what was started ends.
+    Return what is to be kept of a job because its row does not say it: a time of submission never goes away, nor does a start
+    while what was started ends.
     """
     names = _DESCRIBES if row.confidence is Confidence.ACCOUNTING else _DESCRIBES[:1]
     if same_attempt and row.phase is Phase.FINISHING:

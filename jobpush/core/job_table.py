@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import attrs
-
-from jobpush.core.model import JobDescriptor, JobRecord, Snapshot
+from jobpush.core.frozen import evolve
+from jobpush.core.model import JobDescriptor, Snapshot
+from jobpush.core.record import JobRecord
 
 
 class ClusterJobs:
@@ -23,7 +23,7 @@ class ClusterJobs:
         #: The ids of arrays of which some tasks have no row of their own yet.
         self.ranges: dict[str, None] = {}
         #: The ids of jobs that were not listed last time, or stand as done without confirmation: time changes them.
-        self.restless: dict[str, None] = {}
+        self.unsettled: dict[str, None] = {}
         #: The jobs of the snapshot that this is the state of, if nothing else has changed since.
         self.applied: Mapping[str, JobDescriptor] | None = None
         self._parts: dict[str, dict[str, None]] = {}
@@ -35,33 +35,33 @@ class ClusterJobs:
         return len(self.records)
 
     def get(self, job_id: str) -> JobRecord | None:
-        """The record of a canonical id."""
+        """Return the record of a canonical id."""
         return self.records.get(job_id)
 
     def parts(self, parent: str) -> Iterable[str]:
-        """The ids of the array tasks or het components of this parent that have a record."""
+        """Return the ids of the array tasks or het components of this parent that have a record."""
         return self._parts.get(parent, ())
 
     def canonical(self, job_id: str) -> str:
-        """The canonical id, where the given one is an alias and no job's own id."""
+        """Return the canonical id, where the given one is an alias and no job's own id."""
         return job_id if job_id in self.records else self._aliases.get(job_id, job_id)
 
     def put(self, record: JobRecord) -> None:
         """Set a job's record."""
-        job = record.job
+        job, sighting = record.subject, record.detail
         self.records[job.id] = record
         for alias in job.aliases:
             self._aliases[alias] = job.id
         if job.parent is not None:
             self._parts.setdefault(job.parent, {})[job.id] = None
-        if record.range_row is not None:
+        if sighting.range_row is not None:
             self.ranges[job.id] = None
         else:
             self.ranges.pop(job.id, None)
-        if record.absent_since is not None or record.unsettled_since is not None:
-            self.restless[job.id] = None
+        if sighting.unsettled:
+            self.unsettled[job.id] = None
         else:
-            self.restless.pop(job.id, None)
+            self.unsettled.pop(job.id, None)
         if job.terminal or job.counts is not None:
             self.open.pop(job.id, None)
         else:
@@ -74,25 +74,25 @@ class ClusterJobs:
             return
         self.open.pop(job_id, None)
         self.ranges.pop(job_id, None)
-        self.restless.pop(job_id, None)
-        for alias in record.job.aliases:
+        self.unsettled.pop(job_id, None)
+        for alias in record.subject.aliases:
             if self._aliases.get(alias) == job_id:
                 del self._aliases[alias]
-        parent = record.job.parent
+        parent = record.subject.parent
         if parent is not None and parent in self._parts:
             self._parts[parent].pop(job_id, None)
             if not self._parts[parent]:
                 del self._parts[parent]
 
     def follows(self, snapshot: Snapshot) -> bool:
-        """Does this snapshot tell what is different from the one that this is the state of?"""
+        """Return whether this snapshot tells what is different from the one that this is the state of."""
         return snapshot.fresh is not None and self.applied is not None and self.applied is snapshot.base
 
     def live(self) -> Iterator[JobRecord]:
-        """The records of jobs that have not ended."""
+        """Yield the records of jobs that have not ended."""
         for job_id in self.open:
             record = self.records[job_id]
-            if not record.job.done:
+            if not record.subject.done:
                 yield record
 
 
@@ -108,7 +108,7 @@ class JobTable:
         self.forgotten = 0
 
     def cluster(self, name: str) -> ClusterJobs:
-        """The jobs of that cluster; an empty table for a new one."""
+        """Return the jobs of that cluster; an empty table for a new one."""
         jobs = self.clusters.get(name)
         if jobs is None:
             jobs = self.clusters[name] = ClusterJobs()
@@ -123,28 +123,26 @@ class JobTable:
         self, cluster: str, job_id: str, task_of: Callable[[str], tuple[str, int] | None]
     ) -> tuple[JobDescriptor, JobRecord] | None:
         """
-        The job with that id or alias, and its record; for an array's task that has no row of its own yet, the task as its
-        array's pending range describes it, with the record of the array.
+        Return the job with that id or alias, and its record; for an array's task that has no row of its own yet, the task as
+        its array's pending range describes it, with the record of the array.
         """
         jobs = self.cluster(cluster)
         record = jobs.get(jobs.canonical(job_id))
         if record is not None:
-            return record.job, record
+            return record.subject, record
         task = task_of(job_id)
         if task is None:
             return None
         array = jobs.get(task[0])
-        if array is None or array.range_row is None:
+        row = array.detail.range_row if array is not None else None
+        if array is None or row is None or row.pending_tasks is None or task[1] not in row.pending_tasks:
             return None
-        pending = array.range_row.pending_tasks
-        if pending is None or task[1] not in pending:
-            return None
-        return pending_task(array.range_row, job_id, task[1]), array
+        return pending_task(row, job_id, task[1]), array
 
 
 def pending_task(range_row: JobDescriptor, job_id: str, index: int) -> JobDescriptor:
-    """One task of an array's pending range, as a job."""
-    return attrs.evolve(
+    """Return one task of an array's pending range, as a job."""
+    return evolve(
         range_row,
         id=job_id,
         uid="",

@@ -1,5 +1,5 @@
 """
-The values that flow through jobpush: jobs, their states, events, snapshots.
+The values that flow through jobpush: jobs, their states, and what schedulers say of them.
 
 Frozen values and pure functions only; nothing here knows a scheduler, a clock, a file or a socket.
 Times are seconds since the epoch (UTC), as floats; durations are seconds.
@@ -8,12 +8,22 @@ Times are seconds since the epoch (UTC), as floats; durations are seconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
+from operator import attrgetter
+from typing import ClassVar
 
 import attrs
+from attrs import field
 
+from jobpush.core.fields import Field, Kind, fields_of, on_wire
+from jobpush.core.frozen import quick
+from jobpush.core.shared import shared_number_or_none, shared_table, shared_text, shared_text_or_none
 from jobpush.core.tasks import TaskSet
+
+TEXT, NUMBER, BOOLEAN, TIME, TEXTS, TABLE, COUNTS, TASKS = (
+    Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.TIME, Kind.TEXTS, Kind.TABLE, Kind.COUNTS, Kind.TASKS,
+)  # fmt: skip
 
 
 class Phase(str, Enum):
@@ -84,7 +94,7 @@ STATES = frozenset({phase.value for phase in Phase if phase is not Phase.DONE} |
 
 def split_state(state: str) -> tuple[Phase, Outcome | None]:
     """
-    The phase and outcome that a flat ``state`` stands for.
+    Return the phase and outcome that a flat ``state`` stands for.
 
     :raise ValueError: if it is none of `STATES`.
     """
@@ -95,7 +105,8 @@ def split_state(state: str) -> tuple[Phase, Outcome | None]:
     return Phase.DONE, Outcome(state)
 
 
-@attrs.frozen(order=False, eq=False)
+@quick
+@attrs.frozen(eq=False, weakref_slot=False)
 class JobDescriptor:
     """
     One job as it was seen: the unit of every answer and event.
@@ -104,51 +115,95 @@ class JobDescriptor:
     heterogeneous job that this is a part of, ``task_index`` an array task's index. On an array's parent, ``pending_tasks``
     are the tasks that the scheduler lists as a range, without a row of their own, and ``counts`` the number of parts per
     state.
+
+    Each attribute is a field on the wire and says so in its metadata; what else must know the fields follows from `JOB_FIELDS`.
     """
 
-    cluster: str
-    id: str
-    phase: Phase
-    outcome: Outcome | None = None
-    settled: bool = False
-    attempt: int = 0
-    exit_code: int | None = None
-    signal: int | None = None
-    reason: str | None = None
-    reason_code: ReasonCode | None = None
-    flags: tuple[str, ...] = ()
-    native: Mapping[str, str] = attrs.field(factory=dict)
-    aliases: tuple[str, ...] = ()
-    uid: str = ""
-    name: str | None = None
-    user: str | None = None
-    account: str | None = None
-    submitted_at: float | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    queue: str | None = None
-    nodes: str | None = None
-    workdir: str | None = None
-    comment: str | None = None
-    time_limit_s: int | None = None
-    observed_at: float = 0.0
-    source: str = ""
-    confidence: Confidence = Confidence.OBSERVED
-    parent: str | None = None
-    task_index: int | None = None
-    pending_tasks: TaskSet | None = None
-    counts: Mapping[str, int] | None = None
+    cluster: str = field(converter=shared_text, metadata=on_wire(TEXT, "The name of the queue that it belongs to."))
+    id: str = field(metadata=on_wire(TEXT, "The scheduler's own id: 4711, 4711_3, 123[4].server, 4711.3 …"))
+    phase: Phase = field(metadata=on_wire(Phase, event=True))
+    aliases: tuple[str, ...] = field(default=(), metadata=on_wire(TEXTS, "Other ids by which it can be asked for."))
+    _uid: str = field(default="", alias="uid", metadata=on_wire(TEXT, "Names this very submission: ids recur."))
+    name: str | None = field(default=None, metadata=on_wire(TEXT))
+    user: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT))
+    account: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT))
+    outcome: Outcome | None = field(
+        default=None, metadata=on_wire(Outcome, "How it ended; null while it has not.", event=True)
+    )
+    settled: bool = field(default=False, metadata=on_wire(BOOLEAN, "Has it ended, and is that confirmed?", event=True))
+    attempt: int = field(default=0, metadata=on_wire(NUMBER, "0, and one more after each requeue.", event=True))
+    exit_code: int | None = field(
+        default=None, metadata=on_wire(NUMBER, "Of its script; null if a signal ended it, or it never ran.", event=True)
+    )
+    signal: int | None = field(default=None, metadata=on_wire(NUMBER, "The signal that ended it.", event=True))
+    reason: str | None = field(
+        default=None, converter=shared_text_or_none, metadata=on_wire(TEXT, "Why it waits or failed, in the scheduler's words.")
+    )
+    reason_code: ReasonCode | None = field(
+        default=None, metadata=on_wire(ReasonCode, "The same in a vocabulary that all schedulers share.", event=True)
+    )
+    flags: tuple[str, ...] = field(default=(), metadata=on_wire(TEXTS, event=True))
+    native: Mapping[str, str] = field(
+        factory=dict, converter=shared_table, metadata=on_wire(TABLE, "What the scheduler said, verbatim.")
+    )
+    submitted_at: float | None = field(default=None, metadata=on_wire(TIME))
+    started_at: float | None = field(default=None, metadata=on_wire(TIME, event=True))
+    ended_at: float | None = field(default=None, metadata=on_wire(TIME, event=True))
+    queue: str | None = field(
+        default=None, converter=shared_text_or_none, metadata=on_wire(TEXT, "The partition or queue.", event=True)
+    )
+    nodes: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT, event=True))
+    workdir: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT))
+    comment: str | None = field(default=None, converter=shared_text_or_none, metadata=on_wire(TEXT))
+    time_limit_s: int | None = field(default=None, converter=shared_number_or_none, metadata=on_wire(NUMBER))
+    observed_at: float = field(default=0.0, metadata=on_wire(TIME))
+    source: str = field(default="", converter=shared_text, metadata=on_wire(TEXT, "The command or file that told it."))
+    confidence: Confidence = field(
+        default=Confidence.OBSERVED, metadata=on_wire(Confidence, "Seen in the queue, taken from accounting, or concluded.")
+    )
+    parent: str | None = field(
+        default=None, metadata=on_wire(TEXT, "The array or heterogeneous job that it is a part of.", optional=True)
+    )
+    task_index: int | None = field(default=None, metadata=on_wire(NUMBER, "Of an array's task.", optional=True))
+    pending_tasks: TaskSet | None = field(
+        default=None, metadata=on_wire(TASKS, "Of an array: the tasks that wait, such as 4-10,12.", optional=True)
+    )
+    counts: Mapping[str, int] | None = field(
+        default=None, metadata=on_wire(COUNTS, "How many are in each state.", optional=True)
+    )
+
+    kind: ClassVar[str] = "job"
+    each_event_is_a_step: ClassVar[bool] = True
 
     def __attrs_post_init__(self) -> None:
         if (self.phase is Phase.DONE) != (self.outcome is not None):
             raise ValueError(f"job {self.id}: phase {self.phase.value} with outcome {self.outcome}")
-        if not self.uid:
-            object.__setattr__(self, "uid", f"{self.cluster}/{self.id}@{int(self.submitted_at or 0)}")
+        if self._uid and self._uid == self._own_uid:
+            object.__setattr__(self, "_uid", "")
+
+    @property
+    def _own_uid(self) -> str:
+        return f"{self.cluster}/{self.id}@{int(self.submitted_at or 0)}"
+
+    @property
+    def uid(self) -> str:
+        """
+        What names this very submission: what was given, else what follows from the id and the time of submission.
+
+        Who changes one of these in a copy, and means the same submission, gives the uid too.
+        """
+        return self._uid or self._own_uid
+
+    def is_same_submission(self, other: JobDescriptor) -> bool:
+        """Return whether both have the same uid."""
+        alike = self.submitted_at == other.submitted_at and self.id == other.id and self.cluster == other.cluster
+        return (alike and self._uid == other._uid) or self.uid == other.uid
 
     @property
     def state(self) -> str:
         """The outcome of a job that is done, else its phase: enough for a simple client."""
-        return self.outcome.value if self.outcome is not None else self.phase.value
+        state: str = (self.outcome or self.phase)._value_
+        return state
 
     @property
     def key(self) -> JobKey:
@@ -157,117 +212,56 @@ class JobDescriptor:
 
     @property
     def done(self) -> bool:
-        """Has it ended, as far as is known now?"""
+        """Whether it has ended, as far as is known now."""
         return self.phase is Phase.DONE
 
     @property
     def terminal(self) -> bool:
-        """Has it ended, and is that confirmed?"""
+        """Whether it has ended, and that is confirmed."""
         return self.phase is Phase.DONE and self.settled
 
     @property
     def started(self) -> bool:
-        """Has it begun to run (it may have ended since)?"""
+        """Whether it has begun to run; it may have ended since."""
         return self.phase in STARTED_PHASES
 
+    @property
+    def deleted(self) -> bool:
+        """Whether this is the last that is told of it: it never is, a job may be requeued."""
+        return False
+
     def says_the_same(self, other: JobDescriptor) -> bool:
-        """Is everything the same but when it was observed?"""
-        return all(getattr(self, name) == getattr(other, name) for name in _SAID)
+        """Return whether everything is the same but when it was observed."""
+        return _said(self) == _said(other)
 
     def visible(self) -> tuple[object, ...]:
-        """
-        What makes an event when it changes. Not ``observed_at``, and not the wording of ``reason`` alone.
-        """
-        return (
-            self.phase,
-            self.outcome,
-            self.settled,
-            self.attempt,
-            self.exit_code,
-            self.signal,
-            self.reason_code,
-            self.queue,
-            self.nodes,
-            self.started_at,
-            self.ended_at,
-            self.flags,
-        )
+        """Return what makes an event when it changes. Not ``observed_at``, and not the wording of ``reason`` alone."""
+        return _visible(self)
 
 
-#: The fields of a descriptor that say something of the job.
-_SAID = tuple(f.name for f in attrs.fields(JobDescriptor) if f.name != "observed_at")
+def _job_fields() -> Iterator[Field]:
+    """Yield the fields of a job in their order on the wire: its state and its phase stand before its outcome."""
+    cluster, job_id, phase, *others = fields_of(JobDescriptor)
+    yield from (cluster, job_id)
+    for one in others:
+        if one.name == "outcome":
+            states = dict.fromkeys(STATES)
+            yield Field("state", Kind.WORD, states, description="The outcome if the phase is DONE, else the phase.")
+            yield phase
+        yield one
+
+
+#: The fields of a job on the wire, in their order. ``state`` follows from phase and outcome.
+JOB_FIELDS = tuple(_job_fields())
+
+#: What a descriptor says of its job, and what of that makes an event when it changes.
+_said: Callable[[JobDescriptor], tuple[object, ...]] = attrgetter(
+    *(one.name for one in attrs.fields(JobDescriptor) if one.name != "observed_at")
+)
+_visible: Callable[[JobDescriptor], tuple[object, ...]] = attrgetter(*(one.name for one in JOB_FIELDS if one.event))
 
 #: What a job is found by: (cluster, id).
 JobKey = tuple[str, str]
-
-
-@attrs.frozen(eq=False)
-class HistoryEntry:
-    """One step of a job's life: the state that it entered, when, and the event that said so."""
-
-    seq: int
-    at: float
-    state: str
-    attempt: int
-    confidence: Confidence
-
-
-@attrs.frozen(eq=False)
-class JobRecord:
-    """
-    What the service keeps of one job.
-
-    ``seen`` is the descriptor of the last snapshot that held the job (the same object as long as its row does not change),
-    ``absent_since`` the time from which successful queries did not list it, ``unsettled_since`` the time from which it
-    stands as done without confirmation. ``range_row`` is the scheduler's row for an array's pending range.
-    ``last_seq`` is the number of the job's last event.
-    """
-
-    job: JobDescriptor
-    seen: JobDescriptor | None = None
-    absent_since: float | None = None
-    unsettled_since: float | None = None
-    range_row: JobDescriptor | None = None
-    updated_at: float = 0.0
-    last_seq: int = 0
-    history: tuple[HistoryEntry, ...] = ()
-
-
-@attrs.frozen(eq=False)
-class Change:
-    """A change that has no number yet: the job as it is now, its state before, and when (seconds since the epoch)."""
-
-    job: JobDescriptor
-    previous: str | None
-    at: float
-
-
-@attrs.frozen(eq=False)
-class JobStatusEvent:
-    """A change of a job's state, numbered, with the bytes (JSON) in which every client gets it."""
-
-    seq: int
-    at: float
-    job: JobDescriptor
-    previous: str | None
-    data: bytes = attrs.field(repr=False)
-
-    kind = "job"
-
-    @property
-    def key(self) -> JobKey:
-        """What it is found by: its job's key."""
-        return self.job.key
-
-    @property
-    def parent(self) -> str | None:
-        """The id of the array that its job is a part of."""
-        return self.job.parent
-
-    @property
-    def step(self) -> HistoryEntry:
-        """What this event adds to the history of its job."""
-        return HistoryEntry(self.seq, self.at, self.job.state, self.job.attempt, self.job.confidence)
 
 
 @attrs.frozen(eq=False)
@@ -285,7 +279,7 @@ class Snapshot:
         among ``fresh`` is the same object.
     :ivar fresh: the ids of jobs that are not as in ``base``.
     :ivar gone: the ids of jobs of ``base`` that are not listed any more.
-    :ivar partial: are these only the jobs that were asked for by name? Then no job is absent.
+    :ivar partial: whether these are only the jobs that were asked for by name; then no job is absent.
     """
 
     jobs: Mapping[str, JobDescriptor]
@@ -305,7 +299,7 @@ class Outcomes:
     """
     What accounting said of jobs that left the queue.
 
-    :ivar answered: did accounting answer at all? If not, having no record says nothing.
+    :ivar answered: whether accounting answered at all; if not, having no record says nothing.
     :ivar jobs: the jobs that it has a record of, by id.
     """
 
@@ -318,13 +312,13 @@ class QueueFacts:
     """
     What a scheduler lets this service see and know.
 
-    :ivar sees_all: may the service's account see every user's jobs? Only then does a missing row mean anything.
-    :ivar hides_jobs: does the scheduler hide jobs from other users? Then loopback is no protection for what is served.
-    :ivar accounting: can the outcome of a job that left the queue be asked for?
+    :ivar sees_all: whether the service's account may see every user's jobs; only then does a missing row mean anything.
+    :ivar hides_jobs: whether the scheduler hides jobs from other users; then loopback is no protection for what is served.
+    :ivar accounting: whether the outcome of a job that left the queue can be asked for.
     :ivar remembers_s: how long the scheduler lists finished jobs, in seconds; 0 if it does not; None if unknown.
     :ivar remembers_by: the name of the scheduler's setting for that.
-    :ivar lists_ended: does an array's task that has ended stay listed, at least for as long as other tasks of it are? Where it
-        does not, one that left its array's pending range may have run.
+    :ivar lists_ended: whether an array's task that has ended stays listed, at least for as long as other tasks of it are; where
+        it does not, one that left its array's pending range may have run.
     :ivar evidence: how the above is known.
     :ivar problems: what an administrator should mend, one sentence each.
     """

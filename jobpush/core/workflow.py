@@ -1,21 +1,26 @@
 """
-The values of workflows: a named set of jobs as one thing that has a state, and the events that tell of it.
+The values of workflows: a named set of jobs as one thing that has a state.
 
-Frozen values and pure functions only. A workflow's key is its name in no cluster, so that it never is a job's.
+Values and pure functions only. A workflow's key is its name in no cluster, so that it never is a job's.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 import attrs
 
 from jobpush.core.aggregate import whole_phase, worst
-from jobpush.core.model import Confidence, HistoryEntry, JobDescriptor, JobKey, JobStatusEvent, Outcome, Phase, split_state
+from jobpush.core.model import STARTED_PHASES, Confidence, JobDescriptor, JobKey, Outcome, Phase, split_state
+from jobpush.core.record import Record
 
 #: What a name given by a client may be. One that was found in jobs' tags has ``@`` and the user after it.
 WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
+
+#: The place of the cluster in a workflow's key.
+NO_CLUSTER = ""
 
 #: The outcomes that are no failure.
 GOOD_OUTCOMES = frozenset({Outcome.COMPLETED, Outcome.MOVED})
@@ -28,8 +33,8 @@ class Member:
 
     :ivar uid: names the submission of the id; empty for a job that nobody has seen yet.
     :ivar counts: of an array: the number of its tasks per state; else None.
-    :ivar begun: has it begun to run, or an array's first task?
-    :ivar settled: has it ended, and is that confirmed?
+    :ivar begun: whether it, or an array's first task, has begun to run.
+    :ivar settled: whether it has ended, and that is confirmed.
     """
 
     uid: str = ""
@@ -47,7 +52,7 @@ class Member:
 
     @classmethod
     def of(cls, job: JobDescriptor) -> Member:
-        """What is known of this job."""
+        """Return what is known of this job."""
         return cls(
             uid=job.uid, state=job.state, counts=job.counts,
             begun=job.started or (job.started_at is not None and job.phase is not Phase.STARTING), settled=job.terminal,
@@ -62,13 +67,13 @@ class Member:
 
     @property
     def failed(self) -> bool:
-        """Has it ended, and not well?"""
+        """Whether it has ended, and not well."""
         outcome = split_state(self.state)[1]
         return outcome is not None and outcome not in GOOD_OUTCOMES
 
 
 #: A member that nobody has seen yet.
-UNSEEN = Member()
+NOT_SEEN = Member()
 
 
 @attrs.frozen
@@ -96,10 +101,10 @@ class Workflow:
     :ivar phase: as an array's: the first that any job is in of running, finishing, starting, suspended, queued, held, unknown,
         done; but once something has begun, it does not go back to queued.
     :ivar outcome: the worst of its jobs', once all have ended.
-    :ivar settled: have all of its jobs ended for good, and will no job join it any more, as far as can be told?
+    :ivar settled: whether all of its jobs have ended for good and, as far as can be told, no job will join it.
     :ivar counts: the number of its jobs (and arrays' tasks) per state.
-    :ivar found: was it found in jobs' tags, rather than put by a client?
-    :ivar deleted: this is the last that is heard of it.
+    :ivar found: whether it was found in jobs' tags, rather than put by a client.
+    :ivar deleted: whether this is the last that is told of it.
     """
 
     name: str
@@ -113,6 +118,9 @@ class Workflow:
     found: bool = False
     deleted: bool = False
 
+    kind: ClassVar[str] = "workflow"
+    each_event_is_a_step: ClassVar[bool] = False
+
     @property
     def state(self) -> str:
         """The outcome if all has ended, else the phase."""
@@ -122,6 +130,26 @@ class Workflow:
     def key(self) -> JobKey:
         """What its events are found by."""
         return workflow_key(self.name)
+
+    @property
+    def uid(self) -> str:
+        """Its name: a workflow that is put again goes on with its history."""
+        return self.name
+
+    @property
+    def parent(self) -> None:
+        """A workflow is a part of nothing."""
+        return None
+
+    @property
+    def attempt(self) -> int:
+        """Workflows are not requeued."""
+        return 0
+
+    @property
+    def confidence(self) -> Confidence:
+        """A workflow is what its jobs are seen to be."""
+        return Confidence.OBSERVED
 
     @property
     def user(self) -> str | None:
@@ -142,78 +170,39 @@ class Workflow:
 
     @property
     def terminal(self) -> bool:
-        """Has it ended, and is that confirmed?"""
+        """Whether it has ended, and that is confirmed."""
         return self.phase is Phase.DONE and self.settled
 
     @property
     def started(self) -> bool:
-        """Has anything of it begun to run?"""
-        return self.started_at is not None or self.phase in (Phase.RUNNING, Phase.SUSPENDED, Phase.FINISHING, Phase.DONE)
+        """Whether anything of it has begun to run."""
+        return self.started_at is not None or self.phase in STARTED_PHASES
 
     def visible(self) -> tuple[object, ...]:
-        """What makes an event when it changes."""
+        """Return what makes an event when it changes."""
         return (self.phase, self.outcome, self.settled, self.counts, self.first_failure, self.deleted)
 
 
 @attrs.frozen(eq=False)
-class WorkflowEvent:
-    """A change of a workflow, numbered among the jobs' events, with the bytes (JSON) in which every client gets it."""
-
-    seq: int
-    at: float
-    workflow: Workflow
-    previous: str | None
-    data: bytes = attrs.field(repr=False)
-
-    kind = "workflow"
-    parent = None
-
-    @property
-    def key(self) -> JobKey:
-        """What it is found by."""
-        return self.workflow.key
-
-    @property
-    def step(self) -> HistoryEntry:
-        """What this event adds to the history of its workflow."""
-        return HistoryEntry(self.seq, self.at, self.workflow.state, 0, Confidence.OBSERVED)
-
-
-#: What the journal holds and clients are told.
-Event = JobStatusEvent | WorkflowEvent
-
-
-@attrs.frozen(eq=False)
-class WorkflowChange:
-    """A change that has no number yet: the workflow as it is now, its state before, and when (seconds since the epoch)."""
-
-    workflow: Workflow
-    previous: str | None
-    at: float
-
-
-@attrs.frozen(eq=False)
-class WorkflowRecord:
+class Membership:
     """
-    What the service keeps of one workflow.
+    The jobs of a workflow.
 
-    :ivar members: its jobs. Only the publisher changes it, in the turn in which the change becomes visible.
+    :ivar members: by key. Only the publisher changes it, in the turn in which the change becomes visible.
     :ivar edges: (before, after) pairs, as the client gave them.
-    :ivar updated_at: when anything of it changed last, in seconds since the epoch.
-    :ivar history: its states, the last of them at most.
     """
 
-    workflow: Workflow
     members: dict[JobKey, Member] = attrs.field(factory=dict)
     edges: tuple[tuple[JobKey, JobKey], ...] = ()
-    updated_at: float = 0.0
-    last_seq: int = 0
-    history: tuple[HistoryEntry, ...] = ()
+
+
+#: The record of a workflow.
+WorkflowRecord = Record[Workflow, Membership]
 
 
 def workflow_key(name: str) -> JobKey:
-    """The key under which a workflow's events are found."""
-    return ("", name)
+    """Return the key under which a workflow's events are found."""
+    return (NO_CLUSTER, name)
 
 
 @attrs.define(eq=False)
@@ -232,11 +221,11 @@ class Tally:
     ended_at: float | None = None
 
     def copy(self) -> Tally:
-        """Another one, to go on from."""
+        """Return another one, to go on from."""
         return attrs.evolve(self, counts=dict(self.counts))
 
     def add(self, member: Member) -> None:
-        """One more."""
+        """Count one more."""
         self._count(member, 1)
         if member.started_at is not None and member.begun:
             self.started_at = min(member.started_at, self.started_at or member.started_at)
@@ -244,7 +233,7 @@ class Tally:
             self.ended_at = max(member.ended_at, self.ended_at or member.ended_at)
 
     def remove(self, member: Member) -> None:
-        """One less. When the first began stays known."""
+        """Count one less. When the first began stays known."""
         self._count(member, -1)
 
     def _count(self, member: Member, by: int) -> None:
@@ -257,9 +246,9 @@ class Tally:
 
     def describe(self, before: Workflow, settles: bool) -> Workflow:
         """
-        The workflow that these members make.
+        Return the workflow that these members make.
 
-        :param settles: may it be settled, when all of its jobs are?
+        :param settles: whether it may be settled, when all of its jobs are.
         """
         parts = [split_state(state) for state in self.counts]
         phase = whole_phase({phase for phase, _ in parts}, self.begun > 0)

@@ -1,8 +1,8 @@
 """
 The workflows that are known, and what becomes of them when their jobs change.
 
-Pure: no clock, no I/O. The publisher plans a batch's changes here before they are made durable, and puts the plan into force in
-the turn in which they become visible.
+Pure: no clock, no I/O. The publisher asks here what a batch of events changes before it is made durable, and puts the changes
+into force in the turn in which they become visible.
 """
 
 from __future__ import annotations
@@ -12,23 +12,12 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 
 import attrs
 
-from jobpush.core.model import HistoryEntry, JobDescriptor, JobKey, JobStatusEvent, Phase
-from jobpush.core.workflow import (
-    UNSEEN,
-    FirstFailure,
-    Member,
-    Tally,
-    Workflow,
-    WorkflowChange,
-    WorkflowEvent,
-    WorkflowRecord,
-)
+from jobpush.core.model import JobDescriptor, JobKey, Phase
+from jobpush.core.record import Change, Changes, Event, Record, Subject
+from jobpush.core.workflow import NOT_SEEN, FirstFailure, Member, Membership, Tally, Workflow, WorkflowRecord
 
 #: Seconds without a change after which a workflow that was found, and whose jobs have all ended, counts as complete.
 QUIET_S = 60.0
-
-#: How many steps of a workflow's life its record keeps.
-HISTORY_LENGTH = 200
 
 #: Where a queue's jobs may carry the name of their workflow, and what it looks like there unless the site says otherwise.
 TAG_PATTERNS = {
@@ -51,39 +40,28 @@ class Tag:
     pattern: re.Pattern[str] = attrs.field(factory=lambda: re.compile(TAG_PATTERNS["comment"]))
 
     def workflow_of(self, job: JobDescriptor) -> str | None:
-        """The name of the workflow whose tag this job carries: of one user's."""
+        """Return the name of the workflow whose tag this job carries: of one user's."""
         text = getattr(job, self.field)
         found = self.pattern.search(text) if text else None
         return f"{found[1]}@{job.user or ''}" if found is not None and found[1] else None
 
 
-class Plan:
+@attrs.define(eq=False)
+class WorkflowChanges(Changes):
     """
-    What a batch changes in the workflows; nothing is in force before ``publish``.
+    What a batch changes in the workflows; nothing is in force before `Workflows.publish`.
 
-    :ivar changes: what is to be told, in order.
-    :ivar updated: the records that replace the known ones, by name, with the members that changed.
-    :ivar dropped: the names of workflows that are no more.
+    :ivar members: the members that are new or changed, by the workflow's name; all of them, where the record has none yet.
+    :ivar tallies: the sums of the members then, by the workflow's name.
     """
 
-    def __init__(self) -> None:
-        self.changes: list[WorkflowChange] = []
-        self.updated: dict[str, tuple[WorkflowRecord, Mapping[JobKey, Member]]] = {}
-        self.dropped: list[str] = []
-        self.tallies: dict[str, Tally] = {}
+    members: dict[str, Mapping[JobKey, Member]] = attrs.field(factory=dict)
+    tallies: dict[str, Tally] = attrs.field(factory=dict)
 
-    def __bool__(self) -> bool:
-        return bool(self.updated or self.dropped)
-
-    def numbered(self, events: Iterable[WorkflowEvent]) -> None:
-        """The changes have their numbers: the records' histories grow by them."""
-        for event in events:
-            if event.workflow.name in self.updated:
-                record, members = self.updated[event.workflow.name]
-                history: tuple[HistoryEntry, ...] = record.history
-                if not history or history[-1].state != event.workflow.state:
-                    history = (*history, event.step)[-HISTORY_LENGTH:]
-                self.updated[event.workflow.name] = (attrs.evolve(record, last_seq=event.seq, history=history), members)
+    def put(self, record: WorkflowRecord, members: Mapping[JobKey, Member], tally: Tally) -> None:
+        """Replace a workflow's record."""
+        name = record.subject.name
+        self.records[name], self.members[name], self.tallies[name] = record, members, tally
 
 
 class Workflows:
@@ -106,12 +84,20 @@ class Workflows:
         """Begin with what a journal has kept."""
         for record in records:
             tally = Tally()
-            for member in record.members.values():
+            for member in record.detail.members.values():
                 tally.add(member)
-            self._put(record, record.members, tally)
+            self._put(record, record.detail.members, tally)
 
-    def names_of(self, job: JobDescriptor) -> Collection[str]:
-        """The names of the workflows that a job belongs to: itself, by its array, or by its tag."""
+    def names_of(self, subject: Subject) -> Collection[str]:
+        """
+        Return the names of the workflows that a job belongs to: itself, by its array, or by its tag; a workflow's own name.
+        """
+        if isinstance(subject, Workflow):
+            return (subject.name,)
+        assert isinstance(subject, JobDescriptor)
+        return self._names_of(subject)
+
+    def _names_of(self, job: JobDescriptor) -> Collection[str]:
         own = self._of.get(job.key)
         whole = self._of.get((job.cluster, job.parent)) if job.parent is not None else None
         found = self.tagged(job)
@@ -120,7 +106,7 @@ class Workflows:
         return {**(own or {}), **(whole or {}), **({found: None} if found is not None else {})}
 
     def tagged(self, job: JobDescriptor) -> str | None:
-        """The name in a job's tag, if it has one."""
+        """Return the name in a job's tag, if it has one."""
         tag = self._tags.get(job.cluster)
         return tag.workflow_of(job) if tag is not None else None
 
@@ -131,9 +117,9 @@ class Workflows:
 
     # -- what changes
 
-    def plan(self, events: Sequence[JobStatusEvent], arrays: Iterable[JobDescriptor] = ()) -> Generator[None, None, Plan]:
+    def follow(self, events: Sequence[Event], arrays: Iterable[JobDescriptor] = ()) -> Generator[None, None, WorkflowChanges]:
         """
-        What these events, in their order, mean for the workflows of their jobs.
+        Return what these events of jobs, in their order, mean for the workflows of the jobs.
 
         :param arrays: those of which anything has changed: their counts may have, without an event of their own.
         """
@@ -146,16 +132,16 @@ class Workflows:
             if count % 256 == 255:
                 yield
             self._draft_all(drafts, array, events[-1].at)
-        plan = Plan()
+        found = WorkflowChanges()
         for draft in drafts.values():
-            draft.finish(plan)
+            draft.finish(found)
             yield
-        return plan
+        return found
 
-    def adopt(self, jobs: Iterable[JobDescriptor], now: float) -> Generator[None, None, Plan]:
+    def adopt(self, jobs: Iterable[JobDescriptor], now: float) -> Generator[None, None, WorkflowChanges]:
         """
-        Jobs that are known already and carry tags of workflows that are not: at the start, where the tags are new. A workflow
-        of which no job is left that has not ended is passed over.
+        Return the workflows of jobs that are known already, and carry tags of workflows that are not: at the start, where the
+        tags are new. A workflow of which no job is left that has not ended is passed over.
         """
         drafts: dict[str, _Draft] = {}
         for count, job in enumerate(jobs):
@@ -164,12 +150,12 @@ class Workflows:
             name = self.tagged(job)
             if name is not None and name not in self.records:
                 self._draft(drafts, name, now).seen(job, now)
-        plan = Plan()
+        found = WorkflowChanges()
         for draft in drafts.values():
             if draft.tally.unsettled:
-                draft.finish(plan)
+                draft.finish(found)
             yield
-        return plan
+        return found
 
     def define(
         self,
@@ -178,75 +164,75 @@ class Workflows:
         edges: tuple[tuple[JobKey, JobKey], ...],
         known: Callable[[JobKey], JobDescriptor | None],
         now: float,
-    ) -> Generator[None, None, Plan]:
+    ) -> Generator[None, None, WorkflowChanges]:
         """
-        A client says which jobs a workflow has. Nothing changes if it has them already.
+        Return what changes when a client says which jobs a workflow has: nothing if it has them already.
 
-        :param known: what is known of a job, if anything.
+        :param known: returns what is known of a job, if anything.
         """
-        plan = Plan()
+        found = WorkflowChanges()
         before = self.records.get(name)
-        if before is not None and before.members.keys() == set(keys) and before.edges == edges:
-            return plan
+        if before is not None and before.detail.members.keys() == set(keys) and before.detail.edges == edges:
+            return found
         members: dict[JobKey, Member] = {}
         for count, key in enumerate(keys):
             members[key] = _member(before, key, known(key))
             if count % 256 == 255:
                 yield
-        draft = _Draft(before or WorkflowRecord(Workflow(name)), self._tallies.get(name), now)
-        draft.record = attrs.evolve(draft.record, edges=edges)
-        draft.replace(members)
-        draft.finish(plan)
-        return plan
+        draft = _Draft(before or Record(Workflow(name), Membership()), self._tallies.get(name), now)
+        draft.replace(members, edges)
+        draft.finish(found)
+        return found
 
-    def delete(self, names: Iterable[str], now: float) -> Plan:
-        """These workflows are no more."""
-        plan = Plan()
+    def delete(self, names: Iterable[str], now: float) -> WorkflowChanges:
+        """Return what changes when these workflows are forgotten."""
+        found = WorkflowChanges()
         for name in names:
             record = self.records.get(name)
             if record is not None:
-                gone = attrs.evolve(record.workflow, deleted=True)
-                plan.changes.append(WorkflowChange(gone, record.workflow.state, now))
-                plan.dropped.append(name)
-        return plan
+                gone = attrs.evolve(record.subject, deleted=True)
+                found.changes.append(Change(gone, record.subject.state, now))
+                found.forgotten.append(gone.key)
+        return found
 
-    def settle(self, now: float) -> Plan:
-        """The workflows that were found, whose jobs have all ended, and that no job has joined for a while."""
-        plan = Plan()
+    def settle(self, now: float) -> WorkflowChanges:
+        """
+        Return what changes for workflows that were found, whose jobs have all ended, and that no job has joined for a while.
+        """
+        found = WorkflowChanges()
         for record in self.records.values():
-            workflow = record.workflow
+            workflow = record.subject
             if workflow.found and not workflow.terminal and now - record.updated_at >= QUIET_S:
                 tally = self._tallies[workflow.name]
                 if not tally.unsettled:
                     settled = attrs.evolve(workflow, settled=True)
-                    plan.changes.append(WorkflowChange(settled, workflow.state, now))
-                    plan.updated[workflow.name] = (attrs.evolve(record, workflow=settled), {})
-                    plan.tallies[workflow.name] = tally
-        return plan
+                    found.changes.append(Change(settled, workflow.state, now))
+                    found.put(attrs.evolve(record, subject=settled), {}, tally)
+        return found
 
     def expired(self, now: float, keep: float) -> list[str]:
-        """The names of the workflows that ended longer ago than so many seconds."""
-        return [n for n, record in self.records.items() if record.workflow.terminal and now - record.updated_at > keep]
+        """Return the names of the workflows that ended longer ago than so many seconds."""
+        return [n for n, record in self.records.items() if record.subject.terminal and now - record.updated_at > keep]
 
-    def publish(self, plan: Plan) -> None:
-        """Put a plan into force."""
-        for name, (record, members) in plan.updated.items():
-            self._put(record, members, plan.tallies[name])
-        for name in plan.dropped:
+    def publish(self, changes: WorkflowChanges) -> None:
+        """Put changes into force."""
+        for name, record in changes.records.items():
+            self._put(record, changes.members[name], changes.tallies[name])
+        for _, name in changes.forgotten:
             dropped = self.records.pop(name, None)
             self._tallies.pop(name, None)
             if dropped is not None:
-                self._forget_members(name, dropped.members)
+                self._forget_members(name, dropped.detail.members)
 
     # -- inside
 
     def _put(self, record: WorkflowRecord, members: Mapping[JobKey, Member], tally: Tally) -> None:
-        name = record.workflow.name
+        name, own = record.subject.name, record.detail.members
         before = self.records.get(name)
-        if before is not None and before.members is not record.members:
-            self._forget_members(name, before.members)
-            members = record.members
-        record.members.update(members)
+        if before is not None and before.detail is not record.detail:
+            self._forget_members(name, before.detail.members)
+            members = own
+        own.update(members)
         for key in members:
             self._of.setdefault(key, {})[name] = None
         self.records[name] = record
@@ -275,7 +261,7 @@ class Workflows:
     def _draft(self, drafts: dict[str, _Draft], name: str, at: float) -> _Draft:
         draft = drafts.get(name)
         if draft is None:
-            record = self.records.get(name) or WorkflowRecord(Workflow(name, found=True))
+            record = self.records.get(name) or Record(Workflow(name, found=True), Membership())
             draft = drafts[name] = _Draft(record, self._tallies.get(name), at)
         return draft
 
@@ -287,17 +273,17 @@ class _Draft:
         self.record = record
         self.tally = tally.copy() if tally is not None else Tally()
         self.members: dict[JobKey, Member] = {}
-        self.failure = record.workflow.first_failure
+        self.failure = record.subject.first_failure
         self.at = at
         self._begun: Workflow | None = None
         self._begun_at = at
 
     def get(self, key: JobKey) -> Member | None:
-        """A member as it is now."""
-        return self.members.get(key) or self.record.members.get(key)
+        """Return a member as it is now."""
+        return self.members.get(key) or self.record.detail.members.get(key)
 
     def seen(self, job: JobDescriptor, at: float) -> None:
-        """A member, or a job that becomes one, is like this now."""
+        """Take a member, or a job that becomes one, as it is now."""
         before = self.get(job.key)
         if before is not None and before.settled and before.uid != job.uid:
             return  # another job by the same id
@@ -310,29 +296,29 @@ class _Draft:
         told_by_task = self.failure is not None and self.failure.member == job.key != self.failure.job
         if not told_by_task:
             self._note_failure(job.key, job.key, member)
-        if self._begun is None and member.begun and not self.record.workflow.started:
+        if self._begun is None and member.begun and not self.record.subject.started:
             self._begun, self._begun_at = self._describe(), at
 
     def part_seen(self, job: JobDescriptor, at: float) -> None:
-        """A task of a member that is an array; the array's own event counts it."""
+        """Take a task of a member that is an array; the array's own event counts it."""
         assert job.parent is not None
         self.at = at
         self._note_failure(job.key, (job.cluster, job.parent), Member.of(job))
 
-    def replace(self, members: Mapping[JobKey, Member]) -> None:
-        """From now on these are the members."""
+    def replace(self, members: Mapping[JobKey, Member], edges: tuple[tuple[JobKey, JobKey], ...]) -> None:
+        """Make these the members."""
         self.tally = Tally()
         for member in members.values():
             self.tally.add(member)
-        self.record = attrs.evolve(self.record, members={})
+        self.record = attrs.evolve(self.record, detail=Membership(edges=edges))
         self.members = dict(members)
         if self.failure is not None and self.failure.member not in members:
             self.failure = None
         self._first_of_members()
 
-    def finish(self, plan: Plan) -> None:
-        """Enter what has changed into the plan."""
-        before = self.record.workflow
+    def finish(self, found: WorkflowChanges) -> None:
+        """Add what has changed."""
+        before = self.record.subject
         if not self.members and self.failure == before.first_failure:
             return
         after = self._describe()
@@ -341,15 +327,13 @@ class _Draft:
             previous = None if new else before.state
             if after.phase is Phase.DONE and self._begun is not None and self._begun.phase is not Phase.DONE:
                 # Begun and ended between two looks: that it ran is told all the same.
-                plan.changes.append(WorkflowChange(self._begun, previous, self._begun_at))
+                found.changes.append(Change(self._begun, previous, self._begun_at))
                 previous = self._begun.state
-            plan.changes.append(WorkflowChange(after, previous, self.at))
-        record = attrs.evolve(self.record, workflow=after, updated_at=self.at)
-        plan.updated[after.name] = (record, self.members)
-        plan.tallies[after.name] = self.tally
+            found.changes.append(Change(after, previous, self.at))
+        found.put(attrs.evolve(self.record, subject=after, updated_at=self.at), self.members, self.tally)
 
     def _describe(self) -> Workflow:
-        before = self.record.workflow
+        before = self.record.subject
         described = attrs.evolve(before, first_failure=self.failure)
         return self.tally.describe(described, settles=before.terminal or not before.found)
 
@@ -364,7 +348,7 @@ class _Draft:
             self._first_of_members()
 
     def _first_of_members(self) -> None:
-        for key, member in {**self.record.members, **self.members}.items():
+        for key, member in {**self.record.detail.members, **self.members}.items():
             ended = member.ended_at or self.at
             if member.failed and (self.failure is None or ended < self.failure.at):
                 self.failure = _failure(key, key, member, ended)
@@ -375,7 +359,7 @@ def _failure(key: JobKey, member: JobKey, job: Member, at: float) -> FirstFailur
 
 
 def _member(before: WorkflowRecord | None, key: JobKey, job: JobDescriptor | None) -> Member:
-    """What is known of a member: as it is now, or as the workflow remembers it."""
+    """Return what is known of a member: as it is now, or as the workflow remembers it."""
     if job is not None:
         return Member.of(job)
-    return (before.members.get(key) if before is not None else None) or UNSEEN
+    return (before.detail.members.get(key) if before is not None else None) or NOT_SEEN

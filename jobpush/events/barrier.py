@@ -10,11 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from jobpush.core.filters import ALL, Targets, Visibility
-from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.workflow import Event, Workflow, WorkflowEvent
-
-#: What a barrier waits for.
-Subject = JobDescriptor | Workflow
+from jobpush.core.model import JobKey
+from jobpush.core.record import Event, Subject
 
 
 class Barrier:
@@ -63,16 +60,16 @@ class Barrier:
 
     def put(self, key: JobKey, subject: Subject | None, earlier: bool = False) -> None:
         """
-        A subject is like this now.
+        Take a job or workflow as it is now.
 
         :param subject: None if nothing is known of it.
-        :param earlier: it was so before the client's cursor already.
+        :param earlier: whether it was so before the client's cursor already.
         """
         for place in (self.met, self.earlier, self.open, self.unseen, self.unknown):
             place.pop(key, None)
         if subject is None:
             self.unseen[key] = None
-        elif isinstance(subject, Workflow) and subject.deleted:
+        elif subject.deleted:
             self.unknown[key] = None
         elif not self.is_enough(subject):
             self.open[key] = None
@@ -84,8 +81,7 @@ class Barrier:
     def take(self, events: Sequence[Event]) -> bool:
         """Take note of events of its subjects, and return whether it is over."""
         for event in events:
-            subject = event.workflow if isinstance(event, WorkflowEvent) else event.job
-            self.put(event.key, subject, earlier=event.key in self.earlier)
+            self.put(event.key, event.subject, earlier=event.key in self.earlier)
         return self.over
 
     @property
@@ -94,12 +90,12 @@ class Barrier:
         return ()
 
     def rename(self, key: JobKey, other: JobKey) -> None:
-        """A key that was unseen is an alias of this one, which is then ``put``."""
+        """Wait for another key instead of one that was unseen: it is an alias of that one, which is then ``put``."""
         self.unseen.pop(key, None)
         self.keys = self.keys - {key} | {other}
 
     def give_up(self, keys: Iterable[JobKey]) -> None:
-        """A look that began after the request does not know these."""
+        """Count these as unknown: a query that began after the request did not find them."""
         for key in keys:
             if key in self.unseen:
                 del self.unseen[key]

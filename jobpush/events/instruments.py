@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from jobpush.core.model import Confidence, JobStatusEvent
-from jobpush.core.workflow import Event
+from jobpush.core.model import Confidence, JobDescriptor
+from jobpush.core.record import Event
 from jobpush.runtime.histogram import Distribution
 
 #: Upper bounds in seconds: of what is quick, of what scheduler commands take, of what a change takes to be told.
@@ -20,8 +20,9 @@ QUICK_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.
 QUERY_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
 FRESH_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0, 300.0)
 
+
 @attrs.define(eq=False)
-class Measures:
+class Instruments:
     """
     :ivar events: how many events were told, by (cluster, state); those of workflows have the cluster "".
     :ivar commit_s: how long the journal took to make a batch durable.
@@ -43,36 +44,36 @@ class Measures:
     durable_at: float = 0.0
 
     def committed(self, began_at: float, now: float) -> None:
-        """A batch with events is durable."""
+        """Note that a batch with events is durable."""
         self.commit_s.add(max(0.0, now - began_at))
         self.durable_at = now
 
     def told(self, events: Sequence[Event], now: float) -> None:
-        """These are published. How late is known where the scheduler keeps the time, and where jobpush saw it happen."""
+        """Note what is published, and how late, where the scheduler keeps the time and jobpush saw it happen."""
         counts = self.events
         for event in events:
-            if not isinstance(event, JobStatusEvent):
-                key = "", event.workflow.state
-            else:
-                job = event.job
-                key = job.cluster, job.state
-                if job.confidence is Confidence.OBSERVED and event.previous is not None:
-                    if job.terminal and job.ended_at is not None:
-                        _of(self.freshness_s, (job.cluster, "end"), FRESH_S).add(max(0.0, now - job.ended_at))
-                    elif job.state == "RUNNING" and job.started_at is not None:
-                        _of(self.freshness_s, (job.cluster, "start"), FRESH_S).add(max(0.0, now - job.started_at))
+            subject = event.subject
+            key = subject.key[0], subject.state
             counts[key] = counts.get(key, 0) + 1
+            if event.previous is not None and isinstance(subject, JobDescriptor) and subject.confidence is Confidence.OBSERVED:
+                self._fresh(subject, now)
+
+    def _fresh(self, job: JobDescriptor, now: float) -> None:
+        if job.terminal and job.ended_at is not None:
+            _of(self.freshness_s, (job.cluster, "end"), FRESH_S).add(max(0.0, now - job.ended_at))
+        elif job.state == "RUNNING" and job.started_at is not None:
+            _of(self.freshness_s, (job.cluster, "start"), FRESH_S).add(max(0.0, now - job.started_at))
 
     def queried(self, cluster: str, seconds: float) -> None:
-        """One query for all jobs."""
+        """Note one query for all jobs."""
         _of(self.query_s, cluster, QUERY_S).add(seconds)
 
     def woke(self, kind: str, now: float, times: int = 1) -> None:
-        """So many held requests were just answered with what the last batch had for them."""
+        """Note that so many held requests were just answered with what the last batch had for them."""
         _of(self.wake_s, kind, QUICK_S).add(max(0.0, now - self.durable_at), times)
 
     def answered(self, status: int, times: int = 1) -> None:
-        """So many HTTP answers."""
+        """Note so many HTTP answers."""
         self.answers[status] = self.answers.get(status, 0) + times
 
 

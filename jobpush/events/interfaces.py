@@ -4,24 +4,26 @@ The contracts of what stands behind events: the journal that keeps them, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from jobpush.core.model import JobRecord, JobStatusEvent
-from jobpush.core.workflow import Event, Member, WorkflowRecord
+from jobpush.core.model import JobKey
+from jobpush.core.record import AnyRecord, Event, JobStatusEvent, Record
+from jobpush.core.workflow import Member
 
 
 class IJobStatusListener(Interface):
-    """Something inside the service that is told every event, in order, at least once."""
+    """Something inside the service that is told every event of a job, in order, at least once."""
 
     name: str = Attribute("The name under which its place in the journal is kept; unique in a service.")
 
     def job_changed(event: JobStatusEvent) -> Deferred[None] | None:
         """
-        Take note of an event. The next comes when the Deferred, if any, has fired; if it fails, or this raises, the same event
-        comes again after a pause. Other listeners and clients do not wait.
+        Take note of an event; ``event.job`` is the job. The next comes when the Deferred, if any, has fired; if it fails, or
+        this raises, the same event comes again after a pause. Other listeners and clients do not wait.
         """
 
 
@@ -61,37 +63,35 @@ class IJournal(Interface):
     last_seq: int = Attribute("The number of the last event that was committed, whether or not it is published yet.")
     trimmed_seq: int = Attribute("The number of the last event that was removed; 0 if none was.")
 
-    def open() -> Mapping[str, Mapping[str, JobRecord]]:
+    def open() -> Mapping[str, Mapping[str, Record[Any, Any]]]:
         """
-        Open it and read the last known jobs, by cluster and id. Blocks.
+        Open it and read the last known jobs, by cluster and id, and the known workflows, which have the cluster ``""``. Blocks.
 
         :raise JournalError: if it cannot be used, with a line that says why.
         """
 
-    def workflows() -> Iterable[WorkflowRecord]:
-        """The known workflows, as read by ``open``; to be asked for once."""
-
     def commit(
         events: Sequence[Event],
-        records: Sequence[JobRecord],
-        forgotten: Sequence[tuple[str, str]],
-        workflows: Sequence[tuple[WorkflowRecord, Mapping[tuple[str, str], Member]]] = (),
-        dropped: Sequence[str] = (),
+        records: Sequence[AnyRecord],
+        forgotten: Sequence[JobKey],
+        members: Mapping[str, Mapping[JobKey, Member]] = {},
     ) -> Deferred[None]:
         """
         Append events, whose numbers follow ``last_seq``, and update the known jobs and workflows, all of it or none.
 
-        :param workflows: each with the members that are new or changed; of a record that has no members yet, these are all.
-        :param dropped: the names of workflows to forget.
+        :param records: of jobs and workflows.
+        :param forgotten: the keys of jobs and workflows to forget.
+        :param members: the members that are new or changed, by the name of their workflow; of a record that has no members yet,
+            these are all.
 
         Fires when it is durable. Fails with `JournalError` if nothing was written.
         """
 
     def read(
-        since: int, upto: int, limit: int, matches: Callable[[Event], bool], keys: Sequence[tuple[str, str]] | None
+        since: int, upto: int, limit: int, matches: Callable[[Event], bool], keys: Sequence[JobKey] | None
     ) -> Deferred[list[Event]]:
         """
-        The first ``limit`` matching events with ``since < seq <= upto``, oldest first.
+        Read the first ``limit`` matching events with ``since < seq <= upto``, oldest first.
 
         :param matches: pure; called on another thread.
         :param keys: if not None, only events of these jobs and workflows (and of the parts of these) can match.
@@ -99,17 +99,17 @@ class IJournal(Interface):
         Fails with `CursorGone` if events after ``since`` have been removed.
         """
 
-    def last_of(keys: Sequence[tuple[str, str]]) -> Deferred[dict[tuple[str, str], JobStatusEvent]]:
-        """The last event of each of these jobs, as far as the journal holds one."""
+    def last_of(keys: Sequence[JobKey]) -> Deferred[dict[JobKey, Event]]:
+        """Read the last event of each of these jobs and workflows, as far as the journal holds one."""
 
     def save_cursor(listener: str, seq: int) -> Deferred[None]:
         """Keep a listener's place."""
 
     def cursors() -> Mapping[str, int]:
-        """The places of all listeners, as read by ``open``."""
+        """Return the places of all listeners, as read by ``open``."""
 
     def size() -> int:
-        """Bytes that its files take up; 0 for one in memory."""
+        """Return the bytes that its files take up; 0 for one in memory."""
 
     def close() -> Deferred[None]:
         """Finish what was begun and close. Fires when the file is closed."""

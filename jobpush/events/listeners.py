@@ -1,5 +1,5 @@
 """
-Listeners inside the service: each is told every event, in order, at its own pace, and goes on where it stopped.
+Listeners inside the service: each is told every event of a job, in order, at its own pace, and goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jobpush.adapter.kinds import Text
 from jobpush.adapter.options import DeclaredOptions, option, read_options
 from jobpush.adapter.registry import distinct_plugins, pick_plugin
 from jobpush.core.filters import EVERYTHING
-from jobpush.core.model import JobStatusEvent
+from jobpush.core.record import JobStatusEvent
 from jobpush.events.interfaces import CursorGone, IJobStatusListener, IJobStatusListenerFactory, IJournal, JournalError
 from jobpush.events.reader import Feed
 
@@ -83,7 +83,7 @@ class ListenerService(Service):
                 seq = gone.oldest_seq
                 continue
             for event in page.events:
-                if isinstance(event, JobStatusEvent):
+                if event.kind == "job":
                     await self._tell(event)
                 seq = event.seq
             if page.closing:

@@ -14,7 +14,7 @@ import attrs
 
 from jobpush.core.filters import Selects
 from jobpush.core.model import Cursor
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.events.interfaces import CursorGone, IJournal
 from jobpush.events.recent_events import Tail
 from jobpush.events.tracker import JobStatusTracker, Wake

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 
 
 class Tail:
@@ -21,11 +21,11 @@ class Tail:
         self._events: list[Event] = []
 
     def covers(self, since: int) -> bool:
-        """Are all events after ``since`` here?"""
+        """Return whether all events after ``since`` are here."""
         return since >= self.head - len(self._events)
 
     def after(self, since: int) -> Iterator[Event]:
-        """All events after ``since``, oldest first. Only where it ``covers`` that."""
+        """Yield all events after ``since``, oldest first. Only where it ``covers`` that."""
         begin = since - (self.head - len(self._events))
         for index in range(begin, len(self._events)):
             yield self._events[index]

@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from jobpush.core.filters import Selects
-from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.workflow import Event, WorkflowEvent
-from jobpush.events.instruments import Measures
+from jobpush.core.model import JobKey
+from jobpush.core.record import Event, Subject
+from jobpush.events.instruments import Instruments
 from jobpush.runtime.cooperate import Cooperator
 
 K = TypeVar("K", bound=Hashable)
@@ -216,13 +216,13 @@ class JobStatusTracker:
         self,
         reactor: IReactorTime,
         cooperator: Cooperator,
-        head: int = 0,
-        workflows_of: Callable[[JobDescriptor], Iterable[str]] = lambda _: (),
-        measures: Measures | None = None,
+        head: Callable[[], int] = lambda: 0,
+        workflows_of: Callable[[Subject], Iterable[str]] = lambda _: (),
+        measures: Instruments | None = None,
     ) -> None:
-        self.head = head
+        self._head = head
         self.cooperator = cooperator
-        self._measures = measures or Measures()
+        self._measures = measures or Instruments()
         self._workflows_of = workflows_of
         self._reactor = reactor
         self._by_key: _Index[JobKey] = _Index()
@@ -231,6 +231,11 @@ class JobStatusTracker:
         self._rest: dict[Interest, None] = {}
         self._waiting: dict[Continuation, None] = {}
         self._closing = False
+
+    @property
+    def head(self) -> int:
+        """The number of the last published event."""
+        return self._head()
 
     @property
     def waiting(self) -> int:
@@ -287,9 +292,8 @@ class JobStatusTracker:
         self._add(subscription)
         return subscription
 
-    def publish(self, batch: Sequence[Event], head: int) -> None:
+    def publish(self, batch: Sequence[Event]) -> None:
         """Hand a published batch to all that it concerns. Claims, and answers later."""
-        self.head = head
         touched: dict[Interest, list[Event]] = {}
         for event in batch:
             for interest in self._candidates(event):
@@ -333,26 +337,26 @@ class JobStatusTracker:
         self._rest.pop(interest, None)
 
     def _candidates(self, event: Event) -> Iterator[Interest]:
-        """All that an event may concern, each once."""
-        own = self._by_key.get(event.key)
+        """Yield all that an event may concern, each once."""
+        subject = event.subject
+        key, parent, user = subject.key, subject.parent, subject.user
+        own = self._by_key.get(key)
         yield from own
-        if event.parent is not None:
-            for interest in self._by_key.get((event.key[0], event.parent)):
+        if parent is not None:
+            for interest in self._by_key.get((key[0], parent)):
                 if interest not in own:
                     yield interest
         if self._by_workflow:
             yield from self._candidates_by_workflow(event)
-        user = event.workflow.user if isinstance(event, WorkflowEvent) else event.job.user
         if user is not None:
             yield from self._by_user.get(user)
         yield from self._rest
 
     def _candidates_by_workflow(self, event: Event) -> Iterable[Interest]:
-        names = (event.workflow.name,) if isinstance(event, WorkflowEvent) else self._workflows_of(event.job)
-        return {interest: None for name in names for interest in self._by_workflow.get(name)}
+        return {interest: None for name in self._workflows_of(event.subject) for interest in self._by_workflow.get(name)}
 
     def _places(self, interest: Interest) -> Iterator[tuple[_Index[Hashable], Hashable]]:
-        """Where it is found: by its keys, else by its workflows, else by its users, else nowhere: then every event is tried."""
+        """Yield where it is found: by its keys, else by its workflows, else by its users, else nowhere: all are tried."""
         selection = interest.selection
         index: _Index[Hashable]
         keys: Iterable[Hashable]

@@ -21,7 +21,7 @@ from jobpush.events.publisher import ChangeWorkflows, Publisher
 EVERY_S = 5.0
 
 
-class WorkflowKeeper(Service):
+class WorkflowExpiry(Service):
     """
     :param keep: seconds for which a workflow that has ended is kept.
     """
@@ -76,5 +76,5 @@ class WorkflowKeeper(Service):
         """The known jobs whose tags count: an array's tasks have those of the array."""
         for name in self._publisher.workflows.tagging:
             for record in list(self._publisher.table.cluster(name).records.values()):
-                if record.job.parent is None:
-                    yield record.job
+                if record.subject.parent is None:
+                    yield record.subject

@@ -16,10 +16,11 @@ from twisted.logger import Logger
 from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, QueueError
 from jobpush.adapter.load import LoadBudget
 from jobpush.core.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
-from jobpush.core.diff import Changes, diff
+from jobpush.core.diff import diff
 from jobpush.core.job_table import ClusterJobs
-from jobpush.core.model import JobRecord, Outcomes, QueueFacts, Snapshot
-from jobpush.events.instruments import Measures
+from jobpush.core.model import Outcomes, QueueFacts, Snapshot
+from jobpush.core.record import Changes, JobRecord
+from jobpush.events.instruments import Instruments
 from jobpush.events.publisher import Publisher
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S
 
@@ -81,7 +82,7 @@ class Look:
         publisher: Publisher,
         keep_ended: float,
         checked: Callable[[QueueFacts], None],
-        measures: Measures,
+        measures: Instruments,
     ) -> None:
         self.queue = queue
         self.status = QueueStatus(interval_s=queue.interval or DEFAULT_INTERVAL_S)
@@ -93,7 +94,6 @@ class Look:
         self._on_check = checked
         self._measures = measures
         self._named_s = NAMED_S
-        self._first = True
         self._checked_at: float | None = None
         self._forgot_at: float = 0.0
         self._doubted: Snapshot | None = None
@@ -133,10 +133,7 @@ class Look:
         jobs = self._publisher.table.cluster(self.queue.cluster)
         for name in names:
             record = jobs.get(jobs.canonical(name))
-            if self.queue.task_of(name) is not None or (
-                record is not None
-                and (record.job.parent is not None or record.job.counts is not None or record.range_row is not None)
-            ):
+            if self.queue.task_of(name) is not None or (record is not None and _in_family(record)):
                 return False  # an array's range, its tasks and their sum are compared as a whole
         worth = NAMED_WORTH * len(names) * self._named_s < self.status.query_s
         return worth and self.status.health == "ok" and len(names) <= most
@@ -184,7 +181,7 @@ class Look:
         now = self._reactor.seconds()
         self.status.query_s = now - began
         self._measures.queried(self.queue.cluster, now - began)
-        if not self._first:
+        if self.status.seen_at is not None:
             self.budget.spend(now - began, now)
         self.status.rows = len(snapshot.jobs)
         self.status.rejected += snapshot.rejected_count
@@ -207,7 +204,7 @@ class Look:
         if facts is not None and not facts.sees_all:
             return frozenset(job_id for job_id in (*jobs.open, *jobs.ranges) if job_id not in snapshot.jobs)
         if is_mass_disappearance(jobs, len(absent)) and (
-            doubted is None or any(record.job.id in doubted.jobs for record in absent)
+            doubted is None or any(record.subject.id in doubted.jobs for record in absent)
         ):
             self._doubted = snapshot
             raise QueueError(f"{len(absent)} jobs, most of all, vanished in one query; asking again")
@@ -271,7 +268,6 @@ class Look:
                 self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=status.error)
             return
         status.health, status.seen_at = "ok", snapshot.began_at
-        self._first = False
         if before in ("stale", "blind"):
             self.log.info("{cluster}: answers again", cluster=self.queue.cluster)
 
@@ -281,6 +277,12 @@ class Look:
         return maybeDeferred(ask).addTimeout(
             limit, self._reactor, lambda _, s: _raise(QueueError(f"no answer within {s:g} s"))
         )
+
+
+def _in_family(record: JobRecord) -> bool:
+    """Return whether a job is a part of a whole, or a whole of parts."""
+    job = record.subject
+    return job.parent is not None or job.counts is not None or record.detail.range_row is not None
 
 
 def _raise(error: Exception) -> Any:

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue, QueueError
 from jobpush.core.model import PASSING_PHASES, QueueFacts
-from jobpush.events.instruments import Measures
+from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import Publisher
 from jobpush.polling.look import Look
@@ -54,10 +54,10 @@ class JobStatusMonitor:
         keep_ended: float = 86400.0,
         checked: Callable[[QueueFacts], None] = lambda facts: None,
         pace: PaceOptions = PaceOptions(),  # noqa: B008
-        measures: Measures | None = None,
+        measures: Instruments | None = None,
     ) -> None:
         self.queue = queue
-        self._look = Look(reactor, queue, publisher, keep_ended, checked, measures or Measures())
+        self._look = Look(reactor, queue, publisher, keep_ended, checked, measures or Instruments())
         self.status = self._look.status
         self._reactor = reactor
         self._publisher = publisher
@@ -71,7 +71,6 @@ class JobStatusMonitor:
         self._running: Deferred[None] | None = None
         self._stopping = False
         self._failed_in_row = 0
-        self._first = True
         self._again = False
         self._fresh: list[Deferred[None]] = []
         self._next_fresh: list[Deferred[None]] = []
@@ -209,7 +208,6 @@ class JobStatusMonitor:
         wanted = self.queue.interval if self.queue.interval is not None else self._adapted()
         if self._foresight.good:
             wanted = max(wanted, self._rarely(self._pace.reconcile))
-        self._first = self._first and self.status.seen_at is None
         echo = self._wishes.echo()
         return max(wanted if echo is None else min(wanted, echo), self._soonest(self._reactor.seconds()))
 
@@ -237,7 +235,7 @@ class JobStatusMonitor:
 
     async def _turn(self) -> None:
         """One look, at named jobs only where that is enough and cheaper. Raises where it failed."""
-        names, seen_seq = self._wishes.names, self._publisher.tail.head
+        names, seen_seq, first = self._wishes.names, self._publisher.tail.head, self.status.seen_at is None
         self.status.nudged += self._wishes.fresh
         wishes = self._wishes.take()
         try:
@@ -247,7 +245,7 @@ class JobStatusMonitor:
             self._wishes.give_back(wishes)
             raise
         self._failed_in_row = 0
-        if self._look.changed and not self._first:
+        if self._look.changed and not first:
             self._foresight.found(bool(wishes) or self._wishes.fresh)
         self._wishes.looked(wishes, lambda name, early: self._is_settled(name, early, seen_seq))
 
@@ -278,4 +276,4 @@ class JobStatusMonitor:
                 return False
             if record is None:
                 return True
-        return record.job.phase not in PASSING_PHASES and record.job.done == record.job.terminal
+        return record.subject.phase not in PASSING_PHASES and record.subject.done == record.subject.terminal

@@ -6,7 +6,8 @@ quarter more has come. Here, what has survived one is set aside (`gc.freeze`), s
 and collections are asked for while that is little.
 
 What is set aside is freed as ever when nothing refers to it; only cycles of such objects stay, until once a day everything is
-looked at. All of it concerns the whole process: ``twistd jobpush`` does this, and not a program of which jobpush is a part.
+looked at. Once a minute memory that is free is given back to the system. All of it concerns the whole process: ``twistd
+jobpush`` does this, and not a program of which jobpush is a part.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 
+from jobpush.runtime.heap import give_back
+
 #: Seconds between two looks at how much is new.
 LOOK_S = 0.5
 
 #: After how many collections of the middle generation a full one is asked for: each of them left at most some 7,700 objects.
 YOUNG = 3
 
-#: Seconds between two collections of everything.
+#: Seconds between two collections of everything, and between two times that free memory is given back.
 EVERYTHING_S = 86400.0
+GIVE_BACK_S = 60.0
 
 
 class GarbageService(Service):
@@ -39,6 +43,7 @@ class GarbageService(Service):
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
         self._everything_at = 0.0
+        self._gave_back_at = 0.0
 
     def startService(self) -> None:
         super().startService()
@@ -61,6 +66,9 @@ class GarbageService(Service):
             gc.collect()
         elif gc.get_count()[2] >= YOUNG:
             gc.collect()
+        if now - self._gave_back_at >= GIVE_BACK_S:
+            self._gave_back_at = now
+            give_back()
 
     @staticmethod
     def _collected(phase: str, info: dict[str, int]) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jobpush.core.model import STATES, Confidence, Outcome, Phase, ReasonCode
+from jobpush.core.fields import Field, Kind
+from jobpush.core.model import JOB_FIELDS, STATES, Confidence, Outcome, Phase
 
 Schema = dict[str, Any]
 
@@ -52,43 +53,32 @@ def _nullable_enum(values: Any) -> Schema:
 
 _COUNTS: Schema = {"type": "object", "additionalProperties": INTEGER, "description": "How many are in each state."}
 
+#: What a field of each kind looks like; a word is one of an enumeration.
+_KINDS: Mapping[Kind, Schema] = {
+    Kind.TEXT: TEXT,
+    Kind.NUMBER: INTEGER,
+    Kind.BOOLEAN: BOOLEAN,
+    Kind.TIME: TIME,
+    Kind.TEXTS: list_of(TEXT),
+    Kind.TABLE: {"type": "object", "additionalProperties": TEXT},
+    Kind.COUNTS: {"type": "object", "additionalProperties": INTEGER},
+    Kind.TASKS: TEXT,
+}
+
+
+def schema_of(field: Field) -> Schema:
+    """Return the schema of a field that a value declares (`jobpush.core.fields`)."""
+    schema = enum_of(field.words) if field.kind is Kind.WORD else _KINDS[field.kind]
+    if field.nullable:
+        schema = or_null(schema)
+        if field.kind is Kind.WORD:
+            schema["enum"] = [*schema["enum"], None]
+    return {**schema, "description": field.description} if field.description else schema
+
+
 _JOB = object_of(
-    {
-        "cluster": {**TEXT, "description": "The name of the queue that it belongs to."},
-        "id": {**TEXT, "description": "The scheduler's own id: 4711, 4711_3, 123[4].server, 4711.3 …"},
-        "aliases": {**list_of(TEXT), "description": "Other ids by which it can be asked for."},
-        "uid": {**TEXT, "description": "Names this very submission: ids recur."},
-        "name": or_null(TEXT),
-        "user": or_null(TEXT),
-        "account": or_null(TEXT),
-        "state": enum_of(STATES, description="The outcome if the phase is DONE, else the phase."),
-        "phase": enum_of(Phase),
-        "outcome": {**_nullable_enum(Outcome), "description": "How it ended; null while it has not."},
-        "settled": {**BOOLEAN, "description": "Has it ended, and is that confirmed?"},
-        "attempt": {**INTEGER, "description": "0, and one more after each requeue."},
-        "exit_code": or_null(INTEGER, description="Of its script; null if a signal ended it, or it never ran."),
-        "signal": or_null(INTEGER, description="The signal that ended it."),
-        "reason": or_null(TEXT, description="Why it waits or failed, in the scheduler's words."),
-        "reason_code": {**_nullable_enum(ReasonCode), "description": "The same in a vocabulary that all schedulers share."},
-        "flags": list_of(TEXT),
-        "native": {"type": "object", "additionalProperties": TEXT, "description": "What the scheduler said, verbatim."},
-        "submitted_at": or_null(TIME),
-        "started_at": or_null(TIME),
-        "ended_at": or_null(TIME),
-        "queue": or_null(TEXT, description="The partition or queue."),
-        "nodes": or_null(TEXT),
-        "workdir": or_null(TEXT),
-        "comment": or_null(TEXT),
-        "time_limit_s": or_null(INTEGER),
-        "observed_at": or_null(TIME),
-        "source": {**TEXT, "description": "The command or file that told it."},
-        "confidence": enum_of(Confidence, description="Seen in the queue, taken from accounting, or concluded."),
-        "parent": {**TEXT, "description": "The array or heterogeneous job that it is a part of."},
-        "task_index": {**INTEGER, "description": "Of an array's task."},
-        "pending_tasks": {**TEXT, "description": "Of an array: the tasks that wait, such as 4-10,12."},
-        "counts": _COUNTS,
-    },
-    optional=("parent", "task_index", "pending_tasks", "counts"),
+    {field.name: schema_of(field) for field in JOB_FIELDS},
+    optional=tuple(field.name for field in JOB_FIELDS if field.optional),
 )
 
 _STEP = object_of(

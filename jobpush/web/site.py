@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from jobpush.events.instruments import Measures
+from jobpush.events.instruments import Instruments
 from jobpush.web.access_log import AccessLog, client_words, line_format, request_line
 from jobpush.web.held.websocket import SocketGuard
 from jobpush.web.principal import ANONYMOUS, Principal
@@ -185,7 +185,7 @@ class JobpushSite(Site):
     requestFactory = JobpushRequest
 
     def __init__(
-        self, resource: IResource, reactor: IReactorTime, access_log: str | None = None, measures: Measures | None = None
+        self, resource: IResource, reactor: IReactorTime, access_log: str | None = None, measures: Instruments | None = None
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=IDLE_S, parsePOSTFormSubmission=False)
         self.access_log = AccessLog(reactor, access_log)

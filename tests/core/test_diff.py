@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
-from jobpush.core.diff import Changes, diff
+from jobpush.core.diff import diff
 from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import STATES, Confidence, JobDescriptor, Outcomes, Snapshot, split_state
+from jobpush.core.record import Changes
 from jobpush.core.tasks import TaskSet
 
 
@@ -50,9 +51,9 @@ class World:
                 break
         for record in (*self.last.records.values(), *self.last.refreshed.values()):
             self.known.put(record)
-        for job_id in self.last.forgotten:
+        for _, job_id in self.last.forgotten:
             self.known.forget(job_id)
-        told = [(c.job.id, c.job.state, c.previous) for c in self.last.changes]
+        told = [(c.subject.key[1], c.subject.state, c.previous) for c in self.last.changes]
         self.told.extend(told)
         self.policy = attrs.evolve(self.policy, first=False)
         return told
@@ -106,7 +107,7 @@ class PresentTests(SynchronousTestCase):
         told = world.look(job("1", "COMPLETED", started_at=900.0, ended_at=901.0, nodes="n1", exit_code=0))
         self.assertEqual(told, [("1", "RUNNING", "QUEUED"), ("1", "COMPLETED", "RUNNING")])
         running = world.last.changes[0]
-        self.assertEqual((running.at, running.job.confidence, running.job.exit_code), (900.0, Confidence.INFERRED, None))
+        self.assertEqual((running.at, running.subject.confidence, running.subject.exit_code), (900.0, Confidence.INFERRED, None))
 
     def test_all_of_it_between_two_queries(self) -> None:
         """A job that came and went unseen was queued and ran."""
@@ -268,7 +269,7 @@ class AbsentTests(SynchronousTestCase):
         world.look()
         self.assertEqual(world.look(running), [("1", "RUNNING", "FINISHING")])
         self.assertEqual(world.job("1").attempt, 0)
-        self.assertIsNone(world.known.records["1"].absent_since)
+        self.assertIsNone(world.known.records["1"].detail.absent_since)
 
     def test_ended_jobs_may_leave(self) -> None:
         """A settled job that is not listed any more is no news."""

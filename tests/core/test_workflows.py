@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.core.model import Change, JobDescriptor, JobStatusEvent, split_state
-from jobpush.core.wire import number
+from jobpush.core.model import JobDescriptor, split_state
+from jobpush.core.record import Change, JobStatusEvent
+from jobpush.core.wire import number, number_all
 from jobpush.core.workflow import Member, Tally
 from jobpush.core.workflows import QUIET_S, Workflows
 from jobpush.events.workflow_expiry import EVERY_S
@@ -374,7 +375,7 @@ class SumTests(SynchronousTestCase):
         keys = [("c", job) for job in ("1", "2", "3", "4", "5")]
         workflows.publish(self.numbered(self.planned(workflows.define("w", keys, (), lambda _: None, 0.0)), 1))
         now: dict[tuple[str, str], Member] = {}
-        seq, last = 2, workflows.records["w"].workflow
+        seq, last = 2, workflows.records["w"].subject
         for batch in batches:
             events = []
             for job_id, state in batch:
@@ -386,15 +387,15 @@ class SumTests(SynchronousTestCase):
                 else:
                     now[job.key] = Member.of(job)
                 events.append(number("e", seq, Change(job, None, 0.0)))
-            plan = self.planned(workflows.plan(events))
+            plan = self.planned(workflows.follow(events))
             for change in plan.changes:
                 self.assertEqual(change.previous, last.state)
-                last = change.workflow
+                last = change.subject
             workflows.publish(self.numbered(plan, seq))
         tally = Tally()
         for key in keys:
             tally.add(now.get(key, Member()))
-        expected, served = tally.describe(last, settles=True), workflows.records["w"].workflow
+        expected, served = tally.describe(last, settles=True), workflows.records["w"].subject
         self.assertEqual((served.state, served.counts, served.settled), (expected.state, expected.counts, expected.settled))
         self.assertEqual(served.visible(), last.visible())
         self.assertEqual(served.first_failure is not None, any(m.failed for m in now.values()))
@@ -409,9 +410,7 @@ class SumTests(SynchronousTestCase):
 
     def numbered(self, plan: Any, seq: int) -> Any:
         """As the publisher does it."""
-        from jobpush.core.wire import number_workflow
-
-        plan.numbered([number_workflow("e", seq, change) for change in plan.changes])
+        self.planned(number_all("e", seq - 1, plan))
         return plan
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core import wire
-from jobpush.core.model import Change, JobDescriptor, JobRecord, JobStatusEvent, split_state
+from jobpush.core.model import JobDescriptor, split_state
+from jobpush.core.record import UNSEEN, Change, Event, Record
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
 from jobpush.events.journal import MIGRATIONS, NETWORK_FILE_SYSTEMS, Retention, SQLiteJournal, file_system_of
 from tests.support import NOW, Lab, StepThreads
@@ -40,9 +41,9 @@ class JournalCase(SynchronousTestCase):
         while self.journals:
             self.successResultOf(self.journals.pop().close())
 
-    def write(self, journal: SQLiteJournal, *changes: Change) -> list[JobStatusEvent]:
+    def write(self, journal: SQLiteJournal, *changes: Change) -> list[Event]:
         events = [wire.number(journal.epoch, seq, c) for seq, c in enumerate(changes, journal.last_seq + 1)]
-        records = {e.job.key: JobRecord(e.job, last_seq=e.seq) for e in events}
+        records = {e.key: Record(e.subject, UNSEEN, last_seq=e.seq) for e in events}
         self.successResultOf(journal.commit(events, list(records.values()), []))
         return events
 
@@ -77,7 +78,7 @@ class DurabilityTests(JournalCase):
         self.write(journal, change("1", "RUNNING"))
         journal._writer.execute("CREATE TRIGGER t BEFORE INSERT ON job BEGIN SELECT RAISE(ABORT, 'no'); END")
         event = wire.number(journal.epoch, 2, change("2", "RUNNING"))
-        failure = self.failureResultOf(journal.commit([event], [JobRecord(event.job)], []), JournalError)
+        failure = self.failureResultOf(journal.commit([event], [Record(event.subject, UNSEEN)], []), JournalError)
         self.assertNotIn("\n", str(failure.value))
         self.assertEqual((journal.last_seq, self.read(journal)), (1, [1]))
 
@@ -97,6 +98,16 @@ class DurabilityTests(JournalCase):
         journal = self.open()
         self.assertEqual(journal._writer.execute("PRAGMA journal_mode").fetchone()[0], "wal")
         self.assertEqual(journal._writer.execute("PRAGMA synchronous").fetchone()[0], 2)
+
+    def test_size(self) -> None:
+        """Known jobs whose records are of a usual length take up little more than that."""
+        journal = self.open()
+        records = [Record(change(str(n), "RUNNING", comment="x" * 700).subject, UNSEEN) for n in range(500)]
+        self.successResultOf(journal.commit([], records, []))
+        self.close()
+        length = len(wire.record_bytes(records[0]))
+        self.assertGreater(length, 1200)
+        self.assertLess(os.path.getsize(os.path.join(self.directory, "journal.sqlite")), 500 * length * 1.6)
 
     def test_new_epoch(self) -> None:
         """A restored backup begins a new sequence: old cursors are gone, the known jobs are not."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from jobpush.core.model import JobStatusEvent
+from jobpush.core.record import JobStatusEvent
 from jobpush.events.interfaces import IJobStatusListener
 from jobpush.events.journal import Retention
 from jobpush.events.listeners import LogListener, LogListenerFactory

@@ -251,7 +251,7 @@ class NamedTests(NudgedCase):
         self.assertEqual((len(self.queue.named_for), self.queries), (1, 1))
         record = self.lab.service.table.cluster("memory").get("1")
         assert record is not None
-        self.assertIsNotNone(record.absent_since)
+        self.assertIsNotNone(record.detail.absent_since)
 
     def test_where_all_must_be_asked_for(self) -> None:
         """Too many names, an array's task, a nudge without names, a small queue."""

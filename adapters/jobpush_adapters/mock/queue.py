@@ -12,13 +12,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.work import Work
+from jobpush.core.frozen import evolve
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.wire import job_from_fields
 from jobpush_adapters.common.texts import parts
@@ -108,7 +108,7 @@ class FileQueue(MockQueue):
             self.canonical_id(job.id)
         except (ValueError, RecursionError) as error:
             return printable(str(error))
-        return attrs.evolve(job, observed_at=self._began, source=job.source or "mock")
+        return evolve(job, observed_at=self._began, source=job.source or "mock")
 
 
 class DemoQueue(MockQueue):

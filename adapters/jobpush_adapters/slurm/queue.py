@@ -75,6 +75,9 @@ _FILLER = b"\0" * TOKEN_SIZE
 _ROW_END = _FILLER + b"r\n"
 
 _RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
+_COUNT = re.compile(r"[0-9]{1,10}")
+_SECONDS = re.compile(r"[1-9][0-9]{0,10}")
+_LIMIT = re.compile(r"(?:([0-9]+)-)?(?:([0-9]+):)?([0-9]+):([0-9]+)")
 
 
 @implementer(INamedJobsQueue, IWatchfulQueue)
@@ -322,16 +325,18 @@ def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
     if not _PLAIN.fullmatch(raw):
         raise ValueError("the job id is none")
     job_id, parent, index, pending = raw, None, None, None
-    if task := _TASK.fullmatch(shown):
+    if shown == raw:
+        pass
+    elif task := _TASK.fullmatch(shown):
         job_id, parent, index = shown, task[1], int(task[2])
     elif het := _HET.fullmatch(shown):
         job_id, parent = shown, het[1]
     elif rest := _RANGE.fullmatch(shown):
         job_id, pending = rest[1], TaskSet.parse(rest[2])
-    elif shown != raw:
+    else:
         raise ValueError("the job id is none")
     submitted_at, started_at, ended_at = (_time(text) for text in (submit, start, end))
-    if not re.fullmatch(r"[0-9]{1,10}", status) or not re.fullmatch(r"[0-9]{1,10}", restarts):
+    if not _COUNT.fullmatch(status) or not _COUNT.fullmatch(restarts):
         raise ValueError("the exit code or the number of restarts is no number")
     attempt = int(restarts)
     if state in ("COMPLETING", "CG") and ended_at is None:
@@ -365,7 +370,7 @@ def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
 
 def parse_time_limit(text: str) -> int | None:
     """Seconds of ``[days-][[hours:]minutes:]seconds``; None for UNLIMITED and the like."""
-    found = re.fullmatch(r"(?:([0-9]+)-)?(?:([0-9]+):)?([0-9]+):([0-9]+)", text)
+    found = _LIMIT.fullmatch(text)
     if found is None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
@@ -429,7 +434,7 @@ def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) ->
 
 def _time(text: str) -> float | None:
     """Epoch seconds, as SLURM_TIME_FORMAT=%s prints them; None for N/A, NONE, Unknown."""
-    return float(text) if re.fullmatch(r"[1-9][0-9]{0,10}", text) else None
+    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def _text(text: str) -> str | None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
-
+from jobpush.core.frozen import evolve
 from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
 
 _Q, _H, _R, _F = Phase.QUEUED, Phase.HELD, Phase.RUNNING, Phase.FINISHING
@@ -113,7 +112,7 @@ def with_state(
         # Why it had waited says nothing about its end, and Slurm gives JobLaunchFailure for any death by SIGKILL.
         code = ReasonCode.ERROR if outcome is Outcome.LAUNCH_FAIL else None
     flag = FLAGS.get(state)
-    return attrs.evolve(
+    return evolve(
         job,
         phase=phase,
         outcome=outcome,

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from jobpush.core.filters import ALL, Visibility
-from jobpush.events.instruments import Measures
+from jobpush.events.instruments import Instruments
 from jobpush.web import twisted_internals
 from jobpush.web.access_log import client_address, client_words, line_format, request_line
 from jobpush.web.held import fast_path
@@ -73,7 +73,7 @@ class Connections:
         registry: Registry,
         ask: Callable[[Question], Outcome],
         moment: Callable[[], tuple[int, int]],
-        measures: Measures,
+        measures: Instruments,
         enabled: bool = True,
     ) -> None:
         self.registry = registry

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import attrs
 
 from jobpush.core.filters import ALL, Selects, Visibility
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.events.tracker import Wake
 from jobpush.web.params import Preference
 from jobpush.web.responses import Rendering

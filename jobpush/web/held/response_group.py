@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.core.filters import Targets
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel

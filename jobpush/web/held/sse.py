@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from jobpush.core import wire
 from jobpush.core.filters import Selection
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.events.reader import Feed
 from jobpush.web.held.connection import chunked
 from jobpush.web.held.connections import Connections

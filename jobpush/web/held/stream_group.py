@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from jobpush.core.filters import Selection
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.web.held.members import Held

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from jobpush.core import wire
 from jobpush.core.filters import Selection
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.events.reader import Feed
 from jobpush.web.held.following import Follower
 from jobpush.web.held.registry import Registry

@@ -11,9 +11,10 @@ import attrs
 
 from jobpush.core import wire
 from jobpush.core.filters import Visibility
-from jobpush.core.model import HistoryEntry, JobDescriptor, JobKey, JobStatusEvent, split_state
+from jobpush.core.model import JobDescriptor, JobKey, split_state
+from jobpush.core.record import HistoryEntry, JobStatusEvent, Subject
 from jobpush.core.workflow import Workflow, workflow_key
-from jobpush.events.barrier import Barrier, Subject
+from jobpush.events.barrier import Barrier
 from jobpush.events.tracker import Wake
 from jobpush.runtime.cooperate import finish
 from jobpush.service import JobPush
@@ -156,9 +157,9 @@ class BarrierRoutes:
 
     def _put_workflow(self, asked: _Asked, barrier: Barrier, key: JobKey) -> None:
         record = self._service.workflows.records.get(key[1])
-        if record is not None and asked.visibility.shows(record.workflow.user):
-            enough = asked.is_enough(record.workflow)
-            barrier.put(key, record.workflow, earlier=enough and asked.was_earlier(record.history, record.last_seq))
+        if record is not None and asked.visibility.shows(record.subject.user):
+            enough = asked.is_enough(record.subject)
+            barrier.put(key, record.subject, earlier=enough and asked.was_earlier(record.history, record.last_seq))
         else:
             barrier.put(key, None)
 
@@ -244,6 +245,7 @@ def _met(subject: Subject, asked: str) -> dict[str, object]:
         fields = wire.workflow_fields(subject)
         del fields["found"]
         return {"workflow": fields.pop("name"), **fields}
+    assert isinstance(subject, JobDescriptor)
     return _met_job(subject, asked)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from jobpush.core.filters import Selects
-from jobpush.core.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
-from jobpush.core.workflow import Event
+from jobpush.core.model import JobDescriptor, JobKey
+from jobpush.core.record import UNSEEN, Event, JobRecord, JobStatusEvent, Record, packed
 from jobpush.events.interfaces import CursorGone
 from jobpush.events.reader import Enough, Feed, Older, Page, Pending
 from jobpush.events.tracker import Wake
@@ -143,4 +143,4 @@ class Polls:
 
 def from_event(event: JobStatusEvent) -> JobRecord:
     """The record of a job that only the journal remembers."""
-    return JobRecord(job=event.job, last_seq=event.seq, history=(event.step,))
+    return Record(event.job, UNSEEN, last_seq=event.seq, steps=packed((event.step,)))

@@ -15,7 +15,8 @@ import attrs
 
 from jobpush.core import wire
 from jobpush.core.filters import OfSubject, Selection, Visibility
-from jobpush.core.model import JobDescriptor, JobKey, JobRecord, JobStatusEvent
+from jobpush.core.model import JobDescriptor, JobKey
+from jobpush.core.record import JobRecord
 from jobpush.events.reader import Enough, Page
 from jobpush.service import JobPush
 from jobpush.web import health
@@ -307,12 +308,13 @@ class JobRoutes:
         job, record = self._polls.known(key) or found
         feed = self._service.feed
         cursor = feed.cursor(page.seq)
+        served = record.job is job and record.last_seq <= page.seq
         if record.last_seq > page.seq:
             # It has changed again since this response was claimed: the state must not run ahead of the cursor.
-            told = [event for event in page.events if isinstance(event, JobStatusEvent) and event.key == job.key]
+            told = [event for event in page.events if event.key == job.key]
             if told:
-                history = tuple(entry for entry in record.history if entry.seq <= page.seq)
-                job, record = told[-1].job, attrs.evolve(record, last_seq=told[-1].seq, history=history)
+                record = record.as_of(told[-1])
+                job = record.job
         monitor = self._service.monitors[key[0]]
         fields: dict[str, object] = {
             "cursor": cursor,
@@ -324,7 +326,11 @@ class JobRoutes:
             fields["more"] = True
         if zero:
             fields["oldest_cursor"] = feed.cursor(feed.oldest)
-        shown = _shown(feed.epoch, record) if record.job is job else wire.shown_bytes(feed.epoch, job, record.history)
+        last = page.events[-1] if page.events else None
+        if served and (last is None or last.subject is not job):
+            shown = _shown(feed.epoch, record)
+        else:
+            shown = wire.shown_bytes(feed.epoch, job, record.history, last)
         body = wire.joined(shown, wire.envelope(fields, page.events))
         return json_response(body, cursor, [(b"etag", _etag(self._service, record).encode())], closing=page.closing)
 
@@ -365,7 +371,7 @@ def _is_enough(until: str | None, job: JobDescriptor) -> bool:
 def _enough(until: str | None, key: JobKey) -> Enough | None:
     if until not in ("started", "terminal"):
         return None
-    return lambda event: event.key == key and isinstance(event, JobStatusEvent) and _is_enough(until, event.job)
+    return lambda event: event.key == key and _is_enough(until, event.job)
 
 
 def _etag(service: JobPush, record: JobRecord) -> str:

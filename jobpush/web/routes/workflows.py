@@ -9,7 +9,8 @@ from collections.abc import Collection, Generator, Mapping
 from jobpush.core import wire
 from jobpush.core.filters import OfSubject
 from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.workflow import Workflow, WorkflowEvent, WorkflowRecord, workflow_key
+from jobpush.core.record import Subject
+from jobpush.core.workflow import WorkflowRecord, workflow_key
 from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import ChangeWorkflows
 from jobpush.events.reader import Enough, Page
@@ -46,8 +47,8 @@ class WorkflowRoutes:
         params = Params(self._service, decoded(request.args), _LIST)
         selection, limit, after = params.selection(), params.limit(highest=2000), params.text("after") or ""
         records = self._service.workflows.records
-        names = sorted(name for name, r in records.items() if name > after and selection.takes_workflow(r.workflow))
-        page = [wire.workflow_fields(records[name].workflow) for name in names[:limit]]
+        names = sorted(name for name, r in records.items() if name > after and selection.takes(r.subject))
+        page = [wire.workflow_fields(records[name].subject) for name in names[:limit]]
         fields: dict[str, object] = {"cursor": self._service.feed.cursor(), "workflows": page}
         if len(names) > limit:
             fields["after"] = names[limit - 1]
@@ -92,7 +93,7 @@ class WorkflowRoutes:
     ) -> Outcome:
         record = self._service.workflows.records[name]
         enough = _enough(until)
-        met = enough is not None and _is_enough(until, record.workflow)
+        met = enough is not None and _is_enough(until, record.subject)
         head = self._service.feed.head
         if since is None and (enough is None or met):
             return Ready(lambda: self._render(name, record, Page((), head)))
@@ -114,25 +115,24 @@ class WorkflowRoutes:
         """
         record = self._service.workflows.records.get(name, before)
         steps = self._response(record, page)
-        return finish(steps) if len(record.members) <= _SLICE else steps
+        return finish(steps) if len(record.detail.members) <= _SLICE else steps
 
     def _response(self, record: WorkflowRecord, page: Page) -> Generator[None, None, Response]:
         cursor = self._service.feed.cursor(page.seq)
-        workflow, history = record.workflow, record.history
-        told = [event.workflow for event in page.events if isinstance(event, WorkflowEvent)]
-        if told and record.last_seq != page.events[-1].seq:
+        members, edges = record.detail.members, record.detail.edges
+        if page.events and record.last_seq != page.events[-1].seq:
             # It has changed again since this response was claimed, or is gone: the state must not run ahead of the cursor.
-            workflow, history = told[-1], tuple(entry for entry in history if entry.seq <= page.seq)
+            record = record.as_of(page.events[-1])
         jobs: list[dict[str, object]] = []
         fields: dict[str, object] = {
-            **wire.workflow_fields(workflow),
+            **wire.workflow_fields(record.subject),
             "cursor": cursor,
             "timed_out": page.timed_out,
-            "history": wire.history_fields(self._service.feed.epoch, history),
-            "edges": [["/".join(begin), "/".join(end)] for begin, end in record.edges],
+            "history": wire.history_fields(self._service.feed.epoch, record.history),
+            "edges": [["/".join(begin), "/".join(end)] for begin, end in edges],
             "jobs": jobs,
         }
-        for count, (key, member) in enumerate(list(record.members.items()), 1):
+        for count, (key, member) in enumerate(list(members.items()), 1):
             jobs.append(wire.member_fields(key, member))
             if count % _SLICE == 0:
                 yield
@@ -199,14 +199,14 @@ def _no_workflow(name: str) -> Problem:
     return Problem(404, f"there is no workflow {name}", "name")
 
 
-def _is_enough(until: str | None, workflow: Workflow) -> bool:
+def _is_enough(until: str | None, workflow: Subject) -> bool:
     return workflow.started if until == "started" else workflow.terminal
 
 
 def _enough(until: str | None) -> Enough | None:
     if until not in ("started", "terminal"):
         return None
-    return lambda event: isinstance(event, WorkflowEvent) and (event.workflow.deleted or _is_enough(until, event.workflow))
+    return lambda event: event.subject.deleted or _is_enough(until, event.subject)
 
 
 def _edges(params: Params, members: Collection[JobKey]) -> tuple[tuple[JobKey, JobKey], ...]:

@@ -215,8 +215,8 @@ class World:
         if not partial:
             self.known.applied = None if snapshot.rejected_ids else snapshot.jobs
         self.policy = attrs.evolve(self.policy, first=False)
-        events = sorted((c.job.id, c.job.state, str(c.previous), c.at) for c in changes.changes)
-        known = {i: (r.job.state, r.job.settled, r.job.attempt, r.absent_since, r.unsettled_since) for i, r in self.known.records.items()}
+        events = sorted((c.subject.key[1], c.subject.state, str(c.previous), c.at) for c in changes.changes)
+        known = {i: (r.job.state, r.job.settled, r.job.attempt, r.detail.absent_since, r.detail.unsettled_since) for i, r in self.known.records.items()}
         return events, known
 
 

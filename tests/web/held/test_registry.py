@@ -16,8 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.filters import OfSubject, Selection
-from jobpush.core.model import JobStatusEvent
-from jobpush.core.workflow import Event
+from jobpush.core.record import Event
 from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import FINEST_S, SHARE, TimerWheel
@@ -72,7 +71,8 @@ class Lab:
     def __init__(self, limit: int = 1000) -> None:
         self.clock = Clock()
         self.cooperator = Cooperator(self.clock)
-        self.tracker = JobStatusTracker(self.clock, self.cooperator)
+        self.head = 0
+        self.tracker = JobStatusTracker(self.clock, self.cooperator, lambda: self.head)
         self.looks: list[Deferred[None]] = []
         self.awaited_clusters: list[frozenset[str]] = []
         self.registry = Registry(self.clock, self.cooperator, self.tracker, self, limit, TimerWheel(self.clock))
@@ -110,11 +110,12 @@ class Lab:
     def publish(self, *jobs: str) -> None:
         """An event of each of these jobs, in one batch."""
         batch = [self.event(self.tracker.head + number, job) for number, job in enumerate(jobs, 1)]
-        self.tracker.publish(batch, batch[-1].seq)
+        self.head = batch[-1].seq
+        self.tracker.publish(batch)
 
     @staticmethod
-    def event(seq: int, job: str) -> JobStatusEvent:
-        return JobStatusEvent(seq=seq, at=0.0, job=a_job(job, cluster="lab"), previous=None, data=b"{}")
+    def event(seq: int, job: str) -> Event:
+        return Event(seq=seq, at=0.0, subject=a_job(job, cluster="lab"), previous=None, data=b"{}")
 
     def settle(self) -> None:
         while not self.cooperator.idle:

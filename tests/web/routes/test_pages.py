@@ -14,7 +14,7 @@ from treq.testing import StubTreq
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.events.instruments import Measures
+from jobpush.events.instruments import Instruments
 from jobpush.runtime import json_log as jsonlog
 from jobpush.runtime.heartbeat import Heartbeat
 from jobpush.runtime.histogram import Distribution
@@ -158,7 +158,7 @@ class MetricsTests(LabCase):
         self.assertIn("pip install 'jobpush[metrics]'", answer.json()["detail"])
 
 
-class MeasuresTests(SynchronousTestCase):
+class InstrumentsTests(SynchronousTestCase):
     def test_distribution(self) -> None:
         """A value on a bound is at most that bound."""
         distribution = Distribution((1.0, 2.0))
@@ -168,7 +168,7 @@ class MeasuresTests(SynchronousTestCase):
 
     def test_heartbeat(self) -> None:
         """How late the reactor was; nothing is left when it has ended."""
-        clock, measures = ManualClock(), Measures()
+        clock, measures = ManualClock(), Instruments()
         heartbeat = Heartbeat(clock, measures.stall_s)
         heartbeat.start()
         clock.run(1.0)
