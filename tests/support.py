@@ -71,6 +71,7 @@ class Lab:
     """
     A running service.
 
+    :param tail: how many events are kept in memory; older ones are read from the journal.
     :ivar queue: the queue that it watches; `tick` makes it look.
     """
 
@@ -83,6 +84,7 @@ class Lab:
         listeners: Any = (),
         grace: float = 5.0,
         migrations: Any = MIGRATIONS,
+        tail: int | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.threads = StepThreads()
@@ -93,6 +95,8 @@ class Lab:
             self.threads, directory, retention, clock=self.clock.seconds, migrations=migrations  # type: ignore[arg-type]
         )
         self.service = JobPush(self.clock, self.queues, self.journal, listeners)
+        if tail is not None:
+            self.service.tail._capacity = tail
         self.serve(max_held)
 
     def serve(self, max_held: int = 1000) -> None:

@@ -350,10 +350,12 @@ class _Diff:
         # The tasks of a range that has ended have records of their own by now.
         range_row = row if row is not None and not row.done else None
         last = record.job if record is not None and record.job.counts is not None else None
+        new = self.new_parts.get(parent, {})
         if last is not None and last.terminal and row is not None and row.submitted_at != last.submitted_at and not row.done:
             last = None  # the id came round again: only what is new belongs to it
+            self.result.forgotten.extend(part for part in self.known.parts(parent) if part not in new)
         ids = dict.fromkeys(self.known.parts(parent)) if last is not None or record is None else {}
-        ids.update(self.new_parts.get(parent, {}))
+        ids.update(new)
         parts = [(self.result.records.get(i) or self.known.records[i]).job for i in ids]
         if not parts and range_row is None:
             return
