@@ -231,9 +231,9 @@ def _other_constants(value: object) -> Iterator[ast.expr]:
     elif isinstance(value, float):
         yield ast.Constant(2 * value if value else 1.0)
     elif isinstance(value, str) and _WORD.fullmatch(value):
-        yield ast.Constant(f"{value}~")
+        yield ast.Constant(f"{value}_x")
     elif isinstance(value, bytes) and _WORD.fullmatch(value.decode("latin-1")):
-        yield ast.Constant(value + b"~")
+        yield ast.Constant(value + b"_x")
 
 
 def _with(node: ast.AST, **fields: object) -> ast.expr:

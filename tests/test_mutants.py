@@ -52,7 +52,7 @@ class MutationTests(SynchronousTestCase):
                 (17, "return evolve(found, état='RUNNING', n=min(most, LIMIT))  ->  return None"),
                 (17, "état='RUNNING'  ->  left out of evolve(...)"),
                 (17, "n=min(most, LIMIT)  ->  left out of evolve(...)"),
-                (17, "'RUNNING'  ->  'RUNNING~'"),
+                (17, "'RUNNING'  ->  'RUNNING_x'"),
                 (17, "min(most, LIMIT)  ->  max(most, LIMIT)"),
             ],
         )

@@ -392,6 +392,11 @@ class _Diff:
         absent_since: float | None = None,
         unsettled_since: float | None = None,
     ) -> None:
+        """
+        Keep a job's record.
+
+        :param record: the one of the same job that is known, if there is one.
+        """
         if job.done and not job.settled and unsettled_since is None:
             unsettled_since = self.now
         if job.parent is not None:
@@ -404,7 +409,7 @@ class _Diff:
             range_row=record.range_row if record is not None else None,
             updated_at=self.now,
             last_seq=record.last_seq if record is not None else 0,
-            history=record.history if record is not None and record.job.uid == job.uid else (),
+            history=record.history if record is not None else (),
         )
 
     def forget_old(self, before: float) -> Generator[None, None, None]:

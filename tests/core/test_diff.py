@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.absence import wants_outcome
-from jobpush.core.model import STATES, Confidence, JobDescriptor, Outcomes, Snapshot
+from jobpush.core.absence import NOTHING_ASKED, wants_outcome
+from jobpush.core.diff import diff
+from jobpush.core.model import (
+    STATES,
+    Confidence,
+    HistoryEntry,
+    JobDescriptor,
+    Outcome,
+    Outcomes,
+    Phase,
+    ReasonCode,
+    Snapshot,
+)
 from jobpush.core.tasks import TaskSet
 from tests.core.world import World, job
 
@@ -42,8 +54,6 @@ class PresentTests(SynchronousTestCase):
 
     def test_what_makes_an_event(self) -> None:
         """Each of the fields that the protocol lists."""
-        from jobpush.core.model import ReasonCode
-
         for change in (
             {"reason_code": ReasonCode.PRIORITY}, {"queue": "long"}, {"nodes": "n1"}, {"started_at": 5.0}, {"flags": ("x",)},
         ):  # fmt: skip
@@ -314,3 +324,286 @@ class PropertyTests(SynchronousTestCase):
         for look in looks:
             world.look(*([job("1", "RUNNING")] if look == "there" else []), after=7.0)
         self.assertNotIn("COMPLETED", [state for _, state, _ in world.told])
+
+
+class ForgettingTests(SynchronousTestCase):
+    """Jobs that ended are kept for as long as is wished, and not a moment less."""
+
+    def known_after(self, seconds: float, *listed: JobDescriptor, keep_ended: float | None = 50.0) -> list[str]:
+        """What is known so many seconds after the first look, with these listed still."""
+        world = World()
+        world.look(
+            job("1", "COMPLETED"), job("2", "RUNNING"), job("3", "PREEMPTED", settled=False), job("7_1", "COMPLETED"), job("7_2", "FAILED")
+        )
+        world.policy = attrs.evolve(world.policy, keep_ended=keep_ended, grace=1e9)
+        world.look(*listed, after=seconds)
+        return sorted(world.known.records)
+
+    def test_when(self) -> None:
+        """At the end of that time; those that have not ended for sure, never."""
+        everything = ["1", "2", "3", "7", "7_1", "7_2"]
+        self.assertEqual(self.known_after(0.0), everything)
+        self.assertEqual(self.known_after(50.0), everything)
+        self.assertEqual(self.known_after(50.1), ["2", "3"])
+        self.assertEqual(self.known_after(1e6), ["2", "3"])
+        self.assertEqual(self.known_after(1e6, keep_ended=None), everything)
+
+    def test_what_is_listed_stays(self) -> None:
+        """However long ago it ended; an array as long as one of its tasks is."""
+        self.assertEqual(self.known_after(60.0, job("1", "COMPLETED")), ["1", "2", "3"])
+        self.assertEqual(self.known_after(60.0, job("7_2", "FAILED")), ["2", "3", "7", "7_1", "7_2"])
+
+    def test_not_twice(self) -> None:
+        """What is dropped is named once, and a job that was dropped is new when it is listed again."""
+        world = World()
+        world.look(job("1", "COMPLETED"), job("7_1", "COMPLETED"))
+        world.policy = attrs.evolve(world.policy, keep_ended=50.0)
+        world.look(after=60.0)
+        self.assertEqual(sorted(world.last.forgotten), ["1", "7", "7_1"])
+        world.look(after=60.0)
+        self.assertEqual(world.last.forgotten, [])
+        self.assertEqual(world.look(job("1", "COMPLETED"))[-1], ("1", "COMPLETED", "QUEUED"))
+
+    def test_that_alone_is_written_down(self) -> None:
+        """Nothing but what is forgotten is enough to be made durable."""
+        world = World()
+        seen = job("1", "COMPLETED")
+        world.look(seen)
+        world.look(seen)
+        self.assertFalse(world.last)
+        world.policy = attrs.evolve(world.policy, keep_ended=50.0)
+        world.look(after=60.0)
+        self.assertEqual((world.last.changes, world.last.records, bool(world.last)), ([], {}, True))
+
+
+class InferredTests(SynchronousTestCase):
+    """Steps that nobody saw."""
+
+    def test_as_it_was(self) -> None:
+        """A step that is inferred has nothing of what came later, and all that a job is from its begin on."""
+        world = World()
+        world.look()
+        seen = job(
+            "1", "FAILED", exit_code=3, signal=9, reason="r", reason_code=ReasonCode.ERROR, flags=("x",), native={"state": "F"},
+            started_at=900.0, ended_at=950.0, nodes="n1", queue="q", name="n", user="kim", account="a", workdir="/w", comment="c",
+            time_limit_s=60, source="squeue", observed_at=5.0, aliases=("9",),
+        )  # fmt: skip
+        world.look(seen)
+        queued, running, failed = world.last.changes
+        nothing = {
+            "outcome": None, "settled": False, "exit_code": None, "signal": None, "reason": None, "reason_code": None, "flags": (),
+            "native": {}, "ended_at": None, "confidence": Confidence.INFERRED,
+        }  # fmt: skip
+        self.assertTrue(running.job.says_the_same(attrs.evolve(seen, phase=Phase.RUNNING, **nothing)))  # type: ignore[arg-type]
+        nothing |= {"started_at": None, "nodes": None}
+        self.assertTrue(queued.job.says_the_same(attrs.evolve(seen, phase=Phase.QUEUED, **nothing)))  # type: ignore[arg-type]
+        self.assertEqual([change.at for change in (queued, running, failed)], [100.0, 900.0, world.now])
+
+    def test_what_is_inferred(self) -> None:
+        """By the state before and the state now."""
+        started = {"started_at": 900.0, "ended_at": 950.0, "nodes": "n1"}
+        for before, now, fields, states in [
+            (None, "QUEUED", {}, ["QUEUED"]), (None, "HELD", {}, ["HELD"]), (None, "STARTING", {}, ["QUEUED", "STARTING"]),
+            (None, "RUNNING", {"submitted_at": None}, ["RUNNING"]), (None, "SUSPENDED", {"started_at": 900.0}, ["QUEUED", "RUNNING", "SUSPENDED"]),
+            (None, "FINISHING", {"started_at": 900.0}, ["QUEUED", "RUNNING", "FINISHING"]), (None, "FAILED", {}, ["QUEUED", "FAILED"]),
+            ("HELD", "COMPLETED", started, ["RUNNING", "COMPLETED"]), ("STARTING", "FAILED", started, ["RUNNING", "FAILED"]),
+            ("QUEUED", "SUSPENDED", {"started_at": 900.0}, ["RUNNING", "SUSPENDED"]), ("QUEUED", "FAILED", {}, ["FAILED"]),
+            ("RUNNING", "FAILED", started, ["FAILED"]), ("SUSPENDED", "FAILED", started, ["FAILED"]), ("FINISHING", "FAILED", started, ["FAILED"]),
+            ("FAILED", "COMPLETED", {**started, "attempt": 1}, ["RUNNING", "COMPLETED"]), ("FAILED", "QUEUED", {"attempt": 1}, ["QUEUED"]),
+            ("RUNNING", "COMPLETED", {**started, "attempt": 1}, ["QUEUED", "RUNNING", "COMPLETED"]), ("RUNNING", "QUEUED", {"attempt": 1}, ["QUEUED"]),
+            ("QUEUED", "COMPLETED", {"started_at": 900.0, "ended_at": 900.0}, ["RUNNING", "COMPLETED"]),
+            ("QUEUED", "FAILED", {"started_at": 900.0, "ended_at": 900.0, "nodes": "n1"}, ["RUNNING", "FAILED"]),
+            ("QUEUED", "FAILED", {"started_at": 900.0, "ended_at": 900.0}, ["FAILED"]),
+        ]:  # fmt: skip
+            world = World()
+            world.look(*([job("1", before)] if before else []))
+            told = world.look(job("1", now, **fields))
+            self.assertEqual([state for _, state, _ in told], states, (before, now, fields))
+            self.assertEqual([previous for *_, previous in told], [before, *states[:-1]])
+
+
+class RecordTests(SynchronousTestCase):
+    """What is kept beside what is told."""
+
+    def test_values_pass_through(self) -> None:
+        """A row becomes the job as it is, in all of its fields, and so does the next row of the same job."""
+        world = World()
+        for number, state in enumerate(("QUEUED", "RUNNING", "FAILED")):
+            seen = job(
+                "1", state, exit_code=number, signal=None, reason=f"r{number}", reason_code=ReasonCode.OTHER, flags=(f"f{number}",),
+                native={"state": state}, aliases=("9",), name=f"n{number}", user="kim", account=f"a{number}", started_at=900.0 + number,
+                ended_at=None, queue=f"q{number}", nodes=f"n{number}", workdir=f"/w{number}", comment=f"c{number}", time_limit_s=number,
+                source="squeue", observed_at=float(number),
+            )  # fmt: skip
+            world.look(seen)
+            self.assertTrue(world.last.changes[-1].job.says_the_same(seen))
+            self.assertTrue(world.job("1").says_the_same(seen))
+            self.assertEqual(world.job("1").observed_at, number)
+
+    def test_accounting_passes_through(self) -> None:
+        """What accounting says is told as it is, but for what the job is: its uid, its array, its attempt, its aliases."""
+        world = World(accounting=True)
+        world.look(job("7_1", "RUNNING", attempt=2, aliases=("99",)))
+        record = job(
+            "7_1", "FAILED", exit_code=3, started_at=900.0, ended_at=950.0, nodes="n1", queue="q", name="n", user="kim", account="a",
+            reason="r", native={"state": "F"}, submitted_at=800.0, source="sacct", confidence=Confidence.ACCOUNTING, attempt=1,
+        )  # fmt: skip
+        record = attrs.evolve(record, parent=None, task_index=None)
+        world.look(outcomes=Outcomes(True, {"7_1": record}))
+        expected = attrs.evolve(record, uid="c/7_1@100", attempt=2, aliases=("99",), parent="7", task_index=1)
+        self.assertTrue(world.job("7_1").says_the_same(expected), world.job("7_1"))
+        again = attrs.evolve(record, attempt=5, aliases=("98",))
+        world = World(accounting=True)
+        world.look(job("7_1", "RUNNING"))
+        world.look(outcomes=Outcomes(True, {"7_1": again}))
+        self.assertEqual((world.job("7_1").attempt, world.job("7_1").aliases), (5, ("98",)))
+
+    def test_history_and_number(self) -> None:
+        """They outlive a look, and a requeue; those of another job by that id are none of its own."""
+        step = HistoryEntry(5, 900.0, "QUEUED", 0, Confidence.OBSERVED)
+        for row, kept in (
+            (job("1", "RUNNING"), True), (job("1", "QUEUED", attempt=1, submitted_at=500.0), True), (job("1", "QUEUED", submitted_at=500.0), False),
+        ):  # fmt: skip
+            world = World()
+            world.look(job("1", "QUEUED"))
+            world.known.put(attrs.evolve(world.known.records["1"], last_seq=5, history=(step,)))
+            world.look(row)
+            record = world.known.records["1"]
+            self.assertEqual((record.history, record.last_seq), ((step,), 5) if kept else ((), 0), row)
+            world.look()
+            self.assertEqual(world.known.records["1"].history, record.history)
+
+    def test_updated(self) -> None:
+        """A record says when it was looked at last with something to say."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        self.assertEqual(world.known.records["1"].updated_at, world.now)
+        world.look(job("1", "RUNNING", reason="x"), after=7.0)
+        self.assertEqual(world.known.records["1"].updated_at, world.now)
+
+    def test_absent_and_back(self) -> None:
+        """Since when a job is missing is kept from the first look without it, and forgotten when it is back, though its row is the same."""
+        world = World()
+        row = job("1", "RUNNING")
+        world.look(row)
+        world.look()
+        first = world.now
+        world.look(after=3.0)
+        self.assertEqual(world.known.records["1"].absent_since, first)
+        world.look(row)
+        self.assertEqual((world.known.records["1"].absent_since, world.known.records["1"].seen), (None, row))
+        world.look(after=3.0)
+        self.assertEqual(world.known.records["1"].absent_since, world.now)
+
+    def test_unsettled(self) -> None:
+        """Since when a job stands as done without confirmation: from the look that showed it so, anew when it was requeued."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        world.look(job("1", "PREEMPTED", settled=False))
+        first = world.now
+        world.look(job("1", "PREEMPTED", settled=False), after=9.5)
+        self.assertEqual((world.known.records["1"].unsettled_since, world.job("1").settled), (first, False))
+        world.look(job("1", "QUEUED", attempt=1), after=0.5)
+        self.assertIsNone(world.known.records["1"].unsettled_since)
+        world.look(job("1", "PREEMPTED", settled=False, attempt=1), after=5.0)
+        self.assertEqual(world.known.records["1"].unsettled_since, world.now)
+        world.look(job("1", "PREEMPTED", settled=False, attempt=1), after=10.0)
+        self.assertEqual((world.known.records["1"].unsettled_since, world.job("1").settled), (None, True))
+
+    def test_settled_by_the_scheduler(self) -> None:
+        """A confirmation is told when it comes, before the grace is over."""
+        world = World()
+        world.look(job("1", "PREEMPTED", settled=False))
+        self.assertEqual(world.look(job("1", "PREEMPTED")), [("1", "PREEMPTED", "PREEMPTED")])
+        self.assertTrue(world.job("1").terminal)
+
+    def test_partial(self) -> None:
+        """Of jobs that were asked for by name the others are not missing, and no sum is made."""
+        world = World()
+        world.look(job("1", "RUNNING"), job("2", "RUNNING"), job("7_1", "RUNNING"))
+        named = Snapshot({"1": job("1", "FAILED", exit_code=3)}, 0.0, 0.0, partial=True)
+        steps = diff(world.known, named, NOTHING_ASKED, attrs.evolve(world.policy, keep_ended=0.0), 5000.0)
+        changes = result_of(steps)
+        self.assertEqual([(c.job.id, c.job.state) for c in changes.changes], [("1", "FAILED")])
+        self.assertEqual((list(changes.records), changes.forgotten), (["1"], []))
+
+
+class RangeTests(SynchronousTestCase):
+    """Pending ranges: what their tasks are, and what becomes of those that leave."""
+
+    def pending(self, tasks: str, state: str = "QUEUED", **fields: Any) -> JobDescriptor:
+        return job("7", state, pending_tasks=TaskSet.parse(tasks), **fields)
+
+    def test_a_task_of_a_range(self) -> None:
+        """It is what its range is, by an id and an index of its own."""
+        row = self.pending("0-3", name="sweep", user="kim", reason="Priority", reason_code=ReasonCode.PRIORITY, aliases=("99",), counts={})
+        world = World()
+        world.look(row)
+        world.look(self.pending("0-2", name="sweep", user="kim"))
+        (cancelled,) = (change for change in world.last.changes if change.job.id == "7_3")
+        expected = attrs.evolve(
+            row, id="7_3", uid="c/7_3@100", aliases=(), parent="7", task_index=3, pending_tasks=None, counts=None, phase=Phase.DONE,
+            outcome=Outcome.CANCELLED, settled=True, reason_code=None, ended_at=world.now, source="absence", confidence=Confidence.INFERRED,
+        )  # fmt: skip
+        self.assertTrue(cancelled.job.says_the_same(expected), cancelled.job)
+        self.assertEqual((cancelled.at, cancelled.previous), (world.now, "QUEUED"))
+
+    def test_rows_that_are_not_understood(self) -> None:
+        """A task whose own row is not understood has not left its range for good."""
+        for lists_ended in (True, False):
+            world = World(accounting=True, lists_ended=lists_ended)
+            world.look(self.pending("0-3"), job("7_9", "RUNNING"))
+            self.assertEqual(world.look(self.pending("1-3"), job("7_9", "RUNNING"), rejected=["7_0"]), [])
+            self.assertNotIn("7_0", world.known.records)
+            self.assertEqual(world.look(job("7_9", "RUNNING"), rejected=["7"]), [])
+
+    def test_a_range_that_was_missing(self) -> None:
+        """Its row is looked at again when it is back, though it is the same row."""
+        world = World()
+        row = self.pending("0-1")
+        world.look(row)
+        world.look()
+        world.look(row)
+        self.assertIsNone(world.known.records["7"].absent_since)
+
+    def test_tasks_that_leave_one_by_one(self) -> None:
+        """Each is told once, whatever it became; at the end the array is what its tasks were."""
+        world = World()
+        world.look(self.pending("0-3"))
+        for rest, task, state in (("1-3", "7_0", "RUNNING"), ("2-3", "7_1", "RUNNING"), ("3", "7_2", "RUNNING"), (None, "7_3", "RUNNING")):
+            rows = [job(f"7_{n}", "RUNNING") for n in range(int(task[2:]) + 1)]
+            told = world.look(*([self.pending(rest)] if rest else []), *rows)
+            self.assertEqual(told[0], (task, state, "QUEUED"))
+        self.assertEqual((world.job("7").counts, world.job("7").pending_tasks), ({"RUNNING": 4}, None))
+        self.assertIsNone(world.known.records["7"].range_row)
+        told = world.look(*(job(f"7_{n}", "COMPLETED", exit_code=0) for n in range(4)))
+        self.assertEqual(told[-1], ("7", "COMPLETED", "RUNNING"))
+
+    def test_an_array_begins_again(self) -> None:
+        """When a task of an array that has ended is requeued, that is another attempt of the array, and stays one."""
+        world = World()
+        world.look(job("7_0", "FAILED", exit_code=1), job("7_1", "COMPLETED", exit_code=0))
+        self.assertEqual((world.job("7").attempt, world.job("7").exit_code), (0, 1))
+        world.look(job("7_0", "RUNNING", attempt=1), job("7_1", "COMPLETED", exit_code=0))
+        self.assertEqual((world.job("7").state, world.job("7").attempt, world.job("7").exit_code), ("RUNNING", 1, None))
+        world.look(job("7_0", "COMPLETED", attempt=1, exit_code=0), job("7_1", "COMPLETED", exit_code=0))
+        self.assertEqual((world.job("7").state, world.job("7").attempt), ("COMPLETED", 1))
+
+    def test_ended_at_the_first_look(self) -> None:
+        """A range that has ended before jobpush first looked is told as it is, without a past."""
+        world = World(first=True)
+        told = world.look(self.pending("0-1", "CANCELLED"))
+        self.assertEqual(told, [("7_0", "CANCELLED", None), ("7_1", "CANCELLED", None), ("7", "CANCELLED", None)])
+        world = World()
+        world.look()
+        told = world.look(self.pending("0-1", "CANCELLED"))
+        self.assertEqual(told[:2], [("7_0", "CANCELLED", "QUEUED"), ("7_1", "CANCELLED", "QUEUED")])
+
+
+def result_of(steps: Any) -> Any:
+    """What a generator returns."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value

@@ -1,0 +1,83 @@
+"""Which jobs and workflows a client asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.core.filters import EVERYTHING, Selection, Targets, of_job
+from jobpush.core.model import Change, JobDescriptor, Phase
+from jobpush.core.wire import number, number_workflow
+from jobpush.core.workflow import Workflow, WorkflowChange
+from tests.core.world import job
+
+
+def event(of: JobDescriptor | Workflow) -> Any:
+    """An event of it."""
+    return number("e", 1, Change(of, None, 0.0)) if isinstance(of, JobDescriptor) else number_workflow("e", 1, WorkflowChange(of, None, 0.0))
+
+
+class SelectionTests(SynchronousTestCase):
+    """`Selection`."""
+
+    def setUp(self) -> None:
+        self.job = job("7_1", "RUNNING", user="kim", account="bio", queue="batch", name="align-1", comment="workflow=w1 x")
+        self.workflow = Workflow("w1@kim", Phase.RUNNING, found=True)
+
+    def test_each_filter(self) -> None:
+        """One of its values must fit; every filter that is given must. Those on jobs alone leave workflows out."""
+        names = frozenset
+        for selection, takes_job, takes_workflow in [
+            (EVERYTHING, True, True),
+            (Selection(keys=names({("c", "7_1")})), True, False), (Selection(keys=names({("c", "7")})), True, False),
+            (Selection(keys=names({("d", "7")})), False, False), (Selection(keys=names({("d", "7_1")})), False, False),
+            (Selection(keys=names()), False, False), (Selection(keys=names({("", "w1@kim")})), False, True),
+            (Selection(clusters=names({"c"})), True, False), (Selection(clusters=names({"d"})), False, False),
+            (Selection(users=names({"kim", "lee"})), True, True), (Selection(users=names({"lee"})), False, False),
+            (Selection(accounts=names({"bio"})), True, False), (Selection(accounts=names({"cfd"})), False, False),
+            (Selection(states=names({"RUNNING"})), True, True), (Selection(states=names({"QUEUED"})), False, False),
+            (Selection(queues=names({"batch"})), True, False), (Selection(queues=names({"long"})), False, False),
+            (Selection(names=("align*",)), True, False), (Selection(names=("align",)), False, False), (Selection(names=("x", "?lign-[0-9]")), True, False),
+            (Selection(comments=("*w1*",)), True, False), (Selection(comments=("w1",)), False, False),
+            (Selection(workflows=names({"w1@kim"}), workflows_of=lambda _: ("w1@kim", "w2")), True, True),
+            (Selection(workflows=names({"w2"}), workflows_of=lambda _: ("w1@kim", "w2")), True, False),
+            (Selection(workflows=names({"w3"}), workflows_of=lambda _: ("w1@kim", "w2")), False, False),
+            (Selection(users=names({"kim"}), states=names({"QUEUED"})), False, False),
+            (Selection(users=names({"kim"}), accounts=names({"bio"})), True, False),
+            (Selection(users=names({"kim"}), queues=names({"batch"})), True, False),
+        ]:  # fmt: skip
+            self.assertEqual((selection.takes(self.job), selection.takes_workflow(self.workflow)), (takes_job, takes_workflow), selection)
+            self.assertEqual((selection.matches(event(self.job)), selection.matches(event(self.workflow))), (takes_job, takes_workflow))
+
+    def test_what_is_not_known(self) -> None:
+        """A job without a name, a user or a comment has none that would fit; an empty pattern is one for no name."""
+        bare = job("1", "RUNNING")
+        for selection in (
+            Selection(users=frozenset({"kim"})), Selection(names=("?*",)), Selection(comments=("?*",)), Selection(accounts=frozenset({"x"})),
+            Selection(queues=frozenset({"x"})), Selection(workflows=frozenset({"w"})), Selection(keys=frozenset({("c", "7")})),
+        ):  # fmt: skip
+            self.assertFalse(selection.takes(bare), selection)
+        self.assertTrue(Selection(names=("",), comments=("*",)).takes(bare))
+
+    def test_one_job(self) -> None:
+        """An array's tasks are a part of it; case matters in names."""
+        self.assertEqual([of_job(key).takes(self.job) for key in (("c", "7"), ("c", "7_1"), ("c", "7_2"))], [True, True, False])
+        self.assertFalse(Selection(names=("ALIGN*",)).takes(self.job))
+
+    def test_a_workflow_of_a_client(self) -> None:
+        """It is no user's, though its name may look so."""
+        self.assertFalse(Selection(users=frozenset({"kim"})).takes_workflow(Workflow("w1@kim", Phase.RUNNING)))
+        self.assertTrue(Selection(workflows=frozenset({"w1"}), states=frozenset({"RUNNING"})).takes_workflow(Workflow("w1", Phase.RUNNING)))
+
+
+class TargetsTests(SynchronousTestCase):
+    """`Targets`."""
+
+    def test_themselves(self) -> None:
+        """Not an array's tasks that are not named."""
+        targets = Targets(frozenset({("c", "7"), ("", "w1@kim")}))
+        self.assertTrue(targets.matches(event(job("7", "RUNNING"))))
+        self.assertTrue(targets.matches(event(Workflow("w1@kim"))))
+        self.assertFalse(targets.matches(event(job("7_1", "RUNNING"))))
+        self.assertFalse(targets.matches(event(Workflow("w2"))))
