@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import (
     STATES,
+    Confidence,
     Cursor,
     JobDescriptor,
     Outcome,
     Phase,
+    ReasonCode,
     split_state,
 )
+from jobpush.core.tasks import TaskSet
 
 
 class StateTests(SynchronousTestCase):
@@ -38,6 +42,46 @@ class StateTests(SynchronousTestCase):
         """Ids recur; with the time of submission they do not."""
         job = JobDescriptor(cluster="c", id="1", phase=Phase.QUEUED, submitted_at=1795328900.4)
         self.assertEqual(job.uid, "c/1@1795328900")
+
+
+    def test_uid_of_nothing(self) -> None:
+        """Where no time of submission is known the uid says 0; one that is given stays."""
+        self.assertEqual(JobDescriptor(cluster="c", id="1", phase=Phase.QUEUED).uid, "c/1@0")
+        self.assertEqual(JobDescriptor(cluster="c", id="1", phase=Phase.QUEUED, uid="mine", submitted_at=5.0).uid, "mine")
+
+    def test_questions(self) -> None:
+        """Ended, ended for sure, begun."""
+        for state, settled, done, terminal, started in [
+            ("QUEUED", False, False, False, False), ("HELD", False, False, False, False), ("STARTING", False, False, False, False),
+            ("UNKNOWN", False, False, False, False), ("RUNNING", False, False, False, True), ("SUSPENDED", False, False, False, True),
+            ("FINISHING", True, False, False, True), ("FAILED", False, True, False, True), ("FAILED", True, True, True, True),
+        ]:  # fmt: skip
+            phase, outcome = split_state(state)
+            job = JobDescriptor(cluster="c", id="1", phase=phase, outcome=outcome, settled=settled)
+            self.assertEqual((job.done, job.terminal, job.started), (done, terminal, started), (state, settled))
+
+    def test_the_same(self) -> None:
+        """Two descriptors say the same if all of their fields do, but for when they were observed."""
+        job = JobDescriptor(cluster="c", id="1", phase=Phase.QUEUED)
+        self.assertTrue(job.says_the_same(attrs.evolve(job, observed_at=5.0)))
+        others = {
+            "cluster": "d", "id": "2", "phase": Phase.HELD, "settled": True, "attempt": 1, "exit_code": 0, "signal": 9, "reason": "r",
+            "reason_code": ReasonCode.OTHER, "flags": ("x",), "native": {"a": "b"}, "aliases": ("9",), "uid": "u", "name": "n", "user": "u",
+            "account": "a", "submitted_at": 0.0, "started_at": 0.0, "ended_at": 0.0, "queue": "q", "nodes": "n", "workdir": "/", "comment": "c",
+            "time_limit_s": 0, "source": "s", "confidence": Confidence.INFERRED, "parent": "7", "task_index": 0, "pending_tasks": TaskSet(), "counts": {},
+        }  # fmt: skip
+        self.assertEqual({*others, "outcome", "observed_at"}, {field.name for field in attrs.fields(JobDescriptor)})
+        visible = set()
+        for name, value in others.items():
+            other = attrs.evolve(job, **{name: value})
+            self.assertFalse(job.says_the_same(other), name)
+            if other.visible() != job.visible():
+                visible.add(name)
+        self.assertEqual(visible, {
+            "phase", "settled", "attempt", "exit_code", "signal", "reason_code", "queue", "nodes", "started_at", "ended_at", "flags",
+        }, "what makes an event")  # fmt: skip
+        ended = attrs.evolve(job, phase=Phase.DONE, outcome=Outcome.FAILED)
+        self.assertNotEqual(ended.visible(), attrs.evolve(ended, outcome=Outcome.TIMEOUT).visible())
 
 
 class CursorTests(SynchronousTestCase):

@@ -40,3 +40,20 @@ class TaskSetTests(SynchronousTestCase):
         self.assertEqual([i for i in range(61) if i in left], sorted(a))
         if a:
             self.assertEqual(TaskSet.parse(str(left)), left)
+
+    @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12), st.integers(1, 5)), min_size=1, max_size=8))
+    def test_parts(self, parts: list[tuple[int, int, int]]) -> None:
+        """Ranges and steps in any order, over each other or side by side, are the set of their indices, in as few pairs as can be."""
+        text = ",".join(f"{low}-{low + more}:{step}" if step > 1 else f"{low}-{low + more}" if more else f"{low}" for low, more, step in parts)
+        expected = {index for low, more, step in parts for index in range(low, low + more + 1, step)}
+        self.assertEqual(TaskSet.parse(text), TaskSet.of(expected))
+        self.assertEqual(list(TaskSet.parse(text)), sorted(expected))
+
+    def test_what_is_believed(self) -> None:
+        """The highest index that a scheduler may have, and no higher; nothing is no index."""
+        self.assertEqual(len(TaskSet.parse("0-4000001")), 4_000_002)
+        self.assertEqual(list(TaskSet.parse("9", most=9)), [9])
+        self.assertRaises(ValueError, TaskSet.parse, "10", most=9)
+        self.assertRaises(ValueError, TaskSet.parse, "0-10", most=9)
+        self.assertEqual((None in TaskSet.parse("0-3"), 3 in TaskSet.parse("0-3"), 4 in TaskSet.parse("0-3"), 2 in TaskSet()), (False, True, False, False))
+        self.assertEqual((len(TaskSet()), str(TaskSet()), str(TaskSet.of([3, 1, 2, 3, 7]))), (0, "", "1-3,7"))
