@@ -72,6 +72,7 @@ class Lab:
     A running service.
 
     :param tail: how many events are kept in memory; older ones are read from the journal.
+    :param keep_ended: seconds for which jobs that ended stay in the table.
     :ivar queue: the queue that it watches; `tick` makes it look.
     """
 
@@ -85,6 +86,7 @@ class Lab:
         grace: float = 5.0,
         migrations: Any = MIGRATIONS,
         tail: int | None = None,
+        keep_ended: float = 86400.0,
     ) -> None:
         self.clock = ManualClock()
         self.threads = StepThreads()
@@ -94,7 +96,7 @@ class Lab:
         self.journal = SQLiteJournal(
             self.threads, directory, retention, clock=self.clock.seconds, migrations=migrations  # type: ignore[arg-type]
         )
-        self.service = JobPush(self.clock, self.queues, self.journal, listeners)
+        self.service = JobPush(self.clock, self.queues, self.journal, listeners, keep_ended=keep_ended)
         if tail is not None:
             self.service.tail._capacity = tail
         self.serve(max_held)
