@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.events.tracker import SLICE_S, JobStatusTracker
-from tests.support import LabCase, ManualClock
+from jobpush.core.filters import EVERYTHING, Selection, of_job
+from jobpush.core.model import Change, Phase
+from jobpush.core.wire import number, number_workflow
+from jobpush.core.workflow import Workflow, WorkflowChange
+from jobpush.events.instruments import Measures
+from jobpush.events.tracker import SLICE_S, JobStatusTracker, Waiter
+from tests.core.world import job
+from tests.support import NOW, LabCase, ManualClock
 
 
 class SlowClock:
@@ -134,3 +141,204 @@ class SliceTests(SynchronousTestCase):
         tracker.later(lambda: done.append(1))
         clock.advance(0)
         self.assertEqual((done, len(self.flushLoggedErrors(ValueError))), ([1], 1))
+
+
+class WaitingTests(SynchronousTestCase):
+    """`JobStatusTracker`, by itself: who hears of which event."""
+
+    def setUp(self) -> None:
+        self.clock = ManualClock()
+        self.measures = Measures()
+        self.of: dict[str, tuple[str, ...]] = {}
+        self.tracker = JobStatusTracker(self.clock, workflows_of=lambda job: self.of.get(job.id, ()), measures=self.measures)
+        self.seq = 0
+
+    def event(self, job_id: str, state: str = "RUNNING", **fields: Any) -> Any:
+        """The next event, of a job; or of a workflow, if that is given instead of an id."""
+        self.seq += 1
+        if job_id.startswith("w"):
+            return number_workflow("e", self.seq, WorkflowChange(Workflow(job_id, Phase(state), found=True), None, NOW))
+        return number("e", self.seq, Change(job(job_id, state, **fields), None, NOW))
+
+    def publish(self, *events: Any) -> None:
+        self.tracker.publish(events, self.seq)
+
+    def tell(self, *events: Any) -> None:
+        self.publish(*events)
+        self.clock.advance(0)
+
+    def heard(self, selection: Selection, *events: Any) -> list[int]:
+        """The numbers of those of these events that a waiter with that selection gets, each once."""
+        found = self.tracker.wait(selection, 0, 60.0, enough=lambda event: False)
+        self.publish(*events)
+        told: list[Any] = []
+        found.addCallback(told.append)
+        self.tracker.publish([], self.seq)
+        self.clock.advance(61)
+        self.clock.advance(2)
+        (wake,) = told
+        return [event.seq for event in wake.events]
+
+    def test_by_key(self) -> None:
+        """Jobs that are named, and the tasks of arrays that are; not their neighbours. A task that is named beside its array comes once."""
+        names = lambda *ids: Selection(keys=frozenset(("c", job_id) for job_id in ids))  # noqa: E731
+        for selection, expected in ((names("1"), ["1"]), (names("7"), ["7", "7_1", "7_2"]), (names("7_1"), ["7_1"]), (names("7", "7_1"), ["7", "7_1", "7_2"])):
+            events = [self.event(job_id) for job_id in ("1", "2", "7", "7_1", "7_2", "71", "w1@kim")]
+            numbers = {event.seq: event.key[1] for event in events}
+            self.assertEqual([numbers[seq] for seq in self.heard(selection, *events)], expected)
+        self.assertEqual(self.heard(Selection(keys=frozenset()), self.event("1")), [], "nothing is named")
+        self.assertTrue(self.tracker.idle)
+
+    def test_by_workflow(self) -> None:
+        """The workflow's own events and its jobs', each once, of however many workflows they are."""
+        self.of = {"1": ("w1@kim",), "2": ("w1@kim", "w2@kim"), "3": ("w3@kim",)}
+        for names, expected in ((("w1@kim",), ["1", "2", "w1@kim"]), (("w1@kim", "w2@kim"), ["1", "2", "w1@kim", "w2@kim"]), (("w9@kim",), [])):
+            selection = Selection(workflows=frozenset(names), workflows_of=lambda job: self.of.get(job.id, ()))
+            events = [self.event(job_id) for job_id in ("1", "2", "3", "4", "w1@kim", "w2@kim")]
+            numbers = {event.seq: event.key[1] for event in events}
+            self.assertEqual([numbers[seq] for seq in self.heard(selection, *events)], expected)
+        self.assertTrue(self.tracker.idle)
+
+    def test_by_user(self) -> None:
+        """The users' jobs and workflows, and not those of nobody."""
+        for users, expected in ((("kim",), ["1", "w1@kim"]), (("kim", "lee"), ["1", "2", "w1@kim"]), (("ada",), [])):
+            events = [self.event("1", user="kim"), self.event("2", user="lee"), self.event("3"), self.event("w1@kim"), self.event("w2")]
+            numbers = {event.seq: event.key[1] for event in events}
+            self.assertEqual([numbers[seq] for seq in self.heard(Selection(users=frozenset(users)), *events)], expected)
+        self.assertTrue(self.tracker.idle)
+
+    def test_by_something_else(self) -> None:
+        """What no index knows is asked of each event."""
+        for selection, expected in ((EVERYTHING, ["1", "2", "w1@kim"]), (Selection(states=frozenset({"RUNNING"})), ["2", "w1@kim"]), (Selection(clusters=frozenset({"d"})), [])):
+            events = [self.event("1", "QUEUED"), self.event("2"), self.event("w1@kim")]
+            numbers = {event.seq: event.key[1] for event in events}
+            self.assertEqual([numbers[seq] for seq in self.heard(selection, *events)], expected)
+        self.assertTrue(self.tracker.idle)
+
+    def test_news(self) -> None:
+        """Only what comes after the waiter's number."""
+        self.seq = 5
+        old = self.event("1")
+        waiting = self.tracker.wait(EVERYTHING, 6, 60.0)
+        self.tell(old)
+        self.assertNoResult(waiting)
+        self.tell(self.event("1"))
+        wake = self.successResultOf(waiting)
+        self.assertEqual(([event.seq for event in wake.events], wake.head, wake.timed_out, wake.closing), ([7], 7, False, False))
+        self.assertEqual((self.tracker.waiting, self.tracker.idle), (0, True))
+
+    def test_enough(self) -> None:
+        """Events are gathered until one of a batch is enough, wherever in it; all of the batch is told."""
+        waiting = self.tracker.wait(EVERYTHING, 0, 60.0, enough=lambda event: event.job.terminal)
+        self.tell(self.event("1"))
+        self.tell(self.event("1", "SUSPENDED"))
+        self.assertNoResult(waiting)
+        self.assertEqual(self.tracker.waiting, 1)
+        self.tell(self.event("1", "FAILED"), self.event("2"))
+        self.assertEqual([event.seq for event in self.successResultOf(waiting).events], [1, 2, 3, 4])
+        first = self.tracker.wait(EVERYTHING, 4, 60.0, enough=lambda event: event.job.terminal)
+        self.tell(self.event("3", "QUEUED"), self.event("3", "FAILED"))
+        self.assertEqual(len(self.successResultOf(first).events), 2)
+
+    def test_time_is_up(self) -> None:
+        """With what was gathered, and the head; not before."""
+        waiting = self.tracker.wait(EVERYTHING, 0, 60.0, enough=lambda event: False)
+        self.tell(self.event("1"))
+        self.clock.advance(59.9)
+        self.assertNoResult(waiting)
+        self.clock.advance(2.0)
+        wake = self.successResultOf(waiting)
+        self.assertEqual(([event.seq for event in wake.events], wake.head, wake.timed_out, wake.closing), ([1], 1, True, False))
+        self.assertEqual((self.tracker.waiting, self.tracker.idle, self.clock.getDelayedCalls()), (0, True, []))
+        self.tell(self.event("1"))
+
+    def test_cancelled(self) -> None:
+        """Nothing is left of it, and nothing is told."""
+        for selection in (EVERYTHING, of_job(("c", "1")), Selection(users=frozenset({"kim"})), Selection(workflows=frozenset({"w"}))):
+            waiting = self.tracker.wait(selection, 0, 60.0)
+            self.assertEqual((self.tracker.waiting, self.tracker.idle), (1, False))
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+            self.assertEqual((self.tracker.waiting, self.tracker.idle, self.clock.getDelayedCalls()), (0, True, []))
+        self.tell(self.event("1", user="kim"))
+
+    def test_selects_something_else(self) -> None:
+        """From then on, and only that."""
+        waiter = Waiter(of_job(("c", "1")), 0, None)
+        waiting = self.tracker.hold(waiter, 60.0)
+        self.tracker.select(waiter, of_job(("c", "2")))
+        self.tell(self.event("1"))
+        self.assertNoResult(waiting)
+        self.tracker.select(waiter, of_job(("c", "2")))
+        self.tell(self.event("2"))
+        self.assertEqual([event.key for event in self.successResultOf(waiting).events], [("c", "2")])
+        self.assertTrue(self.tracker.idle)
+
+    def test_the_end(self) -> None:
+        """Everybody is answered, and who comes then at once."""
+        waiting = self.tracker.wait(EVERYTHING, 0, 60.0, enough=lambda event: False)
+        claimed = self.tracker.wait(of_job(("c", "1")), 0, 60.0)
+        self.publish(self.event("1"))
+        self.tracker.close()
+        late = self.tracker.wait(EVERYTHING, 0, 60.0)
+        wakes = [self.successResultOf(each) for each in (waiting, claimed, late)]
+        self.assertEqual([[event.seq for event in wake.events] for wake in wakes], [[1], [1], []])
+        self.assertEqual([(wake.timed_out, wake.closing, wake.head) for wake in wakes], [(True, True, 1), (False, False, 1), (True, True, 1)])
+        self.assertEqual((self.tracker.waiting, self.tracker.idle), (0, True))
+
+    def test_measured(self) -> None:
+        """How long after the batch a waiter was answered."""
+        waiting = [self.tracker.wait(EVERYTHING, 0, 60.0) for _ in range(3)]
+        self.measures.committed(NOW, NOW)
+        self.publish(self.event("1"))
+        self.clock.advance(0.25)
+        self.assertTrue(all(each.called for each in waiting))
+        self.assertEqual((sum(self.measures.wake_s["poll"].counts), self.measures.wake_s["poll"].most), (3, 0.25))
+
+
+class SubscriptionTests(SynchronousTestCase):
+    """Who follows."""
+
+    def setUp(self) -> None:
+        self.clock = ManualClock()
+        self.tracker = JobStatusTracker(self.clock)
+        self.told: list[tuple[list[int], int]] = []
+
+    def follow(self, since: int = 0) -> Any:
+        return self.tracker.subscribe(EVERYTHING, since, lambda events, head: self.told.append(([event.seq for event in events], head)))
+
+    def publish(self, *numbers: int) -> None:
+        self.tracker.publish([number("e", seq, Change(job("1", "RUNNING"), None, NOW)) for seq in numbers], numbers[-1])
+
+    def test_delivered(self) -> None:
+        """After the turn that publishes: what several batches have brought till then, in one go, with the number of the last."""
+        self.follow()
+        self.publish(1, 2)
+        self.publish(3)
+        self.assertEqual(self.told, [])
+        self.clock.advance(0)
+        self.assertEqual(self.told, [([1, 2, 3], 3)])
+        self.publish(4)
+        self.clock.advance(0)
+        self.assertEqual(self.told, [([1, 2, 3], 3), ([4], 4)])
+        self.assertFalse(self.tracker.idle)
+
+    def test_since(self) -> None:
+        """What it has, or has had, is no news."""
+        self.follow(2)
+        self.publish(1, 2, 3)
+        self.clock.advance(0)
+        self.publish(3, 4)
+        self.clock.advance(0)
+        self.assertEqual(self.told, [([3], 3), ([4], 4)])
+
+    def test_cancelled(self) -> None:
+        """Nothing more is delivered, what waits for it neither; nothing is left."""
+        following = self.follow()
+        self.publish(1)
+        following.cancel()
+        following.cancel()
+        self.clock.advance(0)
+        self.publish(2)
+        self.clock.advance(0)
+        self.assertEqual((self.told, self.tracker.idle), ([], True))
