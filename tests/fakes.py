@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 
 class Programs:
@@ -37,3 +38,21 @@ class Programs:
     def calls(self) -> list[str]:
         """How the programs were called."""
         return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+class AtTime:
+    """
+    A reactor by whose clock it is always the same time; its timers and processes are the real ones.
+
+    :param now: in seconds since the epoch.
+    """
+
+    def __init__(self, reactor: Any, now: float) -> None:
+        self._reactor = reactor
+        self.now = now
+
+    def seconds(self) -> float:
+        return self.now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import QueueError
 from jobpush_adapters.pbs import parse as parse
 from jobpush_adapters.pbs import states as states
+from tests import descriptors
 from tests.adapters.pbs.captures import CAPTURES, capture, described
 from tests.support import NOW
 
@@ -132,3 +134,15 @@ class JsonTests(SynchronousTestCase):
                     parse.describe("pbs", job_id, a, NOW)
             except (QueueError, ValueError):
                 pass
+
+
+class DescriptorTests(SynchronousTestCase):
+    """Whole descriptors."""
+
+    def test_every_capture(self) -> None:
+        """Each field of each job of the recorded answers."""
+        found: dict[tuple[str, str], Any] = {}
+        for path in sorted(CAPTURES.glob("*json*")):
+            if not path.name.startswith("err.") and path.name != "mixed.qstat-Bf-json":
+                found.update(descriptors.shown(path.name, described(path.name).values()))
+        self.assertEqual(descriptors.differences(descriptors.expected("pbs"), found), [])

@@ -12,7 +12,8 @@ from jobpush_adapters.sge import facts as facts
 from jobpush_adapters.sge import states as states
 from jobpush_adapters.sge import xml as xml
 from jobpush_adapters.sge.ended import DELETION_WAIT_S, REMEMBER_S, EndedJobs
-from tests.adapters.sge.captures import deletion, line
+from tests import descriptors
+from tests.adapters.sge.captures import CAPTURES, deletion, line
 from tests.support import NOW
 
 
@@ -120,6 +121,17 @@ class EndedTests(SynchronousTestCase):
         self.look()
         self.append(self.accounting, line(4))
         self.assertIn("4", self.look())
+
+    def test_every_record(self) -> None:
+        """Each field of each job that a recorded run has left in the two files, though nobody saw one of them in the queue."""
+        self.accounting.write_bytes((CAPTURES / "80-accounting.txt").read_bytes())
+        self.reporting.write_bytes((CAPTURES / "81-reporting.txt").read_bytes())
+        self.now = 1795333600.0
+        self.ended.take(self.ended.read(self.now), self.now)
+        self.now += 60.0
+        expected = {key: fields for key, fields in descriptors.expected("sge").items() if key[0] == "80-accounting.txt"}
+        found = descriptors.shown("80-accounting.txt", self.look().values())
+        self.assertEqual(descriptors.differences(expected, found), [])
 
     def test_looking_back(self) -> None:
         """What ended before it began to follow is found in the file, over many blocks and a rotated one."""

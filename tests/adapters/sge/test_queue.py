@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -17,8 +18,9 @@ from jobpush_adapters.sge import facts as facts
 from jobpush_adapters.sge import states as states
 from jobpush_adapters.sge import xml as xml
 from jobpush_adapters.sge.queue import GridEngineQueue
+from tests import descriptors
 from tests.adapters.sge.captures import CAPTURES, line
-from tests.fakes import Programs
+from tests.fakes import AtTime, Programs
 from tests.support import NOW
 
 
@@ -68,7 +70,7 @@ def job_list(number: str, letters: str, tasks: str = "") -> str:
 class Recorded(Programs):
     """An adapter with commands that answer what a test has written down."""
 
-    def __init__(self, directory: str, **options: object) -> None:
+    def __init__(self, directory: str, reactor: Any = reactor, **options: object) -> None:
         super().__init__(directory)
         self.common = self.directory / "default" / "common"
         self.common.mkdir(parents=True)
@@ -103,6 +105,25 @@ def recorded(case: TestCase) -> QueueUnderTest:
 
 class GridEngineContractTests(makeQueueServiceTests(recorded)):  # type: ignore[misc]
     """The public contract."""
+
+
+class CaptureTests(TestCase):
+    """Whole descriptors."""
+
+    async def test_every_capture(self) -> None:
+        """Each field of each job of the recorded answers, with the details that were recorded beside them."""
+        found: dict[tuple[str, str], Any] = {}
+        for path in sorted(CAPTURES.glob("*.qstat-u-xml.xml")):
+            fake = Recorded(self.mktemp(), reactor=AtTime(reactor, 1795333600.0))
+            fake.put("rows", path.read_bytes())
+            details = CAPTURES / path.name.replace("qstat-u-xml", "qstat-j-xml")
+            if details.exists():
+                fake.put("details", details.read_bytes())
+            snapshot = await fake.queue.snapshot()
+            self.assertEqual(snapshot.rejected, ())
+            found.update(descriptors.shown(path.name, snapshot.jobs.values()))
+        expected = {key: fields for key, fields in descriptors.expected("sge").items() if key[0] != "80-accounting.txt"}
+        self.assertEqual(descriptors.differences(expected, found), [])
 
 
 class AdapterTests(TestCase):
