@@ -1,10 +1,17 @@
-"""Directories with commands that answer what a test has written down: stand-ins for schedulers' own."""
+"""Commands that answer what a test has written down: stand-ins for schedulers' own, as programs or within the process."""
 
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.adapter.command import CommandResult
+from jobpush_adapters.common import commands
 
 
 class Programs:
@@ -56,3 +63,28 @@ class AtTime:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
+
+
+class Scripted:
+    """
+    Commands without processes: what an adapter runs is answered at once by a function of the test, and noted.
+
+    :param answer: told the words of a command; what it returns, or raises, is the command's result.
+    :ivar calls: the commands that were run, as one text each.
+    """
+
+    def __init__(self, case: SynchronousTestCase, answer: Callable[[Sequence[str]], CommandResult | bytes]) -> None:
+        self.calls: list[str] = []
+        self.environments: list[Mapping[str, str]] = []
+        self._answer = answer
+        case.patch(commands, "run_command", self._run)
+        case.patch(commands, "find_executable", lambda name, directory=None: name)
+
+    def _run(self, reactor: Any, argv: Sequence[str], environment: Mapping[str, str], timeout: float) -> Deferred[CommandResult]:
+        self.calls.append(" ".join(argv))
+        self.environments.append(environment)
+        try:
+            result = self._answer(argv)
+        except Exception as error:
+            return fail(error)
+        return succeed(result if isinstance(result, CommandResult) else CommandResult(0, result, b""))

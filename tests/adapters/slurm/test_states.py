@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.model import Phase
+from jobpush.core.model import JobDescriptor, Outcome, Phase
 from jobpush_adapters.slurm import queue as slurm
 from tests.adapters.slurm.rows import parse, row
 from tests.support import NOW
@@ -65,12 +65,84 @@ class StateTests(SynchronousTestCase):
             job = parse(state=state, exit_code=status)
             self.assertEqual((job.state, job.exit_code, job.signal), expected, (state, status))
 
+    def test_signals_of_slurms_own(self) -> None:
+        """Two of them, each with one state alone; a signal is told of any end that has one, and an exit code if there is any."""
+        for state, status, expected in [
+            ("OUT_OF_MEMORY", "9", ("OUT_OF_MEMORY", None, 9)), ("OUT_OF_MEMORY", "256", ("OUT_OF_MEMORY", 1, None)), ("FAILED", "125", ("FAILED", None, 125)),
+            ("TIMEOUT", "125", ("TIMEOUT", None, 125)), ("CANCELLED", "53", ("CANCELLED", None, 53)), ("OUT_OF_MEMORY", "53", ("OUT_OF_MEMORY", None, 53)),
+            ("TIMEOUT", "256", ("TIMEOUT", 1, None)), ("NODE_FAIL", "0", ("NODE_FAIL", None, None)), ("FAILED", "0", ("FAILED", 0, None)),
+            ("FAILED", "127", ("FAILED", None, 127)), ("FAILED", "128", ("FAILED", 0, None)), ("FAILED", "65280", ("FAILED", 255, None)),
+            ("FAILED", "777", ("FAILED", None, 9)), ("COMPLETED", "65536", ("COMPLETED", 0, None)),
+        ]:  # fmt: skip
+            job = parse(state=state, exit_code=status)
+            self.assertEqual((job.state, job.exit_code, job.signal), expected, (state, status))
+
+    def test_why_it_ended(self) -> None:
+        """Why it had waited says nothing of its end, but for a dependency and a node; one that could not be started is an error."""
+        for state, status, reason, code in [
+            ("FAILED", "256", "NonZeroExitCode", None), ("CANCELLED", "0", "Dependency", "DEPENDENCY"), ("NODE_FAIL", "0", "NodeDown", "NODE_DOWN"),
+            ("CANCELLED", "0", "Priority", None), ("FAILED", "9", "JobLaunchFailure", None), ("FAILED", "53", "JobLaunchFailure", "ERROR"),
+            ("BOOT_FAIL", "0", "None", "ERROR"), ("RUNNING", "0", "Priority", None), ("COMPLETING", "0", "Dependency", None),
+        ]:  # fmt: skip
+            job = parse(state=state, exit_code=status, Reason=reason)
+            self.assertEqual(job.reason_code and job.reason_code.value, code, (state, reason))
+            self.assertEqual(job.reason, None if reason == "None" else reason)
+        self.assertIsNone(parse(state="RUNNING", Reason="").reason)
+
+    def test_every_reason(self) -> None:
+        """Slurm's words for why a job waits, by their kind; who holds a job has it held."""
+        for code, reasons in {
+            "HELD_BY_USER": "JobHeldUser job_requeued_in_held_state job_requeued_in_special_exit_state", "HELD_BY_ADMIN": "JobHeldAdmin JobHoldMaxRequeue",
+            "DEPENDENCY": "Dependency DependencyNeverSatisfied", "BEGIN_TIME": "BeginTime", "RESOURCES": "Resources Licenses", "PRIORITY": "Priority",
+            "NODE_DOWN": "PartitionDown PartitionInactive NodeDown FrontEndDown ReqNodeNotAvail Nodes_required_for_job_are_DOWN NodeX",
+            "STAGE_IN": "BurstBufferStageIn BurstBufferResources", "ERROR": "JobLaunchFailure launch_failed_requeued_held",
+            "LIMIT": "AssocMaxJobs QOSMaxCpu QosGrp MaxJobsPerAccount PartitionTimeLimit xLimity", "OTHER": "Sunspots Cleaning",
+        }.items():  # fmt: skip
+            for reason in reasons.split():
+                job = parse(state="PENDING", Reason=reason)
+                held = code.startswith("HELD") or reason == "launch_failed_requeued_held"
+                self.assertEqual((job.reason_code and job.reason_code.value, job.state), (code, "HELD" if held else "QUEUED"), reason)
+
+    def test_whole(self) -> None:
+        """Each field of a row goes where it belongs."""
+        job = parse(
+            "33_4", JobID="35", state="FAILED", exit_code="768", Reason="NonZeroExitCode", Partition="long", NodeList="n[1-2]", SubmitTime="1795327001",
+            StartTime="1795327102", EndTime="1795327203", TimeLimit="1:00", RestartCnt="3", UserName="lee", Account="cfd", WorkDir="/w", Comment="c d", Name="a b",
+        )  # fmt: skip
+        expected = JobDescriptor(
+            cluster="slurm", id="33_4", phase=Phase.DONE, outcome=Outcome.FAILED, settled=True, attempt=3, exit_code=3, reason="NonZeroExitCode",
+            native={"state": "FAILED", "exit_status": "768", "reason": "NonZeroExitCode"}, aliases=("35",), name="a b", user="lee", account="cfd",
+            submitted_at=1795327001.0, started_at=1795327102.0, ended_at=1795327203.0, queue="long", nodes="n[1-2]", workdir="/w", comment="c d",
+            time_limit_s=60, source="squeue", parent="33", task_index=4,
+        )  # fmt: skip
+        self.assertTrue(job.says_the_same(expected), job)
+        self.assertEqual(job.observed_at, NOW)
+
+    def test_nothing_said(self) -> None:
+        """What Slurm prints where there is nothing is nothing."""
+        for nothing in ("", "(null)", "N/A"):
+            job = parse(state="PENDING", NodeList=nothing, Account=nothing, WorkDir=nothing, Comment=nothing, UserName="", Partition="", SubmitTime=nothing)
+            self.assertEqual((job.nodes, job.account, job.workdir, job.comment, job.user, job.queue, job.submitted_at), (None,) * 7)
+
+    def test_a_start_that_is_an_end(self) -> None:
+        """Of what has ended without nodes the start is its end; with nodes, or another time, it is a start."""
+        for fields, started_at in [
+            ({"NodeList": "", "StartTime": "1795327200"}, None), ({"NodeList": "n1", "StartTime": "1795327200"}, 1795327200.0),
+            ({"NodeList": "", "StartTime": "1795327100"}, 1795327100.0),
+        ]:  # fmt: skip
+            self.assertEqual(parse(state="CANCELLED", **fields).started_at, started_at, fields)
+        self.assertEqual(parse(state="RUNNING", NodeList="", StartTime="1795327200").started_at, 1795327200.0)
+
     def test_times(self) -> None:
         """Estimates are no times: a start before the job has begun, an end before it has ended."""
         pending, running, ended = parse(state="PENDING"), parse(state="RUNNING"), parse(state="FAILED")
         self.assertEqual((pending.started_at, pending.ended_at), (None, None))
         self.assertEqual((running.started_at, running.ended_at), (1795327100.0, None))
         self.assertEqual((ended.started_at, ended.ended_at, ended.submitted_at), (1795327100.0, 1795327200.0, 1795327000.0))
+        for state in ("SUSPENDED", "CONFIGURING"):
+            self.assertEqual((parse(state=state).started_at, parse(state=state).ended_at), (1795327100.0, None))
+        self.assertEqual(parse(state="COMPLETING").ended_at, 1795327200.0)
+        self.assertIsNone(parse(state="REQUEUE_HOLD").started_at)
         never = parse(state="CANCELLED", NodeList="", StartTime="1795327200")
         self.assertEqual((never.started_at, never.ended_at), (None, 1795327200.0))
 
@@ -88,7 +160,7 @@ class StateTests(SynchronousTestCase):
 
     def test_time_limits(self) -> None:
         """Days, hours, minutes, seconds."""
-        for text, seconds in {"5:00": 300, "1:00:00": 3600, "2-03:04:05": 183845, "UNLIMITED": None, "NOT_SET": None, "0:30": 30}.items():
+        for text, seconds in {"5:00": 300, "1:00:00": 3600, "1-00:00:01": 86401, "": None, "5": None, "x:5": None, "2-03:04:05": 183845, "UNLIMITED": None, "NOT_SET": None, "0:30": 30}.items():
             self.assertEqual(slurm.parse_time_limit(text), seconds)
 
     def test_ids(self) -> None:
