@@ -11,13 +11,9 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import TestCase
 
 from jobpush_adapters.common.watch import LogWatch
-from jobpush_adapters.pbs.queue import PbsQueue
-from jobpush_adapters.sge.queue import GridEngineQueue
-from jobpush_adapters.slurm.queue import SlurmQueue
-from tests.support import ManualClock
 
 
 class WatchTests(TestCase):
@@ -141,52 +137,3 @@ class WatchTests(TestCase):
         await self.until(lambda: touched)
         self.append(self.path, "one\n")
         await self.until(lambda: self.told == [b"one"])
-
-
-class LineTests(SynchronousTestCase):
-    """Which lines are about jobs, of which logs."""
-
-    def jobs(self, queue: Any, *lines: bytes) -> Sequence[str] | None:
-        found: Sequence[str] | None = queue._jobs_in(lines)
-        return found
-
-    def test_slurm(self) -> None:
-        """slurmctld's log, and what jobcomp/filetxt writes."""
-        queue = SlurmQueue(ManualClock())
-        self.assertIsNone(self.jobs(queue, b"[2026-11-23T03:00:00.000] Running as primary controller"))
-        self.assertEqual(
-            self.jobs(
-                queue,
-                b"[2026-11-23T03:00:00.000] _slurm_rpc_submit_batch_job: JobId=12 InitPrio=1 usec=300",
-                b"[2026-11-23T03:00:00.000] sched: Allocate JobId=33_2(35) NodeList=n1 #CPUs=1 Partition=main",
-                b"[2026-11-23T03:00:00.000] _job_complete: JobId=12 done",
-                b"JobId=14 UserId=nobody(65534) GroupId=nogroup(65534) Name=JobId=99 JobState=COMPLETED",
-            ),
-            ["12", "33_2", "14"],
-        )
-
-    def test_grid_engine(self) -> None:
-        """Lines of the reporting file on jobs; not those on hosts and queues."""
-        queue = GridEngineQueue(ManualClock())
-        self.assertIsNone(self.jobs(queue, b"# Version", b"1795327200:host:node1:1795327200:X:cpu=0.1", b"1795327200:queue:all.q:n:1:a=1"))
-        self.assertEqual(self.jobs(queue, b"1795327200:job_log:1795327200:pending:1:-1:NONE::kim:submit:0:1024:1:x:kim:g:p:d:a:new"), [])
-        self.assertEqual(self.jobs(queue, b":".join([b"x"] * 45)), [])
-        queue._follow_logs((), ("/spool",))  # which has told of the rest
-        begins = b"1795327200:job_log:1795327200:sent:1:-1:NONE:t:master:kim:0:1024:1:x:kim:g:p:d:a:sent to execd"
-        self.assertIsNone(self.jobs(queue, begins, b"1795327200:new_job:1795327200:1:-1:NONE:x:kim:g:p:d:a:1024"))
-        self.assertEqual(self.jobs(queue, begins, begins.replace(b":sent:", b":deleted:", 1)), [])
-        self.assertEqual(self.jobs(queue, b":".join([b"x"] * 45)), [])
-
-    def test_pbs(self) -> None:
-        """The server's log and the accounting log."""
-        queue = PbsQueue(ManualClock())
-        self.assertIsNone(self.jobs(queue, b"11/23/2026 03:00:00.000000;0100;Server@pbs1;Req;;Type 19 request received"))
-        self.assertEqual(
-            self.jobs(
-                queue,
-                b"11/23/2026 03:00:00.000000;0008;Server@pbs1;Job;12.pbs1;Updated job state to 82 and substate to 41",
-                b"11/23/2026 03:00:00;E;13[2].pbs1;user=kim;Exit_status=0",
-                b"11/23/2026 03:00:00;L;license;floating license hour:0",
-            ),
-            ["12.pbs1", "13[2].pbs1"],
-        )

@@ -12,8 +12,7 @@ from twisted.internet import reactor
 
 from jobpush.adapter.command import CommandResult
 from jobpush.core.model import JobDescriptor
-from jobpush_adapters.pbs import parse as parse
-from jobpush_adapters.pbs import states as states
+from jobpush_adapters.pbs import parse
 from jobpush_adapters.pbs.queue import PbsQueue
 from tests.fakes import Programs
 from tests.service_process import ROOT

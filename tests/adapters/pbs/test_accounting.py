@@ -8,8 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import JobDescriptor, Phase
 from jobpush_adapters.pbs import accounting as pbs_accounting
-from jobpush_adapters.pbs import parse as parse
-from jobpush_adapters.pbs import states as states
 from tests.adapters.pbs.captures import CAPTURES
 from tests.support import NOW
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush_adapters.pbs import facts as pbs_facts
-from jobpush_adapters.pbs import parse as parse
-from jobpush_adapters.pbs import states as states
+from jobpush_adapters.pbs import parse
 from tests.adapters.pbs.captures import capture
 
 

@@ -10,8 +10,6 @@ from twisted.trial.unittest import TestCase
 
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters.pbs import parse as parse
-from jobpush_adapters.pbs import states as states
 from tests.adapters.pbs.captures import FAKE, Recorded, attributes, told
 
 

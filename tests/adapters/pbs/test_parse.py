@@ -11,8 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import QueueError
-from jobpush_adapters.pbs import parse as parse
-from jobpush_adapters.pbs import states as states
+from jobpush_adapters.pbs import parse
 from tests import descriptors
 from tests.adapters.pbs.captures import CAPTURES, capture, described
 from tests.support import NOW

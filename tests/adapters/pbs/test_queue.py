@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
-from jobpush_adapters.pbs import parse as parse
-from jobpush_adapters.pbs import states as states
 from jobpush_adapters.pbs.queue import PbsQueue
 from tests.adapters.pbs.captures import Recorded
+from tests.adapters.watching import WatchingCase
+from tests.support import ManualClock
 
 
 def recorded(case: TestCase) -> QueueUnderTest:
@@ -34,3 +37,43 @@ class IdTests(SynchronousTestCase):
             self.assertEqual(queue.canonical_id(good), good)
         for bad in ("workq", "@server", "1@server", "1[2-3].s", "1[x]", "1.", "1.-s", "1..s", "[1]", "12abc", "1 2", "1;id", "-1", "1.s\n"):
             self.assertRaises(InvalidJobId, queue.canonical_id, bad)
+
+
+class LineTests(WatchingCase):
+    """Which lines of its logs are about which jobs."""
+
+    def test_logs(self) -> None:
+        """The server's log and the accounting log; each job once, by its canonical id."""
+        queue = PbsQueue(ManualClock(), follow=("/var/spool/pbs/server_logs",))
+        self.watch(queue)
+        self.assertEqual((self.watches[-1].paths, self.watches[-1].spools), (("/var/spool/pbs/server_logs",), ()))
+        self.assertIsNone(self.said(b"11/23/2026 03:00:00.000000;0100;Server@pbs1;Req;;Type 19 request received"))
+        self.assertEqual(
+            self.said(
+                b"11/23/2026 03:00:00.000000;0008;Server@pbs1;Job;12.pbs1;Updated job state to 82 and substate to 41",
+                b"11/23/2026 03:00:00;E;13[2].pbs1;user=kim;Exit_status=0",
+                b"11/23/2026 03:00:00;L;license;floating license hour:0",
+                b"11/23/2026 03:00:00;S;12.pbs1;user=kim",
+                b"x 11/23/2026 03:00:00;S;14.pbs1;user=kim",
+            ),
+            ["12.pbs1", "13[2].pbs1"],
+        )
+
+    def test_which_logs(self) -> None:
+        """Those that are named; else the server's, else the accounting log, where they can be read; none of another host."""
+        home = Path(self.mktemp()).resolve()
+        accounting, server = home / "server_priv" / "accounting", home / "server_logs"
+        for make, expected in ((None, None), (accounting, accounting), (server, server)):
+            if make is not None:
+                make.mkdir(parents=True)
+            self.watches.clear()
+            self.watch(PbsQueue(ManualClock(), home=str(home)))
+            self.assertEqual([watch.paths for watch in self.watches], [] if expected is None else [(str(expected),)])
+        self.watches.clear()
+        self.watch(PbsQueue(ManualClock(), home=str(home), prefix=("ssh", "x")))
+        self.assertEqual(self.watches, [])
+        self.watch(PbsQueue(ManualClock(), home=str(home), follow=("/else",)))
+        self.assertEqual(self.watches[0].paths, ("/else",))
+        self.patch(os, "environ", {**os.environ, "PBS_HOME": str(home)})
+        self.watch(PbsQueue(ManualClock()))
+        self.assertEqual(self.watches[1].paths, (str(server),))

@@ -8,8 +8,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import Phase
-from jobpush_adapters.pbs import parse as parse
-from jobpush_adapters.pbs import states as states
+from jobpush_adapters.pbs import parse, states
 from tests.adapters.pbs.captures import CAPTURES, capture, described, told
 from tests.endings import NAMES, cell, check_column
 from tests.support import NOW

@@ -9,8 +9,6 @@ from twisted.trial.unittest import TestCase
 
 from jobpush.adapter.interfaces import QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
-from jobpush_adapters.pbs import parse as parse
-from jobpush_adapters.pbs import states as states
 from jobpush_adapters.pbs.queue import PbsQueue
 from tests.fakes import Programs
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from jobpush.adapter.command import CommandResult
-from jobpush_adapters.sge import accounting as accounting
-from jobpush_adapters.sge import facts as facts
-from jobpush_adapters.sge import states as states
-from jobpush_adapters.sge import xml as xml
 from tests.service_process import ROOT
 from tests.support import NOW
 

@@ -7,10 +7,6 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters.sge import accounting as accounting
-from jobpush_adapters.sge import facts as facts
-from jobpush_adapters.sge import states as states
-from jobpush_adapters.sge import xml as xml
 from jobpush_adapters.sge.ended import DELETION_WAIT_S, REMEMBER_S, EndedJobs
 from tests import descriptors
 from tests.adapters.sge.captures import CAPTURES, deletion, line

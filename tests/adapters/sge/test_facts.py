@@ -6,10 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush_adapters.sge import accounting as accounting
-from jobpush_adapters.sge import facts as facts
-from jobpush_adapters.sge import states as states
-from jobpush_adapters.sge import xml as xml
+from jobpush_adapters.sge import facts
 from tests.adapters.sge.captures import CAPTURES
 
 

@@ -13,15 +13,12 @@ from zope.interface.verify import verifyObject
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters.sge import accounting as accounting
-from jobpush_adapters.sge import facts as facts
-from jobpush_adapters.sge import states as states
-from jobpush_adapters.sge import xml as xml
 from jobpush_adapters.sge.queue import GridEngineQueue
 from tests import descriptors
 from tests.adapters.sge.captures import CAPTURES, line
-from tests.fakes import AtTime, Programs
-from tests.support import NOW
+from tests.adapters.watching import WatchingCase
+from tests.fakes import AtTime, Programs, Scripted
+from tests.support import NOW, ManualClock
 
 
 class IdTests(SynchronousTestCase):
@@ -124,6 +121,42 @@ class CaptureTests(TestCase):
             found.update(descriptors.shown(path.name, snapshot.jobs.values()))
         expected = {key: fields for key, fields in descriptors.expected("sge").items() if key[0] != "80-accounting.txt"}
         self.assertEqual(descriptors.differences(expected, found), [])
+
+
+class LineTests(WatchingCase):
+    """Which lines of its files are news; the query is for all jobs anyway, so that no job is named."""
+
+    BEGINS = b"1795327200:job_log:1795327200:sent:1:-1:NONE:t:master:kim:0:1024:1:x:kim:g:p:d:a:sent to execd"
+    NEW = b"1795327200:new_job:1795327200:1:-1:NONE:x:kim:g:p:d:a:1024"
+
+    def begin(self, spool: bool) -> None:
+        """A queue that follows its files, with a database beside them or not."""
+        fake = Recorded(self.mktemp(), reactor=ManualClock())
+        if spool:
+            (fake.common / "bootstrap").write_text(f"spooling_method berkeleydb\nspooling_params {fake.directory}\n")
+        Scripted(self, lambda argv: (CAPTURES / "72-qconf-sconf.txt").read_bytes())
+        self.successResultOf(fake.queue.check())
+        self.watch(fake.queue)
+        self.fake = fake
+
+    def test_files(self) -> None:
+        """The accounting file and the reporting file: lines on jobs are nudges, those on hosts and queues are not."""
+        self.begin(spool=False)
+        self.assertEqual((self.watches[-1].paths, self.watches[-1].spools), ((str(self.fake.common / "accounting"), str(self.fake.common / "reporting")), ()))
+        self.assertIsNone(self.said(b"# Version", b"1795327200:host:node1:1795327200:X:cpu=0.1", b"1795327200:queue:all.q:n:1:a=1"))
+        for text in (self.BEGINS, self.NEW, b"1795327200:acct:x", b":".join([b"x"] * 45)):
+            self.assertEqual(self.said(b"# Version", text), [], text)
+        self.assertIsNone(self.said(b":".join([b"x"] * 44)))
+
+    def test_database(self) -> None:
+        """Where the database tells of each change, only how a job has ended is news; what it tells is."""
+        self.begin(spool=True)
+        self.assertEqual(self.watches[-1].spools, (str(self.fake.directory),))
+        self.assertIsNone(self.said(self.BEGINS, self.NEW))
+        ends = [self.BEGINS.replace(b":sent:", b":%s:" % word, 1) for word in (b"deleted", b"finished")]
+        for text in (*ends, b"1:acct:x", b":".join([b"x"] * 45)):
+            self.assertEqual(self.said(self.BEGINS, text), [], text)
+        self.assertEqual(self.said(), [])
 
 
 class AdapterTests(TestCase):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush_adapters.sge import accounting as accounting
-from jobpush_adapters.sge import facts as facts
-from jobpush_adapters.sge import states as states
-from jobpush_adapters.sge import xml as xml
+from jobpush_adapters.sge import states
 
 
 class StateTests(SynchronousTestCase):

@@ -8,10 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import QueueError
-from jobpush_adapters.sge import accounting as accounting
-from jobpush_adapters.sge import facts as facts
-from jobpush_adapters.sge import states as states
-from jobpush_adapters.sge import xml as xml
+from jobpush_adapters.sge import xml
 from tests.adapters.sge.captures import CAPTURES, capture
 
 

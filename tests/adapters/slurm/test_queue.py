@@ -10,7 +10,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
@@ -19,11 +19,12 @@ from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import STATES as FLAT_STATES
-from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase, Snapshot
+from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common import commands
 from jobpush_adapters.slurm import queue as slurm
 from tests.adapters.slurm.rows import row
+from tests.adapters.watching import WatchingCase
 from tests.fakes import Programs, Scripted
 from tests.service_process import ROOT
 from tests.support import NOW, ManualClock
@@ -235,6 +236,211 @@ class NamedTests(ScriptedCase):
     def test_a_few(self) -> None:
         """Several ids at once would make the controller send all jobs."""
         self.assertEqual(self.queue.most_named, 4)
+
+
+class FactTests(ScriptedCase):
+    """``scontrol show config`` and ``sacctmgr``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.account("jobpush")
+
+    def account(self, name: str) -> None:
+        """The service runs as this user."""
+        self.patch(commands.pwd, "getpwuid", lambda uid: commands.pwd.struct_passwd((name, "x", 7, 7, "", "/", "/bin/sh")))
+
+    def facts(self, level: CommandResult | bytes = b"None\n", **config: str) -> QueueFacts:
+        """What follows from these settings."""
+        text = "Configuration data as of now\n" + "".join(f"{name:<22} = {value}\n" for name, value in config.items()) + "\n"
+        self.answers["scontrol"] = lambda argv: text.encode()
+        self.answers["sacctmgr"] = lambda argv: level
+        facts: QueueFacts = self.result(self.queue.check())
+        return facts
+
+    def test_what_is_seen(self) -> None:
+        """All, where nothing hides jobs, or for Slurm's own users, or with the AdminLevel for it."""
+        dbd = {"AccountingStorageType": "accounting_storage/slurmdbd"}
+        for account, level, config, sees_all, hides, evidence in [
+            ("jobpush", b"", {}, True, False, "PrivateData=none"), ("jobpush", b"", {"PrivateData": "none"}, True, False, "PrivateData=none"),
+            ("jobpush", b"", {"PrivateData": "accounts,usage"}, True, False, "PrivateData=accounts,usage"),
+            ("jobpush", b"None\n", {"PrivateData": "jobs", **dbd}, False, True, "PrivateData=jobs, and the AdminLevel of jobpush is None"),
+            ("jobpush", b"", {"PrivateData": "Cloud,Jobs", **dbd}, False, True, "AdminLevel of jobpush is None"),
+            ("jobpush", b"None\n", {"PrivateData": "all", **dbd}, False, True, "AdminLevel of jobpush is None"),
+            ("jobpush", b"Operator\n", {"PrivateData": "jobs", **dbd}, True, True, "AdminLevel of jobpush is Operator"),
+            ("jobpush", b"Administrator\n", {"PrivateData": "jobs", **dbd}, True, True, "AdminLevel of jobpush is Administrator"),
+            ("jobpush", b"Operator\n", {"PrivateData": "jobs"}, False, True, "AdminLevel of jobpush is not known without accounting"),
+            ("jobpush", CommandResult(1, b"", b"no database\n"), {"PrivateData": "jobs", **dbd}, False, True, "not known (sacctmgr ended with status 1: no database)"),
+            ("root", b"", {"PrivateData": "jobs", **dbd}, True, True, "PrivateData=jobs, and root is Slurm's own user"),
+            ("slurm", b"", {"PrivateData": "jobs", "SlurmUser": "slurm(64030)", **dbd}, True, True, "slurm is Slurm's own user"),
+        ]:  # fmt: skip
+            self.account(account)
+            facts = self.facts(level, **config)
+            self.assertEqual((facts.sees_all, facts.hides_jobs), (sees_all, hides), (account, level, config))
+            self.assertIn(evidence, facts.evidence)
+            blind = [problem for problem in facts.problems if "other users' jobs cannot be seen" in problem]
+            self.assertEqual(len(blind), 0 if sees_all else 1)
+
+    def test_whose_level(self) -> None:
+        """The account's own, and only where it matters."""
+        self.facts(b"Operator\n", PrivateData="jobs", AccountingStorageType="accounting_storage/slurmdbd")
+        self.assertEqual(self.commands.calls, ["scontrol show config", "sacctmgr -n -P show user jobpush format=AdminLevel"])
+        self.facts(PrivateData="none", AccountingStorageType="accounting_storage/slurmdbd")
+        self.assertEqual(self.commands.calls[2:], ["scontrol show config"])
+
+    def test_what_is_remembered(self) -> None:
+        """MinJobAge, in seconds; whether there is accounting, and what that means."""
+        for age, seconds in (("300 sec", 300.0), ("2", 2.0), ("(null)", None)):
+            facts = self.facts(MinJobAge=age, AccountingStorageType="accounting_storage/slurmdbd")
+            self.assertEqual((facts.remembers_s, facts.remembers_by, facts.accounting, facts.problems), (seconds, "MinJobAge", True, ()))
+        facts = self.facts(AccountingStorageType="accounting_storage/none")
+        self.assertEqual((facts.accounting, len(facts.problems), facts.remembers_s, facts.lists_ended), (False, 1, None, True))
+        self.assertIn("LOST", facts.problems[0])
+
+    def test_failure(self) -> None:
+        """A controller that does not answer says nothing."""
+        self.answers["scontrol"] = lambda argv: CommandResult(1, b"", b"slurm_load_ctl_conf error: Unable to contact\n")
+        self.assertIn("Unable to contact", str(self.failureResultOf(self.queue.check(), QueueError).value))
+
+
+class OutcomeTests(ScriptedCase):
+    """Asking ``sacct``."""
+
+    def test_many(self) -> None:
+        """Five hundred ids a command; what each of them says is told."""
+        jobs = [JobDescriptor("slurm", str(number), Phase.RUNNING, submitted_at=1795330673.0) for number in range(1, 1102)]
+
+        def answer(argv: Sequence[str]) -> bytes:
+            ids = argv[-1].split(",")
+            return "".join(f"{job_id}|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None\n" for job_id in ids).encode()
+
+        self.answers["sacct"] = answer
+        outcomes = self.result(self.queue.outcomes(jobs))
+        self.assertEqual((outcomes.answered, len(outcomes.jobs), [len(call.split(",")) for call in self.commands.calls]), (True, 1101, [508, 508, 109]))
+        self.assertEqual(outcomes.jobs["1101"].observed_at, NOW)
+        none = self.result(self.queue.outcomes([]))
+        self.assertEqual((none.answered, dict(none.jobs), len(self.commands.calls)), (True, {}, 3))
+
+    def test_failure(self) -> None:
+        """Says nothing of any job."""
+        self.answers["sacct"] = lambda argv: CommandResult(1, b"", b"slurmdbd: down\n")
+        job = JobDescriptor("slurm", "1", Phase.RUNNING, submitted_at=1.0)
+        self.assertIn("slurmdbd: down", str(self.failureResultOf(self.queue.outcomes([job]), QueueError).value))
+
+
+class WhereTests(ScriptedCase):
+    """Which Slurm is asked."""
+
+    def test_another_cluster(self) -> None:
+        """By its name, in each command."""
+        self.queue = self.make(clusters="beta")
+        self.answers["scontrol"] = lambda argv: b"PrivateData = none\n"
+        self.answers["sacct"] = lambda argv: b""
+        self.snapshot(b"")
+        self.result(self.queue.check())
+        self.result(self.queue.outcomes([JobDescriptor("slurm", "1", Phase.RUNNING, submitted_at=1.0)]))
+        squeue, scontrol, sacct = self.commands.calls
+        self.assertTrue(squeue.startswith("squeue --all --clusters=beta -h "))
+        self.assertEqual(scontrol, "scontrol -M beta show config")
+        self.assertIn("sacct -n -P -X -D --clusters=beta -o ", sacct)
+
+    def test_configuration(self) -> None:
+        """The path that is given, or else that of this process's environment; on another host only what is given."""
+        self.patch(os, "environ", {**os.environ, "SLURM_CONF": "/etc/ours.conf"})
+        for options, conf in (({}, "/etc/ours.conf"), ({"conf": "/etc/given.conf"}, "/etc/given.conf")):
+            self.queue = self.make(**options)
+            self.snapshot(b"")
+            environment = self.commands.environments[-1]
+            self.assertEqual(
+                (environment["SLURM_CONF"], environment["SLURM_TIME_FORMAT"], environment["SLURM_BITSTR_LEN"]), (conf, "%s", "0"),
+            )  # fmt: skip
+        far = self.make(prefix=("ssh", "login1"))
+        self.answers["ssh"] = lambda argv: b""
+        self.result(far.snapshot())
+        self.assertNotIn("SLURM_CONF", self.commands.calls[-1])
+        self.assertIn(" SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0 timeout ", self.commands.calls[-1])
+        os.environ.pop("SLURM_CONF")
+        self.queue = self.make()
+        self.snapshot(b"")
+        self.assertNotIn("SLURM_CONF", self.commands.environments[-1])
+
+    def test_common_options(self) -> None:
+        """What every queue has."""
+        queue = self.make(cluster="alpha", interval=3.0, timeout=4.0, grace=5.0)
+        self.assertEqual((queue.cluster, queue.interval, queue.timeout, queue.grace, queue.queue_type), ("alpha", 3.0, 4.0, 5.0, "slurm"))
+        plain = self.make()
+        self.assertEqual((plain.cluster, plain.interval, plain.timeout, plain.grace), ("slurm", None, 20.0, 60.0))
+
+
+class WatchTests(WatchingCase):
+    """What the queue learns by itself: from a probe, where one may run; from logs that it is to follow."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.probes: list[Any] = []
+        probes = self.probes
+
+        class Probe:
+            def __init__(self, reactor: Any, library: str, environment: Any, changed: Callable[[], None], untested: bool) -> None:
+                self.library, self.environment, self.changed, self.untested = library, environment, changed, untested
+                self.started = self.stopped = 0
+                probes.append(self)
+
+            def start(self) -> None:
+                self.started += 1
+
+            def stop(self) -> Deferred[None]:
+                self.stopped += 1
+                return succeed(None)
+
+        self.patch(slurm, "SlurmProbe", Probe)
+        self.library: str | None = "/usr/lib/slurm/libslurmfull.so"
+        self.patch(slurm, "find_library", lambda directory: self.library and f"{directory}{self.library}")
+
+    def begin(self, **options: Any) -> Any:
+        """A queue that watches; what ends it."""
+        return self.watch(slurm.SlurmQueue(ManualClock(), **options))
+
+    def test_probe(self) -> None:
+        """It runs where the commands are here and libslurm is there; its word is a nudge that names no job; it ends with the watch."""
+        end = self.begin(conf="/etc/slurm.conf", directory="/opt")
+        (probe,) = self.probes
+        self.assertEqual((probe.library, probe.untested, probe.started), ("/opt/usr/lib/slurm/libslurmfull.so", False, 1))
+        self.assertEqual(probe.environment["SLURM_CONF"], "/etc/slurm.conf")
+        probe.changed()
+        self.assertEqual(self.nudges, [[]])
+        self.successResultOf(end())
+        self.assertEqual(probe.stopped, 1)
+
+    def test_where_it_does_not_run(self) -> None:
+        """Far away, for another cluster, where nobody wants it, where a log is followed, where there is no library."""
+        for options in ({"prefix": ("ssh", "x")}, {"clusters": "beta"}, {"probe": False}, {"follow": ("/var/log/x",)}):
+            self.begin(**options)
+            self.assertEqual(self.probes, [], options)
+        self.begin(follow=("/var/log/x",), probe=True)
+        self.assertEqual([probe.untested for probe in self.probes], [True], "unless it is asked for")
+        self.library = None
+        self.begin(probe=True)
+        self.begin()
+        self.assertEqual(len(self.probes), 1)
+
+    def test_log(self) -> None:
+        """slurmctld's log, and what jobcomp/filetxt writes: which jobs lines are about, each once; those that are about none are no nudge."""
+        end = self.begin(follow=("/var/log/slurmctld.log",))
+        (watch,) = self.watches
+        self.assertEqual((watch.paths, watch.spools, watch.started), (("/var/log/slurmctld.log",), (), 1))
+        self.assertIsNone(self.said(b"[2026-11-23T03:00:00.000] Running as primary controller", b"NotAJobId=5 JobId=0 JobId=x", b"x\nJobIdx=5"))
+        self.assertEqual(
+            self.said(
+                b"[2026-11-23T03:00:00.000] _slurm_rpc_submit_batch_job: JobId=12 InitPrio=1 usec=300",
+                b"[2026-11-23T03:00:00.000] sched: Allocate JobId=33_2(35) NodeList=n1 #CPUs=1 Partition=main",
+                b"[2026-11-23T03:00:00.000] _job_complete: JobId=12 done",
+                b"JobID=14 UserId=nobody(65534) GroupId=nogroup(65534) Name=JobId=99 JobState=COMPLETED",
+            ),
+            ["12", "33_2", "14"],
+        )
+        end()
+        self.assertEqual(watch.stopped, 1)
+        self.assertIsNone(self.said(b"JobId=12"), "nobody listens any more")
 
 
 class AccountingTests(SynchronousTestCase):
