@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import QueueError
+from jobpush.core.model import JobDescriptor, Outcome, Phase
 from jobpush_adapters.pbs import parse
 from tests import descriptors
 from tests.adapters.pbs.captures import CAPTURES, capture, described
@@ -145,3 +147,84 @@ class DescriptorTests(SynchronousTestCase):
             if not path.name.startswith("err.") and path.name != "mixed.qstat-Bf-json":
                 found.update(descriptors.shown(path.name, described(path.name).values()))
         self.assertEqual(descriptors.differences(descriptors.expected("pbs"), found), [])
+
+    def test_attributes(self) -> None:
+        """Each attribute goes where it belongs; what is missing is nothing."""
+        a = {
+            "job_state": "F", "substate": "93", "Exit_status": "3", "Job_Name": "n", "Job_Owner": "kim@host@x", "queue": "q", "Account_Name": "acct", "project": "p",
+            "exec_host": "n1/0*2+n2/1+n1/3", "run_count": "3", "ctime": "Sun Nov 22 07:42:29 2026", "stime": "Sun Nov 22 07:43:00 2026", "comment": "c",
+            "obittime": "Sun Nov 22 07:44:00 2026", "mtime": "Sun Nov 22 07:45:00 2026", "history_timestamp": "1795333600", "init_work_dir": "/i",
+            "Variable_List.PBS_O_WORKDIR": "/w", "Variable_List.workflow": "w7", "Resource_List.walltime": "01:00:00", "Hold_Types": "n",
+        }  # fmt: skip
+        expected = JobDescriptor(
+            cluster="c", id="5[7].s", phase=Phase.DONE, outcome=Outcome.FAILED, settled=True, attempt=2, exit_code=3, reason="c",
+            native={"state": "F", "substate": "93", "exit_status": "3"}, aliases=("5[7]",), name="n", user="kim", account="acct", submitted_at=1795333349.0,
+            started_at=1795333380.0, ended_at=1795333440.0, queue="q", nodes="n1,n2", workdir="/w", comment="workflow=w7", time_limit_s=3600, source="qstat",
+            parent="5[].s", task_index=7,
+        )  # fmt: skip
+        job = parse.describe("c", "5[7].s", a, NOW)
+        self.assertTrue(job.says_the_same(expected), job)
+        self.assertEqual(job.observed_at, NOW)
+        bare = parse.describe("c", "5", {"job_state": "R"}, NOW)
+        self.assertTrue(bare.says_the_same(JobDescriptor("c", "5", Phase.RUNNING, native={"state": "R"}, source="qstat")), bare)
+        changes: list[tuple[dict[str, str | None], str, object]] = [
+            ({"Account_Name": None}, "account", "p"), ({"Account_Name": None, "project": "_pbs_project_default"}, "account", None),
+            ({"Account_Name": None, "project": None}, "account", None), ({"Account_Name": None, "project": ""}, "account", None),
+            ({"Variable_List.PBS_O_WORKDIR": None}, "workdir", "/i"), ({"Variable_List.workflow": None}, "comment", None), ({"run_count": "1"}, "attempt", 0),
+            ({"run_count": "0"}, "attempt", 0), ({"run_count": None}, "attempt", 0), ({"obittime": None}, "ended_at", 1795333600.0),
+            ({"obittime": None, "history_timestamp": None}, "ended_at", 1795333500.0), ({"obittime": "Sun Nov 22 07:42:59 2026"}, "ended_at", 1795333600.0),
+            ({"obittime": "Sun Nov 22 07:43:00 2026"}, "ended_at", 1795333380.0), ({"obittime": None, "comp_time": "1795333444"}, "ended_at", 1795333444.0),
+            ({"stime": None}, "started_at", None), ({"stime": None, "start_time": "1795333333"}, "started_at", 1795333333.0), ({"exec_host": None}, "nodes", None),
+            ({"exec_host": "n1:ncpus=2/0+n2"}, "nodes", "n1,n2"), ({"Job_Owner": None}, "user", None), ({"Job_Owner": "@host"}, "user", None),
+            ({"comment": None}, "reason", None), ({"comment": ""}, "reason", None), ({"Exit_status": "-29"}, "reason", "walltime exceeded"),
+            ({"job_state": "Q", "substate": "10"}, "started_at", None), ({"job_state": "H", "substate": "20"}, "started_at", None),
+            ({"job_state": "Q", "substate": "10"}, "ended_at", None), ({"job_state": "E", "substate": "51"}, "ended_at", None),
+            ({"job_state": "E", "substate": "51"}, "reason", "c"), ({"Resource_List.walltime": None}, "time_limit_s", None),
+        ]  # fmt: skip
+        for change, name, value in changes:
+            other = {key: text for key, text in {**a, **change}.items() if text is not None}
+            self.assertEqual(getattr(parse.describe("c", "5[7].s", other, NOW), name), value, change)
+
+    def test_why_it_waits(self) -> None:
+        """The comment's kind is told of a job that is queued for no other reason."""
+        a = {"job_state": "Q", "substate": "10", "comment": "Not Running: Insufficient amount of resource: ncpus"}
+        for change, code, reason in [
+            ({}, "RESOURCES", a["comment"]), ({"job_state": "W"}, "BEGIN_TIME", a["comment"]), ({"substate": "22"}, "DEPENDENCY", a["comment"]),
+            ({"job_state": "H", "Hold_Types": "u"}, "HELD_BY_USER", a["comment"]), ({"comment": ""}, None, None), ({"job_state": "R", "substate": "42"}, None, a["comment"]),
+        ]:  # fmt: skip
+            job = parse.describe("c", "5", {**a, **change}, NOW)
+            self.assertEqual((job.reason_code and job.reason_code.value, job.reason), (code, reason), change)
+        self.assertEqual(parse.describe("c", "5", {"job_state": "T"}, NOW).flags, ("transit",))
+
+    def test_dependencies(self) -> None:
+        """Those of which others wait for this job say nothing; those that it waits for do."""
+        for depend, code in (("afterok:1.s@s", "DEPENDENCY"), ("beforeok:1.s@s", "HELD_BY_ADMIN"), ("", "HELD_BY_ADMIN"), ("beforeok:1.s,afterany:2.s", "DEPENDENCY")):
+            job = parse.describe("c", "5", {"job_state": "H", "substate": "20", "Hold_Types": "s", "depend": depend}, NOW)
+            self.assertEqual(job.reason_code and job.reason_code.value, code, depend)
+
+    def test_arrays(self) -> None:
+        """An array's exit status says nothing while it goes on; its own id is no task."""
+        array = parse.describe("c", "5[].s", {"job_state": "B", "substate": "70", "Exit_status": "1"}, NOW)
+        self.assertEqual((array.state, array.exit_code, array.parent, array.task_index, array.native["exit_status"]), ("RUNNING", None, None, None, "1"))
+        self.assertEqual([parse.parent_of(text) for text in ("5[7].s", "5[].s", "5.s", "5[7]")], ["5[].s", "5[].s", "5.s", "5[]"])
+
+    def test_what_matters_is_missing(self) -> None:
+        """A job without a state, or with one that is none."""
+        for a in ({}, {"job_state": ""}, {"job_state": "r"}, {"job_state": "RR"}, {"job_state": "5"}):
+            self.assertRaises(ValueError, parse.describe, "c", "5", a, NOW)
+
+    def test_moments(self) -> None:
+        """PBS's dates, in UTC, and epoch seconds."""
+        for text, seconds in {
+            "Sun Nov 22 07:42:29 2026": 1795333349.0, "Sun Nov  1 00:00:00 2026": 1793491200.0, "Thu Jan  1 00:00:01 1970": 1.0, "1795333349": 1795333349.0,
+            "": None, "0": None, "Sun Foo 22 07:42:29 2026": None, "yesterday": None, "Sun Nov 22 2026": None,
+        }.items():  # fmt: skip
+            self.assertEqual(parse.moment(text), seconds, text)
+        self.assertIsNone(parse.moment(None))
+        months = [parse.moment(f"Sun {name} 15 00:00:00 2026") for name in ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]]
+        self.assertEqual(months, [float(calendar.timegm((2026, month, 15, 0, 0, 0))) for month in range(1, 13)])
+
+    def test_numbers(self) -> None:
+        """Whole ones, with their sign."""
+        for text, value in {"5": 5, "-29": -29, "0": 0, "": None, "x": None, "1.5": None, "+5": None, None: None}.items():
+            self.assertEqual(parse.number(text), value, text)

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.model import Phase
+from jobpush.core.model import Outcome, Phase
 from jobpush_adapters.pbs import parse, states
 from tests.adapters.pbs.captures import CAPTURES, capture, described, told
 from tests.endings import NAMES, cell, check_column
@@ -118,3 +118,110 @@ class StateTests(SynchronousTestCase):
         }  # fmt: skip
         cells = {name: cell(recorded[names[name]]) if names.get(name) in recorded else "not recorded" for name in NAMES}
         check_column("PBS", cells)
+
+
+class WholeTests(SynchronousTestCase):
+    """Each state with all that belongs to it."""
+
+    def test_listed(self) -> None:
+        """By the letter, and the substate of one that runs; a dependency alone makes nothing of a job that is not held for it."""
+        D, S = states.ReasonCode, states.State
+        for letter, substate, holds, depends, expected in [
+            ("Q", 10, "n", False, S(Phase.QUEUED)), ("Q", 10, "n", True, S(Phase.QUEUED)), ("Q", 22, "n", False, S(Phase.QUEUED, reason_code=D.DEPENDENCY)),
+            ("R", 42, "n", True, S(Phase.RUNNING)), ("R", 42, "s", True, S(Phase.RUNNING)), ("R", None, "n", True, S(Phase.RUNNING)),
+            ("R", 41, "n", True, S(Phase.STARTING)), ("R", 13, "n", False, S(Phase.STARTING, flags=("stage_in",))),
+            ("R", 14, "n", False, S(Phase.STARTING, flags=("stage_in",))), ("R", 15, "n", False, S(Phase.STARTING, flags=("stage_in",))),
+            ("R", 16, "n", False, S(Phase.STARTING)), ("R", 22, "n", False, S(Phase.QUEUED, reason_code=D.DEPENDENCY)),
+            ("W", 30, "n", True, S(Phase.QUEUED, reason_code=D.BEGIN_TIME)), ("T", 0, "n", True, S(Phase.QUEUED, flags=("transit",))),
+            ("B", 70, "n", True, S(Phase.RUNNING)), ("S", 43, "n", True, S(Phase.SUSPENDED)), ("U", 43, "n", False, S(Phase.SUSPENDED, flags=("user_busy",))),
+            ("E", 51, "n", True, S(Phase.FINISHING)), ("M", 94, "n", False, S(Phase.DONE, Outcome.MOVED, settled=True)), ("Z", 42, "n", False, S(Phase.UNKNOWN)),
+            ("H", 20, "s", True, S(Phase.QUEUED, reason_code=D.DEPENDENCY)), ("H", 22, "n", True, S(Phase.QUEUED, reason_code=D.DEPENDENCY)),
+            ("H", 22, "s", False, S(Phase.QUEUED, reason_code=D.DEPENDENCY)), ("H", 22, "us", True, S(Phase.HELD, reason_code=D.HELD_BY_ADMIN)),
+            ("H", 20, "u", True, S(Phase.HELD, reason_code=D.HELD_BY_USER)), ("H", 20, "n", False, S(Phase.HELD, reason_code=D.OTHER)),
+        ]:  # fmt: skip
+            self.assertEqual(states.pbs_state(letter, substate, 3, holds, depends), expected, (letter, substate, holds, depends))
+
+    def test_ended(self) -> None:
+        """By the substate, and then the exit status."""
+        S, done = states.State, Phase.DONE
+        failed = S(done, Outcome.FAILED, exit_code=4, settled=True)
+        for substate, status, depends, expected in [
+            (94, 0, False, S(done, Outcome.MOVED, settled=True)), (91, 0, False, S(done, Outcome.CANCELLED, exit_code=0, settled=True)),
+            (91, 271, True, S(done, Outcome.CANCELLED, signal=15, settled=True)), (91, -1, False, S(done, Outcome.CANCELLED, settled=True)),
+            (91, -11, False, S(done, Outcome.CANCELLED, settled=True)), (91, -4, False, S(done, Outcome.NODE_FAIL, reason="the execution daemon restarted", settled=True)),
+            (92, None, True, S(done, Outcome.CANCELLED, reason_code=states.ReasonCode.DEPENDENCY, settled=True)),
+            (92, None, False, S(done, Outcome.CANCELLED, settled=True)), (92, 4, True, failed), (93, 4, False, failed), (None, 4, False, failed),
+            (77, 4, False, S(done, Outcome.FAILED, exit_code=4)), (93, None, True, S(done, Outcome.CANCELLED, settled=True)),
+        ]:  # fmt: skip
+            for letter in "FX":
+                self.assertEqual(states.pbs_state(letter, substate, status, "n", depends), expected, (substate, status, depends))
+
+    def test_exit_statuses(self) -> None:
+        """Every one that PBS sets itself, those around them, and what a job can set."""
+        S, done, error = states.State, Phase.DONE, states.ReasonCode.ERROR
+        known: dict[int | None, states.State] = {
+            None: S(done, Outcome.CANCELLED, settled=True), 0: S(done, Outcome.COMPLETED, exit_code=0, settled=True),
+            1: S(done, Outcome.FAILED, exit_code=1, settled=True), 128: S(done, Outcome.FAILED, exit_code=128, settled=True),
+            253: S(done, Outcome.FAILED, exit_code=253, settled=True),
+            254: S(done, Outcome.LAUNCH_FAIL, exit_code=254, reason="its shell or program is missing", reason_code=error, settled=True),
+            255: S(done, Outcome.FAILED, exit_code=255, settled=True), 256: S(done, Outcome.FAILED, exit_code=256, settled=True),
+            257: S(done, Outcome.FAILED, signal=1, settled=True), 265: S(done, Outcome.FAILED, signal=9, settled=True),
+            -1: S(done, Outcome.LAUNCH_FAIL, reason="could not be started, before its files were", reason_code=error, settled=True),
+            -2: S(done, Outcome.LAUNCH_FAIL, reason="could not be started, after its files were", reason_code=error, settled=True),
+            -3: S(done, Outcome.LAUNCH_FAIL, reason="could not be started; it may be tried again", reason_code=error, settled=True),
+            -4: S(done, Outcome.NODE_FAIL, reason="the execution daemon restarted", settled=True),
+            -5: S(done, Outcome.FAILED, reason="exit status -5", settled=True), -11: S(done, Outcome.FAILED, reason="being rerun"),
+            -19: S(done, Outcome.CANCELLED, reason="deleted by a hook", settled=True), -24: S(done, Outcome.TIMEOUT, reason="ncpus exceeded (burst)", settled=True),
+            -25: S(done, Outcome.TIMEOUT, reason="ncpus exceeded (sum)", settled=True), -26: S(done, Outcome.OUT_OF_MEMORY, reason="vmem exceeded", settled=True),
+            -27: S(done, Outcome.OUT_OF_MEMORY, reason="mem exceeded", settled=True), -28: S(done, Outcome.TIMEOUT, reason="cput exceeded", settled=True),
+            -29: S(done, Outcome.TIMEOUT, reason="walltime exceeded", settled=True), -30: S(done, Outcome.FAILED, reason="exit status -30", settled=True),
+        }  # fmt: skip
+        for status, expected in known.items():
+            self.assertEqual(states.exit_of(status), expected, status)
+        torque = {
+            -10: S(done, Outcome.OUT_OF_MEMORY, reason="mem exceeded", settled=True), -11: S(done, Outcome.TIMEOUT, reason="walltime exceeded", settled=True),
+            -12: S(done, Outcome.TIMEOUT, reason="cput exceeded", settled=True), -29: S(done, Outcome.FAILED, reason="exit status -29", settled=True),
+            254: S(done, Outcome.FAILED, exit_code=254, settled=True), 271: S(done, Outcome.FAILED, signal=15, settled=True),
+            **{status: known[status] for status in (None, 0, 1, 256, -1, -2, -3, -4)},
+        }  # fmt: skip
+        for status, expected in torque.items():
+            self.assertEqual(states.torque_state("C", status, "n", False), expected, status)
+
+    def test_torque_letters(self) -> None:
+        """As PBS's, without substates: H waits for another job where only a dependency holds it, and is held otherwise."""
+        D, S = states.ReasonCode, states.State
+        for letter, holds, depends, expected in [
+            ("H", "s", True, S(Phase.QUEUED, reason_code=D.DEPENDENCY)), ("H", "n", True, S(Phase.QUEUED, reason_code=D.DEPENDENCY)),
+            ("H", "us", True, S(Phase.HELD, reason_code=D.HELD_BY_ADMIN)), ("H", "u", True, S(Phase.HELD, reason_code=D.HELD_BY_USER)),
+            ("H", "s", False, S(Phase.HELD, reason_code=D.HELD_BY_ADMIN)), ("H", "u", False, S(Phase.HELD, reason_code=D.HELD_BY_USER)),
+            ("R", "n", True, S(Phase.RUNNING)), ("Q", "n", True, S(Phase.QUEUED)), ("W", "n", False, S(Phase.QUEUED, reason_code=D.BEGIN_TIME)),
+            ("E", "n", False, S(Phase.FINISHING)), ("Y", "n", False, S(Phase.UNKNOWN)),
+        ]:  # fmt: skip
+            self.assertEqual(states.torque_state(letter, None, holds, depends), expected, (letter, holds, depends))
+
+    def test_who_holds(self) -> None:
+        """The operator and the system before the user, the user before a bad password."""
+        for holds, code in {
+            "o": "HELD_BY_ADMIN", "s": "HELD_BY_ADMIN", "uos": "HELD_BY_ADMIN", "op": "HELD_BY_ADMIN", "u": "HELD_BY_USER", "up": "HELD_BY_USER", "p": "ERROR",
+            "n": "OTHER", "": "OTHER",
+        }.items():  # fmt: skip
+            self.assertEqual(states.held_by(holds).value, code, holds)
+
+    def test_why_it_waits(self) -> None:
+        """By the scheduler's comment."""
+        for comment, code in {
+            "Not Running: Queue workq job limit has been reached.": "LIMIT", "Not Running: Limit": "LIMIT", "Not Running: would exceed maximum": "LIMIT",
+            "Not Running: Insufficient amount of resource: ncpus": "RESOURCES", "Can Never Run: insufficient memory": "RESOURCES",
+            "Not Running: Not enough free nodes": "RESOURCES", "Not Running: not enough nodes": "RESOURCES", "Not Running: Nodes are down": "NODE_DOWN",
+            "Not Running: node n1 is offline": "NODE_DOWN", "Not Running: No available resources on nodes": "NODE_DOWN", "Not Running: no available node": "NODE_DOWN",
+            "Not Running: Queue not started.": "OTHER", "Can Never Run: sunspots": "OTHER", "Job run at Sun Nov 22": None, "": None,
+        }.items():  # fmt: skip
+            found = states.waiting_code(comment)
+            self.assertEqual(found and found.value, code, comment)
+
+    def test_durations(self) -> None:
+        """Hours, minutes and seconds; fractions are cut."""
+        for text, seconds in {
+            "90": 90, "01:30": 90, "00:01:30": 90, "01:00:00": 3600, "336:00:00": 1209600, "1:1:1": 3661, "5.9": 5, "": None, "1:2:3:4": None, "x": None, "-5": None,
+        }.items():  # fmt: skip
+            self.assertEqual(states.duration(text), seconds, text)
