@@ -6,8 +6,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters.sge.ended import DELETION_WAIT_S, REMEMBER_S, EndedJobs
+from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
+from jobpush_adapters.common import logs
+from jobpush_adapters.sge import ended
+from jobpush_adapters.sge.ended import DELETION_WAIT_S, REMEMBER_S, SKEW_S, EndedJobs
 from tests import descriptors
 from tests.adapters.sge.captures import CAPTURES, deletion, line
 from tests.support import NOW
@@ -34,8 +36,9 @@ class EndedTests(SynchronousTestCase):
         with path.open("ab") as file:
             file.write(b"\n".join(lines) + b"\n")
 
-    def job(self, **fields: object) -> JobDescriptor:
-        return JobDescriptor("sge", "7", Phase.RUNNING, submitted_at=100.0, workdir="/w", **fields)  # type: ignore[arg-type]
+    def job(self, done: bool = False, **fields: object) -> JobDescriptor:
+        phase = Phase.DONE if done else Phase.RUNNING
+        return JobDescriptor("sge", "7", phase, submitted_at=100.0, workdir="/w", **fields)  # type: ignore[arg-type]
 
     def test_a_record_ends_a_job_that_is_gone(self) -> None:
         """And not one that the queue still lists."""
@@ -117,6 +120,153 @@ class EndedTests(SynchronousTestCase):
         self.look()
         self.append(self.accounting, line(4))
         self.assertIn("4", self.look())
+
+    def test_how_long_it_is_told(self) -> None:
+        """Until its last line is five minutes old; and the wait begins anew while the queue lists it."""
+        self.append(self.accounting, line(7))
+        self.look(listed=("7",))
+        self.now += 200
+        self.assertEqual(self.look(listed=("7",)), {})
+        self.now += REMEMBER_S
+        self.assertEqual(list(self.look()), ["7"])
+        self.now += 0.5
+        self.assertEqual(list(self.look()), ["7"], "the last time")
+        self.assertEqual(self.look(), {})
+
+    def test_waiting_tasks(self) -> None:
+        """A task is listed where the pending range of its array has it."""
+        self.append(self.accounting, line(8, task=3), line(8, task=4))
+        self.ended.take(self.ended.read(self.now), self.now)
+        self.assertEqual(list(self.ended.ended(set(), lambda job_id: job_id == "8.3", {}, self.now)), ["8.4"])
+
+    def test_listed_again(self) -> None:
+        """It is judged anew when it is gone again: by then it may have been seen."""
+        self.append(self.accounting, line(7))
+        self.assertIsNone(self.look()["7"].workdir)
+        self.assertEqual(self.look(listed=("7",)), {})
+        self.assertEqual(self.look(seen=(self.job(),))["7"].workdir, "/w")
+
+    def test_wait_for_the_deletion(self) -> None:
+        """As long as it may come, where the record could be of one: not longer, not if it is told to be finished, not without a reporting file."""
+        for failed, finished, waits in ((100, False, True), (37, False, False), (0, False, False), (100, True, False), (1, False, True)):
+            with self.subTest(failed=failed, finished=finished):
+                self.setUp()
+                self.append(self.accounting, line(7, failed, 137))
+                if finished:
+                    self.append(self.reporting, self.finished(7))
+                self.assertEqual(list(self.look()), [] if waits else ["7"])
+                self.now += DELETION_WAIT_S - 0.5
+                self.assertEqual(list(self.look()), [] if waits else ["7"])
+                self.now += 0.5
+                self.assertEqual(list(self.look()), ["7"])
+        alone = EndedJobs("sge", str(self.accounting), None)
+        alone.take(alone.read(self.now), self.now)
+        self.assertEqual(list(alone.ended(set(), lambda job_id: False, {}, self.now)), ["7"])
+
+    def finished(self, number: int) -> bytes:
+        """A line of the reporting file."""
+        return deletion(number).replace(b":deleted:", b":finished:")
+
+    def test_finished_of_others(self) -> None:
+        """Jobs of which nothing else is told are not told for it."""
+        self.append(self.accounting, line(7, 100, 137))
+        self.append(self.reporting, self.finished(8))
+        self.assertEqual(self.look(), {})
+
+    def test_out_of_the_error_state(self) -> None:
+        """What is finished then was an attempt: whether a person deleted it must be waited for. That attempt's start was told."""
+        held = self.job(reason_code=ReasonCode.ERROR)
+        self.append(self.accounting, line(7, 100, 137))
+        self.append(self.reporting, self.finished(7))
+        self.assertEqual(self.look(seen=(held,)), {})
+        self.append(self.reporting, deletion(7, "r"))
+        job = self.look(seen=(held,))["7"]
+        self.assertEqual((job.state, job.started_at), ("CANCELLED", None))
+        self.append(self.accounting, line(8, 100, 137))
+        self.append(self.reporting, deletion(8, "r"))
+        other = JobDescriptor("sge", "8", Phase.RUNNING, submitted_at=100.0, reason_code=ReasonCode.OTHER)
+        self.assertEqual(self.look(seen=(other,))["8"].started_at, 101.0)
+
+    def test_rescheduled_and_deleted(self) -> None:
+        """While it waited again: its records say that it goes on, the reporting file that it does not."""
+        self.append(self.accounting, line(7, 25, 99))
+        self.append(self.reporting, deletion(7))
+        job = self.look(seen=(self.job(attempt=1),))["7"]
+        self.assertEqual((job.state, job.attempt, job.started_at, job.ended_at, job.source), ("CANCELLED", 1, None, NOW, "reporting"))
+
+    def test_of_which_submission(self) -> None:
+        """An older record that comes late is none of it; one that does not know may be. What is done already is not what was seen."""
+        self.append(self.accounting, line(7, status=1, submitted=200), line(7, status=2, submitted=150), line(7, 25, 99, submitted=200))
+        self.assertEqual(self.look(), {}, "the last one: it goes on")
+        self.append(self.accounting, line(7, status=3, submitted=0))
+        self.assertEqual((self.look()["7"].exit_code, self.look()["7"].attempt, self.look()["7"].submitted_at), (3, 1, 200.0))
+        job = self.look(listed=("7",)) or self.look(seen=(self.job(done=True, outcome=Outcome.FAILED),))["7"]
+        self.assertIsNone(job.workdir)
+        self.look(listed=("7",))
+        self.append(self.reporting, deletion(7, submitted=99))
+        self.assertEqual(self.look(seen=(self.job(),))["7"].workdir, "/w", "the latest of its lines says")
+        self.append(self.reporting, deletion(9, submitted=99))
+        seen = JobDescriptor("sge", "9", Phase.QUEUED, submitted_at=100.0, workdir="/w")
+        self.assertIsNone(self.look(seen=(seen,))["9"].workdir)
+
+    def test_most(self) -> None:
+        """No more jobs are remembered than a bound: the oldest go first."""
+        self.patch(ended, "MOST", 3)
+        self.append(self.accounting, *(line(number) for number in range(1, 4)))
+        self.assertEqual(list(self.look()), ["1", "2", "3"])
+        self.append(self.accounting, line(4), line(5))
+        self.assertEqual(list(self.look()), ["3", "4", "5"])
+
+    def test_first_look(self) -> None:
+        """It begins with the last five minutes of both files, and takes what it finds there for finished."""
+        now = NOW + REMEMBER_S
+        old, new = line(1, 100, 137).replace(b":%d:" % NOW, b":%d:" % (NOW - 1)), line(2, 100, 137)
+        self.accounting.write_bytes(old + b"\n" + new + b"\n")
+        self.reporting.write_bytes(deletion(3).replace(b"%d" % NOW, b"%d" % (NOW - 1)) + b"\n" + deletion(4) + b"\n")
+        for reporting, expected in ((str(self.reporting), ["2", "4"]), (None, ["2"])):
+            begun = EndedJobs("sge", str(self.accounting), reporting)
+            begun.take(begun.read(now), now)
+            self.assertEqual(list(begun.ended(set(), lambda job_id: False, {}, now)), expected)
+            self.assertEqual(begun.read(now), ([], [], []))
+
+    def test_looking_back_for_deletions(self) -> None:
+        """Of the job itself, or of the array whose tasks waited; none of a job that had the id before, none that is too old."""
+        self.reporting.write_bytes(b"\n".join((
+            deletion(6, submitted=99), deletion(7, "r"), deletion(8).replace(b":8:0:", b":8:3:"), deletion(9), deletion(10, submitted=0),
+        )) + b"\n")  # fmt: skip
+        self.accounting.write_bytes(line(7, 100, 137) + b"\n" + line(7, 25, 99) + b"\n" + line(6, submitted=99) + b"\n" + line(10, submitted=0) + b"\n")
+        begun = EndedJobs("sge", str(self.accounting), str(self.reporting))
+        begun.read(NOW)
+        jobs = [JobDescriptor("sge", job_id, Phase.QUEUED, submitted_at=100.5) for job_id in ("6", "7", "8", "8.3", "8.4", "10", "11")]
+        told = begun.look_back(jobs, NOW + SKEW_S)
+        self.assertEqual({job_id: ([record.failed for record in records], found is not None) for job_id, (records, found) in told.items()},
+                         {"7": ([100, 25], True), "8": ([], True), "8.3": ([], True), "10": ([0], True)})  # fmt: skip
+        alone = EndedJobs("sge", str(self.accounting), None)
+        alone.read(NOW)
+        self.assertEqual({job_id: found for job_id, (_, found) in alone.look_back(jobs, 0.0).items()}, {"7": None, "10": None})
+
+    def test_how_far_it_looks_back(self) -> None:
+        """Until a line is older than the jobs that are asked about, by more than clocks may differ."""
+        records, deletions = [], []
+        for number in range(1, 8):
+            records.append(line(number).replace(b":%d:" % NOW, b":%d:" % (NOW + number)) + b"\n")
+            deletions.append(deletion(number + 10).replace(b"%d" % NOW, b"%d" % (NOW + number)) + b"\n")
+        records.insert(4, line(9).replace(b":%d:" % NOW, b":0:") + b"\n")
+        self.accounting.write_bytes(b"".join(records))
+        self.reporting.write_bytes(b"".join(deletions))
+        self.patch(logs, "BLOCK", 1)
+        begun = EndedJobs("sge", str(self.accounting), str(self.reporting))
+        begun.read(NOW + 10 * REMEMBER_S)
+        jobs = [JobDescriptor("sge", str(number), Phase.QUEUED, submitted_at=100.0) for number in range(1, 20)]
+        self.assertEqual(sorted(map(int, begun.look_back(jobs, NOW + SKEW_S + 4))), [3, 4, 5, 6, 7, 9, 13, 14, 15, 16, 17])
+
+    def test_what_was_deleted_says_more(self) -> None:
+        """A deletion of a running job is no end of it before its record comes; the record is then one of a deletion, whatever its signal."""
+        self.append(self.reporting, deletion(7, "r"))
+        self.assertEqual(self.look(seen=(self.job(),)), {})
+        self.append(self.accounting, line(7, 100, 137))
+        job = self.look(seen=(self.job(),))["7"]
+        self.assertEqual((job.state, job.source), ("CANCELLED", "accounting"))
 
     def test_every_record(self) -> None:
         """Each field of each job that a recorded run has left in the two files, though nobody saw one of them in the queue."""
