@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.command import CommandResult
 from jobpush_adapters.common import commands
+from tests.support import ManualClock
 
 
 class Programs:
@@ -65,6 +68,26 @@ class AtTime:
         return getattr(self._reactor, name)
 
 
+class SameThread(ManualClock):
+    """A clock whose threads are the caller's: what is done on a thread is done at once."""
+
+    def getThreadPool(self) -> SameThread:
+        return self
+
+    def callInThreadWithCallback(self, told: Callable[[bool, Any], None], work: Callable[..., Any], *arguments: Any) -> None:
+        """See `twisted.python.threadpool.ThreadPool`."""
+        try:
+            result = work(*arguments)
+        except Exception:
+            told(False, Failure())
+        else:
+            told(True, result)
+
+    def callFromThread(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """See `IReactorFromThreads`."""
+        work(*arguments)
+
+
 class Scripted:
     """
     Commands without processes: what an adapter runs is answered at once by a function of the test, and noted.
@@ -78,7 +101,7 @@ class Scripted:
         self.environments: list[Mapping[str, str]] = []
         self._answer = answer
         case.patch(commands, "run_command", self._run)
-        case.patch(commands, "find_executable", lambda name, directory=None: name)
+        case.patch(commands, "find_executable", lambda name, directory=None: os.path.join(directory or "", name))
 
     def _run(self, reactor: Any, argv: Sequence[str], environment: Mapping[str, str], timeout: float) -> Deferred[CommandResult]:
         self.calls.append(" ".join(argv))

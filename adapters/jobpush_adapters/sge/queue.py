@@ -260,7 +260,8 @@ class GridEngineQueue(Watching, CommandQueue):
         code: ReasonCode | None = None
         phase = phase_of(row.letters)
         if phase is Phase.HELD and "E" in row.letters:
-            reason, code = details.errors.get(task or 1), ReasonCode.ERROR
+            # A range of tasks says what the first of them does; a job that is no array has one task.
+            reason, code = details.errors.get(task or next(iter(row.tasks or (1,)))), ReasonCode.ERROR
         elif phase is Phase.HELD:
             tasks, holder = self._holds.get(row.number, (None, None))
             if holder is not None and (tasks is None or task == 0 or task in tasks):

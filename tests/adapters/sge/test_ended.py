@@ -9,10 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
 from jobpush_adapters.common import logs
 from jobpush_adapters.sge import ended
-from jobpush_adapters.sge.ended import DELETION_WAIT_S, REMEMBER_S, SKEW_S, EndedJobs
+from jobpush_adapters.sge.ended import EndedJobs
 from tests import descriptors
 from tests.adapters.sge.captures import CAPTURES, deletion, line
 from tests.support import NOW
+
+#: Seconds for which ended jobs are told, for which a record waits for a deletion, and by which clocks may differ.
+REMEMBER_S, DELETION_WAIT_S, SKEW_S = 300, 30, 120
 
 
 class EndedTests(SynchronousTestCase):

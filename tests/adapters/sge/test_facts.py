@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import attrs
@@ -27,7 +28,7 @@ class FactTests(SynchronousTestCase):
         for text, expected in [
             ("accounting=true accounting_flush_time=00:00:05 flush_time=00:00:07", (True, False, 5)), ("accounting=1 flush_time=00:01:07", (True, False, 67)),
             ("accounting=TRUE accounting_flush_time=00:00:00 flush_time=00:00:07", (True, False, 0)), ("flush_time=NONE", (False, False, 15)),
-            ("accounting=true,reporting=true,joblog=true", (True, True, 15)), ("reporting=true joblog=false", (False, False, 15)),
+            ("accounting=true,reporting=true,joblog=true", (True, True, 15)), ("reporting=true joblog=true", (False, True, 15)), ("reporting=true joblog=false", (False, False, 15)),
             ("reporting=false joblog=1", (False, False, 15)), ("accounting=yes reporting=on joblog=on", (False, False, 15)),
         ]:  # fmt: skip
             self.assertEqual(facts.Settings.parse(f"x y\nreporting_params   {text}\nz 1".encode()), facts.Settings(*expected), text)
@@ -71,12 +72,12 @@ class FactTests(SynchronousTestCase):
         self.assertEqual(found(root="/none"), facts.Files(problems=(f"the accounting file cannot be found (/none/cell/common; say root=): {asked}",)))
         self.assertEqual(found(facts.Settings(True, False, 1)),
                          facts.Files(accounting, None, (f"deletions are not logged (reporting_params reporting=true joblog=true): {told}",)))  # fmt: skip
-        (common / "sge_qstat").write_text("# -q x\n -s prs -qs x\n-q fast.q -U\n\xe9")
+        (common / "sge_qstat").write_bytes(b"# -pe x\n -s prs -qs x\n-q fast.q -U\n\xe9")
         hides = f"{common}/sge_qstat narrows every qstat (-U -q -qs): jobs are hidden"
         self.assertEqual(found(), facts.Files(accounting, reporting, hides=hides))
         self.assertEqual(found(facts.Settings(True, False, 1)).hides, hides)
         unreadable = {reporting}
-        self.patch(facts.os, "access", lambda path, mode: str(path) not in unreadable)
+        self.patch(facts.os, "access", lambda path, mode: str(path) not in unreadable and mode in (os.R_OK, os.R_OK | os.X_OK))
         (common / "reporting").touch()
         self.assertEqual(found(), facts.Files(accounting, None, (f"{reporting} cannot be read: {told}",), hides))
         unreadable.add(accounting)
@@ -86,13 +87,13 @@ class FactTests(SynchronousTestCase):
         self.assertIsNone(found().hides)
         unreadable.clear()
         self.assertEqual(found(), facts.Files(accounting, reporting))
-        (common / "bootstrap").write_text(f"spooling_method berkeleydb\nspooling_params {common}\n")
+        (common / "bootstrap").write_bytes(f"spooling_method berkeleydb\nspooling_params {common}\nadmin ".encode() + b"\xe9 \xe9\n")
         self.assertEqual(found().spool, str(common))
         unreadable.add(str(common))
         self.assertIsNone(found().spool)
         unreadable.clear()
         for text in (f"spooling_method classic\nspooling_params {common}\n", "spooling_method berkeleydb\nspooling_params .\n",
-                     f"spooling_params {common}\n", "spooling_method berkeleydb\n"):  # fmt: skip
+                     f"spooling_params {common}\n", "spooling_method berkeleydb\n", f"spooling_method berkeleydb\nspooling_params {common}/none\n"):  # fmt: skip
             (common / "bootstrap").write_text(text)
             self.assertIsNone(found().spool, text)
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
-from jobpush.core.model import JobDescriptor, Phase
+from jobpush.core.model import JobDescriptor, Phase, ReasonCode, Snapshot
+from jobpush.core.tasks import TaskSet
+from jobpush_adapters.sge import queue as sge_queue
+from jobpush_adapters.sge.facts import Files
 from jobpush_adapters.sge.queue import GridEngineQueue
 from tests import descriptors
-from tests.adapters.sge.captures import CAPTURES, line
+from tests.adapters.sge.captures import CAPTURES, deletion, line
 from tests.adapters.watching import WatchingCase
-from tests.fakes import AtTime, Programs, Scripted
+from tests.fakes import AtTime, Programs, SameThread, Scripted
 from tests.support import NOW, ManualClock
 
 
@@ -31,7 +38,10 @@ class IdTests(SynchronousTestCase):
         for good in ("1", "4711", "4711.3", "9999999.9999999"):
             self.assertEqual(queue.canonical_id(good), good)
         for bad in ("0", "01", "1.0", "1.", ".1", "1.2.3", "1-3", "1,2", "*", "abc", "1.x", "12345678901", "4711_3"):
-            self.assertRaises(InvalidJobId, queue.canonical_id, bad)
+            error = self.assertRaises(InvalidJobId, queue.canonical_id, bad)
+            self.assertEqual(str(error), "expected a Grid Engine job id such as 4711, or 4711.3 (array task)")
+        self.assertEqual((queue.task_of("4711.3"), queue.task_of("4711"), queue.task_id("4711", 3)), (("4711", 3), None, "4711.3"))
+        self.assertEqual((queue.cluster, queue.queue_type), ("sge", "sge"))
 
 
 QSTAT = """\
@@ -157,6 +167,452 @@ class LineTests(WatchingCase):
         for text in (*ends, b"1:acct:x", b":".join([b"x"] * 45)):
             self.assertEqual(self.said(self.BEGINS, text), [], text)
         self.assertEqual(self.said(), [])
+
+
+class GridCase(SynchronousTestCase):
+    """
+    A queue whose commands are answered within the process.
+
+    :ivar rows: the rows of ``qstat``.
+    :ivar details: by job number, what ``qstat -j`` says besides the number.
+    :ivar held: the rows of ``qstat -s hu`` and the like.
+    :ivar records: by job number, what ``qacct`` says.
+    """
+
+    def setUp(self) -> None:
+        self.clock = SameThread()
+        self.rows: list[str] = []
+        self.details: dict[str, str] = {}
+        self.held = {"hu": "", "ho": "", "hs": ""}
+        self.records: dict[str, CommandResult] = {}
+        self.configuration = CommandResult(0, (CAPTURES / "72-qconf-sconf.txt").read_bytes(), b"")
+        self.commands = Scripted(self, self.answer)
+        self.root = Path(self.mktemp()).resolve()
+        self.common = self.root / "default" / "common"
+        self.common.mkdir(parents=True)
+        self.queue = self.make()
+
+    def make(self, **options: Any) -> GridEngineQueue:
+        return GridEngineQueue(self.clock, **{"root": str(self.root), **options})
+
+    def answer(self, argv: Sequence[str]) -> CommandResult | bytes:
+        # Where it is far away, the command stands behind those that bring it there, and its words are quoted.
+        name, *words = shlex.split(" ".join(argv[list(argv).index("1") + 2 :])) if argv[0] == "ssh" else argv
+        if name.endswith("qconf"):
+            return self.configuration
+        if name.endswith("qacct"):
+            return self.records.get(words[1], CommandResult(1, b"", f"error: job id {words[1]} not found\n".encode()))
+        if words[0] == "-xml":
+            known = "".join(f"<JB_job_number>{number}</JB_job_number>{self.details.get(number, '')}" for number in words[2].split(","))
+            return f"<?xml version='1.0'?><detailed_job_info><djob_info>{known}</djob_info></detailed_job_info>".encode()
+        return document(self.held[words[3]] if words[3] in self.held else "".join(self.rows)).encode()
+
+    def look(self) -> Snapshot:
+        """What the queue says now."""
+        return self.result(self.queue.snapshot())
+
+    def result(self, deferred: Any) -> Any:
+        """What comes of it."""
+        while not deferred.called:
+            self.assertTrue(self.clock.getDelayedCalls(), "it waits for something that does not come")
+            self.clock.advance(0)
+        return self.successResultOf(deferred)
+
+    def failure(self, deferred: Any) -> str:
+        """What it says that failed."""
+        failed: list[Any] = []
+        self.result(deferred.addErrback(failed.append))
+        self.assertIsInstance(failed[0].value, QueueError)
+        return str(failed[0].value)
+
+    def asked(self) -> list[str]:
+        """The commands since the last call."""
+        calls = self.commands.calls[:]
+        self.commands.calls.clear()
+        return calls
+
+    def job(self, number: str = "1", **fields: Any) -> JobDescriptor:
+        return JobDescriptor("sge", number, Phase.RUNNING, **{"submitted_at": 100.0, "observed_at": self.clock.seconds(), **fields})
+
+
+class RowTests(GridCase):
+    """What becomes of rows and their details."""
+
+    def test_every_field(self) -> None:
+        """A task that runs, whole; what it has of its array's details."""
+        self.rows = [job_list("4", "Rr", "7")]
+        self.details["4"] = (
+            "<JB_submission_time>1795333000</JB_submission_time><JB_account>acct</JB_account><JB_cwd>/w</JB_cwd>"
+            "<VA_variable>comment</VA_variable><VA_value>c</VA_value><CE_name>h_rt</CE_name><CE_stringval>60</CE_stringval>"
+        )
+        snapshot = self.look()
+        self.assertEqual(attrs.asdict(snapshot), attrs.asdict(Snapshot(began_at=NOW, ended_at=NOW, jobs={"4.7": JobDescriptor(
+            cluster="sge", id="4.7", phase=Phase.RUNNING, attempt=1, flags=("rescheduled",), native={"state": "Rr"}, name="n", user="kim",
+            account="acct", started_at=1795333485.0, queue="all.q", nodes="vm", workdir="/w", comment="c", time_limit_s=60,
+            observed_at=NOW, source="qstat", parent="4", task_index=7,
+        )})))  # fmt: skip
+
+    def test_what_is_not_known(self) -> None:
+        """Nothing is made up: of a job without details; held, of which nothing says by whom or for what."""
+        self.rows = [job_list("4", "r").replace("kim", "").replace("all.q@vm", ""), job_list("5", "hqw")]
+        jobs = self.look().jobs
+        self.assertEqual(attrs.asdict(jobs["4"]), attrs.asdict(JobDescriptor(
+            "sge", "4", Phase.RUNNING, native={"state": "r"}, name="n", started_at=1795333485.0, observed_at=NOW, source="qstat",
+        )))  # fmt: skip
+        self.assertEqual((jobs["5"].phase, jobs["5"].reason_code, jobs["5"].submitted_at), (Phase.HELD, ReasonCode.OTHER, 1795333485.0))
+
+    def test_why_it_waits(self) -> None:
+        """A hold by somebody goes before what it depends on, which is no hold; errors are told task by task; a time to begin."""
+        begin = int(NOW) + 60
+        self.rows = [job_list("1", "hqw"), job_list("2", "hqw"), job_list("3", "Eqw"), job_list("4", "qw"), job_list("5", "qw"),
+                     job_list("6", "hqw", "1-2"), job_list("6", "hqw", "5-8"), job_list("7", "Eqw", "3"), job_list("8", "EhRqw")]  # fmt: skip
+        depends, error = "<JB_jid_predecessor_list>", "<JAT_task_number>{}</JAT_task_number><QIM_message>{}</QIM_message>"
+        self.details = {"1": depends, "2": depends, "3": error.format(1, "one"), "4": f"<JB_execution_time>{begin}</JB_execution_time>",
+                        "5": f"<JB_execution_time>{int(NOW)}</JB_execution_time>", "7": error.format(1, "one") + error.format(3, "three")}  # fmt: skip
+        self.held["hu"] = job_list("2", "hqw") + job_list("6", "hqw", "2")
+        told = {job_id: (job.phase.value, job.reason_code and job.reason_code.value, job.reason) for job_id, job in self.look().jobs.items()}
+        self.assertEqual(told, {
+            "1": ("QUEUED", "DEPENDENCY", None), "2": ("HELD", "HELD_BY_USER", None), "3": ("HELD", "ERROR", "one"),
+            "4": ("QUEUED", "BEGIN_TIME", None), "5": ("QUEUED", None, None), "6": ("HELD", "HELD_BY_USER", None),
+            "6.1": ("HELD", "OTHER", None), "6.2": ("HELD", "HELD_BY_USER", None), "7": ("HELD", "ERROR", "three"), "8": ("HELD", "ERROR", None),
+        })  # fmt: skip
+
+    def test_a_time_to_begin_comes(self) -> None:
+        """Its row does not change then."""
+        self.rows = [job_list("4", "qw"), job_list("5", "qw", "1-3")]
+        begin = f"<JB_execution_time>{int(NOW) + 60}</JB_execution_time>"
+        self.details = {"4": begin, "5": begin}
+        first = self.look().jobs
+        self.clock.advance(59)
+        self.assertEqual([self.look().jobs[i] is first[i] for i in ("4", "5")], [True, True], "told as it was")
+        self.clock.advance(1)
+        self.assertEqual([(job.reason_code, job.observed_at) for job in self.look().jobs.values()], [(None, NOW + 60)] * 2)
+
+    def test_the_greatest_range_is_the_array(self) -> None:
+        """The pending tasks of most are the array; when another row has more, they change places."""
+        self.rows = [job_list("5", "hqw", "1-2"), job_list("5", "qw", "3-5")]
+        self.assertEqual({i: (job.state, str(job.pending_tasks)) for i, job in self.look().jobs.items()},
+                         {"5": ("QUEUED", "3-5"), "5.1": ("HELD", "None"), "5.2": ("HELD", "None")})  # fmt: skip
+        self.rows.append(job_list("5", "hRqw", "6-9"))
+        jobs = self.look().jobs
+        self.assertEqual({i: (job.state, str(job.pending_tasks), job.attempt) for i, job in jobs.items()}, {
+            "5": ("HELD", "6-9", 1), "5.1": ("HELD", "None", 0), "5.2": ("HELD", "None", 0),
+            "5.3": ("QUEUED", "None", 0), "5.4": ("QUEUED", "None", 0), "5.5": ("QUEUED", "None", 0),
+        })  # fmt: skip
+        self.rows.pop()
+        self.assertEqual({i: str(job.pending_tasks) for i, job in self.look().jobs.items()}, {"5": "3-5", "5.1": "None", "5.2": "None"})
+        self.clock.advance(1)
+        self.assertEqual({job.observed_at for job in self.look().jobs.values()}, {NOW}, "read once")
+
+    def test_submission(self) -> None:
+        """As the details say, or the row of one that waits; the first time counts, until the queue lists it no more."""
+        self.rows = [job_list("4", "qw"), job_list("5", "Rq")]
+        self.assertEqual({i: job.submitted_at for i, job in self.look().jobs.items()}, {"4": 1795333485.0, "5": None})
+        self.rows = [job_list("4", "r"), job_list("6", "r")]
+        self.details = {"4": "<JB_submission_time>1795339999</JB_submission_time>", "6": "<JB_submission_time>1795330000</JB_submission_time>"}
+        self.assertEqual({i: job.submitted_at for i, job in self.look().jobs.items()}, {"4": 1795333485.0, "6": 1795330000.0})
+        self.rows = []
+        self.look()
+        self.rows = [job_list("4", "r")]
+        self.assertEqual(self.look().jobs["4"].submitted_at, 1795339999.0)
+
+
+class QuestionTests(GridCase):
+    """What is asked, and when."""
+
+    ROWS = "qstat -u * -s prs -xml"
+
+    def test_first(self) -> None:
+        """The configuration once, all rows, the details of those that are new, and of what is held by whom."""
+        self.rows = [job_list("1", "r"), job_list("2", "hqw"), job_list("5", "qw", "1-3"), job_list("5", "r", "4"), job_list("9", "x1")]
+        snapshot = self.look()
+        self.assertEqual(self.asked(), ["qconf -sconf", self.ROWS, "qstat -xml -j 1,2,5", "qstat -u * -s hu -xml", "qstat -u * -s ho -xml", "qstat -u * -s hs -xml"])
+        self.assertEqual((snapshot.rejected_count, snapshot.rejected_ids), (1, {"9"}))
+        self.assertEqual(self.commands.environments[0], {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC",
+                                                         "SGE_ROOT": str(self.root), "SGE_CELL": "default"})  # fmt: skip
+
+    def test_again(self) -> None:
+        """The details of what waits, when its row is new; of what runs and of arrays once; of what is in error each time that it is news."""
+        self.rows = [job_list("1", "qw"), job_list("5", "qw", "1-3")]
+        self.look()
+        self.asked()
+        for rows, expected in [
+            (("1", "qw", ""), []), (("1", "hqw", ""), ["1"]), (("1", "t", ""), []), (("1", "r", ""), []), (("5", "r", "3"), []),
+            (("5", "Eqw", "2"), ["5"]), (("5", "Er", "2"), ["5"]), (("1", "Rq", ""), ["1"]),
+        ]:  # fmt: skip
+            self.rows = [job_list(*rows), job_list("5", "qw", "1")]
+            self.look()
+            self.assertEqual([call.split()[-1] for call in self.asked() if " -j " in call], expected, rows)
+        self.rows = [job_list("5", "qw", "1")]
+        self.look()
+        self.rows.append(job_list("1", "r"))
+        self.look()
+        self.assertIn("qstat -xml -j 1", self.asked(), "it had left")
+
+    def test_many_at_once(self) -> None:
+        """Five hundred in one go."""
+        self.rows = [job_list(str(number), "r") for number in range(1, 1202)]
+        self.look()
+        self.assertEqual([len(call.split()[-1].split(",")) for call in self.asked() if " -j " in call], [500, 500, 201])
+
+    def test_what_is_told_anew(self) -> None:
+        """A job whose details were asked for again is described anew, though its row is as it was."""
+        self.rows = [job_list("5", "qw", "1-3"), job_list("5", "hqw", "4")]
+        self.look()
+        self.rows.append(job_list("5", "Eqw", "9"))
+        self.details["5"] = "<JB_cwd>/new</JB_cwd>"
+        self.assertEqual({job.workdir for job in self.look().jobs.values()}, {"/new"})
+
+    def holds(self) -> list[str]:
+        return [call.split()[4] for call in self.asked() if " -s h" in call]
+
+    def test_holds(self) -> None:
+        """Every fifteen seconds while something is held, and when something is held anew; the job is then told anew."""
+        self.rows = [job_list("1", "hqw"), job_list("5", "hqw", "3-4"), job_list("6", "r")]
+        self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
+        self.assertEqual(self.holds(), ["hu", "ho", "hs"])
+        self.held["ho"] = job_list("1", "hqw") + job_list("x", "hqw") + job_list("5", "hqw", "4")
+        self.clock.advance(14.5)
+        self.rows.append(job_list("7", "qw"))
+        self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
+        self.assertEqual(self.holds(), [])
+        self.clock.advance(0.5)
+        jobs = self.look().jobs
+        self.assertEqual(self.holds(), ["hu", "ho", "hs"])
+        self.assertEqual([jobs[i].reason_code for i in ("1", "5")], [ReasonCode.HELD_BY_ADMIN] * 2)
+        self.assertEqual([jobs[i].observed_at for i in ("1", "5", "6")], [NOW + 15, NOW + 15, NOW])
+        self.clock.advance(1)
+        self.rows.append(job_list("8", "hRwq"))
+        self.held["hs"], self.held["hu"] = job_list("8", "hqw"), job_list("1", "hqw") + job_list("8", "hqw")
+        jobs = self.look().jobs
+        self.assertEqual(self.holds(), ["hu", "ho", "hs"])
+        self.assertEqual([jobs[i].reason_code for i in ("1", "8")], [ReasonCode.HELD_BY_ADMIN] * 2)
+
+    def test_no_holds(self) -> None:
+        """Not asked for what is in error, suspended, or runs; and forgotten when nothing is held any more."""
+        self.rows = [job_list("1", "hr"), job_list("2", "hs"), job_list("3", "Eqw"), job_list("4", "qw")]
+        self.look()
+        self.assertEqual(self.holds(), [])
+        self.rows = [job_list("1", "hqw")]
+        self.held["hu"] = job_list("1", "hqw")
+        self.look()
+        self.rows = [job_list("1", "qw")]
+        self.look()
+        self.held["hu"] = ""
+        self.rows = [job_list("1", "hqw")]
+        self.clock.advance(60)
+        self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
+
+    def test_failures(self) -> None:
+        """Each is named; the configuration is then asked for anew."""
+        self.configuration = CommandResult(1, b"denied: no\n", b"")
+        self.assertEqual(self.failure(self.queue.snapshot()), "qconf ended with status 1: denied: no")
+        self.configuration = CommandResult(0, b"", b"")
+        self.assertEqual(self.look().jobs, {})
+        self.assertEqual(self.asked(), ["qconf -sconf", "qconf -sconf", self.ROWS])
+        self.rows = [job_list("x", "r")]
+        said = self.failure(self.queue.snapshot())
+        self.assertTrue(said.startswith("qstat: no row could be understood: the job number is none: x</JB_job_number>"), said)
+
+    def test_rejected(self) -> None:
+        """Ten reasons at most are told, each short; all are counted."""
+        self.rows = [job_list("1", "r"), *(job_list(str(number), "1") for number in range(2, 14))]
+        snapshot = self.look()
+        self.assertEqual((snapshot.rejected_count, len(snapshot.rejected), snapshot.rejected_ids), (12, 10, frozenset(map(str, range(2, 14)))))
+        self.assertTrue(snapshot.rejected[0].startswith("the state is none: 2</JB_job_number>"), snapshot.rejected[0])
+        self.assertEqual(len(snapshot.rejected[0]), len("the state is none: ") + 121)
+        self.assertEqual(self.look().rejected_count, 12, "though they are not new")
+        self.rows = [job_list("1", "r"), job_list("2", "r"), job_list("2", "qw")]
+        self.assertEqual(self.look().rejected, ("two rows have the id 2",))
+
+
+class WhereTests(GridCase):
+    """Where the commands are, and what they are told of the installation."""
+
+    def environment(self, queue: GridEngineQueue) -> Mapping[str, str]:
+        self.queue = queue
+        self.look()
+        return {key: value for key, value in self.commands.environments[-1].items() if key.startswith("SGE_")}
+
+    def test_environment(self) -> None:
+        """The options go before this process's own environment, of which a few variables are handed on."""
+        for name in ("SGE_ARCH", "SGE_EXECD_PORT", "SGE_QMASTER_PORT", "SGE_CELL", "SGE_ROOT", "SGE_SINGLE_LINE"):
+            self.patch(os, "environ", {**os.environ, name: f"/{name}"})
+        given = {"SGE_ROOT": str(self.root), "SGE_CELL": "/SGE_CELL", "SGE_ARCH": "/SGE_ARCH", "SGE_EXECD_PORT": "/SGE_EXECD_PORT",
+                 "SGE_QMASTER_PORT": "/SGE_QMASTER_PORT"}  # fmt: skip
+        self.assertEqual(self.environment(self.make()), given)
+        self.assertEqual(self.environment(GridEngineQueue(self.clock)), {**given, "SGE_ROOT": "/SGE_ROOT"})
+        ports = {"SGE_QMASTER_PORT": "900", "SGE_EXECD_PORT": "/SGE_EXECD_PORT", "SGE_CELL": "c"}
+        self.assertEqual(self.environment(self.make(qmaster_port=900, cell="c")), {**given, **ports})
+        self.patch(os, "environ", {})
+        self.assertEqual(self.environment(self.make(qmaster_port=900)), {"SGE_ROOT": str(self.root), "SGE_CELL": "default",
+                                                                         "SGE_QMASTER_PORT": "900", "SGE_EXECD_PORT": "901"})  # fmt: skip
+        self.assertEqual(self.environment(GridEngineQueue(self.clock)), {"SGE_CELL": "default"})
+
+    def test_far_away(self) -> None:
+        """Nothing of this host's environment, files or programs is used."""
+        self.patch(os, "environ", {"SGE_ROOT": "/here", "SGE_CELL": "here"})
+        self.programs("lx-amd64")
+        (self.common / "accounting").touch()
+        far = self.make(prefix=("ssh", "far"))
+        told = self.result(far.check())
+        self.assertIn("is on another host", " ".join(told.problems))
+        self.assertEqual(self.asked()[0].split(" timeout ")[0].partition(" LC_ALL")[2].split()[1:], ["TZ=UTC", f"SGE_ROOT={self.root}", "SGE_CELL=default"])
+        self.assertIn("timeout -k 1 20 qconf -sconf", self.commands_of(far))
+
+    def commands_of(self, queue: GridEngineQueue) -> str:
+        self.result(queue.check())
+        return " ".join(self.asked())
+
+    def programs(self, *kinds: str) -> None:
+        for kind in kinds:
+            (self.root / "bin" / kind).mkdir(parents=True)
+            (self.root / "bin" / kind / "qstat").touch()
+
+    def test_programs(self) -> None:
+        """The directory that is given; or that of SGE_ROOT, if it has any; or along PATH."""
+        self.assertEqual(self.commands_of(self.queue), "qconf -sconf")
+        self.programs("lx-b", "lx-a")
+        self.assertEqual(self.commands_of(self.queue), f"{self.root}/bin/lx-a/qconf -sconf")
+        self.assertEqual(self.commands_of(self.make(directory="/given")), "/given/qconf -sconf")
+
+    def test_root_of_debian(self) -> None:
+        """Its packages say SGE_ROOT nowhere."""
+        there = self.common.parent.parent
+        self.patch(os, "environ", {})
+        real = os.path.isdir
+        self.patch(os.path, "isdir", lambda path: path == "/var/lib/gridengine" or real(path))
+        found: list[Any] = []
+        find = Files.find
+        self.patch(Files, "find", lambda *arguments: found.append(arguments) or find(*arguments))
+        self.result(GridEngineQueue(self.clock).check())
+        self.result(self.queue.check())
+        self.assertEqual([arguments[0] for arguments in found], ["/var/lib/gridengine", str(there)])
+
+
+class EndTests(GridCase):
+    """Jobs that have ended: in the snapshots, and those that are asked about."""
+
+    def append(self, *lines: bytes) -> None:
+        with (self.common / "accounting").open("ab") as file:
+            file.write(b"\n".join(lines) + b"\n")
+
+    def test_seen_before(self) -> None:
+        """What the queue last said of a job stays with it, as long as its record may be late."""
+        for wait, workdir in ((600, "/w"), (601, None)):
+            self.setUp()
+            self.rows = [job_list("7", "r")]
+            self.details = {"7": "<JB_submission_time>100</JB_submission_time><JB_cwd>/w</JB_cwd>"}
+            self.look()
+            self.rows = []
+            self.clock.advance(wait)
+            self.look()
+            self.append(line(7))
+            job = self.look().jobs["7"]
+            self.assertEqual((job.state, job.workdir, job.queue, job.source), ("COMPLETED", workdir, "all.q", "accounting"))
+
+    def test_not_while_it_is_listed(self) -> None:
+        """As a row, as one that makes no sense, or as a task in a pending range."""
+        self.rows = [job_list("7", "r"), job_list("8", "1"), job_list("9", "qw", "2-3"), job_list("10", "qw", "x")]
+        self.look()
+        self.append(line(7), line(8), line(9, task=2), line(9, task=4), line(10, task=1), line(11))
+        jobs = self.look().jobs
+        self.assertEqual({job_id: job.state for job_id, job in jobs.items()}, {"7": "RUNNING", "9": "QUEUED", "9.4": "COMPLETED", "11": "COMPLETED"})
+
+    def test_files_change(self) -> None:
+        """When the reporting file cannot be followed any more, or when it can again."""
+        (self.common / "reporting").write_bytes(deletion(7) + b"\n")
+        self.clock.advance(0)
+        self.assertEqual(list(self.look().jobs), ["7"])
+        self.result(self.queue.check())
+        self.assertEqual(list(self.look().jobs), ["7"], "what was read is kept")
+        self.configuration = CommandResult(0, self.configuration.stdout.replace(b"joblog=true", b"joblog=false"), b"")
+        self.result(self.queue.check())
+        self.assertEqual(list(self.look().jobs), [])
+        self.configuration = CommandResult(0, self.configuration.stdout.replace(b"accounting=true", b"accounting=false"), b"")
+        self.result(self.queue.check())
+        self.append(line(8))
+        self.assertEqual(list(self.look().jobs), [])
+        self.assertTrue(self.result(self.queue.outcomes([])).answered)
+
+    def test_unreadable(self) -> None:
+        """A file that cannot be read fails the query."""
+        self.look()
+        (self.common / "accounting").mkdir()
+        said = self.failure(self.queue.snapshot())
+        self.assertEqual(said, f"{self.common}/accounting: Is a directory")
+
+    def test_looking_back(self) -> None:
+        """What ended before the files were followed: by a record, or by a deletion. Each is looked for once."""
+        since = int(NOW) - 10000
+        old = [line(number, failed, status).replace(b":%d:" % NOW, b":%d:" % since) for number, failed, status in
+               ((1, 0, 3), (2, 100, 137), (3, 100, 137), (4, 25, 99), (6, 25, 99))]  # fmt: skip
+        self.append(*old)
+        gone = [deletion(2, "r"), deletion(4), deletion(5), deletion(8, "r")]
+        (self.common / "reporting").write_bytes(b"\n".join(gone).replace(b"%d" % NOW, b"%d" % since) + b"\n")
+        self.look()
+        jobs = [self.job(str(number), observed_at=NOW - 20000 + number) for number in range(1, 9)]
+        jobs[2] = self.job("3", flags=("deleting",), observed_at=NOW - 20000)
+        jobs[0] = attrs.evolve(jobs[0], phase=Phase.QUEUED, workdir="/w", pending_tasks=TaskSet.of([1]))
+        self.clock.advance(5)
+        outcomes = self.result(self.queue.outcomes(jobs))
+        self.assertTrue(outcomes.answered)
+        self.assertEqual({i: (job.state, job.exit_code, job.source, job.observed_at, job.workdir, job.pending_tasks) for i, job in outcomes.jobs.items()}, {
+            "1": ("FAILED", 3, "accounting", NOW + 5, "/w", None), "2": ("CANCELLED", None, "accounting", NOW + 5, None, None),
+            "3": ("CANCELLED", None, "accounting", NOW + 5, None, None), "4": ("CANCELLED", None, "reporting", NOW + 5, None, None),
+            "5": ("CANCELLED", None, "reporting", NOW + 5, None, None),
+        })  # fmt: skip
+        (self.common / "accounting").unlink()
+        (self.common / "reporting").unlink()
+        self.assertEqual(self.result(self.queue.outcomes(jobs)).jobs, outcomes.jobs, "it does not look again")
+        self.assertEqual(set(self.result(self.queue.outcomes(jobs[:2])).jobs), {"1", "2"})
+        self.assertEqual(self.result(self.queue.outcomes([self.job("1", submitted_at=99.0)])).jobs, {}, "another job by that id")
+        self.assertEqual(self.asked()[-1], QuestionTests.ROWS, "no command")
+
+    def test_most_are_forgotten(self) -> None:
+        """What was looked for is remembered up to a bound, and then looked for anew."""
+        self.patch(sge_queue, "MOST", 1)
+        self.append(line(1))
+        self.clock.advance(1000)
+        self.look()
+        jobs = [self.job("1", observed_at=NOW), self.job("2"), self.job("3")]
+        for asked in (jobs[:2], jobs[2:]):
+            self.result(self.queue.outcomes(asked))
+        (self.common / "accounting").unlink()
+        self.assertEqual(self.result(self.queue.outcomes(jobs[:1])).jobs, {})
+
+    def test_qacct(self) -> None:
+        """Where the file cannot be followed: records of this submission, in the order of who was asked about the longest ago."""
+        self.queue = self.make(prefix=("ssh",))
+        self.look()
+        text = (CAPTURES / "05-ended-signal11.qacct-j.txt").read_bytes()
+        self.records = {"4": CommandResult(0, text, b""), "5": CommandResult(1, b"no jobs running since startup\n", b"")}
+        self.asked()
+        jobs = [self.job(str(number), submitted_at=1795333494.0, workdir="/w") for number in range(1, 31)]
+        first = self.result(self.queue.outcomes(jobs))
+        self.assertEqual((first.answered, {i: (job.state, job.workdir, job.observed_at) for i, job in first.jobs.items()}),
+                         (False, {"4": ("FAILED", "/w", NOW)}))  # fmt: skip
+        self.clock.advance(1)
+        self.assertEqual(self.result(self.queue.outcomes(jobs)).answered, True)
+        self.clock.advance(1)
+        self.result(self.queue.outcomes(jobs))
+        asked = [int(call.split()[-1]) for call in self.asked()]
+        self.assertEqual(asked, [*range(1, 21), *range(21, 31), *range(1, 11), *range(11, 21), *range(1, 11)])
+        self.assertEqual(self.result(self.queue.outcomes(jobs[3:4])).jobs["4"].state, "FAILED")
+        self.assertEqual(self.result(self.queue.outcomes([self.job("4", submitted_at=1795333999.0)])).jobs, {})
+        self.records["4"] = CommandResult(1, b"", b"cannot open file\n")
+        said = self.failure(self.queue.outcomes(jobs[3:4]))
+        self.assertEqual(said, "qacct ended with status 1: cannot open file")
+
+    def test_qacct_of_a_deleted_job(self) -> None:
+        """The letter d was seen: it was deleted."""
+        self.queue = self.make(prefix=("ssh",))
+        self.look()
+        text = (CAPTURES / "05-ended-signal11.qacct-j.txt").read_bytes().replace(b"139", b"137").replace(b"failed       0", b"failed       100 :")
+        self.records["4"] = CommandResult(0, text, b"")
+        for flags, state in ((("deleting",), "CANCELLED"), ((), "FAILED")):
+            jobs = [self.job("4", submitted_at=None, flags=flags)]
+            self.assertEqual(self.result(self.queue.outcomes(jobs)).jobs["4"].state, state)
 
 
 class AdapterTests(TestCase):
