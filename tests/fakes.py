@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.command import CommandResult
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.model import Snapshot
 from jobpush_adapters.common import commands
 from tests.support import ManualClock
 
@@ -111,3 +114,51 @@ class Scripted:
         except Exception as error:
             return fail(error)
         return succeed(result if isinstance(result, CommandResult) else CommandResult(0, result, b""))
+
+
+class CommandCase(SynchronousTestCase):
+    """
+    A queue whose commands are answered within the process, by `answer`.
+
+    :ivar queue: made by the test.
+    """
+
+    def setUp(self) -> None:
+        self.clock = SameThread()
+        self.commands = Scripted(self, self.answer)
+        self.queue: Any = None
+
+    def answer(self, argv: Sequence[str]) -> CommandResult | bytes:
+        """What a command prints."""
+        raise NotImplementedError
+
+    def look(self) -> Snapshot:
+        """What the queue says now."""
+        snapshot: Snapshot = self.result(self.queue.snapshot())
+        return snapshot
+
+    def result(self, deferred: Any) -> Any:
+        """What comes of it."""
+        while not deferred.called:
+            self.assertTrue(self.clock.getDelayedCalls(), "it waits for something that does not come")
+            self.clock.advance(0)
+        return self.successResultOf(deferred)
+
+    def failure(self, deferred: Any) -> str:
+        """What it says that failed."""
+        failed: list[Any] = []
+        self.result(deferred.addErrback(failed.append))
+        self.assertTrue(failed, "it did not fail")
+        self.assertIsInstance(failed[0].value, QueueError)
+        return str(failed[0].value)
+
+    def asked(self) -> list[str]:
+        """The commands since the last call."""
+        calls = self.commands.calls[:]
+        self.commands.calls.clear()
+        return calls
+
+
+def far_words(argv: Sequence[str]) -> Sequence[str]:
+    """The words of a command; of one on another host without those that bring it there, which end with its time-out."""
+    return shlex.split(" ".join(argv[list(argv).index("timeout") + 4 :])) if "timeout" in argv else argv

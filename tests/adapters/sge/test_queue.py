@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from jobpush_adapters.sge.queue import GridEngineQueue
 from tests import descriptors
 from tests.adapters.sge.captures import CAPTURES, deletion, line
 from tests.adapters.watching import WatchingCase
-from tests.fakes import AtTime, Programs, SameThread, Scripted
+from tests.fakes import AtTime, CommandCase, Programs, Scripted, far_words
 from tests.support import NOW, ManualClock
 
 
@@ -169,7 +168,7 @@ class LineTests(WatchingCase):
         self.assertEqual(self.said(), [])
 
 
-class GridCase(SynchronousTestCase):
+class GridCase(CommandCase):
     """
     A queue whose commands are answered within the process.
 
@@ -180,13 +179,12 @@ class GridCase(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.clock = SameThread()
+        super().setUp()
         self.rows: list[str] = []
         self.details: dict[str, str] = {}
         self.held = {"hu": "", "ho": "", "hs": ""}
         self.records: dict[str, CommandResult] = {}
         self.configuration = CommandResult(0, (CAPTURES / "72-qconf-sconf.txt").read_bytes(), b"")
-        self.commands = Scripted(self, self.answer)
         self.root = Path(self.mktemp()).resolve()
         self.common = self.root / "default" / "common"
         self.common.mkdir(parents=True)
@@ -196,8 +194,7 @@ class GridCase(SynchronousTestCase):
         return GridEngineQueue(self.clock, **{"root": str(self.root), **options})
 
     def answer(self, argv: Sequence[str]) -> CommandResult | bytes:
-        # Where it is far away, the command stands behind those that bring it there, and its words are quoted.
-        name, *words = shlex.split(" ".join(argv[list(argv).index("1") + 2 :])) if argv[0] == "ssh" else argv
+        name, *words = far_words(argv)
         if name.endswith("qconf"):
             return self.configuration
         if name.endswith("qacct"):
@@ -206,30 +203,6 @@ class GridCase(SynchronousTestCase):
             known = "".join(f"<JB_job_number>{number}</JB_job_number>{self.details.get(number, '')}" for number in words[2].split(","))
             return f"<?xml version='1.0'?><detailed_job_info><djob_info>{known}</djob_info></detailed_job_info>".encode()
         return document(self.held[words[3]] if words[3] in self.held else "".join(self.rows)).encode()
-
-    def look(self) -> Snapshot:
-        """What the queue says now."""
-        return self.result(self.queue.snapshot())
-
-    def result(self, deferred: Any) -> Any:
-        """What comes of it."""
-        while not deferred.called:
-            self.assertTrue(self.clock.getDelayedCalls(), "it waits for something that does not come")
-            self.clock.advance(0)
-        return self.successResultOf(deferred)
-
-    def failure(self, deferred: Any) -> str:
-        """What it says that failed."""
-        failed: list[Any] = []
-        self.result(deferred.addErrback(failed.append))
-        self.assertIsInstance(failed[0].value, QueueError)
-        return str(failed[0].value)
-
-    def asked(self) -> list[str]:
-        """The commands since the last call."""
-        calls = self.commands.calls[:]
-        self.commands.calls.clear()
-        return calls
 
     def job(self, number: str = "1", **fields: Any) -> JobDescriptor:
         return JobDescriptor("sge", number, Phase.RUNNING, **{"submitted_at": 100.0, "observed_at": self.clock.seconds(), **fields})
