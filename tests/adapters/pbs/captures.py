@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -14,7 +17,8 @@ from jobpush.adapter.command import CommandResult
 from jobpush.core.model import JobDescriptor
 from jobpush_adapters.pbs import parse
 from jobpush_adapters.pbs.queue import PbsQueue
-from tests.fakes import Programs
+from tests import fake_pbs
+from tests.fakes import CommandCase, Programs, far_words
 from tests.service_process import ROOT
 from tests.support import NOW
 
@@ -58,6 +62,49 @@ def attributes(state: str, **more: Any) -> dict[str, Any]:
         if state != "CANCELLED":
             job.update(Exit_status=0 if state == "COMPLETED" else 3, obittime="Sun Nov 22 07:44:00 2026")
     return {**job, **more}
+
+
+class PbsCase(CommandCase):
+    """
+    A queue whose commands the stand-in answers within the process, by the same clock.
+
+    :ivar server: what the stand-in knows.
+    :ivar instead: by a command's name or the whole of it, what is answered instead.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server: dict[str, Any] = {"jobs": {}}
+        self.instead: dict[str, CommandResult] = {}
+        self.home = Path(self.mktemp()).resolve()
+        self.home.mkdir()
+        self.patch(fake_pbs, "now", self.clock.seconds)
+        self.queue = self.make()
+
+    def make(self, **options: Any) -> PbsQueue:
+        return PbsQueue(self.clock, **{"home": str(self.home), **options})
+
+    def answer(self, argv: Sequence[str]) -> CommandResult:
+        name, *words = far_words(argv)
+        command = " ".join([name, *words])
+        for said in (command, name):
+            if said in self.instead:
+                return self.instead[said]
+        if name == "id":
+            return CommandResult(0, b"far\n", b"")
+        stdout, stderr = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            status = {"qstat": fake_pbs.qstat, "qselect": fake_pbs.qselect}[name](self.server, words)
+        stdout.flush()
+        return CommandResult(status, stdout.buffer.getvalue(), stderr.getvalue().encode())  # type: ignore[attr-defined]
+
+    def set(self, job_id: str, state: str, **more: Any) -> None:
+        """A job is in that state, modified now unless it says otherwise."""
+        self.server["jobs"][job_id] = attributes(state, **{"modified": int(self.clock.seconds()), **more})
+
+    def told(self) -> dict[str, str]:
+        """The jobs' states."""
+        return {job_id: told(job) for job_id, job in self.look().jobs.items()}
 
 
 class Recorded(Programs):

@@ -8,10 +8,12 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
+from jobpush_adapters.pbs import accounting
 from jobpush_adapters.pbs.queue import PbsQueue
-from tests.adapters.pbs.captures import Recorded
+from tests.adapters.pbs.captures import PbsCase, Recorded
 from tests.adapters.watching import WatchingCase
 from tests.support import ManualClock
 
@@ -39,6 +41,69 @@ class IdTests(SynchronousTestCase):
             self.assertRaises(InvalidJobId, queue.canonical_id, bad)
 
 
+    def test_tasks(self) -> None:
+        """A subjob's array and index, and back; an id of another kind is none."""
+        queue = PbsQueue(None)
+        for job_id, expected in (("4711[3].server", ("4711[].server", 3)), ("4711[3]", ("4711[]", 3)), ("4711[].server", None), ("4711.server", None)):
+            self.assertEqual(queue.task_of(job_id), expected)
+        self.assertEqual(queue.task_id("4711[].server", 3), "4711[3].server")
+        with self.assertRaises(InvalidJobId) as caught:
+            queue.canonical_id("x")
+        self.assertEqual(str(caught.exception), "expected a PBS job id such as 4711.server or 4711, 4711[].server (array), 4711[3].server (subjob)")
+        self.assertEqual((queue.cluster, queue.queue_type), ("pbs", "pbs"))
+
+
+class KindTests(PbsCase):
+    """Which PBS it is, and where."""
+
+    def test_which(self) -> None:
+        """By what ``qstat --version`` says, on standard output or standard error."""
+        neither = "qstat --version: neither PBS nor Torque: "
+        for stdout, stderr, expected in [
+            (b"pbs_version = 23.06.06\n", b"", 100), (b"x\n", b"qstat: PBS Pro 12\n", 100), (b"OpenPBS 19\n", b"", 100), (b"PBSPro_14\n", b"", 100),
+            (b" Version: 6.1.2\n", b"", 0), (b"", b"version: 4.2", 0), (b"x Version: 6", b"", neither + "x Version: 6"), (b"x" * 90, b"\n", neither + "x" * 80 + "\u2026"),
+            (b"", b"", neither + "no answer"), (b"\xff", b"", neither + "\ufffd"), (b"myPBS Product", b"", neither + "myPBS Product"),
+        ]:  # fmt: skip
+            self.queue = self.make()
+            self.instead = {"qstat --version": CommandResult(0, stdout, stderr), "qstat -B -f": CommandResult(0, b"Server: t\n", b"")}
+            if isinstance(expected, int):
+                self.result(self.queue.check())
+                self.assertEqual(self.queue.most_named, expected)
+                self.asked()
+                self.result(self.queue.check())
+                self.assertNotIn("qstat --version", self.asked())
+            else:
+                self.assertEqual(self.failure(self.queue.check()), expected)
+                self.assertEqual(self.queue.most_named, 0)
+
+    def environment(self, queue: PbsQueue) -> dict[str, str]:
+        self.result(queue.check())
+        return {key: value for key, value in self.commands.environments[-1].items() if key.startswith("PBS")}
+
+    def test_environment(self) -> None:
+        """What this process's own says of PBS, and the server that is named; of another host's nothing."""
+        own = {name: f"/{name}" for name in ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME")}
+        self.patch(os, "environ", {**own, "PBS_OTHER": "x", "PATH": os.environ["PATH"]})
+        self.assertEqual(self.environment(self.make()), own)
+        self.assertEqual(self.environment(self.make(server="s")), {**own, "PBS_SERVER": "s", "PBS_DEFAULT": "s"})
+        self.asked()
+        self.result(self.make(prefix=("ssh", "far")).check())
+        self.assertNotIn("/PBS", " ".join(self.asked()))
+        self.patch(os, "environ", {})
+        self.assertEqual(self.environment(self.make()), {})
+
+    def test_home(self) -> None:
+        """Where the accounting log is looked for."""
+        self.server["history"] = False
+        found: list[str] = []
+        self.patch(accounting, "readable", found.append)
+        for options in ({}, {"home": None}):
+            self.result(self.make(**options).check())
+        self.patch(os, "environ", {"PBS_HOME": "/own", "PATH": os.environ["PATH"]})
+        self.result(self.make(home=None).check())
+        self.assertEqual([path.removesuffix("/server_priv/accounting") for path in found], [str(self.home), "/var/spool/pbs", "/own"])
+
+
 class LineTests(WatchingCase):
     """Which lines of its logs are about which jobs."""
 
@@ -58,6 +123,8 @@ class LineTests(WatchingCase):
             ),
             ["12.pbs1", "13[2].pbs1"],
         )
+        ids = (b"1" * 13 + b".x", b"x", b"1.%s" % (b"a" * 300))
+        self.assertIsNone(self.said(*(b"11/23/2026 03:00:00;S;%s;user=kim" % job_id for job_id in ids)), "no ids")
 
     def test_which_logs(self) -> None:
         """Those that are named; else the server's, else the accounting log, where they can be read; none of another host."""
