@@ -86,9 +86,11 @@ class OptionReader:
         known = {"yes": True, "no": False, "true": True, "false": False}
         if value is None or (default is None and value == "auto"):
             return default
-        if not isinstance(value, bool) and value not in known:
+        if isinstance(value, bool):
+            return value
+        if not isinstance(value, str) or value not in known:
             raise BadQueueOption(f"{key}={value!r}: expected {'auto, ' if default is None else ''}yes or no")
-        return value if isinstance(value, bool) else known[str(value)]
+        return known[value]
 
     def words(self, key: str) -> tuple[str, ...]:
         """A command line: a list of words, or a text that is taken apart as a shell would."""

@@ -20,6 +20,7 @@ class DetectTests(SynchronousTestCase):
         self.path: list[str] = []
         self.patch(os, "environ", {**os.environ, "PATH": ""})
         os.environ.pop("SGE_ROOT", None)
+        self.addCleanup(os.chdir, os.getcwd())
 
     def put(self, directory: str, **programs: str) -> str:
         """A directory of programs, on PATH."""
@@ -67,3 +68,48 @@ class DetectTests(SynchronousTestCase):
         os.environ["PATH"] = "/nonexistent"
         os.environ["SGE_ROOT"] = str(self.root / "ge")
         self.assertEqual(detect_grid_engine(), f"SGE_ROOT={self.root}/ge, with {where}/qstat")
+        self.assertIsNone(detect_slurm())
+        lower = self.root / "ge" / "bin" / "a"
+        lower.mkdir()
+        (lower / "qstat").touch()
+        self.assertEqual(detect_grid_engine(), f"SGE_ROOT={self.root}/ge, with {lower}/qstat", "the first of several")
+        for root in (f"{self.root}/none", "ge", ""):
+            os.environ["SGE_ROOT"] = root
+            os.chdir(self.root)
+            self.assertIsNone(detect_grid_engine(), root)
+
+    def test_what_may_not_be_run(self) -> None:
+        """Is not there; nor is what stands in a directory that depends on where jobpush was started."""
+        where = Path(self.put("pbs", qstat="", qmgr=""))
+        self.assertTrue(detect_pbs())
+        for name in ("qstat", "qmgr"):
+            (where / name).chmod(0o644)
+            self.assertIsNone(detect_pbs())
+            (where / name).chmod(0o755)
+        os.chdir(self.root)
+        os.environ["PATH"] = "pbs"
+        self.assertIsNone(detect_pbs())
+        os.environ["PATH"] = os.pathsep.join(["pbs", "/nonexistent", str(where)])
+        self.assertEqual(detect_pbs(), f"{where}/qstat, with qmgr beside it")
+        del os.environ["PATH"]
+        self.assertIsNone(detect_pbs())
+
+    def test_each_program(self) -> None:
+        """One of them is enough, whichever."""
+        for name, detect in (*((name, detect_grid_engine) for name in ("qconf", "qacct", "qmod")),
+                             *((name, detect_pbs) for name in ("pbsnodes", "qmgr", "qselect", "pbsdsh"))):  # fmt: skip
+            self.path.clear()
+            where = self.put(name, qstat="", **{name: ""})
+            self.assertEqual(detect(), f"{where}/qstat, with {name} beside it")
+            self.assertNotEqual((detect_grid_engine() is None), (detect_pbs() is None))
+
+    def test_whose_qstat(self) -> None:
+        """A script is Slurm's if it says so at its begin; a program that has the word in it is none; one that cannot be read may be PBS's."""
+        for number, (text, found) in enumerate((("#!/bin/sh\n# SLURM\n", False), ("x slurm", True), ("#!/bin/sh\n", True), ("#!" + " " * 4094 + "slurm", True),
+                                               ("#!" + " " * 4089 + "slurm", False))):  # fmt: skip
+            self.path.clear()
+            self.put(str(number), qstat=text, qmgr="")
+            self.assertEqual(detect_pbs() is not None, found, text[:20])
+        (self.root / "4" / "qstat").unlink()
+        (self.root / "4" / "qstat").mkdir()
+        self.assertTrue(detect_pbs())
