@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import time
+from collections.abc import Callable
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
@@ -20,6 +21,14 @@ class RunTests(TestCase):
 
     def sh(self, script: str, timeout: float = 10.0, limit: int = 1_000_000, **environment: str):  # type: ignore[no-untyped-def]
         return run_command(reactor, ["/bin/sh", "-c", script], environment, timeout, limit)
+
+    async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+        """Until that is so, or fail."""
+        until = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > until:
+                self.fail(f"not within {seconds:g} s")
+            await deferLater(reactor, 0.01)
 
     async def test_result(self) -> None:
         """Exit status and both outputs; standard input is empty; the environment is what was given."""
@@ -50,11 +59,7 @@ class RunTests(TestCase):
         )
         with open(pidfile) as file:
             pid = int(file.read())
-        for _ in range(100):
-            if not os.path.exists(f"/proc/{pid}"):
-                break
-            await deferLater(reactor, 0.02)
-        self.assertFalse(os.path.exists(f"/proc/{pid}"))
+        await self.until(lambda: not os.path.exists(f"/proc/{pid}"), 3.0)
 
     async def test_a_grandchild_holds_the_pipe(self) -> None:
         """The answer does not wait for whoever else has the pipe open."""
@@ -135,14 +140,12 @@ class RunTests(TestCase):
         """Cancelling ends the command."""
         pidfile = os.path.abspath(self.mktemp())
         running = self.sh(f"echo $$ >{pidfile}; exec sleep 60")
-        while not os.path.exists(pidfile) or not os.path.getsize(pidfile):
-            await deferLater(reactor, 0.01)
+        await self.until(lambda: os.path.exists(pidfile) and os.path.getsize(pidfile))
         with open(pidfile) as file:
             pid = file.read().strip()
         running.cancel()
         await self.assertFailure(running, CancelledError)
-        while os.path.exists(f"/proc/{pid}"):
-            await deferLater(reactor, 0.01)
+        await self.until(lambda: not os.path.exists(f"/proc/{pid}"))
 
     def test_printable(self) -> None:
         """Text from strangers cannot write to a terminal or a log."""

@@ -23,3 +23,23 @@ class BudgetTests(SynchronousTestCase):
             budget.spend(cost, now)
             total, last = total + cost, cost
             self.assertLessEqual(total, DUTY * now + RESERVE_S + last + 1e-6)
+
+    def test_reserve_and_share(self) -> None:
+        """Three seconds are saved up at most; then a twentieth of the time. Time that goes back brings nothing, nor takes it."""
+        budget = LoadBudget()
+        self.assertEqual(budget.wait(100.0), 0)
+        budget.spend(3.0, 100.0)
+        self.assertEqual(budget.wait(100.0), 0)
+        budget.spend(1.0, 100.0)
+        self.assertEqual(budget.wait(100.0), 20)
+        self.assertEqual(budget.wait(90.0), 20)
+        self.assertEqual(budget.wait(100.0), 10.0, "ten seconds have passed since")
+        self.assertEqual(budget.wait(110.0), 0)
+        self.assertEqual(budget.wait(1000.0), 0)
+        budget.spend(3.5, 1000.0)
+        self.assertApproximates(budget.wait(1000.0), 10, 1e-6)
+        other = LoadBudget(0.5, 1.0)
+        other.spend(2.0, 0.0)
+        self.assertEqual(other.wait(0.0), 2)
+        other.spend(0.0, 1.0)
+        self.assertEqual(other.wait(1.0), 1)

@@ -310,7 +310,7 @@ class OutcomeTests(PbsCase):
         self.result(self.queue.check())
         end = f"user=kim ctime={int(SUBMITTED)} end={int(NOW)} Exit_status=1"
         before = time.strftime("%Y%m%d", time.gmtime(NOW - 86400))
-        (log / before).write_text(f"11/21/2026 06:00:00;E;1.pbslab;{end}\n11/21/2026 06:00:00;E;3[].pbslab;{end}\n11/21/2026 06:00:00;S;2.pbslab;{end}\n")
+        (log / before).write_text(f"11/21/2026 06:00:00;E;1.pbslab;{end}\n11/21/2026 06:00:00;E;3[].pbslab;{end}\n11/21/2026 06:00:00;E;2.pbslab;ctime=1 Exit_status=1\n")
         jobs = [self.job("1.pbslab"), self.job("2.pbslab", observed_at=NOW + 5000000), self.job("3[].pbslab", observed_at=NOW + 9000000)]
         outcomes = self.result(self.queue.outcomes(jobs))
         self.assertEqual((outcomes.answered, {job_id: told(job) for job_id, job in outcomes.jobs.items()}), (True, {"1.pbslab": "FAILED 1"}))
