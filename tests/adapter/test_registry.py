@@ -9,7 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter import registry
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory
-from jobpush.adapter.registry import detect_queues, distinct_plugins, make_queue_from_table, parse_argument, pick_plugin, queue_factories
+from jobpush.adapter.registry import (
+    detect_queues,
+    distinct_plugins,
+    make_queue_from_table,
+    parse_argument,
+    pick_plugin,
+    queue_factories,
+)
 
 
 class Factory:
