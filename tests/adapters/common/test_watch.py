@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Sequence
@@ -188,6 +189,19 @@ class LookTests(WatchCase):
                 self.assertEqual(self.lines(), [b"x"])
         why = f"{self.path}: Permission denied: changes are seen by polling"
         self.assertEqual([formatEvent(event) for event in said], [why, why])
+
+
+    def test_a_fault_of_ours(self) -> None:
+        """Is logged with where it was, and ends nothing."""
+        self.append("")
+        self.begin()
+        self.append("x\n")
+        with mock.patch.object(logs, "open", side_effect=ValueError("no"), create=True):
+            self.touch()
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.touch()
+        self.assertEqual(self.lines(), [b"x"])
 
 
 class SpoolTests(WatchCase):
