@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unittest
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -56,6 +57,8 @@ class Broken(MemoryQueue):
             self.cluster = "a b"
         if how in ("timeout", "grace"):
             setattr(self, how, 0)
+        if how == "quick":
+            self.timeout = self.grace = 0.5
         if how == "evidence":
             self.facts = QueueFacts(sees_all=True, evidence="")
 
@@ -65,7 +68,7 @@ class Broken(MemoryQueue):
         return super().set(job_id, state, **fields)
 
     def check(self) -> Any:
-        return succeed(None) if self._how == "facts" else super().check()
+        return succeed(SimpleNamespace(evidence="x")) if self._how == "facts" else super().check()
 
     def snapshot(self) -> Any:
         if self._how == "failure" and self.failure is not None:
@@ -89,6 +92,8 @@ class Broken(MemoryQueue):
                 jobs[job_id] = attrs.evolve(job, id="other")
             if self._how == "state":
                 jobs[job_id] = attrs.evolve(job, phase=Phase.UNKNOWN, outcome=None)
+        if self._how == "ghost":
+            jobs["9"] = JobDescriptor("memory", "9", Phase.RUNNING, native={"state": "R"})
         if self._how == "loses":
             jobs = dict(list(jobs.items())[1:])
         self._old = jobs
@@ -139,7 +144,7 @@ class NoticeTests(SynchronousTestCase):
     def test_each(self) -> None:
         """And an honest queue passes."""
         for how, expected in [
-            ("", set()), ("cluster", {"provides_the_interface"}), ("timeout", {"provides_the_interface"}), ("grace", {"provides_the_interface"}),
+            ("", set()), ("quick", set()), ("ghost", {"lists_jobs", "empty", "change", "failure_is_a_queue_error"}), ("cluster", {"provides_the_interface"}), ("timeout", {"provides_the_interface"}), ("grace", {"provides_the_interface"}),
             ("evidence", {"check"}), ("facts", {"check"}), ("native", {"lists_jobs"}), ("failure", {"failure_is_a_queue_error"}),
             ("lines", {"failure_is_a_queue_error"}), ("silent", {"failure_is_a_queue_error"}), ("other error", {"failure_is_a_queue_error"}),
             ("new objects", {"same_row_same_object"}), ("stale", {"change"}), ("others' cluster", {"lists_jobs", "same_row_same_object"}),
@@ -154,7 +159,7 @@ class NoticeTests(SynchronousTestCase):
         """What lacks something of the interface is told so."""
         result = unittest.TestResult()
         queue = MemoryQueue(reactor)
-        del queue.timeout
+        del queue.interval
         makeQueueServiceTests(lambda case: queue_under_test(queue))("test_provides_the_interface").run(result)
         self.assertFalse(result.wasSuccessful())
 

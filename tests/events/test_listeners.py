@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -120,7 +121,7 @@ class ListenerTests(SynchronousTestCase):
             ear.answers = [ValueError("no")]
             lab.set("1", "COMPLETED")
             lab.clock.run(5, 0.5)
-        self.assertEqual([round(after - before) for before, after in zip(heard, heard[1:], strict=False)][:8], [1, 2, 4, 8, 16, 32, 60, 60])
+        self.assertEqual([round(after - before) for before, after in pairwise(heard)][:8], [1, 2, 4, 8, 16, 32, 60, 60])
         self.assertEqual(round(heard[-1] - heard[-2]), 1)
         self.assertEqual(formatEvent(events[0]), "listener ear failed at event 2; again in 1 s")
         self.assertEqual(formatEvent(events[-1]), "listener ear failed at event 3; again in 1 s")

@@ -326,6 +326,10 @@ class QueueTests(WatchingCase):
         self.assertEqual(self.nudges, [])
         self.assertIsNone(end())
 
+    def test_echo(self) -> None:
+        """When it is looked again after a change was seen, unless a queue knows better."""
+        self.assertEqual(self.Queue().echo, (0.1, 0.2, 0.3, 0.5, 1.0))
+
     def test_nudges(self) -> None:
         """For the jobs that the lines are about, for no job in particular, or not at all; a spool tells of no job."""
         queue = self.Queue()

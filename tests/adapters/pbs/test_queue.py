@@ -137,6 +137,11 @@ class LineTests(WatchingCase):
             self.watch(PbsQueue(ManualClock(), home=str(home)))
             self.assertEqual([watch.paths for watch in self.watches], [] if expected is None else [(str(expected),)])
         self.watches.clear()
+        refused = {str(server)}
+        self.patch(os, "access", lambda path, mode: mode == os.R_OK | os.X_OK and path not in refused)
+        self.watch(PbsQueue(ManualClock(), home=str(home)))
+        self.assertEqual(self.watches.pop().paths, (str(accounting),))
+        refused.clear()
         self.watch(PbsQueue(ManualClock(), home=str(home), prefix=("ssh", "x")))
         self.assertEqual(self.watches, [])
         self.watch(PbsQueue(ManualClock(), home=str(home), follow=("/else",)))

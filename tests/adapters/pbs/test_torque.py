@@ -82,13 +82,15 @@ class SnapshotTests(TorqueCase):
         held = torque_job("1", "H").replace("<Hold_Types>n<", "<Hold_Types>{}<")
         for holds, depend, expected in [
             ("u", "", ("HELD", ReasonCode.HELD_BY_USER)), ("o", "", ("HELD", ReasonCode.HELD_BY_ADMIN)), ("s", "afterok:1", ("QUEUED", ReasonCode.DEPENDENCY)),
-            ("n", "beforeafter:1", ("QUEUED", ReasonCode.DEPENDENCY)), ("n", "beforeok:1", ("HELD", ReasonCode.OTHER)), ("u", "afterok:1", ("HELD", ReasonCode.HELD_BY_USER)),
+            ("n", "beforeok:1", ("HELD", ReasonCode.OTHER)), ("u", "afterok:1", ("HELD", ReasonCode.HELD_BY_USER)),
         ]:  # fmt: skip
             self.show(held.format(holds).replace("</Job>", f"<depend>{depend}</depend></Job>"))
             (job,) = self.look().jobs.values()
             self.assertEqual((job.state, job.reason_code), expected, (holds, depend))
         self.show(torque_job("1", "H").replace("<Hold_Types>n</Hold_Types>", ""))
         self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
+        self.show(torque_job("1", "H").replace("<Hold_Types>n</Hold_Types>", "<depend>afterok:2</depend>"))
+        self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.DEPENDENCY)
 
     def test_questions(self) -> None:
         """One for all jobs; of those that left Torque has nothing; jobs cannot be named."""

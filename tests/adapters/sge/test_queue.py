@@ -40,7 +40,7 @@ class IdTests(SynchronousTestCase):
             error = self.assertRaises(InvalidJobId, queue.canonical_id, bad)
             self.assertEqual(str(error), "expected a Grid Engine job id such as 4711, or 4711.3 (array task)")
         self.assertEqual((queue.task_of("4711.3"), queue.task_of("4711"), queue.task_id("4711", 3)), (("4711", 3), None, "4711.3"))
-        self.assertEqual((queue.cluster, queue.queue_type), ("sge", "sge"))
+        self.assertEqual((queue.cluster, queue.queue_type, queue.echo), ("sge", "sge", (0.52, 0.5, 0.6, 0.9)))
 
 
 QSTAT = """\
