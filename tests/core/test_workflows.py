@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.core.model import Change, JobDescriptor, JobStatusEvent, QueueFacts, split_state
 from jobpush.core.wire import number
 from jobpush.core.workflow import Member, Tally
 from jobpush.core.workflows import QUIET_S, Workflows
 from jobpush.events.workflow_expiry import EVERY_S
-from jobpush.polling.queue_options import take_common_options
 from jobpush.service import JobPush
 from tests.support import Lab, LabCase
 
@@ -264,20 +262,6 @@ class FoundTests(WorkflowCase):
         none = self.lab.get("/v1/workflows/other@kim?wait=10")
         self.lab.tick(2)
         self.assertEqual((answer.json()["state"], none.status), ("RUNNING", 404))
-
-    def test_options(self) -> None:
-        """Where the tag stands, per queue; errors name the option."""
-        job = JobDescriptor(cluster="c", id="1", phase=split_state("QUEUED")[0], user="kim", name="align.step1", account="proj7", comment="workflow=x")
-        found = {}
-        for options in ({}, {"workflow": "name"}, {"workflow": "account"}, {"workflow": "comment", "workflow_pattern": "(x)$"}):
-            tag = take_common_options("slurm", options)[0].tag
-            assert tag is not None
-            found[str(options)] = tag.workflow_of(job)
-        self.assertEqual(list(found.values()), ["x@kim", "align@kim", "proj7@kim", "x@kim"])
-        self.assertIsNone(take_common_options("slurm", {"workflow": "no"})[0].tag)
-        for bad in ({"workflow": "user"}, {"workflow_pattern": "("}, {"workflow_pattern": "x"}):
-            error = self.assertRaises(BadQueueOption, take_common_options, "slurm", bad)
-            self.assertIn(next(iter(bad)), str(error))
 
     def test_retention(self) -> None:
         """A workflow that has ended is dropped in the end, and that is told."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given
@@ -10,11 +12,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.interfaces import QueueError
 from jobpush.adapter.load import DUTY, RESERVE_S
+from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import QueueFacts
-from jobpush.polling.nudges import READ_PER_S, BadNudge, Nudge, signed, unsigned
+from jobpush.polling.nudges import READ_PER_S, BadNudge, Nudge, NudgeCounts, Nudges, json_object, signed, unsigned
 from jobpush.polling.schedule import ECHO_S
 from tests.polling.paced import NudgedCase
-from tests.support import NOW, Lab, LabCase
+from tests.support import NOW, Lab, LabCase, ManualClock
 
 SECRET = b"0123456789abcdef"
 
@@ -194,6 +197,92 @@ class HttpTests(LabCase):
         self.assertEqual(self.lab.post("/v1/nudge", {}).status, 202)
 
 
+class Monitor:
+    """Notes what it is nudged for."""
+
+    def __init__(self) -> None:
+        self.nudged: list[tuple[Sequence[str], bool]] = []
+        self.queue = MemoryQueue(None)
+
+    def nudge(self, jobs: Sequence[str] = (), early: bool = True) -> None:
+        self.nudged.append((tuple(jobs), early))
+
+
+class SourceTests(SynchronousTestCase):
+    """`Nudges`, between sources and monitors."""
+
+    def setUp(self) -> None:
+        self.clock = ManualClock()
+        self.monitors = {"a": Monitor(), "b": Monitor()}
+        self.nudges = Nudges(self.clock, self.monitors)  # type: ignore[arg-type]
+
+    def nudged(self) -> dict[str, list[tuple[Sequence[str], bool]]]:
+        """What the monitors were nudged for since the last call."""
+        found = {name: monitor.nudged[:] for name, monitor in self.monitors.items() if monitor.nudged}
+        for monitor in self.monitors.values():
+            monitor.nudged.clear()
+        return found
+
+    def test_who_is_made_to_look(self) -> None:
+        """The monitor of that cluster, or all; at those jobs, early or not; and it is counted."""
+        for nudge, expected in [
+            (Nudge("a", ("1", "2")), {"a": [(("1", "2"), True)]}), (Nudge(early=False), {"a": [((), False)], "b": [((), False)]}), (Nudge("c"), {}),
+        ]:  # fmt: skip
+            self.nudges.take("log", nudge)
+            self.assertEqual(self.nudged(), expected)
+        self.assertEqual(self.nudges.counts, {"log": NudgeCounts(taken=3)})
+
+    def test_datagrams(self) -> None:
+        """What is wrong with one is counted, and nobody looks."""
+        for data in (b'{"cluster":"b","jobs":["1"]}', b"x", b"[]", b'{"jobs":["1"]}', b"{}"):
+            self.nudges.datagram("unix", data)
+        self.assertEqual(self.nudged(), {"a": [((), True)], "b": [(("1",), True), ((), True)]})
+        self.assertEqual(self.nudges.counts["unix"], NudgeCounts(taken=2, refused=3))
+        self.nudges.refuse("udp")
+        self.assertEqual(self.nudges.counts["udp"], NudgeCounts(refused=1))
+
+    def test_no_more_than_are_read(self) -> None:
+        """A thousand in each second, of each source; the others are wishes to see everything."""
+        self.clock.advance(0.9)
+        read = [self.nudges.readable("http") for _ in range(1002)]
+        self.assertEqual((read.count(True), read[1000:]), (1000, [False, False]))
+        self.assertEqual(self.nudged(), {"a": [((), True)] * 2, "b": [((), True)] * 2})
+        self.nudges.datagram("http", b"{}")
+        self.assertEqual(self.nudges.counts["http"], NudgeCounts(unread=3))
+        self.assertTrue(self.nudges.readable("unix"))
+        self.clock.advance(0.1)
+        self.assertTrue(self.nudges.readable("http"), "another second")
+
+    def test_what_they_say(self) -> None:
+        """A cluster, and jobs of it, at most a thousand: more are one wish to see all of them."""
+        ids = [str(number) for number in range(1001)]
+        for fields, expected in [
+            ({}, Nudge()), ({"cluster": None, "jobs": None}, Nudge()), ({"cluster": "b"}, Nudge("b")), ({"cluster": "b", "jobs": []}, Nudge("b")),
+            ({"cluster": "b", "jobs": ["7", "8"]}, Nudge("b", ("7", "8"))), ({"cluster": "b", "jobs": ids[:1000]}, Nudge("b", tuple(ids[:1000]))),
+            ({"cluster": "b", "jobs": ids}, Nudge("b")), ({"jobs": ids}, Nudge()),
+        ]:  # fmt: skip
+            self.assertEqual(self.nudges.parse(fields), expected)
+        for fields, told in [
+            ({"z": 1, "y" * 90: 2}, f"unknown field {'y' * 80!r}; expected cluster and jobs"), ({"cluster": "c" * 90}, f"cluster: there is no {'c' * 80!r}; served are a, b"),
+            ({"jobs": "1"}, 'jobs: expected a list of job ids such as "4711"'), ({"jobs": [1]}, 'jobs: expected a list of job ids such as "4711"'),
+            ({"jobs": ["1"]}, "cluster: several are served, whose jobs are these? a, b"),
+            ({"cluster": "a", "jobs": ["1", "-" * 90]}, f"jobs: {'-' * 80!r} is not a job id of a: expected up to 64 letters, digits and '_'"),
+        ]:  # fmt: skip
+            with self.assertRaises(BadNudge) as caught:
+                self.nudges.parse(fields)
+            self.assertEqual(str(caught.exception), told)
+        del self.monitors["b"]
+        self.assertEqual(self.nudges.parse({"jobs": ["1"]}), Nudge("a", ("1",)), "of the only one")
+
+    def test_json(self) -> None:
+        """An object."""
+        self.assertEqual(json_object(b'{"jobs": []}'), {"jobs": []})
+        for data, told in ((b"", "not JSON"), (b"\xff", "not JSON"), (b"[" * 100000, "not JSON"), (b"[]", "not a JSON object"), (b"null", "not a JSON object")):
+            with self.assertRaises(BadNudge) as caught:
+                json_object(data)
+            self.assertEqual(str(caught.exception), told)
+
+
 class SeveralQueuesTests(SynchronousTestCase):
     """Whose job is it?"""
 
@@ -222,6 +311,27 @@ class SignatureTests(SynchronousTestCase):
         for datagram in (*bad, signed(SECRET, NOW + 31, b"{}"), b"\xff" * 70):
             with self.assertRaises(BadNudge):
                 unsigned(SECRET, NOW, datagram)
+
+    def test_form(self) -> None:
+        """The signature in hex, whole seconds, the nudge: as docs say, for who writes a sender."""
+        datagram = signed(b"secret", 1795327200.9, b'{"jobs": []}')
+        signature = hmac.new(b"secret", b'1795327200 {"jobs": []}', "sha256").hexdigest().encode()
+        self.assertEqual(datagram, signature + b' 1795327200 {"jobs": []}')
+
+    def test_bounds(self) -> None:
+        """Thirty seconds to and fro; a time is digits, and not too many. What is wrong is told."""
+        good = signed(SECRET, NOW, b"a b")
+        for off in (-30.0, 30.0):
+            self.assertEqual(unsigned(SECRET, NOW + off, good), b"a b")
+        late = "the time of sending is more than 30 s from now"
+        for off in (-30.5, 30.5):
+            error = self.assertRaises(BadNudge, unsigned, SECRET, NOW + off, good)
+            self.assertEqual(str(error), late)
+        for timed in (b"x {}", b"", b"0" * 3 + b"%d {}" % NOW, b"+%d {}" % NOW):
+            datagram = hmac.new(SECRET, timed, "sha256").hexdigest().encode() + b" " + timed
+            error = self.assertRaises(BadNudge, unsigned, SECRET, NOW, datagram)
+            self.assertEqual(str(error), late)
+        self.assertEqual(str(self.assertRaises(BadNudge, unsigned, b"x" * 16, NOW, good)), "the signature is not that of the secret")
 
     @given(st.binary(max_size=300))
     def test_no_datagram_breaks_anything(self, data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -41,3 +41,28 @@ class TurnsTests(SynchronousTestCase):
         self.clock.advance(0)
         self.successResultOf(whole)
         self.assertEqual((self.done, self.seen), ([0, 1, 2], [3, 3]))
+
+    def test_how_long_a_turn_is(self) -> None:
+        """Five milliseconds: a step that ends after that is the turn's last."""
+        now = 0.0
+        self.patch(turns.time, "monotonic", lambda: now)
+        steps = 0
+        due: list[tuple[float, Callable[[], None]]] = []
+
+        class Reactor:
+            def callLater(self, seconds: float, work: Callable[[], None]) -> None:
+                due.append((seconds, work))
+
+        def work() -> Iterator[None]:
+            nonlocal now, steps
+            for _ in range(100):
+                now += 0.002
+                steps += 1
+                yield
+
+        turns.in_turns(Reactor()).cooperate(work())
+        for expected in (3, 6):
+            ((seconds, turn),) = due
+            due.clear()
+            turn()
+            self.assertEqual((steps, seconds), (expected, 0))

@@ -23,3 +23,20 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertApproximates(measures.stall_s.most, 1.0, 0.1)
         heartbeat.stop()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_each_beat(self) -> None:
+        """Ten times a second, from when it begins; it may be ended before, and twice."""
+        clock, measures = ManualClock(), Measures()
+        heartbeat = Heartbeat(clock, measures.stall_s)
+        heartbeat.stop()
+        heartbeat.start()
+        clock.advance(0.09)
+        self.assertEqual(sum(measures.stall_s.counts), 0)
+        for number in range(1, 4):
+            clock.advance(0.1)
+            self.assertEqual(sum(measures.stall_s.counts), number)
+        heartbeat.stop()
+        heartbeat.stop()
+        clock.advance(1)
+        self.assertEqual(sum(measures.stall_s.counts), 3)
+        self.assertGreaterEqual(measures.stall_s.sum, 0)

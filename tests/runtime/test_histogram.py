@@ -16,3 +16,6 @@ class DistributionTests(SynchronousTestCase):
         for value in (0.5, 1.0, 1.5, 3.0):
             distribution.add(value, 2)
         self.assertEqual((distribution.counts, distribution.sum, distribution.most), ([4, 2, 2], 12.0, 3.0))
+        distribution.add(2.5)
+        self.assertEqual((distribution.counts, distribution.sum, distribution.most), ([4, 2, 3], 14.5, 3.0))
+        self.assertEqual((Distribution((1.0,)).counts, Distribution((1.0,)).sum, Distribution((1.0,)).most), ([0, 0], 0, 0))
