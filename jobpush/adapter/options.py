@@ -4,7 +4,6 @@ Reading the options of a queue or a listener: every one by its name and type, no
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shlex
@@ -67,7 +66,7 @@ class OptionReader:
             seconds = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             raise BadQueueOption(expected) from None
-        if not math.isfinite(seconds) or not least <= seconds <= most:
+        if not least <= seconds <= most:
             raise BadQueueOption(expected)
         return seconds
 
@@ -76,7 +75,7 @@ class OptionReader:
         value = self._take(key)
         if value is None:
             return default
-        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,10}", str(value)) or not least <= int(str(value)) <= most:
+        if not re.fullmatch(r"[0-9]{1,10}", str(value)) or not least <= int(str(value)) <= most:
             raise BadQueueOption(f"{key}={value!r}: expected a whole number from {least} to {most}")
         return int(str(value))
 
