@@ -17,7 +17,7 @@ from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import Snapshot
 from jobpush_adapters.common import commands
-from tests.support import ManualClock
+from tests.support import ManualClock, step_until
 
 
 class Programs:
@@ -139,9 +139,7 @@ class CommandCase(SynchronousTestCase):
 
     def result(self, deferred: Any) -> Any:
         """What comes of it."""
-        while not deferred.called:
-            self.assertTrue(self.clock.getDelayedCalls(), "it waits for something that does not come")
-            self.clock.advance(0)
+        step_until(lambda: deferred.called, lambda: self.clock.advance(0))
         return self.successResultOf(deferred)
 
     def failure(self, deferred: Any) -> str:

@@ -23,6 +23,15 @@ T = TypeVar("T")
 NOW = 1795327200.0
 
 
+def step_until(condition: Callable[[], object], step: Callable[[], object], most: int = 1000) -> int:
+    """Step until that is so; how many steps it took. Where it does not come, a test fails at once, instead of hanging."""
+    for count in range(most):
+        if condition():
+            return count
+        step()
+    raise AssertionError(f"not within {most} steps")
+
+
 class StepThreads:
     """
     Threads that run in the caller's: at once, or, after ``hold``, only when the test says so.

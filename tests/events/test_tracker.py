@@ -14,7 +14,7 @@ from jobpush.core.workflow import Workflow, WorkflowChange
 from jobpush.events.instruments import Measures
 from jobpush.events.tracker import SLICE_S, JobStatusTracker, Waiter
 from tests.core.world import job
-from tests.support import NOW, LabCase, ManualClock
+from tests.support import NOW, LabCase, ManualClock, step_until
 
 
 class SlowClock:
@@ -58,15 +58,12 @@ class ClaimTests(LabCase):
         self.lab.treq.flush()
 
     def settle(self) -> None:
-        while self.slow.turns:
-            self.turn()
+        step_until(lambda: not self.slow.turns, self.turn, most=100)
 
     def test_in_slices(self) -> None:
         """One answer a slice here; other work runs between."""
         counts = []
-        while self.slow.turns:
-            self.turn()
-            counts.append(self.answered())
+        step_until(lambda: not self.slow.turns, lambda: (self.turn(), counts.append(self.answered())), most=100)  # type: ignore[func-returns-value]
         self.assertEqual(counts, [1, 2, 3])
 
     def test_a_claimed_waiter_does_not_time_out(self) -> None:

@@ -189,7 +189,6 @@ class GridEngineQueue(Watching, CommandQueue):
         """Ask who holds what is held: all kinds of holds have one letter."""
         held = [entry for entry in reader.entries if "h" in entry.row.letters and phase_of(entry.row.letters) is Phase.HELD]
         if not held:
-            self._holds = {}
             return
         now = self._reactor.seconds()
         if now - self._holds_at < HOLDS_EVERY_S and not any("h" in entry.row.letters for entry in reader.new):

@@ -355,7 +355,7 @@ class QuestionTests(GridCase):
         self.assertEqual([jobs[i].reason_code for i in ("1", "5")], [ReasonCode.HELD_BY_ADMIN] * 2)
         self.assertEqual([jobs[i].observed_at for i in ("1", "5", "6")], [NOW + 15, NOW + 15, NOW])
         self.clock.advance(1)
-        self.rows.append(job_list("8", "hRwq"))
+        self.rows += [job_list("8", "hRwq"), job_list("9", "qw")]
         self.held["hs"], self.held["hu"] = job_list("8", "hqw"), job_list("1", "hqw") + job_list("8", "hqw")
         jobs = self.look().jobs
         self.assertEqual(self.holds(), ["hu", "ho", "hs"])
