@@ -232,7 +232,7 @@ class RowTests(GridCase):
         self.assertEqual(attrs.asdict(jobs["4"]), attrs.asdict(JobDescriptor(
             "sge", "4", Phase.RUNNING, native={"state": "r"}, name="n", started_at=1795333485.0, observed_at=NOW, source="qstat",
         )))  # fmt: skip
-        self.assertEqual((jobs["5"].phase, jobs["5"].reason_code, jobs["5"].submitted_at), (Phase.HELD, ReasonCode.OTHER, 1795333485.0))
+        self.assertEqual((jobs["5"].phase, jobs["5"].reason_code, jobs["5"].submitted_at, jobs["5"].pending_tasks), (Phase.HELD, ReasonCode.OTHER, 1795333485.0, None))
 
     def test_why_it_waits(self) -> None:
         """A hold by somebody goes before what it depends on, which is no hold; errors are told task by task; a time to begin."""
@@ -330,7 +330,7 @@ class QuestionTests(GridCase):
 
     def test_what_is_told_anew(self) -> None:
         """A job whose details were asked for again is described anew, though its row is as it was."""
-        self.rows = [job_list("5", "qw", "1-3"), job_list("5", "hqw", "4")]
+        self.rows = [job_list("5", "qw", "1-3"), job_list("5", "hqw", "4"), job_list("5", "r", "7")]
         self.look()
         self.rows.append(job_list("5", "Eqw", "9"))
         self.details["5"] = "<JB_cwd>/new</JB_cwd>"
@@ -344,7 +344,7 @@ class QuestionTests(GridCase):
         self.rows = [job_list("1", "hqw"), job_list("5", "hqw", "3-4"), job_list("6", "r")]
         self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
         self.assertEqual(self.holds(), ["hu", "ho", "hs"])
-        self.held["ho"] = job_list("1", "hqw") + job_list("x", "hqw") + job_list("5", "hqw", "4")
+        self.held["ho"] = job_list("x", "hqw") + job_list("1", "hqw") + job_list("5", "hqw", "4")
         self.clock.advance(14.5)
         self.rows.append(job_list("7", "qw"))
         self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
