@@ -94,7 +94,8 @@ class _Diff:
                 ranges[job_id] = row
                 continue
             record = records.get(job_id)
-            if record is not None and record.seen is row and record.absent_since is None and record.unsettled_since is None:
+            # Of one that was absent no row was kept.
+            if record is not None and record.seen is row and record.unsettled_since is None:
                 continue
             self.present(row, record)
             changed += 1
@@ -257,7 +258,7 @@ class _Diff:
         """Tasks that left a pending range without a row of their own; ranges that ended as a whole."""
         for array, row in ranges.items():
             record = self.known.get(array)
-            if record is not None and record.seen is row and record.absent_since is None:
+            if record is not None and record.seen is row:
                 continue
             self.touched[array] = None
             if record is not None and record.range_row is not None:

@@ -20,6 +20,15 @@ class AggregateTests(SynchronousTestCase):
             task_index=index, submitted_at=10.0, **fields,  # type: ignore[arg-type]
         )  # fmt: skip
 
+    def test_what_only_parts_have(self) -> None:
+        """Flags and aliases are those of rows; a signal is the highest of the parts', as an exit code is."""
+        row = JobDescriptor("c", "7", Phase.QUEUED, flags=("transit",), aliases=("7[]",), pending_tasks=TaskSet.of([3]))
+        whole = aggregate("7", [self.part(0, "RUNNING", flags=("stage_out",))], row, None)
+        self.assertEqual((whole.flags, whole.aliases), ((), ()))
+        ends = [self.part(index, "FAILED", signal=signal, exit_code=code) for index, (signal, code) in enumerate(((9, None), (15, 1), (11, 3), (None, 2)))]
+        whole = aggregate("7", ends, None, None)
+        self.assertEqual((whole.signal, whole.exit_code), (15, 3))
+
     def test_phase_and_counts(self) -> None:
         """The whole runs while any part does, and between two parts; it is done when all are, with the worst outcome."""
         cases = [

@@ -326,6 +326,29 @@ class PropertyTests(SynchronousTestCase):
         self.assertNotIn("COMPLETED", [state for _, state, _ in world.told])
 
 
+class BackTests(SynchronousTestCase):
+    """What was gone for a while and is back as it was."""
+
+    def test_a_job(self) -> None:
+        """The very same row: its absence is over, and the next one begins anew."""
+        world, row = World(), job("1", "RUNNING")
+        world.look(row)
+        self.assertEqual(world.look(after=6.0), [("1", "FINISHING", "RUNNING")])
+        self.assertEqual(world.look(row, after=1.0), [("1", "RUNNING", "FINISHING")])
+        self.assertIsNone(world.known.records["1"].absent_since)
+        self.assertEqual([world.look(after=after) for after in (5.0, 6.0)], [[("1", "FINISHING", "RUNNING")], []])
+        self.assertEqual(world.look(after=5.0), [("1", "UNKNOWN", "FINISHING")])
+
+    def test_a_range(self) -> None:
+        """So it is of an array whose tasks all wait."""
+        world, row = World(), job("7", "QUEUED", pending_tasks=TaskSet.parse("0-1"))
+        world.look(row)
+        world.look(after=6.0)
+        self.assertEqual(world.look(row, after=1.0), [])
+        self.assertEqual([world.look(after=after) for after in (5.0, 6.0)], [[], []])
+        self.assertIn(("7", "LOST", "QUEUED"), world.look(after=5.0))
+
+
 class ForgettingTests(SynchronousTestCase):
     """Jobs that ended are kept for as long as is wished, and not a moment less."""
 
@@ -533,6 +556,23 @@ class RangeTests(SynchronousTestCase):
 
     def pending(self, tasks: str, state: str = "QUEUED", **fields: Any) -> JobDescriptor:
         return job("7", state, pending_tasks=TaskSet.parse(tasks), **fields)
+
+    def test_a_task_that_began(self) -> None:
+        """It has left the range, and stays what its row says, also where tasks that left may have run and ended unseen."""
+        for lists_ended in (True, False):
+            world = World(lists_ended=lists_ended)
+            world.look(self.pending("0-3"))
+            told = world.look(self.pending("0,2-3"), job("7_1", "RUNNING"))
+            self.assertEqual(told, [("7_1", "RUNNING", "QUEUED"), ("7", "RUNNING", "QUEUED")])
+            self.assertEqual((world.known.records["7_1"].job.state, world.known.records["7_1"].absent_since), ("RUNNING", None))
+
+    def test_submitted_anew_while_it_runs(self) -> None:
+        """Only of an array that has ended another time of submission means another array."""
+        world = World()
+        world.look(self.pending("0-3"))
+        world.look(self.pending("1-3"), job("7_0", "RUNNING"))
+        self.assertEqual(world.look(self.pending("2-3", submitted_at=200.0), job("7_0", "RUNNING"), job("7_1", "RUNNING")), [("7_1", "RUNNING", "QUEUED")])
+        self.assertEqual(world.known.records["7"].job.counts, {"QUEUED": 2, "RUNNING": 2})
 
     def test_a_task_of_a_range(self) -> None:
         """It is what its range is, by an id and an index of its own."""

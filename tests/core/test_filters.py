@@ -39,7 +39,7 @@ class SelectionTests(SynchronousTestCase):
             (Selection(states=names({"RUNNING"})), True, True), (Selection(states=names({"QUEUED"})), False, False),
             (Selection(queues=names({"batch"})), True, False), (Selection(queues=names({"long"})), False, False),
             (Selection(names=("align*",)), True, False), (Selection(names=("align",)), False, False), (Selection(names=("x", "?lign-[0-9]")), True, False),
-            (Selection(comments=("*w1*",)), True, False), (Selection(comments=("w1",)), False, False),
+            (Selection(comments=("*w1*",)), True, False), (Selection(comments=("x", "*w1*")), True, False), (Selection(names=("x", "align*")), True, False), (Selection(comments=("w1",)), False, False),
             (Selection(workflows=names({"w1@kim"}), workflows_of=lambda _: ("w1@kim", "w2")), True, True),
             (Selection(workflows=names({"w2"}), workflows_of=lambda _: ("w1@kim", "w2")), True, False),
             (Selection(workflows=names({"w3"}), workflows_of=lambda _: ("w1@kim", "w2")), False, False),

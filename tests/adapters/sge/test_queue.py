@@ -238,16 +238,19 @@ class RowTests(GridCase):
         """A hold by somebody goes before what it depends on, which is no hold; errors are told task by task; a time to begin."""
         begin = int(NOW) + 60
         self.rows = [job_list("1", "hqw"), job_list("2", "hqw"), job_list("3", "Eqw"), job_list("4", "qw"), job_list("5", "qw"),
-                     job_list("6", "hqw", "1-2"), job_list("6", "hqw", "5-8"), job_list("7", "Eqw", "3"), job_list("8", "EhRqw")]  # fmt: skip
+                     job_list("6", "hqw", "1-2"), job_list("6", "hqw", "5-8"), job_list("7", "Eqw", "3"), job_list("8", "EhRqw"),
+                     job_list("9", "Er"), job_list("10", "qw", "1-5"), job_list("10", "Eqw", "7-8")]  # fmt: skip
         depends, error = "<JB_jid_predecessor_list>", "<JAT_task_number>{}</JAT_task_number><QIM_message>{}</QIM_message>"
         self.details = {"1": depends, "2": depends, "3": error.format(1, "one"), "4": f"<JB_execution_time>{begin}</JB_execution_time>",
-                        "5": f"<JB_execution_time>{int(NOW)}</JB_execution_time>", "7": error.format(1, "one") + error.format(3, "three")}  # fmt: skip
+                        "5": f"<JB_execution_time>{int(NOW)}</JB_execution_time>", "7": error.format(1, "one") + error.format(3, "three"),
+                        "10": error.format(7, "seven") + error.format(8, "eight")}  # fmt: skip
         self.held["hu"] = job_list("2", "hqw") + job_list("6", "hqw", "2")
         told = {job_id: (job.phase.value, job.reason_code and job.reason_code.value, job.reason) for job_id, job in self.look().jobs.items()}
         self.assertEqual(told, {
             "1": ("QUEUED", "DEPENDENCY", None), "2": ("HELD", "HELD_BY_USER", None), "3": ("HELD", "ERROR", "one"),
             "4": ("QUEUED", "BEGIN_TIME", None), "5": ("QUEUED", None, None), "6": ("HELD", "HELD_BY_USER", None),
             "6.1": ("HELD", "OTHER", None), "6.2": ("HELD", "HELD_BY_USER", None), "7": ("HELD", "ERROR", "three"), "8": ("HELD", "ERROR", None),
+            "9": ("RUNNING", None, None), "10": ("QUEUED", None, None), "10.7": ("HELD", "ERROR", "seven"), "10.8": ("HELD", "ERROR", "eight"),
         })  # fmt: skip
 
     def test_a_time_to_begin_comes(self) -> None:
