@@ -5,12 +5,13 @@ VENV ?= .venv
 PORT ?= 8080
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint docs build bench clean
+.PHONY: help run test lint docs build bench mutants clean
 
 help:
 	@echo "make run    set up, and run the service on the embedded default: http://localhost:$(PORT)/"
 	@echo "make test   set up, and run every test (as root it installs what a real Slurm, Grid Engine and sshd need)"
 	@echo "make lint   ruff, mypy, import rules"
+	@echo "make mutants SEED=1 SAMPLE=200 MINUTES=20    which small faults the unit tests do not notice (CONTRIBUTING.md)"
 	@echo "make docs   the documentation, in build/site/"
 	@echo "make build  the wheel, in dist/"
 	@echo "make bench  the cost of held requests beside other servers: a table and a picture (installs the others)"
@@ -38,6 +39,15 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=.:adapters:client $(BIN)/lint-imports --no-cache
+
+# Which small faults the unit tests notice: a table, and each one that they do not. ONLY="jobpush/core jobpush/events/reader.py:80"
+# asks about folders, files or lines alone.
+SEED ?= 1
+SAMPLE ?= 200
+MINUTES ?= 20
+ONLY ?=
+mutants: $(VENV)/dev
+	$(BIN)/python -m tests.mutants $(ONLY) --seed $(SEED) --sample $(SAMPLE) --minutes $(MINUTES) --cache $(VENV)/mutants
 
 docs: $(VENV)/dev
 	$(BIN)/mkdocs build --quiet --strict

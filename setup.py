@@ -56,6 +56,7 @@ setup(
         "dev": [
             "axe-playwright-python >= 0.1.4",
             "build",
+            "coverage >= 7.4",
             "hypothesis >= 6.100",
             "import-linter >= 2",
             "jsonschema >= 4.20",

@@ -13,6 +13,9 @@ import sys
 import time
 from typing import Any
 
+#: The time, in seconds since the epoch.
+now = time.time
+
 DIR = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -31,7 +34,7 @@ def is_subjob(job_id: str) -> bool:
 
 def print_json(jobs: dict[str, Any]) -> None:
     """With tabs, one value a line; no Jobs where there are none."""
-    document = {"timestamp": int(time.time()), "pbs_version": "23.06.06", "pbs_server": "pbslab", **({"Jobs": jobs} if jobs else {})}
+    document = {"timestamp": int(now()), "pbs_version": "23.06.06", "pbs_server": "pbslab", **({"Jobs": jobs} if jobs else {})}
     text = json.dumps(document, indent="\t", ensure_ascii=False).replace('": ', '":\t')
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
 
@@ -43,7 +46,7 @@ def qstat(server: dict[str, Any], arguments: list[str]) -> int:
         return 0
     if arguments == ["-B", "-f", "-F", "json"]:
         own = {"server_state": "Active", "query_other_jobs": "True", "job_history_enable": str(history), "job_history_duration": "24:00:00"}
-        print(json.dumps({"timestamp": int(time.time()), "Server": {"pbslab": {**own, **server.get("attributes", {})}}}))
+        print(json.dumps({"timestamp": int(now()), "Server": {"pbslab": {**own, **server.get("attributes", {})}}}))
         return 0
     if arguments == ["-t", "-w"]:
         live = {job_id: job for job_id, job in jobs.items() if not finished(job)}

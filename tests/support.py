@@ -24,6 +24,15 @@ T = TypeVar("T")
 NOW = 1795327200.0
 
 
+def step_until(condition: Callable[[], object], step: Callable[[], object], most: int = 1000) -> int:
+    """Step until that is so; how many steps it took. Where it does not come, a test fails at once, instead of hanging."""
+    for count in range(most):
+        if condition():
+            return count
+        step()
+    raise AssertionError(f"not within {most} steps")
+
+
 class StepThreads:
     """
     Threads that run in the caller's: at once, or, after ``hold``, only when the test says so.
@@ -72,6 +81,8 @@ class Lab:
     """
     A running service.
 
+    :param tail: how many events are kept in memory; older ones are read from the journal.
+    :param keep_ended: seconds for which jobs that ended stay in the table.
     :ivar queue: the queue that it watches; `tick` makes it look.
     """
 
@@ -84,6 +95,8 @@ class Lab:
         listeners: Any = (),
         grace: float = 5.0,
         migrations: Any = MIGRATIONS,
+        tail: int | None = None,
+        keep_ended: float = 86400.0,
     ) -> None:
         self.clock = ManualClock()
         self.threads = StepThreads()
@@ -93,7 +106,9 @@ class Lab:
         self.journal = SQLiteJournal(
             self.threads, directory, retention, clock=self.clock.seconds, migrations=migrations  # type: ignore[arg-type]
         )
-        self.service = JobPush(self.clock, self.queues, self.journal, listeners)
+        self.service = JobPush(self.clock, self.queues, self.journal, listeners, keep_ended=keep_ended)
+        if tail is not None:
+            self.service.tail._capacity = tail
         self.serve(max_held)
 
     def serve(self, max_held: int = 1000) -> None:

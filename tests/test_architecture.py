@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import jobpush
 import jobpush_client
+from tests.mutants import mirror
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,6 +55,19 @@ class LayoutTests(SynchronousTestCase):
             [sys.executable, "-c", code], cwd=ROOT, env=twistd_environment(None), capture_output=True, text=True, check=True
         )
         self.assertEqual(result.stdout.strip(), "[]")
+
+    def test_each_module_has_its_tests(self) -> None:
+        """``jobpush/core/diff.py`` is tested in ``tests/core/test_diff.py``; or its docstring names the file that does."""
+        # The web's modules are being put in order.
+        packages = ("jobpush/core", "jobpush/events", "jobpush/polling", "jobpush/runtime", "jobpush/adapter", "adapters", "client")
+        modules = [path for package in packages for path in sorted((ROOT / package).rglob("*.py")) if not path.name.startswith("__")]
+        self.assertGreater(len(modules), 60)
+        for path in modules:
+            named = re.findall(r"tests/[\w/]+\.py", ast.get_docstring(ast.parse(path.read_text())) or "")
+            own = mirror(str(path.relative_to(ROOT)))
+            there = [test for test in (own, *named) if (ROOT / test).is_file()]
+            self.assertTrue(there, f"{path.relative_to(ROOT)} has no {own}, and its docstring names no other file of tests")
+            self.assertLessEqual(set(named), set(there), f"the docstring of {path.relative_to(ROOT)} names a file that is not there")
 
     def test_one_version(self) -> None:
         """The client and the service are released together."""

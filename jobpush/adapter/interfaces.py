@@ -3,6 +3,8 @@ The contracts of an adapter.
 
 A queue adapter is written against `IBatchQueueService` and `IBatchQueueFactory`, proved with
 `jobpush.adapter.testing.makeQueueServiceTests`, and found through Twisted's plugin system.
+
+That those tests notice a broken adapter is proved in tests/adapter/test_testing.py.
 """
 
 from __future__ import annotations

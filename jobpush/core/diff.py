@@ -64,7 +64,8 @@ class _Diff:
                 ranges[job_id] = row
                 continue
             record = records.get(job_id)
-            if record is not None and row_of(record) is row and not record.detail.unsettled:
+            # Of one that was absent no row was kept.
+            if record is not None and row_of(record) is row and record.detail.unsettled_since is None:
                 continue
             self.present(row, record)
             changed += 1
@@ -229,7 +230,7 @@ class _Diff:
         """Look at tasks that left a pending range without a row of their own, and at ranges that ended as a whole."""
         for array, row in ranges.items():
             record = self.known.get(array)
-            if record is not None and row_of(record) is row and record.detail.absent_since is None:
+            if record is not None and row_of(record) is row:
                 continue
             self.touched[array] = None
             before = record.detail.range_row if record is not None else None
@@ -324,10 +325,13 @@ class _Diff:
         # The tasks of a range that has ended have records of their own by now.
         range_row = row if row is not None and not row.done else None
         last = record.subject if record is not None and record.subject.counts is not None else None
+        new = self.new_parts.get(parent, {})
         if last is not None and last.terminal and row is not None and row.submitted_at != last.submitted_at and not row.done:
-            last = None  # the id came round again: only what is new belongs to it
+            # The id came round again: only what is new belongs to it.
+            self.result.forgotten.extend((last.cluster, part) for part in self.known.parts(parent) if part not in new)
+            last = None
         ids = dict.fromkeys(self.known.parts(parent)) if last is not None or record is None else {}
-        ids.update(self.new_parts.get(parent, {}))
+        ids.update(new)
         parts = [self.record(i).subject for i in ids]
         if not parts and range_row is None:
             return

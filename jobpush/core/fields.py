@@ -1,8 +1,8 @@
 """
 How a value's fields are declared: each once, as an attribute whose metadata says what the wire must know of it.
 
-The encoder and the decoder (`jobpush.core.job_json`) and the schema (`jobpush.web.openapi_schemas`) follow from the
-declarations.
+The encoder and the decoder (`jobpush.core.wire.jobs`) and the schema (`jobpush.web.openapi_schemas`) follow from the
+declarations. Tested through what follows, in tests/core/wire/test_jobs.py.
 """
 
 from __future__ import annotations

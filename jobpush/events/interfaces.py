@@ -1,5 +1,7 @@
 """
 The contracts of what stands behind events: the journal that keeps them, and the listeners that are told them.
+
+Who provides them is held to them in tests/events/test_journal.py and tests/events/test_listeners.py.
 """
 
 from __future__ import annotations

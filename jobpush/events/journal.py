@@ -7,7 +7,6 @@ reads what is older than the in-memory tail. Nothing here knows who reads the ev
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -28,13 +27,9 @@ from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event, Record
 from jobpush.core.workflow import NO_CLUSTER, Member, Membership
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
+from jobpush.events.state_directory import create, lock
 
 T = TypeVar("T")
-
-#: File systems on which SQLite's write-ahead log does not work, or not safely.
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "afs", "9p", "fuse.sshfs", "fuse.glusterfs"}
-)
 
 #: Bytes of a page of a new journal. On SQLite's own 4096 a known job of more than 1000 bytes, its key included, takes a page
 #: more.
@@ -138,9 +133,9 @@ class SQLiteJournal:
             if self.directory is None:
                 self._writer = self._reader = self._connect(":memory:")
             else:
-                self._lock = _lock_directory(self.directory)
+                self._lock = lock(self.directory)
                 path = os.path.join(self.directory, "journal.sqlite")
-                _create(path)
+                create(path)
                 self._writer = self._connect(path)
                 self._writer.execute(f"PRAGMA page_size={PAGE}")
                 self._writer.execute("PRAGMA journal_mode=WAL")
@@ -179,7 +174,7 @@ class SQLiteJournal:
             )
         if 0 < version < wanted and self.directory is not None:
             backup = os.path.join(self.directory, f"journal.v{version}.sqlite")
-            _create(backup)
+            create(backup)
             with closing(sqlite3.connect(backup)) as copy:
                 db.backup(copy)
         while version < wanted:
@@ -418,53 +413,3 @@ def _decode(rows: Iterable[tuple[bytes]]) -> Iterable[Event]:
 
 def _set_meta(db: sqlite3.Connection, **values: object) -> None:
     db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", ((k, str(v)) for k, v in values.items()))
-
-
-def _create(path: str) -> None:
-    """Make a file that others may not read: jobs' names and comments are in it. SQLite gives its helpers the same mode."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
-    except OSError as error:
-        raise JournalError(f"{path} cannot be used: {error.strerror}") from None
-
-
-def _lock_directory(directory: str) -> int:
-    """Make the state directory and keep it for this process. The lock goes with the process, however it ends."""
-    try:
-        os.makedirs(directory, mode=0o750, exist_ok=True)
-        kind = file_system_of(directory)
-        if kind in NETWORK_FILE_SYSTEMS:
-            raise JournalError(f"the state directory {directory} is on {kind}; it must be on a local disk (SQLite's WAL)")
-        descriptor = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise JournalError(f"the state directory {directory} cannot be used: {error.strerror or error}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.access(directory, os.W_OK):
-            raise OSError("not writable")
-    except BlockingIOError:
-        os.close(descriptor)
-        raise JournalError(f"the state directory {directory} is in use by another jobpush") from None
-    except OSError as error:
-        os.close(descriptor)
-        raise JournalError(f"the state directory {directory} cannot be used: {error}") from None
-    return descriptor
-
-
-def file_system_of(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
-    """The type of the file system that holds a path (``proc_pid_mountinfo(5)``); empty if that cannot be told."""
-    path = os.path.realpath(path)
-    best = ("", "")
-    try:
-        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                fields, _, rest = line.partition(" - ")
-                point = fields.split()[4].replace("\\040", " ")
-                inside = path == point or path.startswith(point.rstrip("/") + "/")
-                if inside and len(point) >= len(best[0]):
-                    best = (point, rest.split()[0])
-    except (OSError, IndexError):
-        return ""
-    return best[1]
-
-

@@ -6,13 +6,15 @@ import contextlib
 import os
 import resource
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from jobpush.adapter.command import CommandFailed, find_executable, printable, run_command
+from jobpush.adapter.command import CommandFailed, CommandResult, find_executable, printable, run_command
 
 
 class RunTests(TestCase):
@@ -20,6 +22,14 @@ class RunTests(TestCase):
 
     def sh(self, script: str, timeout: float = 10.0, limit: int = 1_000_000, **environment: str):  # type: ignore[no-untyped-def]
         return run_command(reactor, ["/bin/sh", "-c", script], environment, timeout, limit)
+
+    async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+        """Until that is so, or fail."""
+        until = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > until:
+                self.fail(f"not within {seconds:g} s")
+            await deferLater(reactor, 0.01)
 
     async def test_result(self) -> None:
         """Exit status and both outputs; standard input is empty; the environment is what was given."""
@@ -50,11 +60,7 @@ class RunTests(TestCase):
         )
         with open(pidfile) as file:
             pid = int(file.read())
-        for _ in range(100):
-            if not os.path.exists(f"/proc/{pid}"):
-                break
-            await deferLater(reactor, 0.02)
-        self.assertFalse(os.path.exists(f"/proc/{pid}"))
+        await self.until(lambda: not os.path.exists(f"/proc/{pid}"), 3.0)
 
     async def test_a_grandchild_holds_the_pipe(self) -> None:
         """The answer does not wait for whoever else has the pipe open."""
@@ -135,16 +141,51 @@ class RunTests(TestCase):
         """Cancelling ends the command."""
         pidfile = os.path.abspath(self.mktemp())
         running = self.sh(f"echo $$ >{pidfile}; exec sleep 60")
-        while not os.path.exists(pidfile) or not os.path.getsize(pidfile):
-            await deferLater(reactor, 0.01)
+        await self.until(lambda: os.path.exists(pidfile) and os.path.getsize(pidfile))
         with open(pidfile) as file:
             pid = file.read().strip()
         running.cancel()
         await self.assertFailure(running, CancelledError)
-        while os.path.exists(f"/proc/{pid}"):
-            await deferLater(reactor, 0.01)
+        await self.until(lambda: not os.path.exists(f"/proc/{pid}"))
+
+    async def test_elapsed(self) -> None:
+        """How long it took is told."""
+        result = await self.sh("sleep 0.2")
+        self.assertTrue(0.15 < result.elapsed < 5, result.elapsed)
+
+    def test_complaint(self) -> None:
+        """The first line of standard error; what was printed is in no log by accident."""
+        for stderr, told in ((b"\n a\nb", "a"), (b"", "no message"), (b" \n ", "no message"), (b"\xff\x1b", "\ufffd\\x1b"), (b"x" * 400, "x" * 300 + "\u2026")):
+            self.assertEqual(CommandResult(1, b"", stderr).complaint, told)
+        self.assertEqual(repr(CommandResult(3, b"secret", b"secret")), "CommandResult(status=3, elapsed=0.0)")
+
+    def test_where_a_command_is(self) -> None:
+        """Along PATH and then in the usual places; only files that may be run, in places that are absolute."""
+        directory = Path(self.mktemp()).resolve()
+        for name, mode in (("a", 0o755), ("b", 0o755), ("c", 0o644)):
+            (directory / name).mkdir(parents=True)
+            (directory / name / "jobpush-test").touch()
+            (directory / name / "jobpush-test").chmod(mode)
+        (directory / "d" / "jobpush-test").mkdir(parents=True)
+        (directory / "d" / "sh").symlink_to("/bin/sh")
+        places = [str(directory / name) for name in "dcab"]
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(directory / "b")
+        self.patch(os, "environ", {"PATH": os.pathsep.join(["", ".", *places])})
+        self.assertEqual(find_executable("jobpush-test"), f"{directory}/a/jobpush-test")
+        self.assertEqual(find_executable("sh"), f"{directory}/d/sh")
+        self.assertEqual(find_executable("jobpush-test", f"{directory}/b"), f"{directory}/b/jobpush-test")
+        self.assertEqual(find_executable(f"{directory}/b/jobpush-test", "/nonexistent"), f"{directory}/b/jobpush-test")
+        for where in ("c", "d", "."):
+            error = self.assertRaises(CommandFailed, find_executable, "jobpush-test", f"{directory}/{where}" if where != "." else ".")
+            self.assertIn("there is no command 'jobpush-test' in", str(error))
+        self.patch(os, "environ", {})
+        self.assertIn(find_executable("sh"), ("/usr/local/bin/sh", "/usr/bin/sh", "/bin/sh"))
+        error = self.assertRaises(CommandFailed, find_executable, "jobpush-test")
+        self.assertEqual(str(error), "there is no command 'jobpush-test' in PATH")
 
     def test_printable(self) -> None:
         """Text from strangers cannot write to a terminal or a log."""
         self.assertEqual(printable("a\x1b[2J\nb\u202ec\ud800"), "a\\x1b[2J\\nb\\u202ec\\ud800")
-        self.assertEqual(len(printable("x" * 1000, 10)), 11)
+        self.assertEqual([printable("x" * length, 10) for length in (10, 11, 1000)], ["x" * 10, "x" * 10 + "\u2026", "x" * 10 + "\u2026"])
+        self.assertEqual(printable("\x1b" * 10, 10), "\\x1b\\x1b\\x" + "\u2026")

@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import attrs
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.adapter.kinds import (
-    Choice,
-    Command,
-    FarPath,
-    Kind,
-    Many,
     Name,
     Number,
     Path,
-    PathWhereCommandsRun,
     Text,
-    WholeNumber,
     YesNo,
-    YesNoAuto,
-    is_toml_of,
-    to_toml,
 )
 from jobpush.adapter.options import DeclaredOptions, OptionReader, OptionValues, declared, help_text, option, read_options
 from jobpush.adapter.registry import queue_factories
-
-ANYTHING = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
-    max_leaves=5,
-)
-
-KINDS: list[Kind[Any]] = [
-    Choice(("a", "b")), Command(), Many(WholeNumber()), Name(), Number(), Path(), PathWhereCommandsRun(), Text(), WholeNumber(), YesNo(),
-    YesNoAuto(),
-]  # fmt: skip
 
 
 @attrs.frozen
@@ -123,58 +100,6 @@ class DeclaredTests(SynchronousTestCase):
                 self.assertFalse(item.default in (None, ()) and item.example is None, f"{factory.queue_type} {item.name}")
 
 
-class KindTests(SynchronousTestCase):
-    """The kinds of values."""
-
-    def test_text_and_toml_alike(self) -> None:
-        """A text and a value of a TOML file that mean the same are read as the same."""
-        for kind, text, value, expected in [
-            (Number("days"), "2.5", 2.5, 2.5), (Number("days"), "2", 2, 2.0), (WholeNumber(), "7", 7, 7), (YesNo(), "yes", True, True),
-            (YesNo(), "false", False, False), (YesNoAuto(), "auto", "auto", None), (YesNoAuto(), "no", False, False),
-            (Command(), "ssh -o 'a b'", ["ssh", "-o", "a b"], ("ssh", "-o", "a b")), (Choice(("a", "b")), "b", "b", "b"),
-        ]:  # fmt: skip
-            self.assertEqual((kind.read(text), kind.read(value)), (expected, expected))
-
-    def test_refused(self) -> None:
-        """What is not of the kind is refused with what was expected."""
-        for kind, values in {
-            Text(): ["", 5, None], Name(): ["", "-x", "a/b", "a" * 64, "a\n", 5], Path(): ["", 5, "a\0b"], PathWhereCommandsRun(): ["", 5],
-            Number("days", 1, 9): ["0.9", 9.1, "nan", "x", "", True, [], 10**400], WholeNumber(1, 9): ["0", 10, "1.0", 1.0, "-1", True, "²", ""],
-            YesNo(): ["", "on", 1, None], YesNoAuto(): ["", "on", 1], Choice(("a", "b")): ["c", 1], Command(): ["", [], ["a", ""], [1], "'a", 5],
-            Many(WholeNumber()): ["5", 5, [-1]],
-        }.items():  # fmt: skip
-            for value in values:
-                error = self.assertRaises(ValueError, kind.read, value)
-                self.assertIn("expected", str(error), repr(value))
-
-    @given(st.sampled_from(KINDS), ANYTHING)
-    def test_anything(self, kind: Kind[Any], value: object) -> None:
-        """Any value is read or refused."""
-        try:
-            read = kind.read(value)
-        except ValueError as error:
-            self.assertIn("expected", str(error))
-        else:
-            self.assertFalse(isinstance(read, float) and not math.isfinite(read))
-
-    def test_far_paths(self) -> None:
-        """The path of another host stays as it was given; on this host it is absolute."""
-        self.assertEqual(PathWhereCommandsRun().read("a", "/etc"), FarPath("a", "/etc/a"))
-
-    def test_toml_types(self) -> None:
-        """A bool is no number, and a text that could be read as a number is none either."""
-        for kind, value, expected in [
-            (WholeNumber(), 5, True), (WholeNumber(), True, False), (WholeNumber(), "5", False), (Number(), 5, True), (Number(), True, False),
-            (YesNo(), True, True), (YesNo(), "yes", False), (Text(), "x", True), (Command(), ["x"], True),
-        ]:  # fmt: skip
-            self.assertEqual(is_toml_of(kind, value), expected, (kind, value))
-
-    def test_toml(self) -> None:
-        """Values are written as TOML has them."""
-        for value, text in [(True, "true"), (5, "5"), (7.0, "7"), (0.1, "0.1"), ('a"b', '"a\\"b"'), (("a", 1), '["a", 1]')]:
-            self.assertEqual(to_toml(value), text)
-
-
 class OptionReaderTests(SynchronousTestCase):
     """`OptionReader`."""
 
@@ -215,3 +140,78 @@ class OptionReaderTests(SynchronousTestCase):
         reader.text("a")
         error = self.assertRaises(BadQueueOption, reader.finish)
         self.assertEqual((str(error), error.unknown), ("unknown option 'b'; known are a", "b"))
+
+
+class ReadOneByOneTests(SynchronousTestCase):
+    """`OptionReader`."""
+
+    def check(self, read: Callable[[OptionReader], Any], good: list[tuple[object, Any]], bad: list[object], expected: str) -> None:
+        """What is read of each value of ``x``; and that each bad one is named, with what was expected."""
+        for value, result in good:
+            found = read(OptionReader({"x": value}))
+            self.assertEqual((found, type(found)), (result, type(result)), value)
+        for value in bad:
+            with self.assertRaises(BadQueueOption, msg=repr(value)) as caught:
+                read(OptionReader({"x": value}))
+            self.assertEqual(str(caught.exception), f"x={value!r}: {expected}")
+
+    def test_text(self) -> None:
+        """Any but an empty one."""
+        self.check(lambda r: r.text("x"), [("a b", "a b"), (None, None)], ["", 3, True, ["a"]], "expected a text")
+        self.assertEqual(OptionReader({}).text("x", "default"), "default")
+
+    def test_names(self) -> None:
+        """That can be no option of a command."""
+        good = ["a", "0", "a_b.c-d", "A" * 63]
+        bad = ["-a", ".a", "_a", "a b", "a/b", "A" * 64, "\u00e9", "a\n"]
+        self.check(lambda r: r.cluster_name("x"), [(text, text) for text in good], bad, "expected letters, digits, '_', '-' and '.', at most 63")
+        self.assertIsNone(OptionReader({}).cluster_name("x"))
+        self.assertEqual((OptionReader({"cluster": "a"}).cluster("b"), OptionReader({}).cluster("b")), ("a", "b"))
+
+    def test_paths(self) -> None:
+        """Made absolute."""
+        self.check(lambda r: r.path("x"), [("/a/../b", "/b"), ("c", os.path.join(os.getcwd(), "c")), (None, None)], ["", 3], "expected a path")
+
+    def test_seconds(self) -> None:
+        """Within bounds."""
+        good = [("1", 1.0), ("0.5", 0.5), (0.001, 0.001), (3, 3.0), ("1e2", 100.0), (86400, 86400.0), (None, None)]
+        bad = ["", "x", "nan", "inf", float("nan"), True, False, 0, 0.0009, 86400.5, "-1", [1]]
+        self.check(lambda r: r.seconds("x", None), good, bad, "expected seconds, from 0.001 to 86400")
+        self.check(lambda r: r.seconds("x", 5.0, 2.0, 10.0), [(2, 2.0), (10, 10.0)], [1.9, 10.1, "x"], "expected seconds, from 2 to 10")
+        self.assertEqual(OptionReader({}).seconds("x", 7.0), 7.0)
+
+    def test_integers(self) -> None:
+        """Whole numbers within bounds, whatever the default is."""
+        good = [("0", 0), ("007", 7), (3, 3), (2**31, 2**31), (None, -1)]
+        bad = ["", "x", "1.0", 1.0, "-1", -1, True, False, 2**31 + 1, "12345678901", [1]]
+        self.check(lambda r: r.integer("x", -1), good, bad, f"expected a whole number from 0 to {2**31}")
+        self.check(lambda r: r.integer("x", 1, 2, 4), [(2, 2), ("4", 4)], [1, 5], "expected a whole number from 2 to 4")
+
+    def test_flags(self) -> None:
+        """Yes and no by either word; auto only where nobody need say."""
+        good = [("yes", True), ("true", True), (True, True), ("no", False), ("false", False), (False, False)]
+        bad = ["", "Yes", "1", 1, 0, [True]]
+        self.check(lambda r: r.flag("x", True), [*good, (None, True)], [*bad, "auto"], "expected yes or no; true or false in a TOML file")
+        self.check(lambda r: r.flag("x", False), [*good, (None, False)], ["auto"], "expected yes or no; true or false in a TOML file")
+        self.check(lambda r: r.flag("x", None), [*good, (None, None), ("auto", None)], bad, "expected auto, yes or no")
+
+    def test_words(self) -> None:
+        """A list, or a text as a shell would take it apart."""
+        good = [("ssh -o 'a b' x", ("ssh", "-o", "a b", "x")), (["ssh", "a b"], ("ssh", "a b")), (None, ())]
+        expected = "expected a command and its arguments, such as ssh -o BatchMode=yes login1"
+        self.check(lambda r: r.words("x"), good, ["", " ", [], ["ssh", 3], ["ssh", ""], 3, True, ("ssh",)], expected)
+        with self.assertRaises(BadQueueOption) as caught:
+            OptionReader({"x": "ssh 'x"}).words("x")
+        self.assertEqual(str(caught.exception), f"x=\"ssh 'x\": {expected} (No closing quotation)")
+
+    def test_what_is_left(self) -> None:
+        """Is refused by name, the first of several, with what is known."""
+        reader = OptionReader({"b": 1, "z": 2, "y": 3})
+        reader.integer("b", 0)
+        reader.text("a")
+        with self.assertRaises(BadQueueOption) as caught:
+            reader.finish()
+        self.assertEqual(str(caught.exception), "unknown option 'y'; known are a, b")
+        done = OptionReader({"b": 1})
+        done.integer("b", 0)
+        done.finish()

@@ -1,13 +1,134 @@
-"""The factories of the adapters that come with jobpush."""
+"""What each type of queue takes."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.adapter.options import OptionValues, read_options
-from jobpush_adapters.factories import GridEngineOptions, PbsOptions, SlurmOptions
+from jobpush.adapter.registry import make_queue_from_table
+from jobpush_adapters import factories
+from jobpush_adapters.factories import (
+    GridEngineFactory,
+    GridEngineOptions,
+    MockFactory,
+    PbsFactory,
+    PbsOptions,
+    SlurmFactory,
+    SlurmOptions,
+)
+from jobpush_adapters.mock import queue as mock
+from jobpush_adapters.pbs import queue as pbs
+from jobpush_adapters.sge import queue as sge
+from jobpush_adapters.slurm import queue as slurm
+
+
+class OptionTests(SynchronousTestCase):
+    """What each type takes."""
+
+    def test_what_names_an_instance(self) -> None:
+        """Each adapter takes what names its instance, from text and from a table."""
+        for kind, options in [
+            ("slurm", {"cluster": "alpha", "conf": "/etc/slurm/a.conf", "clusters": "a", "bin": "/opt/slurm/bin"}),
+            ("pbs", {"cluster": "gamma", "server": "pbs1.example.org", "home": "/var/spool/pbs", "bin": "/opt/pbs/bin"}),
+            ("sge", {"cluster": "beta", "root": "/opt/sge", "cell": "default", "qmaster_port": "6444", "bin": "/opt/sge/bin"}),
+            ("sge", {"qmaster_port": 6444, "prefix": ["ssh", "-o", "BatchMode=yes", "login1"]}),
+            ("pbs", {"prefix": "ssh -o BatchMode=yes login1"}),
+        ]:  # fmt: skip
+            queue = make_queue_from_table(reactor, kind, options)
+            self.assertEqual((queue.queue_type, queue.cluster), (kind, options.get("cluster", kind)))
+
+    def made(self, kind: str, options: dict[str, object]) -> tuple[str, tuple[object, ...], dict[str, object]]:
+        """Which class is made of these, with which arguments."""
+        found: list[Any] = []
+        for module, name in ((slurm, "SlurmQueue"), (sge, "GridEngineQueue"), (pbs, "PbsQueue"), (mock, "FileQueue"), (mock, "DemoQueue")):
+            self.patch(module, name, lambda *positional, _name=name, **named: found.append((_name, positional, named)))
+        make_queue_from_table("reactor", kind, options)
+        (made,) = found
+        return made  # type: ignore[no-any-return]
+
+    COMMON = {"interval": None, "timeout": 20.0, "grace": 60.0, "prefix": (), "directory": None}
+
+    def test_defaults(self) -> None:
+        """What an adapter gets when nothing is said."""
+        for kind, name, more in [
+            ("slurm", "SlurmQueue", {"conf": None, "clusters": None, "follow": (), "probe": None}),
+            ("sge", "GridEngineQueue", {"root": None, "cell": None, "qmaster_port": None, "watch": True}),
+            ("pbs", "PbsQueue", {"server": None, "home": None, "follow": ()}),
+        ]:  # fmt: skip
+            self.assertEqual(self.made(kind, {}), (name, ("reactor",), {"cluster": kind, **self.COMMON, **more}))
+        few = {"cluster": "mock", "interval": None, "timeout": 5.0, "grace": 5.0}
+        self.assertEqual(self.made("mock", {}), ("DemoQueue", ("reactor", 1), few))
+        self.assertEqual(self.made("mock", {"file": "/jobs", "seed": 1}), ("FileQueue", ("reactor", "/jobs"), few))
+
+    def test_every_option(self) -> None:
+        """Each arrives as what it is called."""
+        given = {"cluster": "c", "interval": 3, "timeout": 4, "grace": 5, "bin": "/b"}
+        got = {"cluster": "c", "interval": 3.0, "timeout": 4.0, "grace": 5.0, "prefix": (), "directory": "/b"}
+        far, there = {"prefix": ["ssh", "x"], "bin": "b"}, {"prefix": ("ssh", "x"), "directory": "b"}
+        for kind, options, expected in [
+            ("slurm", {**given, "conf": "/s", "clusters": "a", "follow": "/l", "probe": False}, {**got, "conf": "/s", "clusters": "a", "follow": ("/l",), "probe": False}),
+            ("slurm", {**given, "probe": True}, {**got, "conf": None, "clusters": None, "follow": (), "probe": True}),
+            ("slurm", {**given, **far, "conf": "s"}, {**got, **there, "conf": "s", "clusters": None, "follow": (), "probe": None}),
+            ("sge", {**given, "root": "/r", "cell": "d", "qmaster_port": 65535, "watch": False},
+             {**got, "root": "/r", "cell": "d", "qmaster_port": 65535, "watch": False}),
+            ("sge", {**given, **far, "root": "r", "qmaster_port": 1}, {**got, **there, "root": "r", "cell": None, "qmaster_port": 1, "watch": True}),
+            ("pbs", {**given, "server": "s", "home": "/h", "follow": "/l"}, {**got, "server": "s", "home": "/h", "follow": ("/l",)}),
+        ]:  # fmt: skip
+            self.assertEqual(self.made(kind, options)[2], expected)
+        self.assertEqual(self.made("mock", {"cluster": "c", "interval": 3, "timeout": 4, "grace": 5, "seed": 7}),
+                         ("DemoQueue", ("reactor", 7), {"cluster": "c", "interval": 3.0, "timeout": 4.0, "grace": 5.0}))  # fmt: skip
+
+    def test_probe(self) -> None:
+        """Not of other hosts, where it is demanded; where it is left to the adapter, that finds out."""
+        for options in ({"probe": True, "clusters": "a"}, {"probe": True, "prefix": "ssh x"}):
+            with self.assertRaises(BadQueueOption) as caught:
+                self.made("slurm", options)
+            self.assertEqual(str(caught.exception), "probe=yes: expected neither clusters= nor prefix=, which are of other hosts")
+        self.assertFalse(self.made("slurm", {"probe": False, "clusters": "a"})[2]["probe"])
+
+    def test_unknown(self) -> None:
+        """An option that an adapter does not have is refused."""
+        for kind in ("slurm", "sge", "pbs", "mock"):
+            with self.assertRaises(BadQueueOption) as caught:
+                self.made(kind, {"colour": "red"})
+            self.assertIn("unknown option 'colour'", str(caught.exception))
+
+    def test_help(self) -> None:
+        """Each type says what it is and names each of its options, with its own defaults."""
+        for factory, kind, names, seconds in [
+            (SlurmFactory(), "slurm", "conf clusters follow probe", (20, 60)), (GridEngineFactory(), "sge", "root cell qmaster_port watch", (20, 60)),
+            (PbsFactory(), "pbs", "server home follow", (20, 60)), (MockFactory(), "mock", "file seed", (5, 5)),
+        ]:  # fmt: skip
+            self.assertEqual(factory.queue_type, kind)
+            self.assertTrue(factory.queue_help)
+            named = [line.partition("=")[0] for line in factory.arg_string_format.split("\n") if not line.startswith(" ")]
+            commands = ["bin", "prefix"] if kind != "mock" else []
+            self.assertEqual(named[0], "cluster")
+            self.assertEqual(sorted(named), sorted(["cluster", *names.split(), "interval", "timeout", "grace", *commands]))
+            for default in (kind, *map(str, seconds)):
+                self.assertIn(f"default: {default})", factory.arg_string_format)
+
+    def test_detect(self) -> None:
+        """Each tells of its own scheduler; a demonstration is never there by itself."""
+        for name in ("slurm", "grid_engine", "pbs"):
+            self.patch(factories, f"detect_{name}", lambda name=name: name)
+        self.assertEqual([factory().detect() for factory in (SlurmFactory, GridEngineFactory, PbsFactory, MockFactory)], ["slurm", "grid_engine", "pbs", None])
+
+    def test_bad_values(self) -> None:
+        """Named, with what was expected."""
+        for kind, options, told in [
+            ("pbs", {"server": "-x"}, "server"), ("pbs", {"server": "a b"}, "server"), ("slurm", {"clusters": "a,b"}, "clusters"),
+            ("sge", {"qmaster_port": "70000"}, "qmaster_port"), ("sge", {"cell": "../x"}, "cell"), ("sge", {"prefix": "ssh 'x"}, "prefix"),
+            ("sge", {"prefix": []}, "prefix"), ("sge", {"prefix": ["ssh", 3]}, "prefix"), ("mock", {"prefix": "ssh x"}, "unknown option 'prefix'"),
+        ]:  # fmt: skip
+            with self.assertRaises(BadQueueOption) as caught:
+                make_queue_from_table(reactor, kind, options)  # type: ignore[arg-type]
+            self.assertIn(told, str(caught.exception))
 
 
 class PathTests(SynchronousTestCase):

@@ -9,58 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
+from jobpush.core.absence import NOTHING_ASKED, wants_outcome
 from jobpush.core.diff import diff
-from jobpush.core.job_table import ClusterJobs
-from jobpush.core.model import STATES, Confidence, JobDescriptor, Outcomes, Snapshot, split_state
-from jobpush.core.record import Changes
+from jobpush.core.model import (
+    STATES,
+    Confidence,
+    JobDescriptor,
+    Outcome,
+    Outcomes,
+    Phase,
+    ReasonCode,
+    Snapshot,
+)
+from jobpush.core.record import HistoryEntry, packed, row_of
 from jobpush.core.tasks import TaskSet
-
-
-def job(job_id: str, state: str, **fields: Any) -> JobDescriptor:
-    """A job in that state."""
-    phase, outcome = split_state(state)
-    fields.setdefault("settled", outcome is not None)
-    fields.setdefault("submitted_at", 100.0)
-    array, _, index = job_id.partition("_")
-    if index:
-        fields.update(parent=array, task_index=int(index))
-    return JobDescriptor(cluster="c", id=job_id, phase=phase, outcome=outcome, **fields)
-
-
-class World:
-    """A cluster's known jobs, and looks at it."""
-
-    def __init__(self, **policy: Any) -> None:
-        self.known = ClusterJobs()
-        self.policy = DiffPolicy(task_id=lambda array, index: f"{array}_{index}", grace=10.0, **policy)
-        self.now = 1000.0
-        self.told: list[tuple[str, str, str | None]] = []
-        self.last = Changes()
-
-    def look(self, *jobs: JobDescriptor, outcomes: Outcomes = NOTHING_ASKED, after: float = 1.0, rejected: Any = ()) -> Any:
-        """Compare with these; the changes as (id, state, state before)."""
-        self.now += after
-        snapshot = Snapshot({j.id: j for j in jobs}, self.now, self.now, rejected_ids=frozenset(rejected))
-        steps = diff(self.known, snapshot, outcomes, self.policy, self.now)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                self.last = end.value
-                break
-        for record in (*self.last.records.values(), *self.last.refreshed.values()):
-            self.known.put(record)
-        for _, job_id in self.last.forgotten:
-            self.known.forget(job_id)
-        told = [(c.subject.key[1], c.subject.state, c.previous) for c in self.last.changes]
-        self.told.extend(told)
-        self.policy = attrs.evolve(self.policy, first=False)
-        return told
-
-    def job(self, job_id: str) -> JobDescriptor:
-        """A known job."""
-        return self.known.records[job_id].job
+from tests.core.world import World, job
 
 
 class PresentTests(SynchronousTestCase):
@@ -91,8 +54,6 @@ class PresentTests(SynchronousTestCase):
 
     def test_what_makes_an_event(self) -> None:
         """Each of the fields that the protocol lists."""
-        from jobpush.core.model import ReasonCode
-
         for change in (
             {"reason_code": ReasonCode.PRIORITY}, {"queue": "long"}, {"nodes": "n1"}, {"started_at": 5.0}, {"flags": ("x",)},
         ):  # fmt: skip
@@ -212,101 +173,6 @@ class PresentTests(SynchronousTestCase):
         world.look(job("1", "PREEMPTED", settled=False))
         world.look(job("1", "QUEUED", attempt=1, submitted_at=500.0))
         self.assertEqual((world.job("1").state, world.job("1").attempt), ("QUEUED", 1))
-
-
-class AbsentTests(SynchronousTestCase):
-    """Jobs that are not listed any more."""
-
-    def test_running_without_accounting(self) -> None:
-        """FINISHING, then UNKNOWN, then LOST; never success."""
-        world = World()
-        world.look(job("1", "RUNNING"))
-        self.assertEqual(world.look(), [("1", "FINISHING", "RUNNING")])
-        self.assertEqual(world.job("1").confidence, Confidence.INFERRED)
-        self.assertEqual(world.look(after=5.0), [])
-        self.assertEqual(world.look(after=6.0), [("1", "UNKNOWN", "FINISHING")])
-        self.assertEqual(world.look(after=10.0), [("1", "LOST", "UNKNOWN")])
-        self.assertTrue(world.job("1").terminal)
-        self.assertEqual(world.look(after=100.0), [])
-
-    def test_queued_without_accounting(self) -> None:
-        """It keeps its state for the grace, then it is LOST."""
-        world = World()
-        world.look(job("1", "QUEUED"))
-        self.assertEqual(world.look(), [])
-        self.assertEqual(world.look(after=11.0), [("1", "LOST", "QUEUED")])
-
-    def test_queued_with_accounting_that_has_no_record(self) -> None:
-        """CANCELLED, inferred, once accounting has had its time."""
-        world = World(accounting=True)
-        world.look(job("1", "HELD"))
-        self.assertEqual(world.look(outcomes=Outcomes(True)), [])
-        self.assertEqual(world.look(outcomes=Outcomes(True), after=11.0), [("1", "CANCELLED", "HELD")])
-        self.assertEqual(world.job("1").confidence, Confidence.INFERRED)
-
-    def test_accounting_that_does_not_answer(self) -> None:
-        """As long as it does not, nothing ends."""
-        world = World(accounting=True)
-        world.look(job("1", "RUNNING"), job("2", "QUEUED"))
-        for _ in range(20):
-            world.look(after=10.0)
-        self.assertEqual((world.job("1").state, world.job("2").state), ("UNKNOWN", "QUEUED"))
-
-    def test_accounting_knows(self) -> None:
-        """The outcome, with what accounting says, and the run that nobody saw."""
-        world = World(accounting=True)
-        world.look(job("1", "QUEUED"))
-        record = job("1", "FAILED", exit_code=3, started_at=900.0, ended_at=950.0, confidence=Confidence.ACCOUNTING)
-        told = world.look(outcomes=Outcomes(True, {"1": record}))
-        self.assertEqual(told, [("1", "RUNNING", "QUEUED"), ("1", "FAILED", "RUNNING")])
-        self.assertEqual((world.job("1").exit_code, world.job("1").confidence), (3, Confidence.ACCOUNTING))
-
-    def test_it_comes_back(self) -> None:
-        """A job that was missing and is listed again goes on as if nothing had been."""
-        world = World()
-        running = job("1", "RUNNING")
-        world.look(running)
-        world.look()
-        self.assertEqual(world.look(running), [("1", "RUNNING", "FINISHING")])
-        self.assertEqual(world.job("1").attempt, 0)
-        self.assertIsNone(world.known.records["1"].detail.absent_since)
-
-    def test_ended_jobs_may_leave(self) -> None:
-        """A settled job that is not listed any more is no news."""
-        world = World()
-        world.look(job("1", "COMPLETED"))
-        self.assertEqual(world.look(after=1000.0), [])
-
-    def test_a_row_that_is_not_understood_is_not_absent(self) -> None:
-        """Its job stays what it was."""
-        world = World()
-        world.look(job("1", "RUNNING"))
-        self.assertEqual(world.look(rejected={"1"}, after=100.0), [])
-
-    def test_mass_disappearance(self) -> None:
-        """More than twenty and more than half."""
-        for live, gone, doubted in ((30, 21, True), (30, 20, False), (50, 25, False), (50, 26, True), (20, 20, False)):
-            world = World()
-            jobs = [job(str(n), "RUNNING") for n in range(live)]
-            world.look(*jobs)
-            snapshot = Snapshot({j.id: j for j in jobs[gone:]}, 0.0, 0.0)
-            absent = newly_absent(world.known, snapshot)
-            self.assertEqual((len(absent), is_mass_disappearance(world.known, len(absent))), (gone, doubted))
-
-    def test_whom_accounting_is_asked_about(self) -> None:
-        """Those that are neither listed nor settled."""
-        world = World()
-        world.look(job("1", "RUNNING"), job("2", "QUEUED"), job("3", "COMPLETED"), job("4", "RUNNING"))
-        snapshot = Snapshot({"4": job("4", "RUNNING")}, 0.0, 0.0)
-        self.assertEqual([j.id for j in wants_outcome(world.known, snapshot)], ["1", "2"])
-
-    def test_forgetting(self) -> None:
-        """What ended long ago and is not listed any more is dropped; an array as a whole."""
-        world = World()
-        world.look(job("1", "COMPLETED"), job("2", "COMPLETED"), job("3", "RUNNING"), job("7_1", "COMPLETED"))
-        world.policy = attrs.evolve(world.policy, keep_ended=50.0)
-        world.look(job("2", "COMPLETED"), job("3", "RUNNING"), after=100.0)
-        self.assertEqual(sorted(world.known.records), ["2", "3"])
 
 
 class ArrayTests(SynchronousTestCase):
@@ -458,3 +324,326 @@ class PropertyTests(SynchronousTestCase):
         for look in looks:
             world.look(*([job("1", "RUNNING")] if look == "there" else []), after=7.0)
         self.assertNotIn("COMPLETED", [state for _, state, _ in world.told])
+
+
+class BackTests(SynchronousTestCase):
+    """What was gone for a while and is back as it was."""
+
+    def test_a_job(self) -> None:
+        """The very same row: its absence is over, and the next one begins anew."""
+        world, row = World(), job("1", "RUNNING")
+        world.look(row)
+        self.assertEqual(world.look(after=6.0), [("1", "FINISHING", "RUNNING")])
+        self.assertEqual(world.look(row, after=1.0), [("1", "RUNNING", "FINISHING")])
+        self.assertIsNone(world.known.records["1"].detail.absent_since)
+        self.assertEqual([world.look(after=after) for after in (5.0, 6.0)], [[("1", "FINISHING", "RUNNING")], []])
+        self.assertEqual(world.look(after=5.0), [("1", "UNKNOWN", "FINISHING")])
+
+    def test_a_range(self) -> None:
+        """So it is of an array whose tasks all wait."""
+        world, row = World(), job("7", "QUEUED", pending_tasks=TaskSet.parse("0-1"))
+        world.look(row)
+        world.look(after=6.0)
+        self.assertEqual(world.look(row, after=1.0), [])
+        self.assertEqual([world.look(after=after) for after in (5.0, 6.0)], [[], []])
+        self.assertIn(("7", "LOST", "QUEUED"), world.look(after=5.0))
+
+
+class ForgettingTests(SynchronousTestCase):
+    """Jobs that ended are kept for as long as is wished, and not a moment less."""
+
+    def known_after(self, seconds: float, *listed: JobDescriptor, keep_ended: float | None = 50.0) -> list[str]:
+        """What is known so many seconds after the first look, with these listed still."""
+        world = World()
+        world.look(
+            job("1", "COMPLETED"), job("2", "RUNNING"), job("3", "PREEMPTED", settled=False), job("7_1", "COMPLETED"), job("7_2", "FAILED")
+        )
+        world.policy = attrs.evolve(world.policy, keep_ended=keep_ended, grace=1e9)
+        world.look(*listed, after=seconds)
+        return sorted(world.known.records)
+
+    def test_when(self) -> None:
+        """At the end of that time; those that have not ended for sure, never."""
+        everything = ["1", "2", "3", "7", "7_1", "7_2"]
+        self.assertEqual(self.known_after(0.0), everything)
+        self.assertEqual(self.known_after(50.0), everything)
+        self.assertEqual(self.known_after(50.1), ["2", "3"])
+        self.assertEqual(self.known_after(1e6), ["2", "3"])
+        self.assertEqual(self.known_after(1e6, keep_ended=None), everything)
+
+    def test_what_is_listed_stays(self) -> None:
+        """However long ago it ended; an array as long as one of its tasks is."""
+        self.assertEqual(self.known_after(60.0, job("1", "COMPLETED")), ["1", "2", "3"])
+        self.assertEqual(self.known_after(60.0, job("7_2", "FAILED")), ["2", "3", "7", "7_1", "7_2"])
+
+    def test_not_twice(self) -> None:
+        """What is dropped is named once, and a job that was dropped is new when it is listed again."""
+        world = World()
+        world.look(job("1", "COMPLETED"), job("7_1", "COMPLETED"))
+        world.policy = attrs.evolve(world.policy, keep_ended=50.0)
+        world.look(after=60.0)
+        self.assertEqual(sorted(world.last.forgotten), [("c", "1"), ("c", "7"), ("c", "7_1")])
+        world.look(after=60.0)
+        self.assertEqual(world.last.forgotten, [])
+        self.assertEqual(world.look(job("1", "COMPLETED"))[-1], ("1", "COMPLETED", "QUEUED"))
+
+    def test_that_alone_is_written_down(self) -> None:
+        """Nothing but what is forgotten is enough to be made durable."""
+        world = World()
+        seen = job("1", "COMPLETED")
+        world.look(seen)
+        world.look(seen)
+        self.assertFalse(world.last)
+        world.policy = attrs.evolve(world.policy, keep_ended=50.0)
+        world.look(after=60.0)
+        self.assertEqual((world.last.changes, world.last.records, bool(world.last)), ([], {}, True))
+
+
+class InferredTests(SynchronousTestCase):
+    """Steps that nobody saw."""
+
+    def test_as_it_was(self) -> None:
+        """A step that is inferred has nothing of what came later, and all that a job is from its begin on."""
+        world = World()
+        world.look()
+        seen = job(
+            "1", "FAILED", exit_code=3, signal=9, reason="r", reason_code=ReasonCode.ERROR, flags=("x",), native={"state": "F"},
+            started_at=900.0, ended_at=950.0, nodes="n1", queue="q", name="n", user="kim", account="a", workdir="/w", comment="c",
+            time_limit_s=60, source="squeue", observed_at=5.0, aliases=("9",),
+        )  # fmt: skip
+        world.look(seen)
+        queued, running, failed = world.last.changes
+        nothing = {
+            "outcome": None, "settled": False, "exit_code": None, "signal": None, "reason": None, "reason_code": None, "flags": (),
+            "native": {}, "ended_at": None, "confidence": Confidence.INFERRED,
+        }  # fmt: skip
+        self.assertTrue(running.subject.says_the_same(attrs.evolve(seen, phase=Phase.RUNNING, **nothing)))  # type: ignore[arg-type]
+        nothing |= {"started_at": None, "nodes": None}
+        self.assertTrue(queued.subject.says_the_same(attrs.evolve(seen, phase=Phase.QUEUED, **nothing)))  # type: ignore[arg-type]
+        self.assertEqual([change.at for change in (queued, running, failed)], [100.0, 900.0, world.now])
+
+    def test_what_is_inferred(self) -> None:
+        """By the state before and the state now."""
+        started = {"started_at": 900.0, "ended_at": 950.0, "nodes": "n1"}
+        for before, now, fields, states in [
+            (None, "QUEUED", {}, ["QUEUED"]), (None, "HELD", {}, ["HELD"]), (None, "STARTING", {}, ["QUEUED", "STARTING"]),
+            (None, "RUNNING", {"submitted_at": None}, ["RUNNING"]), (None, "SUSPENDED", {"started_at": 900.0}, ["QUEUED", "RUNNING", "SUSPENDED"]),
+            (None, "FINISHING", {"started_at": 900.0}, ["QUEUED", "RUNNING", "FINISHING"]), (None, "FAILED", {}, ["QUEUED", "FAILED"]),
+            ("HELD", "COMPLETED", started, ["RUNNING", "COMPLETED"]), ("STARTING", "FAILED", started, ["RUNNING", "FAILED"]),
+            ("QUEUED", "SUSPENDED", {"started_at": 900.0}, ["RUNNING", "SUSPENDED"]), ("QUEUED", "FAILED", {}, ["FAILED"]),
+            ("RUNNING", "FAILED", started, ["FAILED"]), ("SUSPENDED", "FAILED", started, ["FAILED"]), ("FINISHING", "FAILED", started, ["FAILED"]),
+            ("FAILED", "COMPLETED", {**started, "attempt": 1}, ["RUNNING", "COMPLETED"]), ("FAILED", "QUEUED", {"attempt": 1}, ["QUEUED"]),
+            ("RUNNING", "COMPLETED", {**started, "attempt": 1}, ["QUEUED", "RUNNING", "COMPLETED"]), ("RUNNING", "QUEUED", {"attempt": 1}, ["QUEUED"]),
+            ("QUEUED", "COMPLETED", {"started_at": 900.0, "ended_at": 900.0}, ["RUNNING", "COMPLETED"]),
+            ("QUEUED", "FAILED", {"started_at": 900.0, "ended_at": 900.0, "nodes": "n1"}, ["RUNNING", "FAILED"]),
+            ("QUEUED", "FAILED", {"started_at": 900.0, "ended_at": 900.0}, ["FAILED"]),
+        ]:  # fmt: skip
+            world = World()
+            world.look(*([job("1", before)] if before else []))
+            told = world.look(job("1", now, **fields))
+            self.assertEqual([state for _, state, _ in told], states, (before, now, fields))
+            self.assertEqual([previous for *_, previous in told], [before, *states[:-1]])
+
+
+class RecordTests(SynchronousTestCase):
+    """What is kept beside what is told."""
+
+    def test_values_pass_through(self) -> None:
+        """A row becomes the job as it is, in all of its fields, and so does the next row of the same job."""
+        world = World()
+        for number, state in enumerate(("QUEUED", "RUNNING", "FAILED")):
+            seen = job(
+                "1", state, exit_code=number, signal=None, reason=f"r{number}", reason_code=ReasonCode.OTHER, flags=(f"f{number}",),
+                native={"state": state}, aliases=("9",), name=f"n{number}", user="kim", account=f"a{number}", started_at=900.0 + number,
+                ended_at=None, queue=f"q{number}", nodes=f"n{number}", workdir=f"/w{number}", comment=f"c{number}", time_limit_s=number,
+                source="squeue", observed_at=float(number),
+            )  # fmt: skip
+            world.look(seen)
+            self.assertTrue(world.last.changes[-1].subject.says_the_same(seen))
+            self.assertTrue(world.job("1").says_the_same(seen))
+            self.assertEqual(world.job("1").observed_at, number)
+
+    def test_accounting_passes_through(self) -> None:
+        """What accounting says is told as it is, but for what the job is: its uid, its array, its attempt, its aliases."""
+        world = World(accounting=True)
+        world.look(job("7_1", "RUNNING", attempt=2, aliases=("99",)))
+        record = job(
+            "7_1", "FAILED", exit_code=3, started_at=900.0, ended_at=950.0, nodes="n1", queue="q", name="n", user="kim", account="a",
+            reason="r", native={"state": "F"}, submitted_at=800.0, source="sacct", confidence=Confidence.ACCOUNTING, attempt=1,
+        )  # fmt: skip
+        record = attrs.evolve(record, parent=None, task_index=None)
+        world.look(outcomes=Outcomes(True, {"7_1": record}))
+        expected = attrs.evolve(record, uid="c/7_1@100", attempt=2, aliases=("99",), parent="7", task_index=1)
+        self.assertTrue(world.job("7_1").says_the_same(expected), world.job("7_1"))
+        again = attrs.evolve(record, attempt=5, aliases=("98",))
+        world = World(accounting=True)
+        world.look(job("7_1", "RUNNING"))
+        world.look(outcomes=Outcomes(True, {"7_1": again}))
+        self.assertEqual((world.job("7_1").attempt, world.job("7_1").aliases), (5, ("98",)))
+
+    def test_history_and_number(self) -> None:
+        """They outlive a look, and a requeue; those of another job by that id are none of its own."""
+        step = HistoryEntry(5, 900.0, "QUEUED", 0, Confidence.OBSERVED)
+        for row, kept in (
+            (job("1", "RUNNING"), True), (job("1", "QUEUED", attempt=1, submitted_at=500.0), True), (job("1", "QUEUED", submitted_at=500.0), False),
+        ):  # fmt: skip
+            world = World()
+            world.look(job("1", "QUEUED"))
+            world.known.put(attrs.evolve(world.known.records["1"], last_seq=5, steps=packed((step,))))
+            world.look(row)
+            record = world.known.records["1"]
+            self.assertEqual((record.history, record.last_seq), ((step,), 5) if kept else ((), 0), row)
+            world.look()
+            self.assertEqual(world.known.records["1"].history, record.history)
+
+    def test_updated(self) -> None:
+        """A record says when it was looked at last with something to say."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        self.assertEqual(world.known.records["1"].updated_at, world.now)
+        world.look(job("1", "RUNNING", reason="x"), after=7.0)
+        self.assertEqual(world.known.records["1"].updated_at, world.now)
+
+    def test_absent_and_back(self) -> None:
+        """Since when a job is missing is kept from the first look without it, and forgotten when it is back, though its row is the same."""
+        world = World()
+        row = job("1", "RUNNING")
+        world.look(row)
+        world.look()
+        first = world.now
+        world.look(after=3.0)
+        self.assertEqual(world.known.records["1"].detail.absent_since, first)
+        world.look(row)
+        self.assertEqual((world.known.records["1"].detail.absent_since, row_of(world.known.records["1"])), (None, row))
+        world.look(after=3.0)
+        self.assertEqual(world.known.records["1"].detail.absent_since, world.now)
+
+    def test_unsettled(self) -> None:
+        """Since when a job stands as done without confirmation: from the look that showed it so, anew when it was requeued."""
+        world = World()
+        world.look(job("1", "RUNNING"))
+        world.look(job("1", "PREEMPTED", settled=False))
+        first = world.now
+        world.look(job("1", "PREEMPTED", settled=False), after=9.5)
+        self.assertEqual((world.known.records["1"].detail.unsettled_since, world.job("1").settled), (first, False))
+        world.look(job("1", "QUEUED", attempt=1), after=0.5)
+        self.assertIsNone(world.known.records["1"].detail.unsettled_since)
+        world.look(job("1", "PREEMPTED", settled=False, attempt=1), after=5.0)
+        self.assertEqual(world.known.records["1"].detail.unsettled_since, world.now)
+        world.look(job("1", "PREEMPTED", settled=False, attempt=1), after=10.0)
+        self.assertEqual((world.known.records["1"].detail.unsettled_since, world.job("1").settled), (None, True))
+
+    def test_settled_by_the_scheduler(self) -> None:
+        """A confirmation is told when it comes, before the grace is over."""
+        world = World()
+        world.look(job("1", "PREEMPTED", settled=False))
+        self.assertEqual(world.look(job("1", "PREEMPTED")), [("1", "PREEMPTED", "PREEMPTED")])
+        self.assertTrue(world.job("1").terminal)
+
+    def test_partial(self) -> None:
+        """Of jobs that were asked for by name the others are not missing, and no sum is made."""
+        world = World()
+        world.look(job("1", "RUNNING"), job("2", "RUNNING"), job("7_1", "RUNNING"))
+        named = Snapshot({"1": job("1", "FAILED", exit_code=3)}, 0.0, 0.0, partial=True)
+        steps = diff(world.known, named, NOTHING_ASKED, attrs.evolve(world.policy, keep_ended=0.0), 5000.0)
+        changes = result_of(steps)
+        self.assertEqual([(c.subject.key[1], c.subject.state) for c in changes.changes], [("1", "FAILED")])
+        self.assertEqual((list(changes.records), changes.forgotten), (["1"], []))
+
+
+class RangeTests(SynchronousTestCase):
+    """Pending ranges: what their tasks are, and what becomes of those that leave."""
+
+    def pending(self, tasks: str, state: str = "QUEUED", **fields: Any) -> JobDescriptor:
+        return job("7", state, pending_tasks=TaskSet.parse(tasks), **fields)
+
+    def test_a_task_that_began(self) -> None:
+        """It has left the range, and stays what its row says, also where tasks that left may have run and ended unseen."""
+        for lists_ended in (True, False):
+            world = World(lists_ended=lists_ended)
+            world.look(self.pending("0-3"))
+            told = world.look(self.pending("0,2-3"), job("7_1", "RUNNING"))
+            self.assertEqual(told, [("7_1", "RUNNING", "QUEUED"), ("7", "RUNNING", "QUEUED")])
+            self.assertEqual((world.known.records["7_1"].job.state, world.known.records["7_1"].detail.absent_since), ("RUNNING", None))
+
+    def test_submitted_anew_while_it_runs(self) -> None:
+        """Only of an array that has ended another time of submission means another array."""
+        world = World()
+        world.look(self.pending("0-3"))
+        world.look(self.pending("1-3"), job("7_0", "RUNNING"))
+        self.assertEqual(world.look(self.pending("2-3", submitted_at=200.0), job("7_0", "RUNNING"), job("7_1", "RUNNING")), [("7_1", "RUNNING", "QUEUED")])
+        self.assertEqual(world.known.records["7"].job.counts, {"QUEUED": 2, "RUNNING": 2})
+
+    def test_a_task_of_a_range(self) -> None:
+        """It is what its range is, by an id and an index of its own."""
+        row = self.pending("0-3", name="sweep", user="kim", reason="Priority", reason_code=ReasonCode.PRIORITY, aliases=("99",), counts={})
+        world = World()
+        world.look(row)
+        world.look(self.pending("0-2", name="sweep", user="kim"))
+        (cancelled,) = (change for change in world.last.changes if change.subject.key[1] == "7_3")
+        expected = attrs.evolve(
+            row, id="7_3", uid="c/7_3@100", aliases=(), parent="7", task_index=3, pending_tasks=None, counts=None, phase=Phase.DONE,
+            outcome=Outcome.CANCELLED, settled=True, reason_code=None, ended_at=world.now, source="absence", confidence=Confidence.INFERRED,
+        )  # fmt: skip
+        self.assertTrue(cancelled.subject.says_the_same(expected), cancelled.subject)
+        self.assertEqual((cancelled.at, cancelled.previous), (world.now, "QUEUED"))
+
+    def test_rows_that_are_not_understood(self) -> None:
+        """A task whose own row is not understood has not left its range for good."""
+        for lists_ended in (True, False):
+            world = World(accounting=True, lists_ended=lists_ended)
+            world.look(self.pending("0-3"), job("7_9", "RUNNING"))
+            self.assertEqual(world.look(self.pending("1-3"), job("7_9", "RUNNING"), rejected=["7_0"]), [])
+            self.assertNotIn("7_0", world.known.records)
+            self.assertEqual(world.look(job("7_9", "RUNNING"), rejected=["7"]), [])
+
+    def test_a_range_that_was_missing(self) -> None:
+        """Its row is looked at again when it is back, though it is the same row."""
+        world = World()
+        row = self.pending("0-1")
+        world.look(row)
+        world.look()
+        world.look(row)
+        self.assertIsNone(world.known.records["7"].detail.absent_since)
+
+    def test_tasks_that_leave_one_by_one(self) -> None:
+        """Each is told once, whatever it became; at the end the array is what its tasks were."""
+        world = World()
+        world.look(self.pending("0-3"))
+        for rest, task, state in (("1-3", "7_0", "RUNNING"), ("2-3", "7_1", "RUNNING"), ("3", "7_2", "RUNNING"), (None, "7_3", "RUNNING")):
+            rows = [job(f"7_{n}", "RUNNING") for n in range(int(task[2:]) + 1)]
+            told = world.look(*([self.pending(rest)] if rest else []), *rows)
+            self.assertEqual(told[0], (task, state, "QUEUED"))
+        self.assertEqual((world.job("7").counts, world.job("7").pending_tasks), ({"RUNNING": 4}, None))
+        self.assertIsNone(world.known.records["7"].detail.range_row)
+        told = world.look(*(job(f"7_{n}", "COMPLETED", exit_code=0) for n in range(4)))
+        self.assertEqual(told[-1], ("7", "COMPLETED", "RUNNING"))
+
+    def test_an_array_begins_again(self) -> None:
+        """When a task of an array that has ended is requeued, that is another attempt of the array, and stays one."""
+        world = World()
+        world.look(job("7_0", "FAILED", exit_code=1), job("7_1", "COMPLETED", exit_code=0))
+        self.assertEqual((world.job("7").attempt, world.job("7").exit_code), (0, 1))
+        world.look(job("7_0", "RUNNING", attempt=1), job("7_1", "COMPLETED", exit_code=0))
+        self.assertEqual((world.job("7").state, world.job("7").attempt, world.job("7").exit_code), ("RUNNING", 1, None))
+        world.look(job("7_0", "COMPLETED", attempt=1, exit_code=0), job("7_1", "COMPLETED", exit_code=0))
+        self.assertEqual((world.job("7").state, world.job("7").attempt), ("COMPLETED", 1))
+
+    def test_ended_at_the_first_look(self) -> None:
+        """A range that has ended before jobpush first looked is told as it is, without a past."""
+        world = World(first=True)
+        told = world.look(self.pending("0-1", "CANCELLED"))
+        self.assertEqual(told, [("7_0", "CANCELLED", None), ("7_1", "CANCELLED", None), ("7", "CANCELLED", None)])
+        world = World()
+        world.look()
+        told = world.look(self.pending("0-1", "CANCELLED"))
+        self.assertEqual(told[:2], [("7_0", "CANCELLED", "QUEUED"), ("7_1", "CANCELLED", "QUEUED")])
+
+
+def result_of(steps: Any) -> Any:
+    """What a generator returns."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value

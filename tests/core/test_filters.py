@@ -1,72 +1,101 @@
-"""Which events a selection chooses: those of jobs, of parts, of workflows."""
+"""Which jobs and workflows a client asked for."""
 
 from __future__ import annotations
 
-from typing import Any
-
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.filters import EVERYTHING, Selection, Targets
+from jobpush.core.filters import ALL, EVERYTHING, OfSubject, Selection, Targets, Visibility
 from jobpush.core.model import JobDescriptor, Phase
 from jobpush.core.record import Change, Event, Subject
 from jobpush.core.wire import number
-from jobpush.core.workflow import Workflow, workflow_key
-
-JOB = JobDescriptor("c", "1", Phase.RUNNING, user="kim", account="bio", queue="batch", name="align.3", comment="x y")
-TASK = JobDescriptor("c", "7_1", Phase.RUNNING, parent="7", task_index=1)
-PUT = Workflow("align", Phase.RUNNING)
-FOUND = Workflow("align@kim", Phase.RUNNING, found=True)
+from jobpush.core.workflow import Workflow
+from tests.core.world import job
 
 
-def event(subject: Subject) -> Event:
-    """An event of that subject."""
-    return number("e", 1, Change(subject, None, 0.0))
+def event(of: JobDescriptor | Workflow) -> Event:
+    """An event of it."""
+    return number("e", 1, Change(of, None, 0.0))
+
+
+def names_of(of: Subject) -> tuple[str, ...]:
+    """The job is of two workflows; the workflow is itself."""
+    return ("w1@kim", "w2") if of.kind == "job" else (of.key[1],)
 
 
 class SelectionTests(SynchronousTestCase):
     """`Selection`."""
 
-    def chosen(self, **filters: Any) -> list[str]:
-        """The ids and names of those that match."""
-        selection = Selection(**filters)
-        return [subject.key[1] for subject in (JOB, TASK, PUT, FOUND) if selection.matches(event(subject))]
+    def setUp(self) -> None:
+        self.job = job("7_1", "RUNNING", user="kim", account="bio", queue="batch", name="align-1", comment="workflow=w1 x")
+        self.workflow = Workflow("w1@kim", Phase.RUNNING, found=True)
 
-    def test_everything(self) -> None:
-        """Without filters, all."""
-        self.assertTrue(all(EVERYTHING.takes(subject) for subject in (JOB, TASK, PUT, FOUND)))
+    def test_each_filter(self) -> None:
+        """One of its values must fit; every filter that is given must. Those on jobs alone leave workflows out."""
+        names = frozenset
+        for selection, takes_job, takes_workflow in [
+            (EVERYTHING, True, True),
+            (Selection(keys=names({("c", "7_1")})), True, False), (Selection(keys=names({("c", "7")})), True, False),
+            (Selection(keys=names({("d", "7")})), False, False), (Selection(keys=names({("d", "7_1")})), False, False),
+            (Selection(keys=names()), False, False), (Selection(keys=names({("", "w1@kim")})), False, True),
+            (Selection(clusters=names({"c"})), True, False), (Selection(clusters=names({"d"})), False, False),
+            (Selection(users=names({"kim", "lee"})), True, True), (Selection(users=names({"lee"})), False, False),
+            (Selection(accounts=names({"bio"})), True, False), (Selection(accounts=names({"cfd"})), False, False),
+            (Selection(states=names({"RUNNING"})), True, True), (Selection(states=names({"QUEUED"})), False, False),
+            (Selection(queues=names({"batch"})), True, False), (Selection(queues=names({"long"})), False, False),
+            (Selection(names=("align*",)), True, False), (Selection(names=("align",)), False, False), (Selection(names=("x", "?lign-[0-9]")), True, False),
+            (Selection(comments=("*w1*",)), True, False), (Selection(comments=("x", "*w1*")), True, False), (Selection(names=("x", "align*")), True, False), (Selection(comments=("w1",)), False, False),
+            (Selection(workflows=names({"w1@kim"}), workflows_of=names_of), True, True),
+            (Selection(workflows=names({"w2"}), workflows_of=names_of), True, False),
+            (Selection(workflows=names({"w3"}), workflows_of=names_of), False, False),
+            (Selection(users=names({"kim"}), states=names({"QUEUED"})), False, False),
+            (Selection(users=names({"kim"}), accounts=names({"bio"})), True, False),
+            (Selection(users=names({"kim"}), queues=names({"batch"})), True, False),
+        ]:  # fmt: skip
+            self.assertEqual((selection.takes(self.job), selection.takes(self.workflow)), (takes_job, takes_workflow), selection)
+            self.assertEqual((selection.matches(event(self.job)), selection.matches(event(self.workflow))), (takes_job, takes_workflow))
 
-    def test_filters_on_jobs_leave_workflows_out(self) -> None:
-        """A workflow has no account, queue, cluster, name or comment of a job."""
-        cases: list[tuple[str, Any, Any]] = [
-            ("accounts", frozenset({"bio"}), frozenset({"geo"})),
-            ("queues", frozenset({"batch"}), frozenset({"long"})),
-            ("names", ("al*",), ("x*",)),
-            ("comments", ("*y",), ("*z",)),
-        ]
-        for name, fits, fits_not in cases:
-            self.assertEqual((self.chosen(**{name: fits}), self.chosen(**{name: fits_not})), (["1"], []), name)
-        self.assertEqual(self.chosen(clusters=frozenset({"c"})), ["1", "7_1"])
+    def test_what_is_not_known(self) -> None:
+        """A job without a name, a user or a comment has none that would fit; an empty pattern is one for no name."""
+        bare = job("1", "RUNNING")
+        for selection in (
+            Selection(users=frozenset({"kim"})), Selection(names=("?*",)), Selection(comments=("?*",)), Selection(accounts=frozenset({"x"})),
+            Selection(queues=frozenset({"x"})), Selection(workflows=frozenset({"w"})), Selection(keys=frozenset({("c", "7")})),
+        ):  # fmt: skip
+            self.assertFalse(selection.takes(bare), selection)
+        self.assertTrue(Selection(names=("",), comments=("*",)).takes(bare))
 
-    def test_what_both_have(self) -> None:
-        """State and user; the user of a workflow that was found is that of its jobs."""
-        self.assertEqual(self.chosen(users=frozenset({"kim"})), ["1", "align@kim"])
-        self.assertEqual(self.chosen(states=frozenset({"RUNNING"}), users=frozenset({"lee"})), [])
+    def test_one_job(self) -> None:
+        """An array's tasks are a part of it; case matters in names."""
+        self.assertEqual([OfSubject(key).matches(event(self.job)) for key in (("c", "7"), ("c", "7_1"), ("c", "7_2"))], [True, True, False])
+        self.assertFalse(Selection(names=("ALIGN*",)).takes(self.job))
 
-    def test_keys(self) -> None:
-        """An array's key stands for its tasks; a workflow's for itself."""
-        self.assertEqual(self.chosen(keys=frozenset({("c", "7")})), ["7_1"])
-        self.assertEqual(self.chosen(keys=frozenset({workflow_key("align")})), ["align"])
+    def test_a_workflow_of_a_client(self) -> None:
+        """It is no user's, though its name may look so."""
+        self.assertFalse(Selection(users=frozenset({"kim"})).takes(Workflow("w1@kim", Phase.RUNNING)))
+        self.assertTrue(Selection(workflows=frozenset({"w1"}), states=frozenset({"RUNNING"})).takes(Workflow("w1", Phase.RUNNING)))
 
-    def test_workflows(self) -> None:
-        """The workflow itself, and the jobs that are said to belong to it."""
-        self.assertEqual(self.chosen(workflows=frozenset({"align"})), ["align"])
 
-        def of(subject: Subject) -> tuple[str, ...]:
-            return ("align",) if subject is JOB or subject is PUT else ()
+class TargetsTests(SynchronousTestCase):
+    """`Targets`."""
 
-        self.assertEqual(self.chosen(workflows=frozenset({"align"}), workflows_of=of), ["1", "align"])
+    def test_themselves(self) -> None:
+        """Not an array's tasks that are not named."""
+        targets = Targets(frozenset({("c", "7"), ("", "w1@kim")}))
+        self.assertTrue(targets.matches(event(job("7", "RUNNING"))))
+        self.assertTrue(targets.matches(event(Workflow("w1@kim"))))
+        self.assertFalse(targets.matches(event(job("7_1", "RUNNING"))))
+        self.assertFalse(targets.matches(event(Workflow("w2"))))
 
-    def test_targets(self) -> None:
-        """Exactly those that are named, no tasks of an array."""
-        targets = Targets(frozenset({("c", "7"), ("c", "1"), workflow_key("align")}))
-        self.assertEqual([targets.matches(event(subject)) for subject in (JOB, TASK, PUT, FOUND)], [True, False, True, False])
+
+class VisibilityTests(SynchronousTestCase):
+    """`Visibility`, a part of each filter."""
+
+    def test_each_filter(self) -> None:
+        """Whatever else is asked for, only what is this user's is chosen."""
+        mine, others, nobodys = (event(job("1", "RUNNING", user=user)) for user in ("kim", "lee", None))
+        for filters in (Selection(), Selection(users=frozenset({"kim", "lee"})), OfSubject(("c", "1")), Targets(frozenset({("c", "1")}))):
+            limited = attrs.evolve(filters, visibility=Visibility("kim"))
+            self.assertTrue(limited.matches(mine), filters)
+            self.assertFalse(limited.matches(others) or limited.matches(nobodys), filters)
+            self.assertTrue(attrs.evolve(filters, visibility=ALL).matches(mine))

@@ -1,54 +1,23 @@
-"""Values: states, task sets, cursors, wholes made of parts."""
+"""Values: states and cursors."""
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.aggregate import aggregate
 from jobpush.core.model import (
     STATES,
+    Confidence,
     Cursor,
     JobDescriptor,
     Outcome,
     Phase,
+    ReasonCode,
     split_state,
 )
 from jobpush.core.tasks import TaskSet
-
-INDICES = st.frozensets(st.integers(0, 60), max_size=40)
-
-
-class TaskSetTests(SynchronousTestCase):
-    """`TaskSet`."""
-
-    def test_slurm_notation(self) -> None:
-        """What ``squeue`` prints."""
-        for text, indices in {
-            "0-9": range(10), "2-9%2": range(2, 10), "2-3,6-9": (2, 3, 6, 7, 8, 9), "7": (7,), "0-20:10": (0, 10, 20), "5,1": (1, 5),
-        }.items():  # fmt: skip
-            self.assertEqual(list(TaskSet.parse(text)), sorted(indices), text)
-
-    def test_refuses(self) -> None:
-        """Anything else."""
-        for text in ("", "a", "1-", "-1", "3-1", "1..2", "1,,2", "1-99999999", "0-9:0", "4000002", "1,2..."):
-            self.assertRaises(ValueError, TaskSet.parse, text)
-
-    def test_a_huge_array_is_small(self) -> None:
-        """A million tasks are one pair."""
-        tasks = TaskSet.parse("0-999999%50")
-        self.assertEqual((len(tasks), tasks.ranges, str(tasks)), (1_000_000, ((0, 999_999),), "0-999999"))
-
-    @given(INDICES, INDICES)
-    def test_set_algebra(self, a: frozenset[int], b: frozenset[int]) -> None:
-        """It behaves as a set of its indices, and its text reads back as itself."""
-        left, right = TaskSet.of(a), TaskSet.of(b)
-        self.assertEqual(set(left.minus(right)), a - b)
-        self.assertEqual(len(left), len(a))
-        self.assertEqual([i for i in range(61) if i in left], sorted(a))
-        if a:
-            self.assertEqual(TaskSet.parse(str(left)), left)
 
 
 class StateTests(SynchronousTestCase):
@@ -75,6 +44,46 @@ class StateTests(SynchronousTestCase):
         self.assertEqual(job.uid, "c/1@1795328900")
 
 
+    def test_uid_of_nothing(self) -> None:
+        """Where no time of submission is known the uid says 0; one that is given stays."""
+        self.assertEqual(JobDescriptor(cluster="c", id="1", phase=Phase.QUEUED).uid, "c/1@0")
+        self.assertEqual(JobDescriptor(cluster="c", id="1", phase=Phase.QUEUED, uid="mine", submitted_at=5.0).uid, "mine")
+
+    def test_questions(self) -> None:
+        """Ended, ended for sure, begun."""
+        for state, settled, done, terminal, started in [
+            ("QUEUED", False, False, False, False), ("HELD", False, False, False, False), ("STARTING", False, False, False, False),
+            ("UNKNOWN", False, False, False, False), ("RUNNING", False, False, False, True), ("SUSPENDED", False, False, False, True),
+            ("FINISHING", True, False, False, True), ("FAILED", False, True, False, True), ("FAILED", True, True, True, True),
+        ]:  # fmt: skip
+            phase, outcome = split_state(state)
+            job = JobDescriptor(cluster="c", id="1", phase=phase, outcome=outcome, settled=settled)
+            self.assertEqual((job.done, job.terminal, job.started), (done, terminal, started), (state, settled))
+
+    def test_the_same(self) -> None:
+        """Two descriptors say the same if all of their fields do, but for when they were observed."""
+        job = JobDescriptor(cluster="c", id="1", phase=Phase.QUEUED)
+        self.assertTrue(job.says_the_same(attrs.evolve(job, observed_at=5.0)))
+        others = {
+            "cluster": "d", "id": "2", "phase": Phase.HELD, "settled": True, "attempt": 1, "exit_code": 0, "signal": 9, "reason": "r",
+            "reason_code": ReasonCode.OTHER, "flags": ("x",), "native": {"a": "b"}, "aliases": ("9",), "uid": "u", "name": "n", "user": "u",
+            "account": "a", "submitted_at": 0.0, "started_at": 0.0, "ended_at": 0.0, "queue": "q", "nodes": "n", "workdir": "/", "comment": "c",
+            "time_limit_s": 0, "source": "s", "confidence": Confidence.INFERRED, "parent": "7", "task_index": 0, "pending_tasks": TaskSet(), "counts": {},
+        }  # fmt: skip
+        self.assertEqual({*others, "outcome", "observed_at"}, {field.name.lstrip("_") for field in attrs.fields(JobDescriptor)})
+        visible = set()
+        for name, value in others.items():
+            other = attrs.evolve(job, **{name: value})
+            self.assertFalse(job.says_the_same(other), name)
+            if other.visible() != job.visible():
+                visible.add(name)
+        self.assertEqual(visible, {
+            "phase", "settled", "attempt", "exit_code", "signal", "reason_code", "queue", "nodes", "started_at", "ended_at", "flags",
+        }, "what makes an event")  # fmt: skip
+        ended = attrs.evolve(job, phase=Phase.DONE, outcome=Outcome.FAILED)
+        self.assertNotEqual(ended.visible(), attrs.evolve(ended, outcome=Outcome.TIMEOUT).visible())
+
+
 class CursorTests(SynchronousTestCase):
     """`Cursor`."""
 
@@ -90,38 +99,3 @@ class CursorTests(SynchronousTestCase):
             self.assertEqual(str(Cursor.parse(text)).partition("-")[0], text.partition("-")[0])
         except ValueError:
             pass
-
-
-class AggregateTests(SynchronousTestCase):
-    """`aggregate`."""
-
-    def part(self, index: int, state: str, **fields: object) -> JobDescriptor:
-        phase, outcome = split_state(state)
-        return JobDescriptor(
-            cluster="c", id=f"7_{index}", phase=phase, outcome=outcome, settled=outcome is not None, parent="7",
-            task_index=index, submitted_at=10.0, **fields,  # type: ignore[arg-type]
-        )  # fmt: skip
-
-    def test_phase_and_counts(self) -> None:
-        """The whole runs while any part does, and between two parts; it is done when all are, with the worst outcome."""
-        cases = [
-            (["RUNNING", "QUEUED", "COMPLETED"], "RUNNING"), (["QUEUED", "HELD"], "QUEUED"), (["HELD", "HELD"], "HELD"),
-            (["COMPLETED", "COMPLETED"], "COMPLETED"), (["COMPLETED", "FAILED", "CANCELLED"], "FAILED"),
-            (["SUSPENDED", "QUEUED"], "SUSPENDED"), (["COMPLETED", "CANCELLED"], "CANCELLED"), (["LOST", "FAILED"], "LOST"),
-            (["COMPLETED", "QUEUED"], "RUNNING"),
-        ]  # fmt: skip
-        for states, expected in cases:
-            parts = [
-                self.part(i, state, started_at=20.0 if state in ("RUNNING", "COMPLETED", "FAILED") else None)
-                for i, state in enumerate(states)
-            ]
-            whole = aggregate("7", parts, None, None)
-            self.assertEqual(whole.state, expected, states)
-            self.assertEqual(sum((whole.counts or {}).values()), len(states))
-            self.assertEqual(whole.id, "7")
-
-    def test_exit_code_is_the_highest(self) -> None:
-        """As Slurm's own derived exit code; only at the end."""
-        parts = [self.part(0, "COMPLETED", exit_code=0), self.part(1, "FAILED", exit_code=3)]
-        self.assertEqual(aggregate("7", parts, None, None).exit_code, 3)
-        self.assertIsNone(aggregate("7", [*parts, self.part(2, "RUNNING")], None, None).exit_code)

@@ -8,14 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.core.model import JobDescriptor, split_state
+from jobpush.core.model import JobDescriptor, QueueFacts, split_state
 from jobpush.core.record import Change, JobStatusEvent
 from jobpush.core.wire import number, number_all
 from jobpush.core.workflow import Member, Tally
 from jobpush.core.workflows import QUIET_S, Workflows
 from jobpush.events.workflow_expiry import EVERY_S
-from jobpush.polling.queue_options import take_common_options
 from jobpush.service import JobPush
 from tests.support import Lab, LabCase
 
@@ -111,6 +109,49 @@ class PutTests(WorkflowCase):
         self.lab.set("1", "QUEUED", attempt=1)
         self.assertIsNone(self.workflow()["first_failure"])
 
+    def test_the_first_failure_is_the_earliest(self) -> None:
+        """By the scheduler's time of the end, in whatever order jobs are seen; which member it is of, and all that is known of it."""
+        self.put()
+        self.lab.queue.set("1", "FAILED", exit_code=1, ended_at=300.0)
+        self.lab.queue.set("2", "TIMEOUT", signal=9, reason="TimeLimit", ended_at=200.0)
+        self.lab.tick()
+        failure = self.workflow()["first_failure"]
+        self.assertEqual(failure, {
+            "job": "memory/2", "member": "memory/2", "state": "TIMEOUT", "exit_code": None, "signal": 9, "reason": "TimeLimit", "at": "1970-01-01T00:03:20.000Z",
+        })  # fmt: skip
+        self.lab.set("3", "FAILED", exit_code=3, ended_at=250.0)
+        self.assertEqual(self.workflow()["first_failure"], failure, "a later one changes nothing")
+        self.lab.set("2", "QUEUED", attempt=1)
+        self.assertEqual(self.workflow()["first_failure"]["job"], "memory/3", "then it is the earliest of the others")
+        self.lab.set("2", "FAILED", attempt=1, exit_code=2, ended_at=200.0)
+        self.assertEqual((self.workflow()["first_failure"]["job"], self.workflow()["first_failure"]["exit_code"]), ("memory/2", 2))
+
+    def test_the_first_failure_of_those_that_ended_before(self) -> None:
+        """When a client puts a workflow whose jobs have failed, or takes the first one that did out of it."""
+        for job_id, ended_at in (("1", 300.0), ("2", 200.0), ("3", 250.0)):
+            self.lab.queue.set(job_id, "FAILED", exit_code=1, ended_at=ended_at)
+        self.lab.tick()
+        self.assertEqual(self.put().json()["first_failure"]["job"], "memory/2")
+        self.assertEqual(self.put(jobs=("1", "3")).json()["first_failure"]["job"], "memory/3")
+        self.assertEqual(self.put(jobs=("1", "2", "3")).json()["first_failure"]["job"], "memory/2")
+
+    def test_times(self) -> None:
+        """It began when its first job did, and ended when its last one did; a requeue takes nothing of the first away."""
+        self.put()
+        self.lab.queue.set("1", "RUNNING", started_at=300.0)
+        self.lab.queue.set("2", "RUNNING", started_at=200.0)
+        self.lab.tick()
+        begin = "1970-01-01T00:03:20.000Z"
+        self.assertEqual((self.workflow()["started_at"], self.workflow()["ended_at"]), (begin, None))
+        self.lab.set("2", "QUEUED", attempt=1)
+        self.assertEqual(self.workflow()["started_at"], begin)
+        self.lab.queue.set("1", "COMPLETED", started_at=300.0, ended_at=900.0)
+        self.lab.queue.set("2", "COMPLETED", attempt=1, started_at=400.0, ended_at=500.0)
+        self.lab.tick()
+        self.assertIsNone(self.workflow()["ended_at"], "one of them waits still")
+        self.lab.set("3", "COMPLETED", started_at=600.0, ended_at=700.0)
+        self.assertEqual((self.workflow()["started_at"], self.workflow()["ended_at"]), (begin, "1970-01-01T00:15:00.000Z"))
+
     def test_arrays(self) -> None:
         """An array counts by its tasks; the first task that failed is named; a task named beside its array counts once."""
         for index in (1, 2, 3):
@@ -187,6 +228,26 @@ class FoundTests(WorkflowCase):
         self.lab.set("12", "QUEUED", user="kim", comment="workflow=align")
         self.assertEqual(self.workflow("align@kim")["state"], "RUNNING")
 
+    def test_not_before_it_is_quiet(self) -> None:
+        """A minute, counted from the last thing that happened to any of its jobs."""
+        self.lab.set("10", "COMPLETED", user="kim", comment="workflow=align")
+        self.lab.clock.run(QUIET_S - 2 * EVERY_S, step=1)
+        self.assertFalse(self.workflow("align@kim")["settled"])
+        self.lab.set("11", "COMPLETED", user="kim", comment="workflow=align")
+        self.lab.clock.run(QUIET_S - 2, step=1)
+        self.assertFalse(self.workflow("align@kim")["settled"])
+        self.lab.clock.run(EVERY_S + 2, step=1)
+        self.assertTrue(self.workflow("align@kim")["settled"])
+        self.assertEqual([t["settled"] for t in self.told("align@kim")], [False, False, True], "which is told once")
+
+    def test_quiet_is_not_enough(self) -> None:
+        """A workflow with a job that has not ended, or not for sure, is not complete, however long nothing happens."""
+        self.lab.queue.facts = QueueFacts(sees_all=True, accounting=True)
+        self.lab.set("10", "COMPLETED", user="kim", comment="workflow=align")
+        self.lab.set("11", "HELD", user="kim", comment="workflow=align")
+        self.lab.clock.run(5 * QUIET_S, step=1)
+        self.assertEqual((self.workflow("align@kim")["settled"], self.workflow("align@kim")["state"]), (False, "HELD"))
+
     def test_an_array_counts_once(self) -> None:
         """Its tasks carry its tag; the first that fails is named, in the first look too."""
         for index, state in ((1, "FAILED"), (2, "RUNNING")):
@@ -203,27 +264,15 @@ class FoundTests(WorkflowCase):
         self.lab.tick(2)
         self.assertEqual((answer.json()["state"], none.status), ("RUNNING", 404))
 
-    def test_options(self) -> None:
-        """Where the tag stands, per queue; errors name the option."""
-        job = JobDescriptor(cluster="c", id="1", phase=split_state("QUEUED")[0], user="kim", name="align.step1", account="proj7", comment="workflow=x")
-        found = {}
-        for options in ({}, {"workflow": "name"}, {"workflow": "account"}, {"workflow": "comment", "workflow_pattern": "(x)$"}):
-            tag = take_common_options(options)[0].tag
-            assert tag is not None
-            found[str(options)] = tag.workflow_of(job)
-        self.assertEqual(list(found.values()), ["x@kim", "align@kim", "proj7@kim", "x@kim"])
-        self.assertIsNone(take_common_options({"workflow": "no"})[0].tag)
-        for bad in ({"workflow": "user"}, {"workflow_pattern": "("}, {"workflow_pattern": "x"}):
-            error = self.assertRaises(BadQueueOption, take_common_options, bad)
-            self.assertIn(next(iter(bad)), str(error))
-
     def test_retention(self) -> None:
         """A workflow that has ended is dropped in the end, and that is told."""
         self.lab.set("10", "COMPLETED", user="kim", comment="workflow=align")
         self.lab.clock.run(QUIET_S + EVERY_S, step=1)
         self.assertTrue(self.workflow("align@kim")["settled"])
-        self.lab.clock.run(7 * 86400, step=900)
-        self.lab.clock.run(2 * EVERY_S, step=1)
+        self.lab.clock.run(7 * 86400 - 2 * 900, step=900)
+        self.lab.clock.run(1700, step=10)
+        self.assertEqual(self.lab.get("/v1/workflows/align@kim").status, 200, "not before that")
+        self.lab.clock.run(200, step=10)
         self.assertEqual(self.lab.get("/v1/workflows/align@kim").status, 404)
 
 

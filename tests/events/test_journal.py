@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+from threading import current_thread
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.core import wire
 from jobpush.core.model import JobDescriptor, split_state
 from jobpush.core.record import UNSEEN, Change, Event, Record
+from jobpush.core.workflow import NO_CLUSTER, Member, Membership, Workflow
+from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
-from jobpush.events.journal import MIGRATIONS, NETWORK_FILE_SYSTEMS, Retention, SQLiteJournal, file_system_of
+from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal, Threads
+from jobpush.events.state_directory import NETWORK_FILE_SYSTEMS
 from tests.support import NOW, Lab, StepThreads
 
 
@@ -54,6 +61,16 @@ class JournalCase(SynchronousTestCase):
 
 class DurabilityTests(JournalCase):
     """What is committed stays."""
+
+    def test_size(self) -> None:
+        """Known jobs whose records are of a usual length take up little more than that."""
+        journal = self.open()
+        records = [Record(change(str(n), "RUNNING", comment="x" * 700).subject, UNSEEN) for n in range(500)]
+        self.successResultOf(journal.commit([], records, []))
+        self.close()
+        length = len(wire.record_bytes(records[0]))
+        self.assertGreater(length, 1200)
+        self.assertLess(os.path.getsize(os.path.join(self.directory, "journal.sqlite")), 500 * length * 1.6)
 
     def test_interface(self) -> None:
         """It provides `IJournal`."""
@@ -99,16 +116,6 @@ class DurabilityTests(JournalCase):
         self.assertEqual(journal._writer.execute("PRAGMA journal_mode").fetchone()[0], "wal")
         self.assertEqual(journal._writer.execute("PRAGMA synchronous").fetchone()[0], 2)
 
-    def test_size(self) -> None:
-        """Known jobs whose records are of a usual length take up little more than that."""
-        journal = self.open()
-        records = [Record(change(str(n), "RUNNING", comment="x" * 700).subject, UNSEEN) for n in range(500)]
-        self.successResultOf(journal.commit([], records, []))
-        self.close()
-        length = len(wire.record_bytes(records[0]))
-        self.assertGreater(length, 1200)
-        self.assertLess(os.path.getsize(os.path.join(self.directory, "journal.sqlite")), 500 * length * 1.6)
-
     def test_new_epoch(self) -> None:
         """A restored backup begins a new sequence: old cursors are gone, the known jobs are not."""
         journal = self.open()
@@ -121,11 +128,47 @@ class DurabilityTests(JournalCase):
         self.assertEqual((journal.last_seq, journal.trimmed_seq, list(self.known["c"])), (1, 1, ["1"]))
 
     def test_listeners_places(self) -> None:
-        """A listener's place is kept."""
+        """The last place of each listener is kept, and told at once."""
         journal = self.open()
-        self.successResultOf(journal.save_cursor("log", 7))
+        for name, seq in (("log", 7), ("other", 3), ("log", 8)):
+            self.successResultOf(journal.save_cursor(name, seq))
+        self.assertEqual(journal.cursors(), {"log": 8, "other": 3})
         self.close()
-        self.assertEqual(self.open().cursors(), {"log": 7})
+        self.assertEqual(self.open().cursors(), {"log": 8, "other": 3})
+
+    def test_a_commit_without_events(self) -> None:
+        """Keeps what it has, and no number is used."""
+        journal = self.open()
+        self.write(journal, change("1", "RUNNING"))
+        job = change("2", "RUNNING").subject
+        self.successResultOf(journal.commit([], [Record(job, UNSEEN)], []))
+        self.assertEqual((journal.last_seq, journal.trimmed_seq), (1, 0))
+        self.close()
+        self.assertEqual(self.open().last_seq, 1)
+        self.assertEqual(set(self.known["c"]), {"1", "2"})
+
+    def test_each_cluster(self) -> None:
+        """Jobs of two clusters with one id are two."""
+        journal = self.open()
+        self.write(journal, change("1", "RUNNING"), change("1", "QUEUED", cluster="d"))
+        self.close()
+        self.open()
+        self.assertEqual({cluster: {i: r.job.state for i, r in jobs.items()} for cluster, jobs in self.known.items()}, {"c": {"1": "RUNNING"}, "d": {"1": "QUEUED"}})
+
+    def test_workflows(self) -> None:
+        """What was written last of each, with its members; without the members of a workflow by that name before, and not what was dropped."""
+        journal = self.open()
+        members = {("c", str(number)): Member(state="QUEUED") for number in range(3)}
+        first = [Record(Workflow(name), Membership()) for name in ("a", "b", "d")]
+        self.successResultOf(journal.commit([], first, [], dict.fromkeys(("a", "b", "d"), members)))
+        one = {("c", "1"): Member(state="RUNNING")}
+        changed = [Record(Workflow("a"), Membership()), Record(Workflow("b"), Membership(dict(members)))]
+        self.successResultOf(journal.commit([], changed, [(NO_CLUSTER, "d")], {"a": one, "b": one}))
+        self.close()
+        self.open()
+        records = self.known[NO_CLUSTER]
+        loaded = {name: {key: member.state for key, member in record.detail.members.items()} for name, record in records.items()}
+        self.assertEqual(loaded, {"a": {("c", "1"): "RUNNING"}, "b": {("c", "0"): "QUEUED", ("c", "1"): "RUNNING", ("c", "2"): "QUEUED"}})
 
     def test_forgotten_jobs(self) -> None:
         """A job that the table drops is dropped here too."""
@@ -161,12 +204,113 @@ class ReadingTests(JournalCase):
         found = journal.read(0, 201, 1, lambda e: e.job.state == "FAILED", [("c", "1")])
         self.assertEqual([e.seq for e in self.successResultOf(found)], [201])
 
+    def test_bounds(self) -> None:
+        """After one event, up to another, the first so many; of many jobs as of few."""
+        journal = self.open()
+        self.write(journal, *(change(str(number % 3), "RUNNING") for number in range(12)))
+        few, many = [("c", str(number)) for number in range(32)], [("c", str(number)) for number in range(33)]
+        for keys in (None, few, many):
+            for since, upto, limit, expected in ((0, 12, 99, range(1, 13)), (3, 7, 99, range(4, 8)), (3, 7, 2, (4, 5)), (5, 5, 9, ()), (0, 99, 3, (1, 2, 3)), (11, 12, 1, (12,))):
+                found = self.successResultOf(journal.read(since, upto, limit, lambda e: True, keys))
+                self.assertEqual([event.seq for event in found], list(expected), (since, upto, limit))
+        some = self.successResultOf(journal.read(0, 12, 3, lambda e: e.seq % 2 == 0, few))
+        self.assertEqual([event.seq for event in some], [2, 4, 6])
+
+    def test_last_of(self) -> None:
+        """The last event of each job; a job without one is not there."""
+        journal = self.open()
+        self.write(journal, change("1", "QUEUED"), change("2", "QUEUED"), change("1", "RUNNING"), change("1", "RUNNING", cluster="d"))
+        found = self.successResultOf(journal.last_of([("c", "1"), ("d", "1"), ("c", "3")]))
+        self.assertEqual({key: event.seq for key, event in found.items()}, {("c", "1"): 3, ("d", "1"): 4})
+
     def test_in_chunks(self) -> None:
         """However many there are, the first ``limit`` of them."""
         journal = self.open()
         self.write(journal, *(change(str(n), "RUNNING") for n in range(2500)))
         self.assertEqual(self.read(journal, since=10), list(range(11, 2501)))
         self.assertEqual(self.read(journal, since=900, limit=1500), list(range(901, 2401)))
+
+
+class ThreadTests(SynchronousTestCase):
+    """Which thread does what, and in which order."""
+
+    def journal(self, directory: str | None) -> tuple[SQLiteJournal, list[str]]:
+        """A journal, and the names of the threads that were given work."""
+        used: list[str] = []
+
+        class Noted(StepThreads):
+            def run(self, name: str, work: Any) -> Any:
+                used.append(name)
+                return super().run(name, work)
+
+        self.threads = Noted()
+        journal = SQLiteJournal(self.threads, directory)  # type: ignore[arg-type]
+        journal.open()
+        return journal, used
+
+    def test_names(self) -> None:
+        """In a directory one writes and another reads; in memory one does both, for there is one connection."""
+        for directory, reads in ((os.path.abspath(self.mktemp()), "read"), (None, "write")):
+            journal, used = self.journal(directory)
+            event = wire.number(journal.epoch, 1, change("1", "RUNNING"))
+            for deferred in (journal.commit([event], [Record(event.subject, UNSEEN)], []), journal.save_cursor("log", 1)):
+                self.successResultOf(deferred)
+            self.assertEqual(used, ["write", "write"])
+            used.clear()
+            for keys in (None, [("c", "1")]):
+                self.assertEqual(len(self.successResultOf(journal.read(0, 1, 10, lambda e: True, keys))), 1)
+            self.successResultOf(journal.last_of([("c", "1")]))
+            self.assertEqual(used, [reads] * 3)
+            self.successResultOf(journal.close())
+
+    def test_closing(self) -> None:
+        """It is closed when what was asked for before has been done, on both threads; another may use it then."""
+        directory = os.path.abspath(self.mktemp())
+        for only in ("write", "read"):
+            journal, _ = self.journal(directory)
+            seq = journal.last_seq + 1
+            self.threads.hold(only)
+            event = wire.number(journal.epoch, seq, change("1", "RUNNING"))
+            written, read = journal.commit([event], [], []), journal.read(0, seq - 1, 10, lambda e: True, None)
+            closed = journal.close()
+            self.assertNoResult(closed)
+            self.assertFalse(self.threads.stopped)
+            self.threads.release()
+            self.successResultOf(closed)
+            self.successResultOf(written)
+            self.assertEqual(len(self.successResultOf(read)), seq - 1)
+            self.assertTrue(self.threads.stopped)
+
+
+class RealThreadTests(TestCase):
+    """`Threads`."""
+
+    async def test_in_order(self) -> None:
+        """Each in the order of the calls, on a thread of its own; the answer comes in the reactor's. A failure is one."""
+        threads = Threads(reactor)
+        self.addCleanup(threads.stop)
+        done: list[Any] = []
+
+        def work(number: int) -> str:
+            if number == 0:
+                time.sleep(0.05)
+            done.append(number)
+            return current_thread().name
+
+        names = await gatherResults([threads.run(name, lambda number=number: work(number)) for number, name in enumerate(["write", "write", "read"])])
+        self.assertEqual([number for number in done if number < 2], [0, 1])
+        self.assertEqual([name.split("-")[2] for name in names], ["write", "write", "read"])
+        self.assertEqual(len(set(names)), 2)
+        await self.assertFailure(threads.run("read", lambda: 1 / 0), ZeroDivisionError)  # type: ignore[arg-type]
+
+    def test_stop(self) -> None:
+        """What was begun is done first; threads that were never used need none."""
+        threads = Threads(reactor)
+        done: list[int] = []
+        threads.run("write", lambda: (time.sleep(0.05), done.append(1)))
+        threads.stop()
+        self.assertEqual(done, [1])
+        Threads(reactor).stop()
 
 
 class RetentionTests(JournalCase):
@@ -185,6 +329,46 @@ class RetentionTests(JournalCase):
         self.assertEqual(journal.trimmed_seq, trimmed)
         gone = self.failureResultOf(journal.read(trimmed - 1, 300, 10, lambda e: True, None), CursorGone)
         self.assertEqual(gone.value.oldest_seq, trimmed)
+
+    def test_by_count_exactly(self) -> None:
+        """So many stay; they are removed when a twentieth more has come, of very few each."""
+        for events, writes, expected in ((100, 104, 0), (100, 105, 5), (100, 109, 5), (100, 110, 10), (1, 1, 0), (1, 2, 1), (1, 3, 2), (39, 40, 1)):
+            self.directory = os.path.abspath(self.mktemp())
+            journal = self.open(retention=Retention(events=events))
+            for _ in range(writes):
+                self.write(journal, change("1", "RUNNING"))
+            self.assertEqual(journal.trimmed_seq, expected, (events, writes))
+            self.assertEqual(self.read(journal, since=expected), list(range(expected + 1, writes + 1)))
+
+    def test_by_age_exactly(self) -> None:
+        """What is as old as that stays. They go a thousand at a time, which must all be older."""
+        journal = self.open(retention=Retention(seconds=3600.0))
+        for count in (999, 1, 1000):
+            self.write(journal, *(change("1", "RUNNING") for _ in range(count)))
+            self.now += 10
+        for at, expected in ((3610, 0), (3610.5, 1000), (3620, 1000), (3620.5, 2000)):
+            self.now = NOW + at
+            self.write(journal, change("1", "RUNNING"))
+            self.assertEqual(journal.trimmed_seq, expected, at)
+        self.now += 9000
+        self.write(journal, change("1", "RUNNING"))
+        self.assertEqual(journal.trimmed_seq, 2000, "the last thousand is not full")
+        self.assertEqual(self.read(journal, since=2000), [2001, 2002, 2003, 2004, 2005])
+
+    def test_by_default(self) -> None:
+        """A million events, a week."""
+        self.assertEqual((Retention().events, Retention().seconds), (1_000_000, 604800.0))
+
+    def test_gone(self) -> None:
+        """A cursor before what is kept is gone, whoever's events are asked for; that of the last one that went is not."""
+        journal = self.open(retention=Retention(events=1))
+        for job_id in ("1", "2", "1", "2"):
+            self.write(journal, change(job_id, "RUNNING"))
+        for keys in (None, [("c", "1")], [("c", str(number)) for number in range(40)]):
+            for since in (0, 2):
+                gone = self.failureResultOf(journal.read(since, 4, 10, lambda e: True, keys), CursorGone)
+                self.assertEqual(gone.value.oldest_seq, 3)
+            self.successResultOf(journal.read(3, 4, 10, lambda e: True, keys))
 
     def test_by_age(self) -> None:
         """What is older than that goes, by the time at which it was written."""
@@ -268,17 +452,75 @@ class OpeningTests(JournalCase):
         self.refused("nowhere", migrations=broken)
         self.open()
 
-    def test_network_file_systems(self) -> None:
-        """The mount that holds a path tells its kind."""
-        table = self.mktemp()
-        with open(table, "w") as file:
-            file.write("22 1 8:1 / / rw - ext4 /dev/sda rw\n")
-            file.write("23 22 0:5 / /home rw,relatime shared:1 - nfs4 server:/home rw\n")
-            file.write("24 23 0:6 / /home/local\\040disk rw - xfs /dev/sdb rw\n")
-        for path, kind in {"/home/kim": "nfs4", "/var/lib": "ext4", "/home/local disk/x": "xfs", "/homes": "ext4"}.items():
-            self.assertEqual(file_system_of(path, table), kind)
-        self.assertIn("nfs4", NETWORK_FILE_SYSTEMS)
-        self.assertEqual(file_system_of("/", "/nonexistent"), "")
+    def test_on_a_network_file_system(self) -> None:
+        """Where SQLite's log is not safe."""
+        kinds = ["nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "afs", "9p", "fuse.sshfs", "fuse.glusterfs"]
+        self.assertEqual(NETWORK_FILE_SYSTEMS, set(kinds))
+        for kind in kinds:
+            self.patch(state_directory, "file_system_of", lambda path, kind=kind: kind)
+            self.refused(f"is on {kind}; it must be on a local disk")
+        self.patch(state_directory, "file_system_of", lambda path: "")
+        self.open()
+
+    def test_not_writable(self) -> None:
+        """A directory into which this process may not write."""
+        self.patch(os, "access", lambda path, mode: mode != os.W_OK)
+        self.refused("cannot be used: not writable")
+        self.patch(os, "access", lambda path, mode: mode == os.W_OK)
+        self.open()
+
+    def test_a_file_in_the_way(self) -> None:
+        """A journal that is a directory."""
+        os.makedirs(os.path.join(self.directory, "journal.sqlite"))
+        self.refused("journal.sqlite cannot be used: Is a directory")
+        os.rmdir(os.path.join(self.directory, "journal.sqlite"))
+        self.open()
+
+    def test_modes_and_files(self) -> None:
+        """Its own group may look, nobody else; a new journal needs no backup of an old one."""
+        journal = self.open()
+        self.assertEqual(os.stat(self.directory).st_mode & 0o777, 0o750 & ~self.umask())
+        self.write(journal, change("1", "RUNNING"))
+        for name in os.listdir(self.directory):
+            self.assertEqual(os.stat(os.path.join(self.directory, name)).st_mode & 0o777, 0o640 & ~self.umask(), name)
+        self.assertEqual(sorted(os.listdir(self.directory)), ["journal.sqlite", "journal.sqlite-shm", "journal.sqlite-wal", "lock"])
+        total = sum(os.stat(os.path.join(self.directory, name)).st_size for name in os.listdir(self.directory) if name != "lock")
+        self.assertEqual(journal.size(), total)
+        self.assertRegex(journal.epoch, r"\A[0-9a-f]{16}\Z")
+
+    @staticmethod
+    def umask() -> int:
+        mask = os.umask(0)
+        os.umask(mask)
+        return mask
+
+    def test_in_memory(self) -> None:
+        """Nothing is left of it, and it has no size; it is upgraded without a backup."""
+        self.directory = None  # type: ignore[assignment]
+        journal = self.open()
+        self.write(journal, change("1", "RUNNING"))
+        self.assertEqual((self.read(journal), journal.size()), ([1], 0))
+        first = journal.epoch
+        self.close()
+        self.assertNotEqual(self.open().epoch, first)
+
+    def test_size_of_what_is_there(self) -> None:
+        """Files that are not there, or not any more, have none."""
+        journal = self.open()
+        self.close()
+        before = journal.size()
+        self.assertEqual(before, os.stat(os.path.join(self.directory, "journal.sqlite")).st_size)
+        os.rename(self.directory, f"{self.directory}-away")
+        self.assertEqual(journal.size(), 0)
+
+    def test_the_journal_of_a_failed_start(self) -> None:
+        """Is free for the next one."""
+        self.open()
+        self.close()
+        for broken in ("SELECT nonsense FROM nowhere", "not sql"):
+            self.refused("cannot be used", migrations=(*MIGRATIONS, broken))
+        self.refused(f"has schema {len(MIGRATIONS)}, written by a newer jobpush; this one knows 1", migrations=MIGRATIONS[:1])
+        self.open()
 
 
 class RestartTests(SynchronousTestCase):

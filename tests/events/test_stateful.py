@@ -1,13 +1,15 @@
 """
 Journal and tracker as a state machine: publish, wait, cancel, time out, restart, in any order.
 
-A model follows what each client has seen. No event may be lost, none may come twice below the cursor, no waiter may leak.
+A model follows what each client has seen, with every kind of filter, from now on or from the oldest event that is kept. No event
+may be lost, none may come that does not match, none may come twice below the cursor, no waiter may leak.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -17,18 +19,58 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from jobpush.events.journal import Retention
 from tests.support import Lab
 
-JOBS = ("1", "2", "3")
+#: The jobs, by id: what is constant of them. Two of them make an array, two a workflow.
+JOBS: dict[str, dict[str, Any]] = {
+    "1": {"user": "kim", "account": "bio", "queue": "batch", "name": "align-1", "comment": "workflow=w1"},
+    "2": {"user": "lee", "account": "cfd", "queue": "long", "name": "solve-1"},
+    "3": {"user": "kim", "account": "ml", "queue": "long", "name": "align-2", "comment": "x workflow=w1"},
+    "7_1": {"user": "ada", "account": "bio", "queue": "batch", "name": "sweep", "parent": "7", "task_index": 1},
+    "7_2": {"user": "ada", "account": "bio", "queue": "batch", "name": "sweep", "parent": "7", "task_index": 2},
+}
 STATES = ("QUEUED", "RUNNING", "SUSPENDED", "COMPLETED", "FAILED")
 
 
-class Client:
-    """Somebody who follows some jobs by cursor."""
+def of(field: str, *values: str) -> Callable[[Any], bool]:
+    """Events of jobs with one of these values."""
+    return lambda event: event["type"] == "job" and event["job"][field] in values
 
-    def __init__(self, jobs: tuple[str, ...], cursor: str) -> None:
-        self.jobs = jobs
+
+def of_user(user: str) -> Callable[[Any], bool]:
+    """Events of a user's jobs and workflows."""
+    return lambda event: event["job"]["user"] == user if event["type"] == "job" else event["workflow"]["name"].endswith(f"@{user}")
+
+
+#: Filters as a client writes them, and what they mean.
+FILTERS: dict[str, Callable[[Any], bool]] = {
+    "": lambda event: True,
+    "job=memory/1": of("id", "1"),
+    "job=memory/2&job=memory/3": of("id", "2", "3"),
+    "job=memory/7": of("id", "7", "7_1", "7_2"),
+    "job=memory/7_2": of("id", "7_2"),
+    "user=kim": of_user("kim"),
+    "user=lee": of_user("lee"),
+    "account=bio": of("account", "bio"),
+    "queue=long": of("queue", "long"),
+    "cluster=memory": lambda event: event["type"] == "job",
+    "state=RUNNING&state=FAILED": lambda event: event[event["type"]]["state"] in ("RUNNING", "FAILED"),
+    "name=align*": of("name", "align-1", "align-2"),
+    "comment=*w1": of("comment", "workflow=w1", "x workflow=w1"),
+    "workflow=w1@kim": lambda event: event["type"] == "workflow" or event["job"]["id"] in ("1", "3"),
+    "job=memory/1&job=memory/2&user=lee": of("id", "2"),
+}
+
+CHANGES = st.dictionaries(st.sampled_from(sorted(JOBS)), st.sampled_from(STATES), min_size=1)
+
+
+class Client:
+    """Somebody who follows some events by cursor."""
+
+    def __init__(self, query: str, cursor: str, begin: int) -> None:
+        self.query = query
+        self.wants = FILTERS[query]
         self.cursor = cursor
         self.seen: list[int] = []
-        self.begin = int(cursor.rpartition("-")[2])
+        self.begin = begin
         self.request: Any = None
 
 
@@ -40,16 +82,15 @@ class JournalAndTracker(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.directory = tempfile.TemporaryDirectory(prefix="jobpush-test-")
-        self.told: list[tuple[int, str]] = []
+        self.told: list[Any] = []
         self.everybody: list[Client] = []
         self.jobs: dict[str, str] = {}
         self.lab = self.make()
 
     def make(self) -> Lab:
-        lab = Lab(os.path.join(self.directory.name, "state"), retention=Retention(events=100_000))
-        lab.service.tail._capacity = 3  # so that the journal is read, too
+        lab = Lab(os.path.join(self.directory.name, "state"), retention=Retention(events=100_000), tail=3)  # so that the journal is read
         for job_id, state in self.jobs.items():
-            lab.queue.set(job_id, state)
+            lab.queue.set(job_id, state, **JOBS[job_id])
         return lab.start()
 
     def take(self, client: Client) -> None:
@@ -59,16 +100,18 @@ class JournalAndTracker(RuleBasedStateMachine):
         answer = client.request.json()
         client.request = None
         client.seen.extend(event["seq"] for event in answer["events"])
-        assert all(event["job"]["id"] in client.jobs for event in answer["events"])
+        assert all(client.wants(event) for event in answer["events"]), (client.query, answer["events"])
         client.cursor = answer["cursor"]
 
     def settle(self) -> None:
         for client in self.everybody:
             self.take(client)
 
-    @rule(target=clients, jobs=st.sets(st.sampled_from(JOBS), min_size=1))
-    def arrive(self, jobs: set[str]) -> Client:
-        client = Client(tuple(sorted(jobs)), self.lab.cursor)
+    @rule(target=clients, query=st.sampled_from(sorted(FILTERS)), old=st.booleans())
+    def arrive(self, query: str, old: bool) -> Client:
+        """From now on, or from the oldest event that is kept."""
+        head = int(self.lab.cursor.rpartition("-")[2])
+        client = Client(query, "0" if old else self.lab.cursor, 0 if old else head)
         self.everybody.append(client)
         return client
 
@@ -76,8 +119,7 @@ class JournalAndTracker(RuleBasedStateMachine):
     def ask(self, client: Client, wait: int, limit: int) -> None:
         self.take(client)
         if client.request is None:
-            query = "&".join(f"job=memory/{job}" for job in client.jobs)
-            client.request = self.lab.get(f"/v1/changes?since={client.cursor}&wait={wait}&limit={limit}&{query}")
+            client.request = self.lab.get(f"/v1/changes?since={client.cursor}&wait={wait}&limit={limit}&{client.query}")
             self.take(client)
 
     @rule(client=clients)
@@ -95,20 +137,21 @@ class JournalAndTracker(RuleBasedStateMachine):
         self.everybody.remove(client)
         return multiple()
 
-    @rule(changes=st.dictionaries(st.sampled_from(JOBS), st.sampled_from(STATES), min_size=1))
-    def change(self, changes: dict[str, str]) -> None:
+    def set(self, changes: dict[str, str]) -> None:
         self.jobs.update(changes)
         for job_id, state in changes.items():
-            self.lab.queue.set(job_id, state)
+            self.lab.queue.set(job_id, state, **JOBS[job_id])
+
+    @rule(changes=CHANGES)
+    def change(self, changes: dict[str, str]) -> None:
+        self.set(changes)
         self.lab.tick()
         self.settle()
 
-    @rule(changes=st.dictionaries(st.sampled_from(JOBS), st.sampled_from(STATES), min_size=1), client=clients)
+    @rule(changes=CHANGES, client=clients)
     def change_while_somebody_asks(self, changes: dict[str, str], client: Client) -> None:
         self.lab.threads.hold("write")
-        self.jobs.update(changes)
-        for job_id, state in changes.items():
-            self.lab.queue.set(job_id, state)
+        self.set(changes)
         self.lab.tick()
         self.ask(client, 30, 100)
         self.lab.threads.release()
@@ -130,14 +173,16 @@ class JournalAndTracker(RuleBasedStateMachine):
         self.lab.stop()
         self.lab = self.make()
 
-    def published(self) -> list[tuple[int, str]]:
-        return [(event["seq"], event["job"]["id"]) for event in self.lab.events()]
+    def published(self) -> list[Any]:
+        return self.lab.events()
 
     def check_complete(self, client: Client) -> None:
-        """By its cursor it has seen exactly what was told of its jobs, in order, once."""
+        """By its cursor it has seen exactly what was told that it wants, in order, once."""
+        if client.cursor == "0":
+            return  # it has not asked yet
         until = int(client.cursor.rpartition("-")[2])
-        expected = [seq for seq, job in self.published() if job in client.jobs and client.begin < seq <= until]
-        assert client.seen == expected, (client.seen, expected)
+        expected = [event["seq"] for event in self.published() if client.wants(event) and client.begin < event["seq"] <= until]
+        assert client.seen == expected, (client.query, client.seen, expected)
 
     @invariant()
     def nothing_is_lost_repeated_or_left(self) -> None:
@@ -145,7 +190,7 @@ class JournalAndTracker(RuleBasedStateMachine):
             return
         self.settle()
         events = self.published()
-        assert [seq for seq, _ in events] == list(range(1, len(events) + 1))
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
         assert events[: len(self.told)] == self.told, "what was told once stays as it was told"
         self.told = events
         for client in self.everybody:

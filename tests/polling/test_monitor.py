@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import attrs
-from twisted.internet.defer import Deferred, fail
+import itertools
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.interfaces import QueueError
 from jobpush.adapter.load import DUTY
-from jobpush.core.model import Outcomes, QueueFacts
-from tests.support import Lab, LabCase
+from jobpush.core.model import QueueFacts, Snapshot
+from tests.support import NOW, Lab, LabCase, step_until
 
 
 class QueryTests(LabCase):
@@ -58,17 +61,14 @@ class QueryTests(LabCase):
         self.lab.queue.pending = []
         pauses = []
         for _ in range(4):  # of 2 s each; 3 s were saved up
-            pause = 0.0
-            while not self.lab.queue.pending:
-                self.lab.clock.advance(0.5)
-                pause += 0.5
+            pause = 0.5 * step_until(lambda: self.lab.queue.pending, lambda: self.lab.clock.advance(0.5))
             self.lab.clock.advance(2.0)
             self.lab.queue.pending.pop().callback(None)
             pauses.append(pause)
         self.assertLessEqual(max(pauses[:2]), 1.5)  # the interval
         for pause in pauses[2:]:
             self.assertTrue(15 <= pause <= 40, pauses)
-        self.assertAlmostEqual(pauses[3], 2.0 / DUTY - 2.0, delta=0.5)
+        self.assertApproximates(pauses[3], 2.0 / DUTY - 2.0, 0.5)
 
     def test_the_first_look_may_take_long(self) -> None:
         """Everything is new to it: the second one follows at the interval, and the limit holds from there on."""
@@ -153,104 +153,305 @@ class AdaptiveTests(SynchronousTestCase):
         self.assertEqual(asked.json()["job"]["state"], "RUNNING")
 
 
-class VisibilityTests(LabCase):
-    """What the account may see decides what absence means."""
+class TimelineCase(SynchronousTestCase):
+    """A lab whose queries are timed: ``times`` are seconds since its start."""
 
-    BLIND = QueueFacts(sees_all=False, hides_jobs=False, evidence="PrivateData=jobs")
-
-    def fill(self, count: int) -> None:
-        for number in range(count):
-            self.lab.queue.set(f"1{number:03}", "RUNNING")
-        self.lab.tick()
-
-    def test_permission_lost(self) -> None:
-        """An empty answer where the account may not see: no job ends, the queue is blind, what is seen is told."""
-        self.lab.set("2", "RUNNING")
-        del self.lab.queue.jobs["1"]
-        self.lab.queue.facts = self.BLIND
-        self.lab.set("2", "FAILED", exit_code=1)
-        self.lab.clock.run(300, step=1.0)
-        self.assertEqual(self.lab.states(), {"1": "QUEUED", "2": "FAILED"})
-        status = self.lab.service.monitors["memory"].status
-        self.assertEqual(status.health, "blind")
-        self.assertIn("PrivateData", status.error or "")
-        ready = self.lab.get("/readyz")
-        self.assertEqual(ready.status, 503)
-        self.lab.queue.facts = attrs.evolve(self.BLIND, sees_all=True)
-        self.lab.set("1", "RUNNING")
-        self.assertEqual((self.lab.states()["1"], status.health), ("RUNNING", "ok"))
-
-    def test_visibility_that_cannot_be_checked(self) -> None:
-        """Then the query has failed."""
-        self.lab.queue.jobs.clear()
-        self.lab.queue.facts = QueueError("scontrol: down")
-        self.lab.clock.run(60, step=1.0)
-        self.assertEqual(self.lab.states(), {"1": "QUEUED"})
-        self.assertEqual(self.lab.service.monitors["memory"].status.health, "stale")
-
-    def test_mass_disappearance(self) -> None:
-        """Most jobs gone at once: doubted; believed when a second query says the same."""
-        self.fill(40)
-        self.lab.queue.jobs.clear()
-        self.lab.tick()
-        self.assertEqual(set(self.lab.states().values()) - {"QUEUED"}, {"RUNNING"})
-        self.assertIn("vanished", self.lab.service.monitors["memory"].status.error or "")
-        self.lab.tick(2)
-        self.assertIn("FINISHING", self.lab.states().values())
-
-    def test_mass_disappearance_that_was_none(self) -> None:
-        """They are back: nothing was told."""
-        self.fill(40)
-        head = self.lab.cursor
-        jobs = dict(self.lab.queue.jobs)
-        self.lab.queue.jobs.clear()
-        self.lab.tick()
-        self.lab.queue.jobs.update(jobs)
-        self.lab.tick(5)
-        self.assertEqual(self.lab.events(head), [])
-
-    def test_forgetful_scheduler(self) -> None:
-        """A warning at the start, with the setting's name, and a word in ``/readyz``."""
-        lab = Lab()
-        lab.queue.facts = QueueFacts(sees_all=True, remembers_s=1.5, remembers_by="MinJobAge", evidence="test")
-        lab.start()
-        self.addCleanup(lab.stop)
-        missing = lab.get("/readyz").json()["queues"]["memory"]["missing"]
-        self.assertTrue(any("MinJobAge" in line for line in missing), missing)
-
-
-class AccountingTests(LabCase):
-    """Jobs that left the queue."""
+    interval: float | None = None
 
     def setUp(self) -> None:
-        super().setUp()
-        self.lab.queue.facts = QueueFacts(sees_all=True, accounting=True, evidence="test")
+        self.lab = Lab()
+        self.queue = self.lab.queue
+        self.queue.interval = self.interval
+        self.queue.set("1", "RUNNING")
+        self.times: list[float] = []
+        snapshot = self.queue.snapshot
 
-    def test_outcome_from_accounting(self) -> None:
-        """Asked for what is absent; its answer ends the job."""
-        self.lab.set("1", "RUNNING", started_at=2.0)
-        record = self.lab.queue.set("1", "FAILED", exit_code=3, started_at=2.0, ended_at=9.0)
-        del self.lab.queue.jobs["1"]
-        self.lab.tick()
-        self.assertEqual(self.lab.states()["1"], "FINISHING")
-        self.lab.queue.records["1"] = record
-        self.lab.clock.run(8)
-        self.assertEqual(self.lab.states()["1"], "FAILED")
-        self.assertEqual(self.lab.get("/v1/jobs/memory/1").json()["job"]["exit_code"], 3)
+        def timed() -> Deferred[Snapshot]:
+            self.times.append(round(self.lab.clock.seconds() - NOW, 3))
+            return snapshot()
 
-    def test_accounting_that_fails(self) -> None:
-        """It fails nothing else, and ends no job, however long."""
-        self.lab.set("1", "RUNNING")
-        self.lab.set("2", "QUEUED")
-        asked = []
+        self.queue.snapshot = timed  # type: ignore[method-assign]
+        self.lab.start()
+        self.addCleanup(lambda: self.lab.threads.stopped or self.lab.stop())
+        self.monitor = self.lab.service.monitors["memory"]
 
-        def broken(jobs: object) -> Deferred[Outcomes]:
-            asked.append(jobs)
-            return fail(QueueError("slurmdbd is down"))
+    def run_to(self, second: float) -> None:
+        """Let time pass up to that second since the start, from one call that is due to the next."""
+        clock, end = self.lab.clock, NOW + second
 
-        self.lab.queue.outcomes = broken  # type: ignore[method-assign,assignment]
-        self.lab.queue.jobs.clear()
-        self.lab.set("3", "RUNNING")
-        self.lab.clock.run(300, step=1.0)
-        self.assertEqual(self.lab.states(), {"1": "UNKNOWN", "2": "QUEUED", "3": "RUNNING"})
-        self.assertTrue(8 <= len(asked) <= 40, "and it is asked less and less often")
+        def due() -> float:
+            return min(call.getTime() for call in clock.getDelayedCalls())
+
+        # The service's own calls are ten a second and more; a thousand for each second are a loop.
+        step_until(lambda: due() > end, lambda: clock.advance(max(1e-6, due() - clock.seconds())), most=2000 + 1000 * max(0, round(second)))
+        clock.advance(max(0.0, end - clock.seconds()))
+
+    def pauses(self) -> list[float]:
+        """The times from one query to the next."""
+        return [round(after - before, 2) for before, after in itertools.pairwise(self.times)]
+
+
+class IdleTests(TimelineCase):
+    """An interval that the user has not set, query by query."""
+
+    def test_growing_pauses(self) -> None:
+        """While nobody waits and nothing changes a pause is half as long again as the one before, up to ten seconds."""
+        self.run_to(60)
+        for pause, expected in zip(self.pauses()[1:], (3.0, 4.5, 6.75, 10.0, 10.0, 10.0), strict=False):
+            self.assertApproximates(pause, expected, 0.06)
+        self.assertApproximates(self.pauses()[0], 2.0, 0.06)
+
+    def test_a_change_ends_them(self) -> None:
+        """What has changed may change again."""
+        self.run_to(60)
+        self.queue.set("1", "SUSPENDED")
+        self.times = []
+        self.run_to(81)
+        for pause, expected in zip(self.pauses(), (2.0, 3.0, 4.5), strict=False):
+            self.assertApproximates(pause, expected, 0.06)
+
+    def test_who_begins_to_wait(self) -> None:
+        """Waits no longer than while somebody waits: two seconds from the last query, not at once, and not two seconds from now."""
+        for late in (0.5, 1.5, 5.0):
+            self.run_to(self.lab.clock.seconds() - NOW + 60)
+            last = self.times[-1]
+            step_until(lambda last=last: self.times[-1] != last, lambda: self.run_to(self.lab.clock.seconds() - NOW + 0.05))
+            last = self.times[-1]
+            self.run_to(last + late)
+            held = self.lab.get("/v1/jobs/memory/1?since=now&wait=60")
+            self.run_to(last + 9.9)
+            after = next(at for at in self.times if at > last)
+            self.assertApproximates(after - last, max(2.0, late), 0.06)
+            held.cancel()
+
+    def test_a_wish_during_a_query(self) -> None:
+        """That query may have begun too early to see what is wished for: another one follows at once, and then none."""
+        self.run_to(60)
+        self.queue.pending = []
+        step_until(lambda: self.queue.pending, lambda: self.run_to(self.lab.clock.seconds() - NOW + 0.05))
+        begun = len(self.times)
+        asked = self.lab.get("/v1/jobs/memory/99?wait=60")
+        self.queue.set("99", "RUNNING")
+        pending, self.queue.pending = self.queue.pending, None
+        self.run_to(self.lab.clock.seconds() - NOW + 0.4)
+        self.assertEqual(len(self.times), begun, "one at a time")
+        pending.pop().callback(None)
+        ended = self.lab.clock.seconds() - NOW
+        self.assertTrue(asked.held)
+        self.run_to(ended + 0.2)
+        self.assertEqual(len(self.times), begun + 1)
+        self.assertApproximates(self.times[-1] - ended, 0.05, 0.051)
+        self.assertEqual(asked.json()["job"]["state"], "RUNNING")
+        self.run_to(ended + 1.5)
+        self.assertEqual(len(self.times), begun + 1)
+
+    def test_within_half_of_what_is_remembered(self) -> None:
+        """But never more often than it asks while somebody waits."""
+        for remembers, pause in ((8.0, 4.0), (30.0, 10.0), (3.0, 2.0), (0.0, 10.0)):
+            self.queue.facts = QueueFacts(sees_all=True, remembers_s=remembers, remembers_by="MinJobAge")
+            self.run_to(self.lab.clock.seconds() - NOW + 400)
+            self.times = []
+            self.run_to(self.lab.clock.seconds() - NOW + 60)
+            self.assertApproximates(max(self.pauses()), pause, 0.06)
+            self.assertApproximates(min(self.pauses()), pause, 0.06)
+
+
+class IntervalTests(TimelineCase):
+    """An interval that the user has set."""
+
+    interval = 20.0
+
+    def test_nobody_makes_it_shorter(self) -> None:
+        """Neither who waits nor who asks for a job that is not known; only a nudge does."""
+        self.run_to(5)
+        held = self.lab.get("/v1/jobs/memory/1?since=now&wait=60")
+        asked = self.lab.get("/v1/jobs/memory/99?wait=60")
+        self.run_to(19.8)
+        self.assertEqual(self.times, [0.0])
+        self.assertEqual((held.held, asked.held), (True, True))
+        self.run_to(20.2)
+        self.assertEqual((len(self.times), asked.status), (2, 404))
+        self.monitor.nudge(early=False)
+        self.run_to(20.4)
+        self.assertEqual(len(self.times), 3)
+        held.cancel()
+
+    def test_nobody_makes_it_longer(self) -> None:
+        """It is asked as often as that though nobody waits and nothing changes."""
+        self.run_to(101)
+        self.assertEqual(self.times, [0.0, 20.0, 40.0, 60.0, 80.0, 100.0])
+
+
+class BackOffTests(TimelineCase):
+    """Queries that fail."""
+
+    interval = 1.0
+
+    def fail_for(self, seconds: float) -> list[float]:
+        """The pauses while they do."""
+        self.run_to(0.5)
+        self.queue.failure = QueueError("down")
+        self.times = []
+        self.run_to(seconds)
+        return self.pauses()
+
+    def test_pauses(self) -> None:
+        """Twice as long each time, less up to a quarter by chance, but for the first; up to half a minute."""
+        pauses = self.fail_for(300)
+        for pause, most in zip(pauses, (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0), strict=False):
+            least = most if most == 1.0 else 0.75 * most
+            self.assertTrue(least - 0.06 <= pause <= most + 0.06, pauses)
+        self.assertGreater(len({round(pause / most, 2) for pause, most in zip(pauses[1:5], (2.0, 4.0, 8.0, 16.0), strict=True)}), 1)
+        self.assertEqual(self.monitor.status.failures, len(self.times))
+
+    def test_one_success(self) -> None:
+        """Ends it: the next pause is the interval, and the next failure is the first one again."""
+        self.fail_for(60)
+        self.queue.failure = None
+        self.run_to(120)
+        self.assertEqual(self.pauses()[-20:], [1.0] * 20)
+        self.queue.failure = QueueError("down")
+        self.times = []
+        self.run_to(123.4)
+        self.assertApproximates(self.pauses()[0], 1.0, 0.06)
+
+    def test_a_long_interval(self) -> None:
+        """Is never cut by failures."""
+        self.queue.interval = 50.0
+        self.run_to(2)
+        self.assertTrue(all(30.0 < pause <= 50.06 for pause in self.fail_for(600)[1:]), self.pauses())
+
+    def test_nobody_shortens_it(self) -> None:
+        """Not who asks for a job, not who begins to wait, not a nudge."""
+        self.queue.interval = None
+        self.fail_for(40)
+        before = len(self.times)
+        asked, held = self.lab.get("/v1/jobs/memory/99?wait=60"), self.lab.get("/v1/jobs/memory/1?since=now&wait=60")
+        self.monitor.nudge(["1"])
+        due = self.times[-1] + 0.75 * 30 - 0.1
+        self.run_to(max(40.5, due))
+        self.assertEqual((len(self.times), asked.held, held.held), (before, True, True))
+        held.cancel()
+        asked.cancel()
+
+    def test_said_once(self) -> None:
+        """The same reason is logged once, another one again."""
+        said: list[str] = []
+        observer = lambda event: said.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.fail_for(60)
+        self.queue.failure = QueueError("another")
+        self.run_to(120)
+        self.assertEqual([line for line in said if "keeping what is known" in line], [
+            "memory: down; keeping what is known", "memory: another; keeping what is known",
+        ])  # fmt: skip
+
+
+class FreshTests(TimelineCase):
+    """Who wants an answer that is newer than the question."""
+
+    interval = 1.0
+
+    def begin(self) -> Deferred[None]:
+        """A query that is asked now, and is not answered yet."""
+        self.queue.pending = []
+        self.run_to(self.lab.clock.seconds() - NOW + 1.1)
+        self.assertEqual(len(self.queue.pending), 1)
+        return self.queue.pending[0]
+
+    def test_the_next_query(self) -> None:
+        """A query that runs already does not count; the one after it does."""
+        query = self.begin()
+        fresh = self.monitor.fresh()
+        query.callback(None)
+        self.lab.clock.advance(0)
+        self.assertNoResult(fresh)
+        self.run_to(self.lab.clock.seconds() - NOW + 1.1)
+        self.assertNoResult(fresh)
+        assert self.queue.pending is not None
+        self.queue.pending[1].callback(None)
+        self.lab.clock.advance(0)
+        self.successResultOf(fresh)
+
+    def test_when_it_is_published(self) -> None:
+        """Not before what it found is durable."""
+        fresh = self.monitor.fresh()
+        self.lab.threads.hold("write")
+        self.queue.set("1", "SUSPENDED")
+        self.run_to(self.lab.clock.seconds() - NOW + 1.1)
+        self.assertNoResult(fresh)
+        self.lab.threads.release()
+        self.lab.clock.advance(0)
+        self.successResultOf(fresh)
+        self.assertEqual(self.lab.states()["1"], "SUSPENDED")
+
+    def test_failures(self) -> None:
+        """It waits over them."""
+        fresh, later = self.monitor.fresh(), None
+        self.queue.failure = QueueError("down")
+        self.run_to(20)
+        self.assertNoResult(fresh)
+        later = self.monitor.fresh()
+        self.queue.failure = None
+        self.run_to(60)
+        self.successResultOf(fresh)
+        self.successResultOf(later)
+
+    def test_cancelled(self) -> None:
+        """Who leaves, before its query or during it, is not told; others are."""
+        leaves, stays = self.monitor.fresh(), self.monitor.fresh()
+        leaves.cancel()
+        self.failureResultOf(leaves, CancelledError)
+        query = self.begin()
+        late, during = self.monitor.fresh(), self.monitor.fresh()
+        during.cancel()
+        self.failureResultOf(during, CancelledError)
+        query.callback(None)
+        self.lab.clock.advance(0)
+        self.successResultOf(stays)
+        self.assertNoResult(late)
+        self.queue.pending = None
+        self.run_to(self.lab.clock.seconds() - NOW + 1.1)
+        self.successResultOf(late)
+
+    def test_given_up(self) -> None:
+        """At the end all are cancelled, whether their query runs or not."""
+        waiting = [self.monitor.fresh()]
+        query = self.begin()
+        waiting.append(self.monitor.fresh())
+        self.monitor.give_up()
+        for each in waiting:
+            self.failureResultOf(each, CancelledError)
+        query.callback(None)
+        self.queue.pending = None
+
+
+class StopTests(TimelineCase):
+    """The end of a monitor."""
+
+    interval = 1.0
+
+    def test_a_query_that_runs(self) -> None:
+        """It is ended, changes nothing, is no failure; and no other follows, whoever asks."""
+        cancelled: list[Any] = []
+        snapshot, self.queue.snapshot = self.queue.snapshot, lambda: Deferred(cancelled.append)  # type: ignore[method-assign]
+        self.queue.set("1", "SUSPENDED")
+        self.run_to(1.1)
+        stopped = self.monitor.stop()
+        self.lab.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(len(cancelled), 1)
+        self.queue.snapshot = snapshot  # type: ignore[method-assign]
+        self.monitor.nudge()
+        self.monitor.look_now()
+        self.run_to(30)
+        self.assertEqual((self.times, self.lab.states()["1"], self.monitor.status.failures), ([0.0], "RUNNING", 0))
+        self.assertEqual((self.monitor.status.health, self.monitor.status.error), ("ok", None))
+
+    def test_between_two(self) -> None:
+        """Then it is over at once."""
+        self.run_to(0.5)
+        self.successResultOf(self.monitor.stop())
+        self.run_to(30)
+        self.assertEqual(self.times, [0.0])

@@ -2,95 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import stat
+import hmac
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import SynchronousTestCase, TestCase
-from zope.interface import implementer
+from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.adapter.interfaces import BadQueueOption, INamedJobsQueue, IWatchfulQueue, QueueError
-from jobpush.adapter.load import DUTY, RESERVE_S, LoadBudget
+from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.load import DUTY, RESERVE_S
 from jobpush.adapter.testing import MemoryQueue
-from jobpush.core.model import QueueFacts, Snapshot
-from jobpush.polling.nudge_sockets import NudgeSocket, NudgeSocketError, UdpAddress, UnixAddress, parse_address, read_secret
-from jobpush.polling.nudges import READ_PER_S, BadNudge, Nudge, Nudges, signed, unsigned
-from jobpush.polling.queue_options import QueueOptions
-from jobpush.polling.schedule import ECHO_S, Foresight, PaceOptions, Wishes
-from jobpush.service import JobPush
-from tests.support import NOW, Lab, LabCase
+from jobpush.core.model import QueueFacts
+from jobpush.polling.nudges import READ_PER_S, BadNudge, Nudge, NudgeCounts, Nudges, json_object, signed, unsigned
+from jobpush.polling.schedule import ECHO_S
+from tests.polling.paced import NudgedCase
+from tests.support import NOW, Lab, LabCase, ManualClock
 
 SECRET = b"0123456789abcdef"
-
-
-@implementer(INamedJobsQueue, IWatchfulQueue)
-class NamingQueue(MemoryQueue):
-    """A queue that can be asked for some jobs, and that watches."""
-
-    most_named = 3
-    echo = ECHO_S
-
-    def __init__(self, reactor: Any, **options: Any) -> None:
-        super().__init__(reactor, **options)
-        self.named_for: list[Sequence[str]] = []
-        self.nudge: Any = None
-        self.ended = False
-
-    def named(self, jobs: Sequence[str]) -> Deferred[Snapshot]:
-        self.named_for.append(jobs)
-        self.queries -= 1
-
-        def some(snapshot: Snapshot) -> Snapshot:
-            return Snapshot({name: snapshot.jobs[name] for name in jobs if name in snapshot.jobs}, NOW, NOW)
-
-        return self.snapshot().addCallback(some)
-
-    def watch(self, nudge: Any) -> Any:
-        self.nudge = nudge
-
-        def end() -> None:
-            self.ended = True
-
-        return end
-
-
-class PacedLab(Lab):
-    """A lab whose queue is asked every ten minutes, if nobody nudges."""
-
-    queue_class: Any = NamingQueue
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.queue = self.queue_class(self.clock, interval=600.0)
-        self.service = JobPush(
-            self.clock, [self.queue], self.journal, options={"memory": QueueOptions(PaceOptions(floor=0.1, reconcile=700.0))}
-        )
-        self.serve()
-
-
-class NudgedCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.lab = PacedLab()
-        self.queue: Any = self.lab.queue
-        self.queue.set("1", "QUEUED")
-        self.lab.start()
-        self.addCleanup(self.lab.stop)
-        self.monitor = self.lab.service.monitors["memory"]
-        self.lab.clock.advance(5)
-        self.begin = self.queue.queries
-
-    @property
-    def queries(self) -> int:
-        return int(self.queue.queries - self.begin)
 
 
 class MonitorTests(NudgedCase):
@@ -226,56 +155,6 @@ class MonitorTests(NudgedCase):
         self.assertTrue(self.queue.ended)
 
 
-class NamedTests(NudgedCase):
-    """Only what is needed."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.monitor.status.query_s = 1.0  # asking for all is expensive here
-
-    def test_named_jobs_are_asked_for_alone(self) -> None:
-        """The others are neither compared nor absent."""
-        self.queue.set("2", "QUEUED")
-        self.queue.set("1", "RUNNING")
-        self.monitor.nudge(["1"])
-        self.lab.clock.advance(0)
-        self.assertEqual((self.queue.named_for, self.queries), ([("1",)], 0))
-        self.assertEqual(self.lab.states(), {"1": "RUNNING"})
-        self.assertEqual(self.lab.get("/readyz").json()["queues"]["memory"]["queries_named"], 1)
-
-    def test_absence_says_nothing_there(self) -> None:
-        """A named job that is not listed makes jobpush ask for all."""
-        del self.queue.jobs["1"]
-        self.monitor.nudge(["1"])
-        self.lab.clock.advance(0)
-        self.assertEqual((len(self.queue.named_for), self.queries), (1, 1))
-        record = self.lab.service.table.cluster("memory").get("1")
-        assert record is not None
-        self.assertIsNotNone(record.detail.absent_since)
-
-    def test_where_all_must_be_asked_for(self) -> None:
-        """Too many names, an array's task, a nudge without names, a small queue."""
-        for jobs in (["1", "2", "3", "4"], ["7_1"], []):
-            begin = self.queue.queries
-            self.monitor.status.query_s = 1.0
-            self.monitor.nudge(jobs)
-            self.lab.clock.run(10)
-            self.assertEqual(self.queue.named_for, [], jobs)
-            self.assertGreater(self.queue.queries, begin)
-        self.monitor.nudge(["1"])  # the queries above took no time at all
-        self.lab.clock.run(10)
-        self.assertEqual(self.queue.named_for, [])
-
-    def test_an_array_is_compared_as_a_whole(self) -> None:
-        """What turns out to be an array's row makes jobpush ask for all."""
-        self.queue.set("9_1", "RUNNING")
-        self.queue.jobs["9"] = self.queue.jobs["9_1"]
-        self.monitor.nudge(["9"])
-        self.lab.clock.advance(0)
-        self.assertEqual((len(self.queue.named_for), self.queries), (1, 1))
-        del self.queue.jobs["9"]
-
-
 class HttpTests(LabCase):
     """``POST /v1/nudge``."""
 
@@ -318,6 +197,92 @@ class HttpTests(LabCase):
         self.assertEqual(self.lab.post("/v1/nudge", {}).status, 202)
 
 
+class Monitor:
+    """Notes what it is nudged for."""
+
+    def __init__(self) -> None:
+        self.nudged: list[tuple[Sequence[str], bool]] = []
+        self.queue = MemoryQueue(None)
+
+    def nudge(self, jobs: Sequence[str] = (), early: bool = True) -> None:
+        self.nudged.append((tuple(jobs), early))
+
+
+class SourceTests(SynchronousTestCase):
+    """`Nudges`, between sources and monitors."""
+
+    def setUp(self) -> None:
+        self.clock = ManualClock()
+        self.monitors = {"a": Monitor(), "b": Monitor()}
+        self.nudges = Nudges(self.clock, self.monitors)  # type: ignore[arg-type]
+
+    def nudged(self) -> dict[str, list[tuple[Sequence[str], bool]]]:
+        """What the monitors were nudged for since the last call."""
+        found = {name: monitor.nudged[:] for name, monitor in self.monitors.items() if monitor.nudged}
+        for monitor in self.monitors.values():
+            monitor.nudged.clear()
+        return found
+
+    def test_who_is_made_to_look(self) -> None:
+        """The monitor of that cluster, or all; at those jobs, early or not; and it is counted."""
+        for nudge, expected in [
+            (Nudge("a", ("1", "2")), {"a": [(("1", "2"), True)]}), (Nudge(early=False), {"a": [((), False)], "b": [((), False)]}), (Nudge("c"), {}),
+        ]:  # fmt: skip
+            self.nudges.take("log", nudge)
+            self.assertEqual(self.nudged(), expected)
+        self.assertEqual(self.nudges.counts, {"log": NudgeCounts(taken=3)})
+
+    def test_datagrams(self) -> None:
+        """What is wrong with one is counted, and nobody looks."""
+        for data in (b'{"cluster":"b","jobs":["1"]}', b"x", b"[]", b'{"jobs":["1"]}', b"{}"):
+            self.nudges.datagram("unix", data)
+        self.assertEqual(self.nudged(), {"a": [((), True)], "b": [(("1",), True), ((), True)]})
+        self.assertEqual(self.nudges.counts["unix"], NudgeCounts(taken=2, refused=3))
+        self.nudges.refuse("udp")
+        self.assertEqual(self.nudges.counts["udp"], NudgeCounts(refused=1))
+
+    def test_no_more_than_are_read(self) -> None:
+        """A thousand in each second, of each source; the others are wishes to see everything."""
+        self.clock.advance(0.9)
+        read = [self.nudges.readable("http") for _ in range(1002)]
+        self.assertEqual((read.count(True), read[1000:]), (1000, [False, False]))
+        self.assertEqual(self.nudged(), {"a": [((), True)] * 2, "b": [((), True)] * 2})
+        self.nudges.datagram("http", b"{}")
+        self.assertEqual(self.nudges.counts["http"], NudgeCounts(unread=3))
+        self.assertTrue(self.nudges.readable("unix"))
+        self.clock.advance(0.1)
+        self.assertTrue(self.nudges.readable("http"), "another second")
+
+    def test_what_they_say(self) -> None:
+        """A cluster, and jobs of it, at most a thousand: more are one wish to see all of them."""
+        ids = [str(number) for number in range(1001)]
+        for fields, expected in [
+            ({}, Nudge()), ({"cluster": None, "jobs": None}, Nudge()), ({"cluster": "b"}, Nudge("b")), ({"cluster": "b", "jobs": []}, Nudge("b")),
+            ({"cluster": "b", "jobs": ["7", "8"]}, Nudge("b", ("7", "8"))), ({"cluster": "b", "jobs": ids[:1000]}, Nudge("b", tuple(ids[:1000]))),
+            ({"cluster": "b", "jobs": ids}, Nudge("b")), ({"jobs": ids}, Nudge()),
+        ]:  # fmt: skip
+            self.assertEqual(self.nudges.parse(fields), expected)
+        for fields, told in [
+            ({"z": 1, "y" * 90: 2}, f"unknown field {'y' * 80!r}; expected cluster and jobs"), ({"cluster": "c" * 90}, f"cluster: there is no {'c' * 80!r}; served are a, b"),
+            ({"jobs": "1"}, 'jobs: expected a list of job ids such as "4711"'), ({"jobs": [1]}, 'jobs: expected a list of job ids such as "4711"'),
+            ({"jobs": ["1"]}, "cluster: several are served, whose jobs are these? a, b"),
+            ({"cluster": "a", "jobs": ["1", "-" * 90]}, f"jobs: {'-' * 80!r} is not a job id of a: expected up to 64 letters, digits and '_'"),
+        ]:  # fmt: skip
+            with self.assertRaises(BadNudge) as caught:
+                self.nudges.parse(fields)
+            self.assertEqual(str(caught.exception), told)
+        del self.monitors["b"]
+        self.assertEqual(self.nudges.parse({"jobs": ["1"]}), Nudge("a", ("1",)), "of the only one")
+
+    def test_json(self) -> None:
+        """An object."""
+        self.assertEqual(json_object(b'{"jobs": []}'), {"jobs": []})
+        for data, told in ((b"", "not JSON"), (b"\xff", "not JSON"), (b"[" * 100000, "not JSON"), (b"[]", "not a JSON object"), (b"null", "not a JSON object")):
+            with self.assertRaises(BadNudge) as caught:
+                json_object(data)
+            self.assertEqual(str(caught.exception), told)
+
+
 class SeveralQueuesTests(SynchronousTestCase):
     """Whose job is it?"""
 
@@ -329,55 +294,6 @@ class SeveralQueuesTests(SynchronousTestCase):
             lab.service.nudges.parse({"jobs": ["1"]})
         self.assertEqual(lab.service.nudges.parse({}), Nudge())
         self.assertEqual(lab.service.nudges.parse({"cluster": "second", "jobs": ["1"]}), Nudge("second", ("1",)))
-
-
-class ArithmeticTests(SynchronousTestCase):
-    """The values of `jobpush.polling.schedule`."""
-
-    @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 30)), max_size=50))
-    def test_the_budget_holds(self, spent: list[tuple[float, float]]) -> None:
-        """Whoever waits as long as it says spends no more than the share, and the reserve, and the last query."""
-        budget, now, total, last = LoadBudget(), 0.0, 0.0, 0.0
-        for cost, pause in spent:
-            now += pause
-            now += budget.wait(now)
-            now += cost
-            budget.spend(cost, now)
-            total, last = total + cost, cost
-            self.assertLessEqual(total, DUTY * now + RESERVE_S + last + 1e-6)
-
-    def test_wishes(self) -> None:
-        """Names, unless somebody wishes for everything; what a failed look was for is not forgotten."""
-        wishes = Wishes()
-        self.assertEqual((wishes.names, wishes.echo(), wishes.fresh), (None, None, False))
-        wishes.add(["1", "2"])
-        self.assertEqual((wishes.names, wishes.echo(), wishes.fresh), (("1", "2"), 0.0, True))
-        taken = wishes.take()
-        wishes.add(["3"])
-        wishes.give_back(taken)
-        self.assertEqual(wishes.names, ("1", "2", "3"))
-        wishes.looked(wishes.take(), lambda name, early: name != "2")
-        self.assertEqual((wishes.names, wishes.echo(), wishes.fresh), (("2",), ECHO_S[0], False))
-        wishes.add([])
-        self.assertIsNone(wishes.names)
-
-    def test_too_many_wishes_are_one_for_everything(self) -> None:
-        """Nobody makes this list grow without end."""
-        wishes = Wishes()
-        wishes.add(str(number) for number in range(100_000))
-        self.assertLessEqual(len(wishes.take()), 1001)
-
-    def test_foresight(self) -> None:
-        """A few announced looks are needed, and four of five of the last ones."""
-        foresight = Foresight()
-        for _ in range(4):
-            foresight.found(True)
-        self.assertFalse(foresight.good)
-        foresight.found(True)
-        self.assertTrue(foresight.good)
-        for _ in range(2):
-            foresight.found(False)
-        self.assertFalse(foresight.good)
 
 
 class SignatureTests(SynchronousTestCase):
@@ -396,6 +312,27 @@ class SignatureTests(SynchronousTestCase):
             with self.assertRaises(BadNudge):
                 unsigned(SECRET, NOW, datagram)
 
+    def test_form(self) -> None:
+        """The signature in hex, whole seconds, the nudge: as docs say, for who writes a sender."""
+        datagram = signed(b"secret", 1795327200.9, b'{"jobs": []}')
+        signature = hmac.new(b"secret", b'1795327200 {"jobs": []}', "sha256").hexdigest().encode()
+        self.assertEqual(datagram, signature + b' 1795327200 {"jobs": []}')
+
+    def test_bounds(self) -> None:
+        """Thirty seconds to and fro; a time is digits, and not too many. What is wrong is told."""
+        good = signed(SECRET, NOW, b"a b")
+        for off in (-30.0, 30.0):
+            self.assertEqual(unsigned(SECRET, NOW + off, good), b"a b")
+        late = "the time of sending is more than 30 s from now"
+        for off in (-30.5, 30.5):
+            error = self.assertRaises(BadNudge, unsigned, SECRET, NOW + off, good)
+            self.assertEqual(str(error), late)
+        for timed in (b"x {}", b"", b"0" * 3 + b"%d {}" % NOW, b"+%d {}" % NOW):
+            datagram = hmac.new(SECRET, timed, "sha256").hexdigest().encode() + b" " + timed
+            error = self.assertRaises(BadNudge, unsigned, SECRET, NOW, datagram)
+            self.assertEqual(str(error), late)
+        self.assertEqual(str(self.assertRaises(BadNudge, unsigned, b"x" * 16, NOW, good)), "the signature is not that of the secret")
+
     @given(st.binary(max_size=300))
     def test_no_datagram_breaks_anything(self, data: bytes) -> None:
         """Whatever it holds, signed or not: at most a look."""
@@ -405,107 +342,3 @@ class SignatureTests(SynchronousTestCase):
             unsigned(SECRET, NOW, data)
         lab.clock.run(1)
         lab.stop()
-
-
-class AddressTests(SynchronousTestCase):
-    """What ``--nudge`` takes."""
-
-    def test_good(self) -> None:
-        """Unix sockets with a mode, UDP at an address."""
-        self.assertEqual(parse_address("unix:/run/x"), UnixAddress("/run/x", 0o660))
-        self.assertEqual(parse_address("unix:/run/x:mode=666"), UnixAddress("/run/x", 0o666))
-        self.assertEqual(parse_address("udp:127.0.0.1:99"), UdpAddress("127.0.0.1", 99))
-        self.assertEqual(parse_address("udp:[::1]:99"), UdpAddress("::1", 99))
-
-    def test_bad(self) -> None:
-        """Anything else is refused with what was expected."""
-        for text in ("", "unix:", "tcp:1", "udp:1", "udp:example.org:1", "udp:1.2.3.4:0", "udp:1.2.3.4:99999", "unix:/x:mode=9", "unix:/x:mode="):
-            with self.assertRaises(BadQueueOption):
-                parse_address(text)
-
-    def test_the_secret(self) -> None:
-        """A file that others can read is refused, and so is a short one."""
-        path = Path(self.mktemp())
-        path.write_bytes(SECRET + b"\n")
-        path.chmod(0o640)
-        self.assertEqual(read_secret(str(path)), SECRET)
-        path.chmod(0o644)
-        with self.assertRaises(BadQueueOption):
-            read_secret(str(path))
-        path.write_bytes(b"short")
-        path.chmod(0o600)
-        with self.assertRaises(BadQueueOption):
-            read_secret(str(path))
-        with self.assertRaises(BadQueueOption):
-            read_secret(str(path) + "x")
-
-
-class Monitor:
-    """Notes what it is nudged for."""
-
-    def __init__(self) -> None:
-        self.nudged: list[Sequence[str]] = []
-        self.queue = MemoryQueue(None)
-
-    def nudge(self, jobs: Sequence[str] = (), early: bool = True) -> None:
-        self.nudged.append(jobs)
-
-
-class SocketTests(TestCase):
-    """Real sockets."""
-
-    def setUp(self) -> None:
-        self.monitor = Monitor()
-        self.nudges = Nudges(reactor, {"memory": self.monitor})  # type: ignore[dict-item]
-
-    def listen(self, address: Any, secret: bytes | None = None) -> NudgeSocket:
-        service = NudgeSocket(reactor, self.nudges, address, secret)
-        service.startService()
-        self.addCleanup(lambda: service.stopService() if service.running else None)
-        return service
-
-    async def until(self, condition: Any) -> None:
-        for _ in range(500):
-            if condition():
-                return
-            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
-        self.fail("not within 5 s")
-
-    async def test_unix(self) -> None:
-        """A datagram makes a monitor look; what is none is counted; the socket goes with the service."""
-        path = os.path.relpath(self.mktemp())
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        service = self.listen(UnixAddress(path, 0o600))
-        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.connect(path)
-            sender.send(json.dumps({"cluster": "memory", "jobs": ["1"]}).encode())
-            sender.send(b"nonsense")
-        await self.until(lambda: self.nudges.counts and self.nudges.counts["unix"].refused)
-        self.assertEqual((self.monitor.nudged, self.nudges.counts["unix"].taken), ([("1",)], 1))
-        await service.stopService()
-        self.assertFalse(os.path.exists(path))
-
-    async def test_a_socket_that_was_left_behind(self) -> None:
-        """Is replaced; a file that is no socket is not."""
-        path = os.path.relpath(self.mktemp())
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:
-            left.bind(path)
-        await self.listen(UnixAddress(path)).stopService()
-        Path(path).write_text("mine")
-        with self.assertRaises(NudgeSocketError):
-            self.listen(UnixAddress(path))
-        self.assertEqual(Path(path).read_text(), "mine")
-
-    async def test_udp(self) -> None:
-        """Only what is signed is taken."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.bind(("127.0.0.1", 0))
-            port = sender.getsockname()[1]
-        self.listen(UdpAddress("127.0.0.1", port), SECRET)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"{}", ("127.0.0.1", port))
-            sender.sendto(signed(SECRET, reactor.seconds(), b"{}"), ("127.0.0.1", port))  # type: ignore[attr-defined]
-        await self.until(lambda: self.monitor.nudged)
-        self.assertEqual((self.nudges.counts["udp"].refused, self.nudges.counts["udp"].taken), (1, 1))

@@ -59,7 +59,7 @@ class Follower:
         except FileNotFoundError:
             return []
         data = b""
-        if self._inode is not None and found.st_ino != self._inode:
+        if found.st_ino != self._inode:
             data = self._rest_of_old()
             self._offset = 0
         elif found.st_size < self._offset:
@@ -87,7 +87,7 @@ class Follower:
                         file.seek(self._offset)
                         return file.read()
             except OSError:
-                continue
+                pass
         self._rest = b""
         return b""
 

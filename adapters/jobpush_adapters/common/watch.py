@@ -65,7 +65,7 @@ class LogWatch:
 
     def start(self) -> None:
         """Begin."""
-        self._loop.start(EVERY_S, now=True)
+        self._loop.start(EVERY_S)
         try:
             self._kernel = inotify.INotify(self._reactor)
         except inotify.INotifyError as error:
@@ -89,7 +89,6 @@ class LogWatch:
 
     def stop(self) -> Deferred[Any]:
         """Fires when nothing runs any more."""
-        self._again = False
         if self._loop.running:
             self._loop.stop()
         if self._settling is not None:

@@ -101,7 +101,7 @@ class OpenPbs:
         skew = float(a["timestamp"]) - began if a.get("timestamp", "").isdigit() else 0.0
         self._skew = skew if abs(skew) > 2.0 else 0.0
         self._history = keeps_history(a)
-        self._log_readable = not self._commands.remote and not self._history and pbs_accounting.readable(self._log)
+        self._log_readable = not self._commands.remote and pbs_accounting.readable(self._log)
         return pbs_facts(a, await self._commands.account(), self._log if self._log_readable else None)
 
     # -- a tick
@@ -243,12 +243,12 @@ class OpenPbs:
         """From the history, or else from the accounting log."""
         if not self._history:
             return await self._from_log(jobs)
+        # What is true of an array is not true of each of its subjobs.
         attributes = await self._attributes([job.id for job in jobs if "[]" not in job.id], [])
         now = self._reactor.seconds()
         found = {}
         for job in jobs:
-            # What is true of an array is not true of each of its subjobs.
-            if job.id in attributes and "[]" not in job.id:
+            if job.id in attributes:
                 ended = describe(self._cluster, job.id, attributes[job.id], now)
                 same = None in (ended.submitted_at, job.submitted_at) or ended.submitted_at == job.submitted_at
                 if ended.done and same:

@@ -161,7 +161,7 @@ def describe(cluster: str, job_id: str, a: Attributes, now: float) -> JobDescrip
         raise ValueError(f"job {job_id} has no state")
     substate, status = number(a.get("substate")), number(a.get("Exit_status"))
     is_array = "[]" in job_id
-    depends = "after" in a.get("depend", "").replace("before", "")
+    depends = "after" in a.get("depend", "")
     state = pbs_state(letter, substate, None if is_array and letter == "B" else status, a.get("Hold_Types", "n"), depends)
     native = {"state": letter} | {
         key: a[name] for key, name in (("substate", "substate"), ("exit_status", "Exit_status")) if name in a

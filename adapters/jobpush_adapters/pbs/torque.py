@@ -130,7 +130,7 @@ def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
     letter = fields.get("job_state", "")
     if not ID.fullmatch(job_id) or not re.fullmatch(r"[A-Z]", letter):
         raise ValueError(f"the id or the state of a job makes no sense: {job_id[:80]}")
-    depends = "after" in fields.get("depend", "").replace("before", "")
+    depends = "after" in fields.get("depend", "")
     state = torque_state(letter, number(fields.get("exit_status")), fields.get("Hold_Types", "n"), depends)
     native = {"state": letter, **({"exit_status": fields["exit_status"]} if "exit_status" in fields else {})}
     attributes: Attributes = {

@@ -189,7 +189,6 @@ class GridEngineQueue(Watching, CommandQueue):
         """Ask who holds what is held: all kinds of holds have one letter."""
         held = [entry for entry in reader.entries if "h" in entry.row.letters and phase_of(entry.row.letters) is Phase.HELD]
         if not held:
-            self._holds = {}
             return
         now = self._reactor.seconds()
         if now - self._holds_at < HOLDS_EVERY_S and not any("h" in entry.row.letters for entry in reader.new):
@@ -260,7 +259,8 @@ class GridEngineQueue(Watching, CommandQueue):
         code: ReasonCode | None = None
         phase = phase_of(row.letters)
         if phase is Phase.HELD and "E" in row.letters:
-            reason, code = details.errors.get(task or 1), ReasonCode.ERROR
+            # A range of tasks says what the first of them does; a job that is no array has one task.
+            reason, code = details.errors.get(task or next(iter(row.tasks or (1,)))), ReasonCode.ERROR
         elif phase is Phase.HELD:
             tasks, holder = self._holds.get(row.number, (None, None))
             if holder is not None and (tasks is None or task == 0 or task in tasks):

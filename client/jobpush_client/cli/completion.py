@@ -1,4 +1,8 @@
-"""``jobpush completion``: a script for the shell (shtab, of the extra ``[cli]``)."""
+"""
+``jobpush completion``: a script for the shell (shtab, of the extra ``[cli]``).
+
+Tested as a command in tests/client/cli/test_cli.py.
+"""
 
 from __future__ import annotations
 

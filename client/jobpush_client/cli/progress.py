@@ -1,4 +1,8 @@
-"""A line on the terminal that follows one job while something else waits for its end. Needs rich."""
+"""
+A line on the terminal that follows one job while something else waits for its end. Needs rich.
+
+Seen beside a server in tests/with_service/test_cli.py.
+"""
 
 from __future__ import annotations
 

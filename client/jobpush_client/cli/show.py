@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import zip_longest
 
 from jobpush_client import Job, Step
 from jobpush_client.cli.codes import client, duration, local, printable, summary
@@ -44,7 +45,7 @@ def describe(job: Job) -> list[str]:
 def history(steps: list[Step]) -> list[str]:
     """How it came to that."""
     lines = ["history"]
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
+    for step, following in zip_longest(steps, steps[1:]):
         took = f"  for {duration((following.at - step.at).total_seconds())}" if following is not None else ""
         mark = "" if step["confidence"] == "observed" else f"  ({step['confidence']})"
         lines.append(f"  {local(step.at)}  {step.state:<12}{took}{mark}")

@@ -4,8 +4,8 @@ Values to bytes and back: jobs, workflows and events as JSON, the envelopes of t
 Pure. An event is encoded once, when it gets its number; journal, long polls and streams share those bytes.
 """
 
-from jobpush.core.wire._answers import envelope, history_fields, joined, shown_bytes, sse, sse_event
-from jobpush.core.wire._events import (
+from jobpush.core.wire.answers import envelope, history_fields, joined, shown_bytes, sse, sse_event
+from jobpush.core.wire.events import (
     event_from_bytes,
     job_record_from_bytes,
     number,
@@ -13,9 +13,9 @@ from jobpush.core.wire._events import (
     record_bytes,
     workflow_record_from_bytes,
 )
-from jobpush.core.wire._job import job_bytes, job_fields, job_from_fields
-from jobpush.core.wire._json import dumps, from_time, to_time
-from jobpush.core.wire._workflow import key_of, member_bytes, member_fields, member_from_bytes, workflow_fields
+from jobpush.core.wire.jobs import job_bytes, job_fields, job_from_fields
+from jobpush.core.wire.values import dumps, from_time, to_time
+from jobpush.core.wire.workflows import key_of, member_bytes, member_fields, member_from_bytes, workflow_fields
 
 __all__ = [
     "dumps",

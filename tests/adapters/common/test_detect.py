@@ -1,20 +1,14 @@
-"""Which schedulers are on a host, and how their commands are reached."""
+"""Which schedulers are on a host."""
 
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.adapter.interfaces import BadQueueOption, QueueError
-from jobpush.adapter.registry import detect_queues, make_queue_from_table
-from jobpush_adapters.common.commands import Commands
+from jobpush.adapter.registry import detect_queues
 from jobpush_adapters.common.detect import detect_grid_engine, detect_pbs, detect_slurm
 
 
@@ -26,6 +20,7 @@ class DetectTests(SynchronousTestCase):
         self.path: list[str] = []
         self.patch(os, "environ", {**os.environ, "PATH": ""})
         os.environ.pop("SGE_ROOT", None)
+        self.addCleanup(os.chdir, os.getcwd())
 
     def put(self, directory: str, **programs: str) -> str:
         """A directory of programs, on PATH."""
@@ -73,63 +68,48 @@ class DetectTests(SynchronousTestCase):
         os.environ["PATH"] = "/nonexistent"
         os.environ["SGE_ROOT"] = str(self.root / "ge")
         self.assertEqual(detect_grid_engine(), f"SGE_ROOT={self.root}/ge, with {where}/qstat")
+        self.assertIsNone(detect_slurm())
+        lower = self.root / "ge" / "bin" / "a"
+        lower.mkdir()
+        (lower / "qstat").touch()
+        self.assertEqual(detect_grid_engine(), f"SGE_ROOT={self.root}/ge, with {lower}/qstat", "the first of several")
+        for root in (f"{self.root}/none", "ge", ""):
+            os.environ["SGE_ROOT"] = root
+            os.chdir(self.root)
+            self.assertIsNone(detect_grid_engine(), root)
 
+    def test_what_may_not_be_run(self) -> None:
+        """Is not there; nor is what stands in a directory that depends on where jobpush was started."""
+        where = Path(self.put("pbs", qstat="", qmgr=""))
+        self.assertTrue(detect_pbs())
+        for name in ("qstat", "qmgr"):
+            (where / name).chmod(0o644)
+            self.assertIsNone(detect_pbs())
+            (where / name).chmod(0o755)
+        os.chdir(self.root)
+        os.environ["PATH"] = "pbs"
+        self.assertIsNone(detect_pbs())
+        os.environ["PATH"] = os.pathsep.join(["pbs", "/nonexistent", str(where)])
+        self.assertEqual(detect_pbs(), f"{where}/qstat, with qmgr beside it")
+        del os.environ["PATH"]
+        self.assertIsNone(detect_pbs())
 
-class OptionTests(SynchronousTestCase):
-    """What each type takes."""
+    def test_each_program(self) -> None:
+        """One of them is enough, whichever."""
+        for name, detect in (*((name, detect_grid_engine) for name in ("qconf", "qacct", "qmod")),
+                             *((name, detect_pbs) for name in ("pbsnodes", "qmgr", "qselect", "pbsdsh"))):  # fmt: skip
+            self.path.clear()
+            where = self.put(name, qstat="", **{name: ""})
+            self.assertEqual(detect(), f"{where}/qstat, with {name} beside it")
+            self.assertNotEqual((detect_grid_engine() is None), (detect_pbs() is None))
 
-    def test_what_names_an_instance(self) -> None:
-        """Each adapter takes what names its instance, from text and from a table."""
-        for kind, options in [
-            ("slurm", {"cluster": "alpha", "conf": "/etc/slurm/a.conf", "clusters": "a", "bin": "/opt/slurm/bin"}),
-            ("pbs", {"cluster": "gamma", "server": "pbs1.example.org", "home": "/var/spool/pbs", "bin": "/opt/pbs/bin"}),
-            ("sge", {"cluster": "beta", "root": "/opt/sge", "cell": "default", "qmaster_port": "6444", "bin": "/opt/sge/bin"}),
-            ("sge", {"qmaster_port": 6444, "prefix": ["ssh", "-o", "BatchMode=yes", "login1"]}),
-            ("pbs", {"prefix": "ssh -o BatchMode=yes login1"}),
-        ]:  # fmt: skip
-            queue = make_queue_from_table(reactor, kind, options)
-            self.assertEqual((queue.queue_type, queue.cluster), (kind, options.get("cluster", kind)))
-
-    def test_bad_values(self) -> None:
-        """Named, with what was expected."""
-        for kind, options, told in [
-            ("pbs", {"server": "-x"}, "server"), ("pbs", {"server": "a b"}, "server"), ("slurm", {"clusters": "a,b"}, "clusters"),
-            ("sge", {"qmaster_port": "70000"}, "qmaster_port"), ("sge", {"cell": "../x"}, "cell"), ("sge", {"prefix": "ssh 'x"}, "prefix"),
-            ("sge", {"prefix": []}, "prefix"), ("sge", {"prefix": ["ssh", 3]}, "prefix"), ("mock", {"prefix": "ssh x"}, "unknown option 'prefix'"),
-        ]:  # fmt: skip
-            with self.assertRaises(BadQueueOption) as caught:
-                make_queue_from_table(reactor, kind, options)  # type: ignore[arg-type]
-            self.assertIn(told, str(caught.exception))
-
-
-class RemoteTests(TestCase):
-    """The words that the far side's shell gets."""
-
-    @given(st.lists(st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=20), max_size=5))
-    def test_every_argument_arrives(self, arguments: list[str]) -> None:
-        """Whatever it is: a shell makes of it what it was."""
-        words = Commands(None, 5.0).far("printf", ["%s\\0", *arguments], {})
-        printed = subprocess.run(["sh", "-c", " ".join(words)], capture_output=True, check=True).stdout
-        self.assertEqual(printed.decode().split("\0")[:-1], arguments or [""])
-
-    def test_environment(self) -> None:
-        """Nothing of the far side's but PATH and HOME; TZ, and a deadline there."""
-        far = Commands(None, 5.0, {"SGE_ROOT": "/opt/a b"}, "/opt/x").far("qstat", ["-u", "*"], {"TZ": "UTC", "SGE_ROOT": "/opt/a b"})
-        self.assertEqual(
-            " ".join(far),
-            'env -i PATH="$PATH" HOME="$HOME" TZ=UTC ' + shlex.quote("SGE_ROOT=/opt/a b") + " timeout -k 1 5 /opt/x/qstat -u '*'",
-        )
-
-    async def test_statuses(self) -> None:
-        """Its own status comes back; 124 is its deadline; 255 the connection's."""
-        directory = Path(self.mktemp()).resolve()
-        directory.mkdir()
-        ssh = directory / "ssh"
-        for status in (0, 3, 255):
-            ssh.write_text(f"#!/bin/sh\necho ran\nexit {status}\n")
-            ssh.chmod(0o755)
-            result = await Commands(reactor, 5.0, prefix=(str(ssh), "host")).run("squeue")
-            self.assertEqual((result.status, result.stdout), (status, b"ran\n"))
-        ssh.write_text("#!/bin/sh\nexit 124\n")
-        error = await self.assertFailure(Commands(reactor, 5.0, prefix=(str(ssh),)).run("squeue"), QueueError)
-        self.assertIn("squeue did not answer within 5 s on the other host", str(error))
+    def test_whose_qstat(self) -> None:
+        """A script is Slurm's if it says so at its begin; a program that has the word in it is none; one that cannot be read may be PBS's."""
+        for number, (text, found) in enumerate((("#!/bin/sh\n# SLURM\n", False), ("x slurm", True), ("#!/bin/sh\n", True), ("#!" + " " * 4094 + "slurm", True),
+                                               ("#!" + " " * 4089 + "slurm", False))):  # fmt: skip
+            self.path.clear()
+            self.put(str(number), qstat=text, qmgr="")
+            self.assertEqual(detect_pbs() is not None, found, text[:20])
+        (self.root / "4" / "qstat").unlink()
+        (self.root / "4" / "qstat").mkdir()
+        self.assertTrue(detect_pbs())

@@ -2,26 +2,345 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet import inotify, reactor
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jobpush_adapters.common.watch import LogWatch
-from jobpush_adapters.pbs.queue import PbsQueue
-from jobpush_adapters.sge.queue import GridEngineQueue
-from jobpush_adapters.slurm.queue import SlurmQueue
-from tests.support import ManualClock
+from jobpush_adapters.common import logs
+from jobpush_adapters.common.watch import LogWatch, Watching
+from tests.adapters.watching import WatchingCase
+from tests.fakes import SameThread
 
 
-class WatchTests(TestCase):
-    """A real directory."""
+class Kernel:
+    """
+    In the place of the kernel's inotify.
+
+    :ivar refused: directories that it will not watch.
+    :ivar calls: what to call when something is written in a directory.
+    """
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()
+        self.calls: dict[str, Any] = {}
+        self.mask = 0
+        self.reading = self.closed = False
+
+    def startReading(self) -> None:
+        self.reading = True
+
+    def watch(self, path: FilePath[str], mask: int, callbacks: Sequence[Any]) -> None:
+        if path.path in self.refused:
+            raise inotify.INotifyError("no space left on device")
+        self.mask = mask
+        (self.calls[path.path],) = callbacks
+
+    def loseConnection(self) -> None:
+        self.closed = True
+
+
+class Threads(SameThread):
+    """A clock with threads that keep their work back while a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = False
+        self.work: list[Any] = []
+
+    def callInThreadWithCallback(self, told: Any, work: Any, *arguments: Any) -> None:
+        if self.busy:
+            self.work.append((told, work, *arguments))
+        else:
+            super().callInThreadWithCallback(told, work, *arguments)
+
+    def done(self) -> None:
+        """What the thread has to do now is done."""
+        kept, self.work = self.work, []
+        for work in kept:
+            super().callInThreadWithCallback(*work)
+
+
+class WatchCase(SynchronousTestCase):
+    """
+    A watch with a scripted clock and kernel.
+
+    :ivar told: what it told, call by call.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Threads()
+        self.kernel = Kernel()
+        self.patch(inotify, "INotify", lambda reactor: self.kernel)
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir()
+        self.path = self.directory / "log"
+        self.told: list[list[bytes]] = []
+
+    def begin(self, *paths: Path, spools: Sequence[Path] = ()) -> LogWatch:
+        watch = LogWatch(self.clock, [str(path) for path in paths or (self.path,)], lambda lines: self.told.append(list(lines)), [str(path) for path in spools])
+        watch.start()
+        return watch
+
+    def append(self, text: str, path: Path | None = None) -> None:
+        with (path or self.path).open("a") as file:
+            file.write(text)
+
+    def touch(self, directory: Path | None = None) -> None:
+        """The kernel says that something was written there."""
+        self.kernel.calls[str(directory or self.directory)](None, None, 0)
+
+    def lines(self) -> list[bytes]:
+        """What was told since the last call."""
+        told = [line for lines in self.told for line in lines]
+        self.told.clear()
+        return told
+
+
+class LookTests(WatchCase):
+    """When it looks, and what it tells."""
+
+    def test_every_second(self) -> None:
+        """What is there when it begins is passed over; nothing new is not told."""
+        self.append("old\n")
+        self.begin()
+        self.append("one\ntw")
+        self.clock.advance(0.9)
+        self.assertEqual(self.told, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.told, [[b"one"]])
+        self.clock.advance(1)
+        self.append("o\n")
+        self.clock.advance(1)
+        self.assertEqual(self.told, [[b"one"], [b"two"]])
+
+    def test_when_the_kernel_says(self) -> None:
+        """At once: files that are written, made or moved there; each directory is watched once."""
+        other, apart = self.directory / "other", self.directory / "apart"
+        apart.mkdir()
+        for path in (self.path, other, apart / "log"):
+            path.touch()
+        self.begin(self.path, other, apart / "log")
+        self.assertTrue(self.kernel.reading)
+        self.assertEqual(list(self.kernel.calls), [str(self.directory), str(apart)])
+        self.assertEqual(self.kernel.mask, inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_TO)
+        self.append("one\n")
+        self.append("two\n", other)
+        self.append("three\n", apart / "log")
+        self.touch(apart)
+        self.assertEqual(self.told, [[b"one", b"two", b"three"]])
+
+    def test_while_it_reads(self) -> None:
+        """It reads once more, however often it is asked to meanwhile."""
+        self.append("")
+        self.begin()
+        self.clock.busy = True
+        self.touch()
+        for _ in range(3):
+            self.touch()
+        self.assertEqual(len(self.clock.work), 1)
+        self.append("one\n")
+        self.clock.done()
+        self.append("two\n")
+        self.assertEqual(len(self.clock.work), 1)
+        self.clock.done()
+        self.assertEqual((self.told, self.clock.work), ([[b"one"], [b"two"]], []))
+
+    def test_daily(self) -> None:
+        """In a directory of logs that are called after the date the last one is followed, and the next when it comes."""
+        self.begin(self.directory)
+        self.assertEqual(list(self.kernel.calls), [str(self.directory)])
+        self.append("old\n", self.directory / "20261121")
+        self.touch()
+        self.assertEqual(self.told, [], "the first that comes: what is there already is passed over")
+        self.append("new\n", self.directory / "20261121")
+        for name in ("20261120", "202611210", "2026112", "notes"):
+            self.append("nothing\n", self.directory / name)
+        self.touch()
+        self.append("last\n", self.directory / "20261121")
+        self.append("first\n", self.directory / "20261122")
+        self.touch()
+        self.append("second\n", self.directory / "20261122")
+        self.touch()
+        self.assertEqual(self.told, [[b"new"], [b"last", b"first"], [b"second"]])
+
+    def test_unreadable(self) -> None:
+        """Is said once, as long as it stays so; what is read meanwhile is read later."""
+        self.append("")
+        self.begin()
+        refused = PermissionError(13, "Permission denied", str(self.path))
+        with capturedLogs() as said:
+            for _ in range(2):
+                self.append("x\n")
+                with mock.patch.object(logs, "open", side_effect=refused, create=True):
+                    for _ in range(3):
+                        self.touch()
+                self.assertEqual(self.lines(), [])
+                self.touch()
+                self.assertEqual(self.lines(), [b"x"])
+        why = f"{self.path}: Permission denied: changes are seen by polling"
+        self.assertEqual([formatEvent(event) for event in said], [why, why])
+
+
+    def test_a_fault_of_ours(self) -> None:
+        """Is logged with where it was, and ends nothing."""
+        self.append("")
+        self.begin()
+        self.append("x\n")
+        with mock.patch.object(logs, "open", side_effect=ValueError("no"), create=True):
+            self.touch()
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.touch()
+        self.assertEqual(self.lines(), [b"x"])
+
+
+class SpoolTests(WatchCase):
+    """Directories of which only the fact is told that something is written there."""
+
+    def test_settled(self) -> None:
+        """A moment after the first write, once for all of them."""
+        spool = self.directory / "db"
+        self.begin(spools=(spool,))
+        self.assertEqual(list(self.kernel.calls), [str(self.directory), str(spool)])
+        for _ in range(2):
+            self.touch(spool)
+            self.clock.advance(0.01)
+            self.touch(spool)
+            self.assertEqual(self.told, [])
+            self.clock.advance(0.01)
+            self.assertEqual(self.told, [[]])
+            self.told.clear()
+        self.clock.advance(0.5)
+        self.assertEqual(self.told, [])
+
+
+class KernelTests(WatchCase):
+    """What the kernel will not watch."""
+
+    def test_directories(self) -> None:
+        """Are looked at every second; a spool is not."""
+        none, db, good = self.directory / "none", self.directory / "db", self.directory / "good"
+        self.kernel.refused = {str(none), str(db)}
+        with capturedLogs() as said:
+            self.begin(none / "log", self.path, spools=(db, good))
+        self.assertEqual([formatEvent(event) for event in said], [
+            f"{none} cannot be watched: looked at every 1 s", f"{db} cannot be watched: what is written there is seen by polling",
+        ])  # fmt: skip
+        self.assertEqual(list(self.kernel.calls), [str(self.directory), str(good)])
+
+    def test_nothing(self) -> None:
+        """Then the clock alone says when."""
+
+        def none(reactor: Any) -> Any:
+            raise inotify.INotifyError("too many open files")
+
+        self.patch(inotify, "INotify", none)
+        self.append("")
+        with capturedLogs() as said:
+            watch = self.begin()
+        self.assertEqual([formatEvent(event) for event in said], ["too many open files: logs are looked at every 1 s"])
+        self.append("one\n")
+        self.clock.advance(1)
+        self.assertEqual(self.lines(), [b"one"])
+        self.successResultOf(watch.stop())
+
+
+class StopTests(WatchCase):
+    """Ending it."""
+
+    def test_nothing_more(self) -> None:
+        """Neither by the clock nor by the kernel, and nothing that was about to be told."""
+        spool = self.directory / "db"
+        self.append("")
+        watch = self.begin(spools=(spool,))
+        self.touch(spool)
+        self.append("one\n")
+        self.successResultOf(watch.stop())
+        self.assertTrue(self.kernel.closed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.touch(spool)
+        self.clock.advance(1)
+        self.assertEqual((self.told, self.clock.getDelayedCalls()), ([], []))
+        self.successResultOf(watch.stop())
+
+    def test_while_it_reads(self) -> None:
+        """It has ended when the thread has; what that read is not told, and it does not read again."""
+        self.append("")
+        watch = self.begin()
+        self.clock.busy = True
+        self.append("one\n")
+        self.touch()
+        self.touch()
+        ended = watch.stop()
+        self.assertNoResult(ended)
+        self.clock.done()
+        self.successResultOf(ended)
+        self.assertEqual((self.told, self.clock.work), ([], []))
+
+
+class QueueTests(WatchingCase):
+    """`Watching`, with watches played by the test."""
+
+    class Queue(Watching):
+        """Of the lines ``job NAME`` and ``all``."""
+
+        _reactor = None
+
+        def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
+            if b"all" in lines:
+                return []
+            return [line.split()[1].decode() for line in lines if line.startswith(b"job ")] or None
+
+    def test_begun_and_ended(self) -> None:
+        """As soon as it is watched and there is something to follow; not again for the same; until it is ended."""
+        queue = self.Queue()
+        queue._follow_logs(["/a"])
+        self.assertEqual(self.watches, [])
+        end = self.watch(queue)
+        queue._follow_logs(iter(["/a"]))
+        self.assertEqual([(watch.paths, watch.spools, watch.started) for watch in self.watches], [(("/a",), (), 1)])
+        queue._follow_logs(["/a"], iter(["/db"]))
+        queue._follow_logs(["/b"], ["/db"])
+        queue._follow_logs([], ["/db"])
+        self.assertEqual([(watch.paths, watch.spools, watch.started, watch.stopped) for watch in self.watches],
+                         [(("/a",), (), 1, 1), (("/a",), ("/db",), 1, 1), (("/b",), ("/db",), 1, 1), ((), ("/db",), 1, 0)])  # fmt: skip
+        queue._follow_logs([])
+        self.assertEqual((len(self.watches), self.watches[-1].stopped), (4, 1))
+        self.assertIsNone(end())
+        queue._follow_logs(["/c"])
+        self.assertEqual(len(self.watches), 4)
+        end = self.watch(queue)
+        self.successResultOf(end())
+        self.assertEqual((len(self.watches), self.watches[-1].stopped), (5, 1))
+        self.watches[-1].told([b"all"])
+        self.assertEqual(self.nudges, [])
+        self.assertIsNone(end())
+
+    def test_echo(self) -> None:
+        """When it is looked again after a change was seen, unless a queue knows better."""
+        self.assertEqual(self.Queue().echo, (0.1, 0.2, 0.3, 0.5, 1.0))
+
+    def test_nudges(self) -> None:
+        """For the jobs that the lines are about, for no job in particular, or not at all; a spool tells of no job."""
+        queue = self.Queue()
+        queue._follow_logs(["/a"])
+        self.watch(queue)
+        for lines, expected in (((b"job 1", b"x", b"job 2"), ["1", "2"]), ((b"x",), None), ((b"x", b"all"), []), ((), [])):
+            self.assertEqual(self.said(*lines), expected)
+
+
+class RealTests(TestCase):
+    """A real directory, watched by the real kernel."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -29,18 +348,28 @@ class WatchTests(TestCase):
         self.path = self.directory / "log"
         self.told: list[bytes] = []
 
-    async def begin(self, *paths: Path) -> LogWatch:
-        watch = LogWatch(reactor, [str(path) for path in paths], self.told.extend)
-        watch.start()
-        self.addCleanup(self.end, watch)
-        assert watch._reading is not None
-        await self.until(lambda: watch._reading is None)
-        return watch
+    async def begin(self, *paths: Path, spools: Sequence[Path] = ()) -> None:
+        """It follows them from here on."""
+        began: list[bytes] = []
+        self.spools = 0
 
-    def end(self, watch: LogWatch) -> Deferred[Any]:
-        """The kernel's descriptor is closed a turn later."""
-        ended = watch.stop()
-        return ended.addCallback(lambda _: deferLater(reactor, 0.01))  # type: ignore[arg-type]
+        def told(lines: Sequence[bytes]) -> None:
+            self.told.extend(lines)
+            began.extend(lines)
+            self.spools += not lines
+
+        watch = LogWatch(reactor, [str(path) for path in paths], told, [str(path) for path in spools])
+        watch.start()
+        # The kernel's descriptor is closed a turn later.
+        self.addCleanup(lambda: watch.stop().addCallback(lambda _: deferLater(reactor, 0.01)))  # type: ignore[arg-type]
+        # What was there before its first look is passed over: it has begun when it tells of something.
+        until = time.monotonic() + 5.0
+        while not began and time.monotonic() < until:
+            self.append(paths[0], ".\n")
+            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+        await self.until(lambda: began)
+        await deferLater(reactor, 0.05)  # type: ignore[arg-type]
+        self.told.clear()
 
     async def until(self, condition: Any, seconds: float = 5.0) -> None:
         until = time.monotonic() + seconds
@@ -53,18 +382,8 @@ class WatchTests(TestCase):
         with open(path, "a") as file:
             file.write(text)
 
-    async def test_appended_lines(self) -> None:
-        """What is there at the start is passed over; what is appended is told, whole lines only."""
-        self.append(self.path, "old\n")
-        await self.begin(self.path)
-        self.append(self.path, "one\ntw")
-        await self.until(lambda: self.told == [b"one"])
-        self.append(self.path, "o\n")
-        await self.until(lambda: self.told == [b"one", b"two"])
-
     async def test_the_kernel_says_when(self) -> None:
         """Without waiting for the next look: of ten lines, one a tenth of a second, most are told at once."""
-        self.append(self.path, "")
         await self.begin(self.path)
         quick = 0
         for number in range(10):
@@ -76,7 +395,6 @@ class WatchTests(TestCase):
 
     async def test_rotation_and_truncation(self) -> None:
         """Nothing is missed when the log is renamed and begun anew, or cut to nothing."""
-        self.append(self.path, "old\n")
         await self.begin(self.path)
         self.append(self.path, "before\n")
         os.rename(self.path, f"{self.path}.1")
@@ -88,105 +406,13 @@ class WatchTests(TestCase):
         self.append(self.path, "anew\n")
         await self.until(lambda: self.told[-1:] == [b"anew"])
 
-    async def test_daily_logs(self) -> None:
-        """In a directory of logs that are called after the date the last one is followed, and the next when it comes."""
-        self.append(self.directory / "20261122", "old\n")
-        await self.begin(self.directory)
-        self.append(self.directory / "20261122", "today\n")
-        await self.until(lambda: self.told == [b"today"])
-        self.append(self.directory / "20261122", "last\n")
-        self.append(self.directory / "20261123", "first\n")
-        self.append(self.directory / "notes", "nothing\n")
-        await self.until(lambda: self.told == [b"today", b"last", b"first"])
-
-    async def test_a_log_that_comes_later(self) -> None:
-        """It may not be there yet, nor its directory's watch be of use: the look every second sees it."""
-        await self.begin(self.path)
-        self.append(self.path, "first\n")
-        self.append(self.path, "second\n")
-        await self.until(lambda: self.told[-1:] == [b"second"])
-
-    async def test_a_log_that_cannot_be_read(self) -> None:
-        """Is said once, and ends nothing."""
-        other = self.directory / "other"
-        self.path.mkdir()
-        self.append(other, "")
-        os.rmdir(self.path)
-        watch = await self.begin(other, self.path)
-        self.path.mkdir()
-        self.append(other, "x\n")
-        await self.until(lambda: watch._complaint)
-        self.path.rmdir()
-        self.append(other, "y\n")
-        await self.until(lambda: self.told[-1:] == [b"y"])
-
-
     async def test_a_spool(self) -> None:
         """That something is written there is told, and no more; one that is not there hinders nothing."""
         spool = self.directory / "db"
         spool.mkdir()
-        touched = 0
-
-        def told(lines: Sequence[bytes]) -> None:
-            nonlocal touched
-            self.told.extend(lines)
-            touched += not lines
-
-        watch = LogWatch(reactor, [str(self.path)], told, [str(self.directory / "none"), str(spool)])
-        watch.start()
-        self.addCleanup(self.end, watch)
-        await self.until(lambda: watch._reading is None)
-        self.assertEqual(touched, 0)
+        await self.begin(self.path, spools=[self.directory / "none", spool])
+        self.assertEqual(self.spools, 0)
         self.append(spool / "log.0000000001", "x\n")
-        await self.until(lambda: touched)
+        await self.until(lambda: self.spools)
         self.append(self.path, "one\n")
         await self.until(lambda: self.told == [b"one"])
-
-
-class LineTests(SynchronousTestCase):
-    """Which lines are about jobs, of which logs."""
-
-    def jobs(self, queue: Any, *lines: bytes) -> Sequence[str] | None:
-        found: Sequence[str] | None = queue._jobs_in(lines)
-        return found
-
-    def test_slurm(self) -> None:
-        """slurmctld's log, and what jobcomp/filetxt writes."""
-        queue = SlurmQueue(ManualClock())
-        self.assertIsNone(self.jobs(queue, b"[2026-11-23T03:00:00.000] Running as primary controller"))
-        self.assertEqual(
-            self.jobs(
-                queue,
-                b"[2026-11-23T03:00:00.000] _slurm_rpc_submit_batch_job: JobId=12 InitPrio=1 usec=300",
-                b"[2026-11-23T03:00:00.000] sched: Allocate JobId=33_2(35) NodeList=n1 #CPUs=1 Partition=main",
-                b"[2026-11-23T03:00:00.000] _job_complete: JobId=12 done",
-                b"JobId=14 UserId=nobody(65534) GroupId=nogroup(65534) Name=JobId=99 JobState=COMPLETED",
-            ),
-            ["12", "33_2", "14"],
-        )
-
-    def test_grid_engine(self) -> None:
-        """Lines of the reporting file on jobs; not those on hosts and queues."""
-        queue = GridEngineQueue(ManualClock())
-        self.assertIsNone(self.jobs(queue, b"# Version", b"1795327200:host:node1:1795327200:X:cpu=0.1", b"1795327200:queue:all.q:n:1:a=1"))
-        self.assertEqual(self.jobs(queue, b"1795327200:job_log:1795327200:pending:1:-1:NONE::kim:submit:0:1024:1:x:kim:g:p:d:a:new"), [])
-        self.assertEqual(self.jobs(queue, b":".join([b"x"] * 45)), [])
-        queue._follow_logs((), ("/spool",))  # which has told of the rest
-        begins = b"1795327200:job_log:1795327200:sent:1:-1:NONE:t:master:kim:0:1024:1:x:kim:g:p:d:a:sent to execd"
-        self.assertIsNone(self.jobs(queue, begins, b"1795327200:new_job:1795327200:1:-1:NONE:x:kim:g:p:d:a:1024"))
-        self.assertEqual(self.jobs(queue, begins, begins.replace(b":sent:", b":deleted:", 1)), [])
-        self.assertEqual(self.jobs(queue, b":".join([b"x"] * 45)), [])
-
-    def test_pbs(self) -> None:
-        """The server's log and the accounting log."""
-        queue = PbsQueue(ManualClock())
-        self.assertIsNone(self.jobs(queue, b"11/23/2026 03:00:00.000000;0100;Server@pbs1;Req;;Type 19 request received"))
-        self.assertEqual(
-            self.jobs(
-                queue,
-                b"11/23/2026 03:00:00.000000;0008;Server@pbs1;Job;12.pbs1;Updated job state to 82 and substate to 41",
-                b"11/23/2026 03:00:00;E;13[2].pbs1;user=kim;Exit_status=0",
-                b"11/23/2026 03:00:00;L;license;floating license hour:0",
-            ),
-            ["12.pbs1", "13[2].pbs1"],
-        )

@@ -1,4 +1,4 @@
-"""The mock queue: jobs from a file, and the demonstration."""
+"""The mock queue: jobs from a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.adapter.interfaces import InvalidJobId, QueueError
-from jobpush.adapter.testing import MemoryQueue, QueueUnderTest, makeQueueServiceTests
-from jobpush.core.model import JobDescriptor, Snapshot
-from jobpush_adapters.mock.queue import DemoQueue, FileQueue
+from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
+from jobpush.core.model import Snapshot
+from jobpush_adapters.mock.queue import FileQueue
 from tests.support import ManualClock
 
 
@@ -37,33 +37,8 @@ def file_queue(case: TestCase) -> QueueUnderTest:
     return QueueUnderTest(FileQueue(reactor, path), show, lambda: os.unlink(path), ids=("1", "a-b", "7_3"), task=("7_3", "7", 3))
 
 
-def memory_queue(case: TestCase) -> QueueUnderTest:
-    queue = MemoryQueue(reactor)
-
-    def show(jobs: Any) -> Any:
-        queue.jobs.clear()
-        queue.failure = None
-        for job_id, state in jobs.items():
-            queue.set(job_id, state)
-        kept = {i: j for i, j in before.items() if i in queue.jobs and j.state == queue.jobs[i].state}
-        queue.jobs.update(kept)
-        before.update(queue.jobs)
-        return jobs
-
-    before: dict[str, JobDescriptor] = {}
-
-    def fail() -> None:
-        queue.failure = QueueError("asked for")
-
-    return QueueUnderTest(queue, show, fail, ids=("1", "2", "7_3"), task=("7_3", "7", 3))
-
-
 class FileContractTests(makeQueueServiceTests(file_queue)):  # type: ignore[misc]
     """The public contract, for ``mock:file=``."""
-
-
-class MemoryContractTests(makeQueueServiceTests(memory_queue)):  # type: ignore[misc]
-    """A fake is honest: it keeps the contract too."""
 
 
 class FileTests(SynchronousTestCase):
@@ -128,33 +103,3 @@ class FileTests(SynchronousTestCase):
     def test_ids(self) -> None:
         """No paths, no options, no shell's words."""
         self.assertRaises(InvalidJobId, self.queue.canonical_id, "a/b")
-
-
-class DemoTests(SynchronousTestCase):
-    """``mock`` alone."""
-
-    def run_demo(self, seed: int, seconds: int) -> list[dict[str, JobDescriptor]]:
-        clock = ManualClock()
-        queue = DemoQueue(clock, seed)
-        looks = []
-        for _ in range(seconds):
-            looks.append(dict(self.successResultOf(queue.snapshot()).jobs))
-            clock.advance(1.0)
-        return looks
-
-    def test_lively(self) -> None:
-        """Within ten minutes everything happens that a scheduler does."""
-        looks = self.run_demo(1, 600)
-        states = {job.state for look in looks for job in look.values()}
-        self.assertLessEqual(
-            {"QUEUED", "HELD", "STARTING", "RUNNING", "SUSPENDED", "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"}, states
-        )
-        self.assertTrue(any(job.parent for look in looks for job in look.values()), "arrays")
-        self.assertTrue(any((job.comment or "").startswith("workflow=") for look in looks for job in look.values()))
-        self.assertLess(max(map(len, looks)), 200)
-
-    def test_seeded(self) -> None:
-        """The same seed, the same story; another seed, another."""
-        tell = lambda looks: [{i: j.state for i, j in look.items()} for look in looks]  # noqa: E731
-        self.assertEqual(tell(self.run_demo(5, 60)), tell(self.run_demo(5, 60)))
-        self.assertNotEqual(tell(self.run_demo(5, 60)), tell(self.run_demo(6, 60)))

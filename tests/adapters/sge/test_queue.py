@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+import attrs
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
@@ -15,419 +15,16 @@ from zope.interface.verify import verifyObject
 from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
-from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters.sge import accounting as accounting
-from jobpush_adapters.sge import facts as facts
-from jobpush_adapters.sge import states as states
-from jobpush_adapters.sge import xml as xml
-from jobpush_adapters.sge.ended import DELETION_WAIT_S, REMEMBER_S, EndedJobs
+from jobpush.core.model import JobDescriptor, Phase, ReasonCode, Snapshot
+from jobpush.core.tasks import TaskSet
+from jobpush_adapters.sge import queue as sge_queue
+from jobpush_adapters.sge.facts import Files
 from jobpush_adapters.sge.queue import GridEngineQueue
-from tests.fakes import Programs
-from tests.service_process import ROOT
-from tests.support import NOW
-
-CAPTURES = ROOT / "tests" / "captures" / "sge"
-
-
-def capture(name: str) -> CommandResult:
-    """A recorded answer."""
-    return CommandResult(0, (CAPTURES / name).read_bytes(), b"")
-
-
-class StateTests(SynchronousTestCase):
-    """STATES.md's table for Grid Engine: letters as a set, by precedence."""
-
-    def test_letters(self) -> None:
-        """Each state that ``qstat(1)`` knows, in any order of its letters."""
-        for letters, phase, flags in [
-            ("qw", "QUEUED", ()), ("hqw", "HELD", ()), ("hRwq", "HELD", ("rescheduled",)), ("r", "RUNNING", ()), ("t", "STARTING", ()),
-            ("hr", "RUNNING", ()), ("Rr", "RUNNING", ("rescheduled",)), ("Rt", "STARTING", ("rescheduled",)), ("s", "SUSPENDED", ()),
-            ("ts", "SUSPENDED", ()), ("S", "SUSPENDED", ("queue_suspended",)), ("tS", "SUSPENDED", ("queue_suspended",)),
-            ("T", "SUSPENDED", ("threshold_suspended",)), ("Rs", "SUSPENDED", ("rescheduled",)), ("Eqw", "HELD", ()), ("Ehqw", "HELD", ()),
-            ("EhRqw", "HELD", ("rescheduled",)), ("dr", "RUNNING", ("deleting",)), ("dt", "STARTING", ("deleting",)),
-            ("dRr", "RUNNING", ("deleting", "rescheduled")), ("ds", "SUSPENDED", ("deleting",)), ("Rq", "QUEUED", ("rescheduled",)),
-            ("x", "FINISHING", ()), ("w", "QUEUED", ()), ("z", "UNKNOWN", ()), ("Q", "UNKNOWN", ()), ("Zr", "RUNNING", ()),
-        ]:  # fmt: skip
-            for order in (letters, letters[::-1]):
-                self.assertEqual((states.phase_of(order).value, states.flags_of(order)), (phase, flags), order)
-
-    def test_accounting_codes(self) -> None:
-        """``failed`` and ``exit_status`` together, and whether a deletion was seen."""
-        for failed, status, deleted, expected in [
-            (0, 0, False, ("COMPLETED", 0, None)), (0, 3, False, ("FAILED", 3, None)), (0, 137, False, ("FAILED", 137, None)),
-            (1, 0, False, ("LAUNCH_FAIL", None, None)), (21, 0, False, ("LAUNCH_FAIL", None, None)), (23, 0, False, ("LAUNCH_FAIL", None, None)),
-            (26, 0, False, ("LAUNCH_FAIL", None, None)), (26, 0, True, ("CANCELLED", None, None)), (28, 0, True, ("CANCELLED", None, None)),
-            (30, 100, False, ("LAUNCH_FAIL", None, None)), (30, 100, True, ("CANCELLED", None, None)),
-            (37, 137, False, ("TIMEOUT", None, 9)), (37, 137, True, ("TIMEOUT", None, 9)), (100, 137, False, ("FAILED", None, 9)),
-            (100, 137, True, ("CANCELLED", None, 9)), (100, 138, False, ("FAILED", None, 10)), (100, 1, False, ("FAILED", 1, None)),
-            (24, 0, False, (None, None, None)), (25, 99, True, (None, None, None)), (77, 3, False, ("FAILED", 3, None)),
-        ]:  # fmt: skip
-            end = states.end_of(failed, status, deleted)
-            self.assertEqual((end.outcome and end.outcome.value, end.exit_code, end.signal), expected, (failed, status, deleted))
-
-    def test_which_limit(self) -> None:
-        """The limit that was reached is told where it can be."""
-        for category, wallclock, cpu, told in [
-            ("-l h_rt=3", 4, 0, "h_rt"), ("-l h_rt=0:0:3,h_vmem=1G", 3, 0, "h_rt"), ("-l h_cpu=5", 9, 5.2, "h_cpu"),
-            ("-l h_vmem=60M", 1, 0, "h_vmem"), ("-l h_rt=600,h_vmem=1G", 5, 1, ""), ("NONE", 5, 1, ""), ("-l h_rt=INFINITY", 5, 1, ""),
-        ]:  # fmt: skip
-            self.assertEqual(states.limits_hit(category, wallclock, cpu), told)
-
-    def test_times(self) -> None:
-        """Seconds, or hours, minutes and seconds."""
-        for text, seconds in {"3600": 3600, "1:00:00": 3600, "0:0:5": 5, ":0:5": 5, "INFINITY": None, "": None, "1.000000": 1}.items():
-            self.assertEqual(states.seconds(text), seconds)
-
-
-class RowTests(SynchronousTestCase):
-    """``qstat -xml``."""
-
-    def test_running(self) -> None:
-        """A job that runs, and where."""
-        (raw,) = xml.split_rows(capture("01-running.qstat-u-xml.xml"))
-        row = xml.parse_row(raw)
-        self.assertEqual((row.number, row.letters, row.name, row.user, row.queue), ("1", "r", "ok", "jpalice", "all.q@vm"))
-        self.assertEqual((row.time, row.waits, row.tasks), (1795333485.0, False, None))
-
-    def test_array(self) -> None:
-        """Tasks that run have a row each; those that wait share one for each state."""
-        rows = [xml.parse_row(raw) for raw in xml.split_rows(capture("35-array-task9-deleted-task7-held.qstat-u-xml.xml"))]
-        self.assertEqual([(row.letters, str(row.tasks), row.waits) for row in rows],
-                         [("r", "1", False), ("r", "3", False), ("qw", "5", True), ("hqw", "7", True)])  # fmt: skip
-        (big,) = xml.split_rows(capture("38-array-big-with-hole.qstat-u-xml.xml"))
-        tasks = xml.parse_row(big).tasks
-        assert tasks is not None
-        self.assertTrue(97 in tasks and 1003 in tasks and 100 not in tasks)
-
-    def test_names(self) -> None:
-        """Names with what XML escapes, and with what Grid Engine escapes in its own way."""
-        names = [xml.parse_row(raw).name for raw in xml.split_rows(capture("50-names.qstat-u-xml.xml"))]
-        self.assertEqual(names[:2], ["a|b|c", "a,b;c"])
-        self.assertEqual(len(names[2]), 511)
-        self.assertEqual(xml.plain(b"a%lt;b&amp;c&quot;d&gt;&#39;&#xe9;"), "a<b&c\"d>'é")
-
-    def test_priority_is_no_change(self) -> None:
-        """A row whose priority alone changed is the same row."""
-        before = capture("01-running.qstat-u-xml.xml")
-        after = CommandResult(0, before.stdout.replace(b"0.50000", b"0.61234"), b"")
-        self.assertEqual(xml.split_rows(before), xml.split_rows(after))
-
-    def test_what_is_no_answer(self) -> None:
-        """A failed query is told from an empty one, whatever the exit status says."""
-        good = (CAPTURES / "01-running.qstat-u-xml.xml").read_bytes()
-        error = (
-            b"<?xml version='1.0'?>\n<comunication_error >\n    <AN_status>11</AN_status>\n    <AN_text>unable to send message to qmaster "
-            b"using port 26444 on host &quot;vm&quot;: got send error</AN_text>\n    <AN_quality>1</AN_quality>\n</comunication_error>"
-        )
-        for status, stdout, stderr, told in [
-            (0, b"", b"", "printed nothing"), (0, good[:-12], b"", "cut off"), (0, good[: len(good) // 2], b"", "cut off"),
-            (0, error, b"", "unable to send message"), (0, b"<html><body>Bad Gateway</body></html>", b"", "none of Grid Engine's"),
-            (1, b"denied: host \"x\" is neither submit nor admin host\n", b"", "neither submit nor admin host"),
-            (1, b"", b"error: commlib error: got select error (Connection refused)\n", "Connection refused"),
-            (0, b"\xff\xfe\x00garbage", b"", "none of Grid Engine's"),
-        ]:  # fmt: skip
-            with self.assertRaises(QueueError) as caught:
-                xml.split_rows(CommandResult(status, stdout, stderr))
-            self.assertIn(told, str(caught.exception))
-            self.assertNotIn("\n", str(caught.exception))
-
-    def test_rows_that_make_no_sense(self) -> None:
-        """Without a number, without a state, with odd tasks."""
-        good = xml.split_rows(capture("35-array-task9-deleted-task7-held.qstat-u-xml.xml"))[0]
-        for bad in (good.replace(b"25", b"x", 1), good.replace(b"<state>r", b"<state>"), good.replace(b"<tasks>1", b"<tasks>9-1"), b"", b"\xff"):
-            self.assertRaises(ValueError, xml.parse_row, bad)
-        future = xml.parse_row(good.replace(b"</state>", b"</state><JB_quantum_spin>up</JB_quantum_spin>"))
-        self.assertEqual(future.letters, "r")
-
-    @given(st.binary(max_size=400))
-    def test_arbitrary_bytes(self, data: bytes) -> None:
-        """Parsed, refused as a row, or refused as an answer: nothing else."""
-        head = b"<?xml version='1.0'?>\n<job_info >"
-        for stdout in (data, head + data + b"</job_info>"):
-            try:
-                rows = xml.split_rows(CommandResult(0, stdout, b""))
-            except QueueError:
-                continue
-            for row in rows:
-                try:
-                    xml.parse_row(row)
-                except ValueError:
-                    pass
-
-
-class DetailTests(SynchronousTestCase):
-    """``qstat -j -xml``."""
-
-    def test_dependency(self) -> None:
-        """What a job waits for, and since when it is there."""
-        details = xml.parse_details(capture("11-hqw-hold_jid.qstat-j-xml.xml"))["10"]
-        self.assertEqual((details.depends, details.submitted_at, details.account), (True, 1795333506.0, "sge"))
-        self.assertFalse(xml.parse_details(capture("10-hqw-operator-hold.qstat-j-xml.xml"))["8"].depends)
-
-    def test_error(self) -> None:
-        """Why a job is in the error state, without the date in front."""
-        details = xml.parse_details(capture("18-Eqw-exit100.qstat-j-xml.xml"))["15"]
-        self.assertEqual(dict(details.errors), {1: "exit_status of job start = 100"})
-
-    def test_context_and_begin(self) -> None:
-        """``-ac comment=`` is the comment; ``-a`` the time before which it does not start."""
-        self.assertEqual(xml.parse_details(capture("42-context-and-args.qstat-j-xml.xml"))["29"].comment, "hello")
-        begin = xml.parse_details(capture("12-qw-start-time-in-future.qstat-j-xml.xml"))["11"].begin_at
-        self.assertGreater(begin or 0, 1795333517)
-
-    def test_unknown_and_ill_formed(self) -> None:
-        """Unknown jobs are not there; markup that is none does not matter; an error is an error."""
-        self.assertEqual(xml.parse_details(capture("02-ended-ok.qstat-j-xml.xml")), {})
-        good = (CAPTURES / "10-hqw-operator-hold.qstat-j-xml.xml").read_bytes()
-        odd = good.replace(b"<SME_message_list>", b"<SME_message_list><job ids>8</job ids>")
-        self.assertIn("8", xml.parse_details(CommandResult(0, odd, b"")))
-        self.assertRaises(QueueError, xml.parse_details, CommandResult(0, good[:-30], b""))
-
-    def test_every_capture(self) -> None:
-        """Every recorded answer is understood."""
-        for path in sorted(CAPTURES.glob("*.qstat-j-xml.xml")):
-            for details in xml.parse_details(CommandResult(0, path.read_bytes(), b"")).values():
-                self.assertGreater(details.submitted_at or 0, 1795333000, path.name)
-        for path in sorted(CAPTURES.glob("*.qstat-u-xml.xml")):
-            self.assertTrue(all(xml.parse_row(row).user for row in xml.split_rows(CommandResult(0, path.read_bytes(), b""))), path.name)
-
-
-class AccountingTests(SynchronousTestCase):
-    """The accounting and reporting files, and ``qacct``."""
-
-    def records(self) -> list[accounting.Record]:
-        lines = (CAPTURES / "80-accounting.txt").read_bytes().split(b"\n")
-        return [record for line in lines if (record := accounting.parse_accounting(line)) is not None]
-
-    def test_every_record(self) -> None:
-        """What the recorded run ended in, by name."""
-        deletions = {
-            deletion.job_id
-            for line in (CAPTURES / "81-reporting.txt").read_bytes().split(b"\n")
-            if (deletion := accounting.parse_deletion(line)) is not None
-        }
-        ends: dict[str, list[str]] = {}
-        for record in self.records():
-            end = record.end(record.job_id in deletions)
-            shown = end.outcome.value if end.outcome else "goes on"
-            ends.setdefault(record.name, []).append(f"{shown} {end.exit_code if end.exit_code is not None else end.signal}")
-        for name, expected in {
-            "ok": ["COMPLETED 0"], "exit3": ["FAILED 3"], "sig9": ["FAILED 9"], "sig11": ["FAILED 11"], "qdelrun": ["CANCELLED 9"],
-            "qdelown": ["CANCELLED 9"], "badout": ["CANCELLED None"], "badwd": ["CANCELLED None"], "ex100": ["CANCELLED None"],
-            "ex99": ["goes on None", "COMPLETED 0"], "resched": ["goes on None", "COMPLETED 0"], "dr": ["CANCELLED 9"],
-            "transfer": ["CANCELLED 9"], "hrt": ["TIMEOUT 9"], "srt": ["FAILED 10"], "hvmem": ["FAILED 1"], "arr": ["COMPLETED 0"] * 4,
-        }.items():  # fmt: skip
-            self.assertEqual(ends[name], expected, name)
-
-    def test_tasks(self) -> None:
-        """Task number 0 means that there is no array."""
-        by_name = {record.name: record for record in self.records()}
-        self.assertEqual(by_name["ok"].job_id, "1")
-        self.assertRegex(by_name["arr"].job_id, r"\A25\.[0-9]+\Z")
-
-    def test_pending_deletions(self) -> None:
-        """A pending job that is deleted leaves a line in the reporting file alone."""
-        lines = (CAPTURES / "81-reporting.txt").read_bytes().split(b"\n")
-        deletions = {d.job_id: d for line in lines if (d := accounting.parse_deletion(line)) is not None}
-        self.assertEqual((deletions["7"].state, deletions["5"].state, deletions["7"].user), ("", "r", "jpalice"))
-        self.assertIn("25.9", deletions)
-        self.assertNotIn("1", deletions, "the scheduler's own clearing up is no deletion")
-
-    def test_qacct_says_the_same(self) -> None:
-        """What ``qacct`` prints is read as the file's line is."""
-        from_file = {(record.job_id, record.submitted_at, record.ended_at): record for record in self.records()}
-        for path in sorted(CAPTURES.glob("*.qacct-j.txt")):
-            for record in accounting.parse_qacct(path.read_bytes()):
-                other = from_file.get((record.job_id, record.submitted_at, record.ended_at))
-                if other is not None:
-                    for name in ("name", "user", "queue", "host", "started_at", "failed", "exit_status"):
-                        self.assertEqual(getattr(record, name), getattr(other, name), (path.name, name))
-
-    @given(st.binary(max_size=300))
-    def test_arbitrary_bytes(self, line: bytes) -> None:
-        """A line that is none is passed over."""
-        accounting.parse_accounting(line)
-        accounting.parse_deletion(line)
-        accounting.finished_id(line)
-        list(accounting.parse_qacct(b"=" * 62 + line))
-
-
-def line(number: int, failed: int = 0, status: int = 0, submitted: int = 100, task: int = 0, name: str = "x") -> bytes:
-    """A line of the accounting file."""
-    fields = f"all.q:vm:grp:kim:{name}:{number}:sge:0:{submitted}:{submitted + 1}:{int(NOW)}:{failed}:{status}:1".split(":")
-    fields += ["0"] * (31 - len(fields)) + ["NONE", "dep", "NONE", "1", str(task), "0.1", "0", "0", "NONE", "0", "NONE", "0", "0", "0"]
-    return ":".join(fields).encode()
-
-
-def deletion(number: int, state: str = "", submitted: int = 100, by: str = "root", text: str = "job deleted") -> bytes:
-    """A line of the reporting file."""
-    return f"{int(NOW)}:job_log:{int(NOW)}:deleted:{number}:0:NONE:{state}:{by}:vm:0:1024:{submitted}:x:kim:grp::dep:sge:{text}".encode()
-
-
-class EndedTests(SynchronousTestCase):
-    """Records joined with what the queue lists."""
-
-    def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
-        self.accounting, self.reporting = self.directory / "accounting", self.directory / "reporting"
-        self.accounting.write_bytes(b"")
-        self.reporting.write_bytes(b"")
-        self.ended = EndedJobs("sge", str(self.accounting), str(self.reporting))
-        self.now = NOW
-        self.look()
-
-    def look(self, listed: tuple[str, ...] = (), seen: tuple[JobDescriptor, ...] = ()) -> dict[str, JobDescriptor]:
-        self.ended.take(self.ended.read(self.now), self.now)
-        return self.ended.ended(set(listed), lambda job_id: False, {job.id: job for job in seen}, self.now)
-
-    def append(self, path: Path, *lines: bytes) -> None:
-        with path.open("ab") as file:
-            file.write(b"\n".join(lines) + b"\n")
-
-    def job(self, **fields: object) -> JobDescriptor:
-        return JobDescriptor("sge", "7", Phase.RUNNING, submitted_at=100.0, workdir="/w", **fields)  # type: ignore[arg-type]
-
-    def test_a_record_ends_a_job_that_is_gone(self) -> None:
-        """And not one that the queue still lists."""
-        self.append(self.accounting, line(7, status=3))
-        self.assertEqual(self.look(listed=("7",)), {})
-        (job,) = self.look(seen=(self.job(),)).values()
-        self.assertEqual((job.state, job.exit_code, job.settled, job.workdir, job.confidence.value), ("FAILED", 3, True, "/w", "accounting"))
-        self.assertIs(self.look()["7"], job)
-        self.now += REMEMBER_S + 1
-        self.look()
-        self.assertEqual(self.look(), {})
-
-    def test_never_seen(self) -> None:
-        """A job that came and went between two queries is told by its record alone."""
-        self.append(self.accounting, line(8, task=3))
-        (job,) = self.look().values()
-        self.assertEqual((job.id, job.parent, job.task_index, job.user, job.submitted_at), ("8.3", "8", 3, "kim", 100.0))
-
-    def test_half_a_line(self) -> None:
-        """A line is read when it is whole."""
-        whole = line(7)
-        with self.accounting.open("ab") as file:
-            file.write(whole[:50])
-        self.assertEqual(self.look(), {})
-        with self.accounting.open("ab") as file:
-            file.write(whole[50:] + b"\n")
-        self.assertEqual(list(self.look()), ["7"])
-
-    def test_deleted_or_killed(self) -> None:
-        """Which of the two waits for the reporting file, for a while."""
-        self.append(self.accounting, line(7, 100, 137))
-        self.assertEqual(self.look(), {})
-        self.append(self.reporting, deletion(7, "r"))
-        self.assertEqual(self.look()["7"].state, "CANCELLED")
-        self.append(self.accounting, line(9, 100, 137))
-        self.assertNotIn("9", self.look())
-        self.now += DELETION_WAIT_S + 1
-        self.assertEqual((self.look()["9"].state, self.look()["9"].signal), ("FAILED", 9))
-
-    def test_flag_tells_too(self) -> None:
-        """The letter d was seen: it was deleted."""
-        self.append(self.accounting, line(7, 100, 137))
-        self.assertEqual(self.look(seen=(self.job(flags=("deleting",)),))["7"].state, "CANCELLED")
-
-    def test_deleted_while_it_waited(self) -> None:
-        """There is no accounting record; one of a running job comes yet."""
-        self.append(self.reporting, deletion(7), deletion(8, "r"))
-        job = self.look()["7"]
-        self.assertEqual((job.state, job.started_at, job.settled), ("CANCELLED", None, True))
-        self.assertNotIn("8", self.look())
-
-    def test_other_lines_are_no_deletions(self) -> None:
-        """The daemons clear up after every job."""
-        self.append(self.reporting, deletion(7, by="scheduler", text="job deleted by scheduler"), deletion(7, text="job removed "))
-        self.assertEqual(self.look(), {})
-
-    def test_rescheduled(self) -> None:
-        """It goes on, and the next record counts the attempt."""
-        self.append(self.accounting, line(7, 25, 99))
-        self.assertEqual(self.look(), {})
-        self.append(self.accounting, line(7, 0, 0, submitted=200))
-        self.assertEqual((self.look()["7"].state, self.look()["7"].attempt), ("COMPLETED", 1))
-
-    def test_another_job_by_that_id(self) -> None:
-        """Ids come round: a record of an older submission is none of this job's."""
-        self.append(self.accounting, line(7, 0, 5, submitted=50))
-        (job,) = self.look(seen=(self.job(),)).values()
-        self.assertEqual((job.submitted_at, job.workdir), (50.0, None))
-
-    def test_rotated_and_truncated(self) -> None:
-        """Nothing is lost when the file is moved away, and nothing repeated when it is cut."""
-        self.append(self.accounting, line(1))
-        self.look()
-        self.append(self.accounting, line(2))
-        self.accounting.rename(self.directory / "accounting.0")
-        self.accounting.write_bytes(line(3) + b"\n")
-        self.assertEqual(set(self.look()), {"1", "2", "3"})
-        self.accounting.write_bytes(b"")
-        self.look()
-        self.append(self.accounting, line(4))
-        self.assertIn("4", self.look())
-
-    def test_looking_back(self) -> None:
-        """What ended before it began to follow is found in the file, over many blocks and a rotated one."""
-        old = self.directory / "old"
-        old.mkdir()
-        many = b"\n".join(line(number, status=number % 7, submitted=1000) for number in range(1, 3001)) + b"\n"
-        (old / "accounting.0").write_bytes(many)
-        (old / "accounting").write_bytes(b"# comment\n" + line(5000, status=4) + b"\n")
-        ended = EndedJobs("sge", str(old / "accounting"), None)
-        ended.read(NOW + 10 * REMEMBER_S)
-        jobs = [JobDescriptor("sge", str(n), Phase.RUNNING, submitted_at=1000.0) for n in (1, 1234, 3000, 5000, 9999)]
-        told = ended.look_back(jobs, 0.0)
-        self.assertEqual({job_id: records[0].exit_status for job_id, (records, _) in told.items()}, {"1": 1, "1234": 2, "3000": 4})
-        older = JobDescriptor("sge", "5000", Phase.RUNNING, submitted_at=100.0)
-        self.assertEqual(set(ended.look_back([older], 0.0)), {"5000"})
-
-
-class FactTests(SynchronousTestCase):
-    """``qconf -sconf`` and the files."""
-
-    def test_settings(self) -> None:
-        """What a real configuration says, over continued lines."""
-        settings = facts.Settings.parse((CAPTURES / "72-qconf-sconf.txt").read_bytes())
-        self.assertEqual((settings.accounting, settings.joblog), (True, True))
-        off = facts.Settings.parse(b"reporting_params  accounting=false reporting=false flush_time=00:00:15 joblog=false\n")
-        self.assertEqual((off.accounting, off.joblog, off.flush_s), (False, False, 15))
-
-    def test_problems(self) -> None:
-        """Each setting that takes something away is named."""
-        root = Path(self.mktemp()).resolve()
-        common = root / "default" / "common"
-        common.mkdir(parents=True)
-        good = facts.Settings(True, True, 1)
-        for settings, remote, expected in [
-            (good, False, ""), (facts.Settings(False, True, 1), False, "accounting=false"), (facts.Settings(True, False, 1), False, "joblog=true"),
-            (facts.Settings(True, True, 300), False, "accounting_flush_time"), (good, True, "another host"),
-        ]:  # fmt: skip
-            files = facts.Files.find(str(root), "default", settings, remote)
-            told = facts.facts(settings, files, "default", 60.0)
-            self.assertIn(expected, " ".join(told.problems))
-            self.assertEqual(bool(told.problems), bool(expected))
-            self.assertEqual(told.remembers_s, None if settings.accounting else 0.0)
-        self.assertIn("root=", " ".join(facts.Files.find("/nonexistent", "default", good, False).problems))
-        (common / "sge_qstat").write_text("# site\n-q fast.q\n")
-        self.assertIsNone(facts.Files.find(str(root), "default", good, False).spool)
-        spool = root / "db"
-        spool.mkdir()
-        for method, directory, remote, expected in (
-            ("berkeleydb", spool, False, str(spool)),
-            ("berkeleydb", spool, True, None),
-            ("classic", spool, False, None),
-            ("berkeleydb", root / "elsewhere", False, None),
-        ):
-            (root / "default" / "common" / "bootstrap").write_text(
-                f"# Version: 8.1.9\n#\nadmin_user none\nspooling_method         {method}\nspooling_params   {directory}\nbroken\n"
-            )
-            self.assertEqual(facts.Files.find(str(root), "default", good, remote).spool, expected)
-        told = facts.facts(good, facts.Files.find(str(root), "default", good, False), "default", 60.0)
-        self.assertFalse(told.sees_all)
-        self.assertIn("sge_qstat", told.evidence)
+from tests import descriptors
+from tests.adapters.sge.captures import CAPTURES, deletion, line
+from tests.adapters.watching import WatchingCase
+from tests.fakes import AtTime, CommandCase, Programs, Scripted, far_words
+from tests.support import NOW, ManualClock
 
 
 class IdTests(SynchronousTestCase):
@@ -440,7 +37,10 @@ class IdTests(SynchronousTestCase):
         for good in ("1", "4711", "4711.3", "9999999.9999999"):
             self.assertEqual(queue.canonical_id(good), good)
         for bad in ("0", "01", "1.0", "1.", ".1", "1.2.3", "1-3", "1,2", "*", "abc", "1.x", "12345678901", "4711_3"):
-            self.assertRaises(InvalidJobId, queue.canonical_id, bad)
+            error = self.assertRaises(InvalidJobId, queue.canonical_id, bad)
+            self.assertEqual(str(error), "expected a Grid Engine job id such as 4711, or 4711.3 (array task)")
+        self.assertEqual((queue.task_of("4711.3"), queue.task_of("4711"), queue.task_id("4711", 3)), (("4711", 3), None, "4711.3"))
+        self.assertEqual((queue.cluster, queue.queue_type, queue.echo), ("sge", "sge", (0.52, 0.5, 0.6, 0.9)))
 
 
 QSTAT = """\
@@ -476,7 +76,7 @@ def job_list(number: str, letters: str, tasks: str = "") -> str:
 class Recorded(Programs):
     """An adapter with commands that answer what a test has written down."""
 
-    def __init__(self, directory: str, **options: object) -> None:
+    def __init__(self, directory: str, reactor: Any = reactor, **options: object) -> None:
         super().__init__(directory)
         self.common = self.directory / "default" / "common"
         self.common.mkdir(parents=True)
@@ -511,6 +111,484 @@ def recorded(case: TestCase) -> QueueUnderTest:
 
 class GridEngineContractTests(makeQueueServiceTests(recorded)):  # type: ignore[misc]
     """The public contract."""
+
+
+class CaptureTests(TestCase):
+    """Whole descriptors."""
+
+    async def test_every_capture(self) -> None:
+        """Each field of each job of the recorded answers, with the details that were recorded beside them."""
+        found: dict[tuple[str, str], Any] = {}
+        for path in sorted(CAPTURES.glob("*.qstat-u-xml.xml")):
+            fake = Recorded(self.mktemp(), reactor=AtTime(reactor, 1795333600.0))
+            fake.put("rows", path.read_bytes())
+            details = CAPTURES / path.name.replace("qstat-u-xml", "qstat-j-xml")
+            if details.exists():
+                fake.put("details", details.read_bytes())
+            snapshot = await fake.queue.snapshot()
+            self.assertEqual(snapshot.rejected, ())
+            found.update(descriptors.shown(path.name, snapshot.jobs.values()))
+        expected = {key: fields for key, fields in descriptors.expected("sge").items() if key[0] != "80-accounting.txt"}
+        self.assertEqual(descriptors.differences(expected, found), [])
+
+
+class LineTests(WatchingCase):
+    """Which lines of its files are news; the query is for all jobs anyway, so that no job is named."""
+
+    BEGINS = b"1795327200:job_log:1795327200:sent:1:-1:NONE:t:master:kim:0:1024:1:x:kim:g:p:d:a:sent to execd"
+    NEW = b"1795327200:new_job:1795327200:1:-1:NONE:x:kim:g:p:d:a:1024"
+
+    def begin(self, spool: bool) -> None:
+        """A queue that follows its files, with a database beside them or not."""
+        fake = Recorded(self.mktemp(), reactor=ManualClock())
+        if spool:
+            (fake.common / "bootstrap").write_text(f"spooling_method berkeleydb\nspooling_params {fake.directory}\n")
+        Scripted(self, lambda argv: (CAPTURES / "72-qconf-sconf.txt").read_bytes())
+        self.successResultOf(fake.queue.check())
+        self.watch(fake.queue)
+        self.fake = fake
+
+    def test_files(self) -> None:
+        """The accounting file and the reporting file: lines on jobs are nudges, those on hosts and queues are not."""
+        self.begin(spool=False)
+        self.assertEqual((self.watches[-1].paths, self.watches[-1].spools), ((str(self.fake.common / "accounting"), str(self.fake.common / "reporting")), ()))
+        self.assertIsNone(self.said(b"# Version", b"1795327200:host:node1:1795327200:X:cpu=0.1", b"1795327200:queue:all.q:n:1:a=1"))
+        for text in (self.BEGINS, self.NEW, b"1795327200:acct:x", b":".join([b"x"] * 45)):
+            self.assertEqual(self.said(b"# Version", text), [], text)
+        self.assertIsNone(self.said(b":".join([b"x"] * 44)))
+
+    def test_database(self) -> None:
+        """Where the database tells of each change, only how a job has ended is news; what it tells is."""
+        self.begin(spool=True)
+        self.assertEqual(self.watches[-1].spools, (str(self.fake.directory),))
+        self.assertIsNone(self.said(self.BEGINS, self.NEW))
+        ends = [self.BEGINS.replace(b":sent:", b":%s:" % word, 1) for word in (b"deleted", b"finished")]
+        for text in (*ends, b"1:acct:x", b":".join([b"x"] * 45)):
+            self.assertEqual(self.said(self.BEGINS, text), [], text)
+        self.assertEqual(self.said(), [])
+
+
+class GridCase(CommandCase):
+    """
+    A queue whose commands are answered within the process.
+
+    :ivar rows: the rows of ``qstat``.
+    :ivar details: by job number, what ``qstat -j`` says besides the number.
+    :ivar held: the rows of ``qstat -s hu`` and the like.
+    :ivar records: by job number, what ``qacct`` says.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.rows: list[str] = []
+        self.details: dict[str, str] = {}
+        self.held = {"hu": "", "ho": "", "hs": ""}
+        self.records: dict[str, CommandResult] = {}
+        self.configuration = CommandResult(0, (CAPTURES / "72-qconf-sconf.txt").read_bytes(), b"")
+        self.root = Path(self.mktemp()).resolve()
+        self.common = self.root / "default" / "common"
+        self.common.mkdir(parents=True)
+        self.queue = self.make()
+
+    def make(self, **options: Any) -> GridEngineQueue:
+        return GridEngineQueue(self.clock, **{"root": str(self.root), **options})
+
+    def answer(self, argv: Sequence[str]) -> CommandResult | bytes:
+        name, *words = far_words(argv)
+        if name.endswith("qconf"):
+            return self.configuration
+        if name.endswith("qacct"):
+            return self.records.get(words[1], CommandResult(1, b"", f"error: job id {words[1]} not found\n".encode()))
+        if words[0] == "-xml":
+            known = "".join(f"<JB_job_number>{number}</JB_job_number>{self.details.get(number, '')}" for number in words[2].split(","))
+            return f"<?xml version='1.0'?><detailed_job_info><djob_info>{known}</djob_info></detailed_job_info>".encode()
+        return document(self.held[words[3]] if words[3] in self.held else "".join(self.rows)).encode()
+
+    def job(self, number: str = "1", **fields: Any) -> JobDescriptor:
+        return JobDescriptor("sge", number, Phase.RUNNING, **{"submitted_at": 100.0, "observed_at": self.clock.seconds(), **fields})
+
+
+class RowTests(GridCase):
+    """What becomes of rows and their details."""
+
+    def test_every_field(self) -> None:
+        """A task that runs, whole; what it has of its array's details."""
+        self.rows = [job_list("4", "Rr", "7")]
+        self.details["4"] = (
+            "<JB_submission_time>1795333000</JB_submission_time><JB_account>acct</JB_account><JB_cwd>/w</JB_cwd>"
+            "<VA_variable>comment</VA_variable><VA_value>c</VA_value><CE_name>h_rt</CE_name><CE_stringval>60</CE_stringval>"
+        )
+        snapshot = self.look()
+        self.assertEqual(attrs.asdict(snapshot), attrs.asdict(Snapshot(began_at=NOW, ended_at=NOW, jobs={"4.7": JobDescriptor(
+            cluster="sge", id="4.7", phase=Phase.RUNNING, attempt=1, flags=("rescheduled",), native={"state": "Rr"}, name="n", user="kim",
+            account="acct", started_at=1795333485.0, queue="all.q", nodes="vm", workdir="/w", comment="c", time_limit_s=60,
+            observed_at=NOW, source="qstat", parent="4", task_index=7,
+        )})))  # fmt: skip
+
+    def test_what_is_not_known(self) -> None:
+        """Nothing is made up: of a job without details; held, of which nothing says by whom or for what."""
+        self.rows = [job_list("4", "r").replace("kim", "").replace("all.q@vm", ""), job_list("5", "hqw")]
+        jobs = self.look().jobs
+        self.assertEqual(attrs.asdict(jobs["4"]), attrs.asdict(JobDescriptor(
+            "sge", "4", Phase.RUNNING, native={"state": "r"}, name="n", started_at=1795333485.0, observed_at=NOW, source="qstat",
+        )))  # fmt: skip
+        self.assertEqual((jobs["5"].phase, jobs["5"].reason_code, jobs["5"].submitted_at, jobs["5"].pending_tasks), (Phase.HELD, ReasonCode.OTHER, 1795333485.0, None))
+
+    def test_why_it_waits(self) -> None:
+        """A hold by somebody goes before what it depends on, which is no hold; errors are told task by task; a time to begin."""
+        begin = int(NOW) + 60
+        self.rows = [job_list("1", "hqw"), job_list("2", "hqw"), job_list("3", "Eqw"), job_list("4", "qw"), job_list("5", "qw"),
+                     job_list("6", "hqw", "1-2"), job_list("6", "hqw", "5-8"), job_list("7", "Eqw", "3"), job_list("8", "EhRqw"),
+                     job_list("9", "Er"), job_list("10", "qw", "1-5"), job_list("10", "Eqw", "7-8")]  # fmt: skip
+        depends, error = "<JB_jid_predecessor_list>", "<JAT_task_number>{}</JAT_task_number><QIM_message>{}</QIM_message>"
+        self.details = {"1": depends, "2": depends, "3": error.format(1, "one"), "4": f"<JB_execution_time>{begin}</JB_execution_time>",
+                        "5": f"<JB_execution_time>{int(NOW)}</JB_execution_time>", "7": error.format(1, "one") + error.format(3, "three"),
+                        "10": error.format(7, "seven") + error.format(8, "eight")}  # fmt: skip
+        self.held["hu"] = job_list("2", "hqw") + job_list("6", "hqw", "2")
+        told = {job_id: (job.phase.value, job.reason_code and job.reason_code.value, job.reason) for job_id, job in self.look().jobs.items()}
+        self.assertEqual(told, {
+            "1": ("QUEUED", "DEPENDENCY", None), "2": ("HELD", "HELD_BY_USER", None), "3": ("HELD", "ERROR", "one"),
+            "4": ("QUEUED", "BEGIN_TIME", None), "5": ("QUEUED", None, None), "6": ("HELD", "HELD_BY_USER", None),
+            "6.1": ("HELD", "OTHER", None), "6.2": ("HELD", "HELD_BY_USER", None), "7": ("HELD", "ERROR", "three"), "8": ("HELD", "ERROR", None),
+            "9": ("RUNNING", None, None), "10": ("QUEUED", None, None), "10.7": ("HELD", "ERROR", "seven"), "10.8": ("HELD", "ERROR", "eight"),
+        })  # fmt: skip
+
+    def test_a_time_to_begin_comes(self) -> None:
+        """Its row does not change then."""
+        self.rows = [job_list("4", "qw"), job_list("5", "qw", "1-3")]
+        begin = f"<JB_execution_time>{int(NOW) + 60}</JB_execution_time>"
+        self.details = {"4": begin, "5": begin}
+        first = self.look().jobs
+        self.clock.advance(59)
+        self.assertEqual([self.look().jobs[i] is first[i] for i in ("4", "5")], [True, True], "told as it was")
+        self.clock.advance(1)
+        self.assertEqual([(job.reason_code, job.observed_at) for job in self.look().jobs.values()], [(None, NOW + 60)] * 2)
+
+    def test_the_greatest_range_is_the_array(self) -> None:
+        """The pending tasks of most are the array; when another row has more, they change places."""
+        self.rows = [job_list("5", "hqw", "1-2"), job_list("5", "qw", "3-5")]
+        self.assertEqual({i: (job.state, str(job.pending_tasks)) for i, job in self.look().jobs.items()},
+                         {"5": ("QUEUED", "3-5"), "5.1": ("HELD", "None"), "5.2": ("HELD", "None")})  # fmt: skip
+        self.rows.append(job_list("5", "hRqw", "6-9"))
+        jobs = self.look().jobs
+        self.assertEqual({i: (job.state, str(job.pending_tasks), job.attempt) for i, job in jobs.items()}, {
+            "5": ("HELD", "6-9", 1), "5.1": ("HELD", "None", 0), "5.2": ("HELD", "None", 0),
+            "5.3": ("QUEUED", "None", 0), "5.4": ("QUEUED", "None", 0), "5.5": ("QUEUED", "None", 0),
+        })  # fmt: skip
+        self.rows.pop()
+        self.assertEqual({i: str(job.pending_tasks) for i, job in self.look().jobs.items()}, {"5": "3-5", "5.1": "None", "5.2": "None"})
+        self.clock.advance(1)
+        self.assertEqual({job.observed_at for job in self.look().jobs.values()}, {NOW}, "read once")
+
+    def test_submission(self) -> None:
+        """As the details say, or the row of one that waits; the first time counts, until the queue lists it no more."""
+        self.rows = [job_list("4", "qw"), job_list("5", "Rq")]
+        self.assertEqual({i: job.submitted_at for i, job in self.look().jobs.items()}, {"4": 1795333485.0, "5": None})
+        self.rows = [job_list("4", "r"), job_list("6", "r")]
+        self.details = {"4": "<JB_submission_time>1795339999</JB_submission_time>", "6": "<JB_submission_time>1795330000</JB_submission_time>"}
+        self.assertEqual({i: job.submitted_at for i, job in self.look().jobs.items()}, {"4": 1795333485.0, "6": 1795330000.0})
+        self.rows = []
+        self.look()
+        self.rows = [job_list("4", "r")]
+        self.assertEqual(self.look().jobs["4"].submitted_at, 1795339999.0)
+
+
+class QuestionTests(GridCase):
+    """What is asked, and when."""
+
+    ROWS = "qstat -u * -s prs -xml"
+
+    def test_first(self) -> None:
+        """The configuration once, all rows, the details of those that are new, and of what is held by whom."""
+        self.rows = [job_list("1", "r"), job_list("2", "hqw"), job_list("5", "qw", "1-3"), job_list("5", "r", "4"), job_list("9", "x1")]
+        snapshot = self.look()
+        self.assertEqual(self.asked(), ["qconf -sconf", self.ROWS, "qstat -xml -j 1,2,5", "qstat -u * -s hu -xml", "qstat -u * -s ho -xml", "qstat -u * -s hs -xml"])
+        self.assertEqual((snapshot.rejected_count, snapshot.rejected_ids), (1, {"9"}))
+        self.assertEqual(self.commands.environments[0], {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC",
+                                                         "SGE_ROOT": str(self.root), "SGE_CELL": "default"})  # fmt: skip
+
+    def test_again(self) -> None:
+        """The details of what waits, when its row is new; of what runs and of arrays once; of what is in error each time that it is news."""
+        self.rows = [job_list("1", "qw"), job_list("5", "qw", "1-3")]
+        self.look()
+        self.asked()
+        for rows, expected in [
+            (("1", "qw", ""), []), (("1", "hqw", ""), ["1"]), (("1", "t", ""), []), (("1", "r", ""), []), (("5", "r", "3"), []),
+            (("5", "Eqw", "2"), ["5"]), (("5", "Er", "2"), ["5"]), (("1", "Rq", ""), ["1"]),
+        ]:  # fmt: skip
+            self.rows = [job_list(*rows), job_list("5", "qw", "1")]
+            self.look()
+            self.assertEqual([call.split()[-1] for call in self.asked() if " -j " in call], expected, rows)
+        self.rows = [job_list("5", "qw", "1")]
+        self.look()
+        self.rows.append(job_list("1", "r"))
+        self.look()
+        self.assertIn("qstat -xml -j 1", self.asked(), "it had left")
+
+    def test_many_at_once(self) -> None:
+        """Five hundred in one go."""
+        self.rows = [job_list(str(number), "r") for number in range(1, 1202)]
+        self.look()
+        self.assertEqual([len(call.split()[-1].split(",")) for call in self.asked() if " -j " in call], [500, 500, 201])
+
+    def test_what_is_told_anew(self) -> None:
+        """A job whose details were asked for again is described anew, though its row is as it was."""
+        self.rows = [job_list("5", "qw", "1-3"), job_list("5", "hqw", "4"), job_list("5", "r", "7")]
+        self.look()
+        self.rows.append(job_list("5", "Eqw", "9"))
+        self.details["5"] = "<JB_cwd>/new</JB_cwd>"
+        self.assertEqual({job.workdir for job in self.look().jobs.values()}, {"/new"})
+
+    def holds(self) -> list[str]:
+        return [call.split()[4] for call in self.asked() if " -s h" in call]
+
+    def test_holds(self) -> None:
+        """Every fifteen seconds while something is held, and when something is held anew; the job is then told anew."""
+        self.rows = [job_list("1", "hqw"), job_list("5", "hqw", "3-4"), job_list("6", "r")]
+        self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
+        self.assertEqual(self.holds(), ["hu", "ho", "hs"])
+        self.held["ho"] = job_list("x", "hqw") + job_list("1", "hqw") + job_list("5", "hqw", "4")
+        self.clock.advance(14.5)
+        self.rows.append(job_list("7", "qw"))
+        self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
+        self.assertEqual(self.holds(), [])
+        self.clock.advance(0.5)
+        jobs = self.look().jobs
+        self.assertEqual(self.holds(), ["hu", "ho", "hs"])
+        self.assertEqual([jobs[i].reason_code for i in ("1", "5")], [ReasonCode.HELD_BY_ADMIN] * 2)
+        self.assertEqual([jobs[i].observed_at for i in ("1", "5", "6")], [NOW + 15, NOW + 15, NOW])
+        self.clock.advance(1)
+        self.rows += [job_list("8", "hRwq"), job_list("9", "qw")]
+        self.held["hs"], self.held["hu"] = job_list("8", "hqw"), job_list("1", "hqw") + job_list("8", "hqw")
+        jobs = self.look().jobs
+        self.assertEqual(self.holds(), ["hu", "ho", "hs"])
+        self.assertEqual([jobs[i].reason_code for i in ("1", "8")], [ReasonCode.HELD_BY_ADMIN] * 2)
+
+    def test_no_holds(self) -> None:
+        """Not asked for what is in error, suspended, or runs; and forgotten when nothing is held any more."""
+        self.rows = [job_list("1", "hr"), job_list("2", "hs"), job_list("3", "Eqw"), job_list("4", "qw")]
+        self.look()
+        self.assertEqual(self.holds(), [])
+        self.rows = [job_list("1", "hqw")]
+        self.held["hu"] = job_list("1", "hqw")
+        self.look()
+        self.rows = [job_list("1", "qw")]
+        self.look()
+        self.held["hu"] = ""
+        self.rows = [job_list("1", "hqw")]
+        self.clock.advance(60)
+        self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
+
+    def test_failures(self) -> None:
+        """Each is named; the configuration is then asked for anew."""
+        self.configuration = CommandResult(1, b"denied: no\n", b"")
+        self.assertEqual(self.failure(self.queue.snapshot()), "qconf ended with status 1: denied: no")
+        self.configuration = CommandResult(0, b"", b"")
+        self.assertEqual(self.look().jobs, {})
+        self.assertEqual(self.asked(), ["qconf -sconf", "qconf -sconf", self.ROWS])
+        self.rows = [job_list("x", "r")]
+        said = self.failure(self.queue.snapshot())
+        self.assertTrue(said.startswith("qstat: no row could be understood: the job number is none: x</JB_job_number>"), said)
+
+    def test_rejected(self) -> None:
+        """Ten reasons at most are told, each short; all are counted."""
+        self.rows = [job_list("1", "r"), *(job_list(str(number), "1") for number in range(2, 14))]
+        snapshot = self.look()
+        self.assertEqual((snapshot.rejected_count, len(snapshot.rejected), snapshot.rejected_ids), (12, 10, frozenset(map(str, range(2, 14)))))
+        self.assertTrue(snapshot.rejected[0].startswith("the state is none: 2</JB_job_number>"), snapshot.rejected[0])
+        self.assertEqual(len(snapshot.rejected[0]), len("the state is none: ") + 121)
+        self.assertEqual(self.look().rejected_count, 12, "though they are not new")
+        self.rows = [job_list("1", "r"), job_list("2", "r"), job_list("2", "qw")]
+        self.assertEqual(self.look().rejected, ("two rows have the id 2",))
+
+
+class WhereTests(GridCase):
+    """Where the commands are, and what they are told of the installation."""
+
+    def environment(self, queue: GridEngineQueue) -> Mapping[str, str]:
+        self.queue = queue
+        self.look()
+        return {key: value for key, value in self.commands.environments[-1].items() if key.startswith("SGE_")}
+
+    def test_environment(self) -> None:
+        """The options go before this process's own environment, of which a few variables are handed on."""
+        for name in ("SGE_ARCH", "SGE_EXECD_PORT", "SGE_QMASTER_PORT", "SGE_CELL", "SGE_ROOT", "SGE_SINGLE_LINE"):
+            self.patch(os, "environ", {**os.environ, name: f"/{name}"})
+        given = {"SGE_ROOT": str(self.root), "SGE_CELL": "/SGE_CELL", "SGE_ARCH": "/SGE_ARCH", "SGE_EXECD_PORT": "/SGE_EXECD_PORT",
+                 "SGE_QMASTER_PORT": "/SGE_QMASTER_PORT"}  # fmt: skip
+        self.assertEqual(self.environment(self.make()), given)
+        self.assertEqual(self.environment(GridEngineQueue(self.clock)), {**given, "SGE_ROOT": "/SGE_ROOT"})
+        ports = {"SGE_QMASTER_PORT": "900", "SGE_EXECD_PORT": "/SGE_EXECD_PORT", "SGE_CELL": "c"}
+        self.assertEqual(self.environment(self.make(qmaster_port=900, cell="c")), {**given, **ports})
+        self.patch(os, "environ", {})
+        self.assertEqual(self.environment(self.make(qmaster_port=900)), {"SGE_ROOT": str(self.root), "SGE_CELL": "default",
+                                                                         "SGE_QMASTER_PORT": "900", "SGE_EXECD_PORT": "901"})  # fmt: skip
+        self.assertEqual(self.environment(GridEngineQueue(self.clock)), {"SGE_CELL": "default"})
+
+    def test_far_away(self) -> None:
+        """Nothing of this host's environment, files or programs is used."""
+        self.patch(os, "environ", {"SGE_ROOT": "/here", "SGE_CELL": "here"})
+        self.programs("lx-amd64")
+        (self.common / "accounting").touch()
+        far = self.make(prefix=("ssh", "far"))
+        told = self.result(far.check())
+        self.assertIn("is on another host", " ".join(told.problems))
+        self.assertEqual(self.asked()[0].split(" timeout ")[0].partition(" LC_ALL")[2].split()[1:], ["TZ=UTC", f"SGE_ROOT={self.root}", "SGE_CELL=default"])
+        self.assertIn("timeout -k 1 20 qconf -sconf", self.commands_of(far))
+
+    def commands_of(self, queue: GridEngineQueue) -> str:
+        self.result(queue.check())
+        return " ".join(self.asked())
+
+    def programs(self, *kinds: str) -> None:
+        for kind in kinds:
+            (self.root / "bin" / kind).mkdir(parents=True)
+            (self.root / "bin" / kind / "qstat").touch()
+
+    def test_programs(self) -> None:
+        """The directory that is given; or that of SGE_ROOT, if it has any; or along PATH."""
+        self.assertEqual(self.commands_of(self.queue), "qconf -sconf")
+        self.programs("lx-b", "lx-a")
+        self.assertEqual(self.commands_of(self.queue), f"{self.root}/bin/lx-a/qconf -sconf")
+        self.assertEqual(self.commands_of(self.make(directory="/given")), "/given/qconf -sconf")
+
+    def test_root_of_debian(self) -> None:
+        """Its packages say SGE_ROOT nowhere."""
+        there = self.common.parent.parent
+        self.patch(os, "environ", {})
+        real = os.path.isdir
+        self.patch(os.path, "isdir", lambda path: path == "/var/lib/gridengine" or real(path))
+        found: list[Any] = []
+        find = Files.find
+        self.patch(Files, "find", lambda *arguments: found.append(arguments) or find(*arguments))
+        self.result(GridEngineQueue(self.clock).check())
+        self.result(self.queue.check())
+        self.assertEqual([arguments[0] for arguments in found], ["/var/lib/gridengine", str(there)])
+
+
+class EndTests(GridCase):
+    """Jobs that have ended: in the snapshots, and those that are asked about."""
+
+    def append(self, *lines: bytes) -> None:
+        with (self.common / "accounting").open("ab") as file:
+            file.write(b"\n".join(lines) + b"\n")
+
+    def test_seen_before(self) -> None:
+        """What the queue last said of a job stays with it, as long as its record may be late."""
+        for wait, workdir in ((600, "/w"), (601, None)):
+            self.setUp()
+            self.rows = [job_list("7", "r")]
+            self.details = {"7": "<JB_submission_time>100</JB_submission_time><JB_cwd>/w</JB_cwd>"}
+            self.look()
+            self.rows = []
+            self.clock.advance(wait)
+            self.look()
+            self.append(line(7))
+            job = self.look().jobs["7"]
+            self.assertEqual((job.state, job.workdir, job.queue, job.source), ("COMPLETED", workdir, "all.q", "accounting"))
+
+    def test_not_while_it_is_listed(self) -> None:
+        """As a row, as one that makes no sense, or as a task in a pending range."""
+        self.rows = [job_list("7", "r"), job_list("8", "1"), job_list("9", "qw", "2-3"), job_list("10", "qw", "x")]
+        self.look()
+        self.append(line(7), line(8), line(9, task=2), line(9, task=4), line(10, task=1), line(11))
+        jobs = self.look().jobs
+        self.assertEqual({job_id: job.state for job_id, job in jobs.items()}, {"7": "RUNNING", "9": "QUEUED", "9.4": "COMPLETED", "11": "COMPLETED"})
+
+    def test_files_change(self) -> None:
+        """When the reporting file cannot be followed any more, or when it can again."""
+        (self.common / "reporting").write_bytes(deletion(7) + b"\n")
+        self.clock.advance(0)
+        self.assertEqual(list(self.look().jobs), ["7"])
+        self.result(self.queue.check())
+        self.assertEqual(list(self.look().jobs), ["7"], "what was read is kept")
+        self.configuration = CommandResult(0, self.configuration.stdout.replace(b"joblog=true", b"joblog=false"), b"")
+        self.result(self.queue.check())
+        self.assertEqual(list(self.look().jobs), [])
+        self.configuration = CommandResult(0, self.configuration.stdout.replace(b"accounting=true", b"accounting=false"), b"")
+        self.result(self.queue.check())
+        self.append(line(8))
+        self.assertEqual(list(self.look().jobs), [])
+        self.assertTrue(self.result(self.queue.outcomes([])).answered)
+
+    def test_unreadable(self) -> None:
+        """A file that cannot be read fails the query."""
+        self.look()
+        (self.common / "accounting").mkdir()
+        said = self.failure(self.queue.snapshot())
+        self.assertEqual(said, f"{self.common}/accounting: Is a directory")
+
+    def test_looking_back(self) -> None:
+        """What ended before the files were followed: by a record, or by a deletion. Each is looked for once."""
+        since = int(NOW) - 10000
+        old = [line(number, failed, status).replace(b":%d:" % NOW, b":%d:" % since) for number, failed, status in
+               ((1, 0, 3), (2, 100, 137), (3, 100, 137), (4, 25, 99), (6, 25, 99))]  # fmt: skip
+        self.append(*old)
+        gone = [deletion(2, "r"), deletion(4), deletion(5), deletion(8, "r")]
+        (self.common / "reporting").write_bytes(b"\n".join(gone).replace(b"%d" % NOW, b"%d" % since) + b"\n")
+        self.look()
+        jobs = [self.job(str(number), observed_at=NOW - 20000 + number) for number in range(1, 9)]
+        jobs[2] = self.job("3", flags=("deleting",), observed_at=NOW - 20000)
+        jobs[0] = attrs.evolve(jobs[0], phase=Phase.QUEUED, workdir="/w", pending_tasks=TaskSet.of([1]))
+        self.clock.advance(5)
+        outcomes = self.result(self.queue.outcomes(jobs))
+        self.assertTrue(outcomes.answered)
+        self.assertEqual({i: (job.state, job.exit_code, job.source, job.observed_at, job.workdir, job.pending_tasks) for i, job in outcomes.jobs.items()}, {
+            "1": ("FAILED", 3, "accounting", NOW + 5, "/w", None), "2": ("CANCELLED", None, "accounting", NOW + 5, None, None),
+            "3": ("CANCELLED", None, "accounting", NOW + 5, None, None), "4": ("CANCELLED", None, "reporting", NOW + 5, None, None),
+            "5": ("CANCELLED", None, "reporting", NOW + 5, None, None),
+        })  # fmt: skip
+        (self.common / "accounting").unlink()
+        (self.common / "reporting").unlink()
+        self.assertEqual(self.result(self.queue.outcomes(jobs)).jobs, outcomes.jobs, "it does not look again")
+        self.assertEqual(set(self.result(self.queue.outcomes(jobs[:2])).jobs), {"1", "2"})
+        self.assertEqual(self.result(self.queue.outcomes([self.job("1", submitted_at=99.0)])).jobs, {}, "another job by that id")
+        self.assertEqual(self.asked()[-1], QuestionTests.ROWS, "no command")
+
+    def test_most_are_forgotten(self) -> None:
+        """What was looked for is remembered up to a bound, and then looked for anew."""
+        self.patch(sge_queue, "MOST", 1)
+        self.append(line(1))
+        self.clock.advance(1000)
+        self.look()
+        jobs = [self.job("1", observed_at=NOW), self.job("2"), self.job("3")]
+        for asked in (jobs[:2], jobs[2:]):
+            self.result(self.queue.outcomes(asked))
+        (self.common / "accounting").unlink()
+        self.assertEqual(self.result(self.queue.outcomes(jobs[:1])).jobs, {})
+
+    def test_qacct(self) -> None:
+        """Where the file cannot be followed: records of this submission, in the order of who was asked about the longest ago."""
+        self.queue = self.make(prefix=("ssh",))
+        self.look()
+        text = (CAPTURES / "05-ended-signal11.qacct-j.txt").read_bytes()
+        self.records = {"4": CommandResult(0, text, b""), "5": CommandResult(1, b"no jobs running since startup\n", b"")}
+        self.asked()
+        jobs = [self.job(str(number), submitted_at=1795333494.0, workdir="/w") for number in range(1, 31)]
+        first = self.result(self.queue.outcomes(jobs))
+        self.assertEqual((first.answered, {i: (job.state, job.workdir, job.observed_at) for i, job in first.jobs.items()}),
+                         (False, {"4": ("FAILED", "/w", NOW)}))  # fmt: skip
+        self.clock.advance(1)
+        self.assertEqual(self.result(self.queue.outcomes(jobs)).answered, True)
+        self.clock.advance(1)
+        self.result(self.queue.outcomes(jobs))
+        asked = [int(call.split()[-1]) for call in self.asked()]
+        self.assertEqual(asked, [*range(1, 21), *range(21, 31), *range(1, 11), *range(11, 21), *range(1, 11)])
+        self.assertEqual(self.result(self.queue.outcomes(jobs[3:4])).jobs["4"].state, "FAILED")
+        self.assertEqual(self.result(self.queue.outcomes([self.job("4", submitted_at=1795333999.0)])).jobs, {})
+        self.records["4"] = CommandResult(1, b"", b"cannot open file\n")
+        said = self.failure(self.queue.outcomes(jobs[3:4]))
+        self.assertEqual(said, "qacct ended with status 1: cannot open file")
+
+    def test_qacct_of_a_deleted_job(self) -> None:
+        """The letter d was seen: it was deleted."""
+        self.queue = self.make(prefix=("ssh",))
+        self.look()
+        text = (CAPTURES / "05-ended-signal11.qacct-j.txt").read_bytes().replace(b"139", b"137").replace(b"failed       0", b"failed       100 :")
+        self.records["4"] = CommandResult(0, text, b"")
+        for flags, state in ((("deleting",), "CANCELLED"), ((), "FAILED")):
+            jobs = [self.job("4", submitted_at=None, flags=flags)]
+            self.assertEqual(self.result(self.queue.outcomes(jobs)).jobs["4"].state, state)
 
 
 class AdapterTests(TestCase):

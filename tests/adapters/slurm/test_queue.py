@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.task import Clock
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
@@ -16,235 +19,159 @@ from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import STATES as FLAT_STATES
-from jobpush.core.model import Confidence, JobDescriptor, Phase
+from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase, QueueFacts, Snapshot
+from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common import commands
-from jobpush_adapters.common.unchanged import RowReader
 from jobpush_adapters.slurm import queue as slurm
-from tests.fakes import Programs
+from tests.adapters.slurm.rows import row
+from tests.adapters.watching import WatchingCase
+from tests.fakes import Programs, Scripted
 from tests.service_process import ROOT
-from tests.support import NOW
+from tests.support import NOW, ManualClock
 
 CAPTURES = ROOT / "tests" / "captures" / "slurm"
 
 
-def row(job_id: str = "1", state: str = "RUNNING", **fields: str) -> bytes:
-    """One row as ``squeue`` gives it, split by NUL."""
-    values = {
-        "JobID": job_id.partition("_")[0].partition("+")[0], "JobArrayID": job_id, "State": state, "exit_code": "0",
-        "Reason": "None", "Partition": "main", "NodeList": "n1", "SubmitTime": "1795327000", "StartTime": "1795327100",
-        "EndTime": "1795327200", "TimeLimit": "1:00:00", "RestartCnt": "0", "UserName": "kim", "Account": "(null)",
-        "WorkDir": "/home/kim", "Comment": "(null)", "Name": "align", **fields,
-    }  # fmt: skip
-    plain = "|".join(values[field] for field in slurm.PLAIN_FIELDS)
-    return "\0".join([plain, *(values[field] for field in slurm.FREE_FIELDS)]).encode()
+def framed(*rows: bytes, token: str = "Tabcdefghij") -> bytes:
+    """Rows as ``squeue`` prints them where it is asked with that token."""
+    return b"".join(r.replace(b"\0", f"{token}f".encode()) + f"{token}r\n".encode() for r in rows)
 
 
-def parse(*args: Any, **fields: Any) -> JobDescriptor:
-    """The job of that row."""
-    return slurm.parse_row("slurm", row(*args, **fields), NOW)
+class ScriptedCase(SynchronousTestCase):
+    """A queue whose commands are answered within the process."""
+
+    def setUp(self) -> None:
+        self.clock = ManualClock()
+        self.answers: dict[str, Callable[[Sequence[str]], CommandResult | bytes]] = {}
+        self.commands = Scripted(self, lambda argv: self.answers[argv[0]](argv))
+        self.queue = self.make()
+
+    def make(self, **options: Any) -> slurm.SlurmQueue:
+        return slurm.SlurmQueue(self.clock, probe=False, **options)
+
+    def result(self, deferred: Deferred[Any]) -> Any:
+        """What comes of it."""
+        self.clock.advance(0)
+        return self.successResultOf(deferred)
+
+    def snapshot(self, stdout: bytes, status: int = 0, stderr: bytes = b"", token: str = "Tabcdefghij") -> Snapshot:
+        """What the queue makes of that answer of ``squeue``, whose token was this."""
+        self.patch(slurm, "new_token", lambda: token)
+        self.answers["squeue"] = lambda argv: CommandResult(status, stdout, stderr)
+        answer = self.queue.snapshot()
+        self.clock.advance(0)
+        failures: list[Failure] = []
+        answer.addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+        snapshot: Snapshot = self.successResultOf(answer)
+        return snapshot
 
 
-class StateTests(SynchronousTestCase):
-    """STATES.md's table for Slurm, row by row."""
-
-    def test_every_state(self) -> None:
-        """Each of Slurm's states, long and short, has its phase, outcome and flag."""
-        for names, expected, flags in [
-            ("PENDING PD", "QUEUED", ()), ("RESV_DEL_HOLD RD", "HELD", ()), ("REQUEUE_HOLD RH", "HELD", ()),
-            ("SPECIAL_EXIT SE", "HELD", ("special_exit",)), ("REQUEUED RQ", "QUEUED", ("requeued",)), ("REQUEUE_FED RF", "QUEUED", ()),
-            ("CONFIGURING CF", "STARTING", ()), ("POWER_UP_NODE", "STARTING", ()), ("RUNNING R", "RUNNING", ()),
-            ("RESIZING RS", "RUNNING", ("resizing",)), ("SIGNALING SI", "RUNNING", ("signaling",)),
-            ("EXPEDITING", "RUNNING", ("expediting",)), ("SUSPENDED S", "SUSPENDED", ()), ("STOPPED ST", "SUSPENDED", ("stopped",)),
-            ("COMPLETING CG", "FINISHING", ()), ("STAGE_OUT SO", "FINISHING", ("stage_out",)), ("UPDATE_DB", "FINISHING", ()),
-            ("COMPLETED CD", "COMPLETED", ()), ("FAILED F", "FAILED", ()), ("CANCELLED CA", "CANCELLED", ()), ("TIMEOUT TO", "TIMEOUT", ()),
-            ("OUT_OF_MEMORY OOM", "OUT_OF_MEMORY", ()), ("NODE_FAIL NF", "NODE_FAIL", ()), ("BOOT_FAIL BF", "LAUNCH_FAIL", ()),
-            ("DEADLINE DL", "DEADLINE", ()), ("LAUNCH_FAILED", "LAUNCH_FAIL", ()), ("RECONFIG_FAIL", "LAUNCH_FAIL", ()),
-            ("PREEMPTED PR", "PREEMPTED", ()), ("REVOKED RV", "MOVED", ()),
-        ]:  # fmt: skip
-            for name in names.split():
-                job = parse(state=name)
-                self.assertEqual((job.state, job.flags, job.native["state"]), (expected, flags, name))
-                self.assertEqual(job.settled, job.done and expected != "PREEMPTED")
-
-    def test_unknown_state(self) -> None:
-        """It is kept as it is, and means nothing."""
-        job = parse(state="TELEPORTING")
-        self.assertEqual((job.phase, job.outcome, job.native["state"]), (Phase.UNKNOWN, None, "TELEPORTING"))
-
-    def test_reasons(self) -> None:
-        """Held by a person is HELD; waiting for something is QUEUED with a code."""
-        for reason, state, code in [
-            ("JobHeldUser", "HELD", "HELD_BY_USER"), ("JobHeldAdmin", "HELD", "HELD_BY_ADMIN"), ("Dependency", "QUEUED", "DEPENDENCY"),
-            ("DependencyNeverSatisfied", "QUEUED", "DEPENDENCY"), ("BeginTime", "QUEUED", "BEGIN_TIME"), ("Resources", "QUEUED", "RESOURCES"),
-            ("Priority", "QUEUED", "PRIORITY"), ("JobArrayTaskLimit", "QUEUED", "LIMIT"), ("QOSMaxJobsPerUserLimit", "QUEUED", "LIMIT"),
-            ("AssocGrpCpuLimit", "QUEUED", "LIMIT"), ("PartitionTimeLimit", "QUEUED", "LIMIT"),
-            ("ReqNodeNotAvail, UnavailableNodes:n1", "QUEUED", "NODE_DOWN"), ("PartitionDown", "QUEUED", "NODE_DOWN"),
-            ("BurstBufferStageIn", "QUEUED", "STAGE_IN"), ("launch_failed_requeued_held", "HELD", "ERROR"),
-            ("launch failed requeued held", "HELD", "ERROR"), ("job requeued in held state", "HELD", "HELD_BY_USER"), ("Sunspots", "QUEUED", "OTHER"),
-            ("JobArrayTaskLimit,JobHeldAdmin", "QUEUED", "LIMIT"), ("None", "QUEUED", None),
-        ]:  # fmt: skip
-            job = parse(state="PENDING", Reason=reason)
-            self.assertEqual((job.state, job.reason_code and job.reason_code.value), (state, code), reason)
-            self.assertEqual(job.reason, None if reason == "None" else reason)
-
-    def test_wait_status(self) -> None:
-        """The low seven bits are a signal; else the next byte is the exit code; two codes are Slurm's own."""
-        for state, status, expected in [
-            ("COMPLETED", "0", ("COMPLETED", 0, None)), ("FAILED", "768", ("FAILED", 3, None)), ("FAILED", "9", ("FAILED", None, 9)),
-            ("FAILED", "11", ("FAILED", None, 11)), ("FAILED", "53", ("LAUNCH_FAIL", None, None)), ("FAILED", "35584", ("FAILED", 139, None)),
-            ("OUT_OF_MEMORY", "125", ("OUT_OF_MEMORY", None, None)), ("CANCELLED", "15", ("CANCELLED", None, 15)),
-            ("CANCELLED", "0", ("CANCELLED", None, None)), ("TIMEOUT", "0", ("TIMEOUT", None, None)), ("RUNNING", "9", ("RUNNING", None, None)),
-            ("COMPLETING", "1024", ("FINISHING", None, None)),
-        ]:  # fmt: skip
-            job = parse(state=state, exit_code=status)
-            self.assertEqual((job.state, job.exit_code, job.signal), expected, (state, status))
-
-    def test_times(self) -> None:
-        """Estimates are no times: a start before the job has begun, an end before it has ended."""
-        pending, running, ended = parse(state="PENDING"), parse(state="RUNNING"), parse(state="FAILED")
-        self.assertEqual((pending.started_at, pending.ended_at), (None, None))
-        self.assertEqual((running.started_at, running.ended_at), (1795327100.0, None))
-        self.assertEqual((ended.started_at, ended.ended_at, ended.submitted_at), (1795327100.0, 1795327200.0, 1795327000.0))
-        never = parse(state="CANCELLED", NodeList="", StartTime="1795327200")
-        self.assertEqual((never.started_at, never.ended_at), (None, 1795327200.0))
-
-    def test_put_back_into_the_queue(self) -> None:
-        """
-        Of a job that is requeued, its restart is counted before it has left its nodes, and its start is already the next one's:
-        what completes there is the attempt before.
-        """
-        for end in ("NONE", "N/A"):
-            job = parse(state="COMPLETING", RestartCnt="1", StartTime="1795327300", EndTime=end)
-            self.assertEqual((job.state, job.attempt, job.started_at, job.ended_at), ("FINISHING", 0, None, None))
-        job = parse(state="COMPLETING", RestartCnt="1")
-        self.assertEqual((job.attempt, job.started_at, job.ended_at), (1, 1795327100.0, 1795327200.0))
-        self.assertEqual(parse(state="PENDING", RestartCnt="1", EndTime="NONE").attempt, 1)
-
-    def test_time_limits(self) -> None:
-        """Days, hours, minutes, seconds."""
-        for text, seconds in {"5:00": 300, "1:00:00": 3600, "2-03:04:05": 183845, "UNLIMITED": None, "NOT_SET": None, "0:30": 30}.items():
-            self.assertEqual(slurm.parse_time_limit(text), seconds)
-
-    def test_ids(self) -> None:
-        """Tasks, ranges and components know what they are part of."""
-        task = parse("33_1", JobID="35")
-        self.assertEqual((task.id, task.parent, task.task_index, task.aliases), ("33_1", "33", 1, ("35",)))
-        rest = parse("33_[2-3,6-9%2]", state="PENDING", JobID="33")
-        self.assertEqual((rest.id, str(rest.pending_tasks), rest.aliases, rest.parent), ("33", "2-3,6-9", (), None))
-        part = parse("46+1", JobID="47")
-        self.assertEqual((part.id, part.parent, part.aliases), ("46+1", "46", ("47",)))
-        self.assertEqual(parse("67108865", JobID="67108865").id, "67108865")
-
-    def test_rows_that_make_no_sense(self) -> None:
-        """Each is refused with a ValueError that says why."""
-        for bad in (
-            b"", b"1", row("1") + b"\0more", row("0", JobID="0"), row("1;2"), row("1_[2-3,4..."), row("1", exit_code="-"),
-            row("1", RestartCnt=""), row("abc", JobID="abc"), row("2", JobID="1"),
-        ):  # fmt: skip
-            self.assertRaises(ValueError, slurm.parse_row, "slurm", bad, NOW)
-
-    def test_odd_texts(self) -> None:
-        """Names and comments come as they are; bytes that are not UTF-8 are replaced."""
-        for name in ("a|b|c", "line1\nline2", "naïve-Ω-日本-🚀", "100%j %i", "x JobState=FAILED", "a\tb", "L" * 5000, "(null)"):
-            self.assertEqual(parse(Name=name, Comment=name).name, name)
-        bad = slurm.parse_row("slurm", row(Name="bad??utf8").replace(b"??", b"\xff\xfe"), NOW)
-        self.assertEqual(bad.name, "bad\ufffd\ufffdutf8")
-
-
-class FramingTests(SynchronousTestCase):
+class FramingTests(ScriptedCase):
     """Rows and fields are framed by a token that no job can know."""
-
-    def frame(self, *rows: bytes, token: str = "Tabcdefghij") -> bytes:
-        return b"".join(r.replace(b"\0", f"{token}f".encode()) + f"{token}r\n".encode() for r in rows)
-
-    def read(
-        self, stdout: bytes, status: int = 0, stderr: bytes = b"", token: str = "Tabcdefghij", reader: RowReader | None = None
-    ) -> RowReader:
-        if reader is None:
-            reader = slurm.SlurmQueue(Clock())._reader
-        for _ in reader.answer(slurm.texts_of(slurm.answer_of(CommandResult(status, stdout, stderr), token), token)):
-            pass
-        return reader
 
     def test_arguments(self) -> None:
         """One query for everything, with the exit code; what users write is framed by the token, which is new each time."""
         token, other = slurm.new_token(), slurm.new_token()
         self.assertNotEqual(token, other)
-        self.assertTrue(token[0].isalpha())
+        for each in (token, other, slurm.new_token()):
+            self.assertRegex(each, r"\AT[A-Za-z0-9]{10}\Z")
         arguments = slurm.squeue_arguments(token)
-        self.assertEqual(arguments[:6], ["--all", "--local", "-h", "-t", "all", "-S"])
-        fields = arguments[8].split(",")
-        self.assertEqual((fields[0], fields[-1]), ("JobID:|", f"Name:{token}r"))
-        for free in ("UserName", "Reason", "Account", "WorkDir", "Comment"):
-            self.assertIn(f"{free}:{token}f", fields)
-        self.assertIn("exit_code:", arguments[8])
+        self.assertEqual(arguments[:8], ["--all", "--local", "-h", "-t", "all", "-S", "i", "-O"])
+        plain = [
+            "JobID", "JobArrayID", "State", "exit_code", "Partition", "NodeList", "SubmitTime", "StartTime", "EndTime", "TimeLimit", "RestartCnt",
+        ]  # fmt: skip
+        ends = [f"{field}:|" for field in plain] + [f"{field}:{token}f" for field in ("UserName", "Reason", "Account", "WorkDir", "Comment")]
+        self.assertEqual(arguments[8].split(","), [*ends, f"Name:{token}r"])
+        self.assertEqual(slurm.squeue_arguments(token, "beta")[1], "--clusters=beta")
 
     def test_forged_rows(self) -> None:
         """Whatever a name holds, it stays a name."""
         forged = "x\n2\t2\tFAILED Tdeadr\n" + row("2", state="FAILED").decode().replace("\0", "Tdeadf") + "Tdeadr\n"
-        reader = self.read(self.frame(row("1", Name=forged), row("2")))
-        self.assertEqual({i: j.state for i, j in reader.jobs.items()}, {"1": "RUNNING", "2": "RUNNING"})
-        self.assertEqual(reader.jobs["1"].name, forged)
+        jobs = self.snapshot(framed(row("1", Name=forged), row("2"))).jobs
+        self.assertEqual({i: j.state for i, j in jobs.items()}, {"1": "RUNNING", "2": "RUNNING"})
+        self.assertEqual(jobs["1"].name, forged)
 
     def test_even_a_known_token(self) -> None:
         """Who could learn the token could add a row for another's job: then neither row is believed."""
         forged = "x" + "Tabcdefghijr\n" + row("2", state="FAILED").decode().replace("\0", "Tabcdefghijf")
-        reader = self.read(self.frame(row("1", Name=forged), row("2")))
-        self.assertNotIn("2", reader.jobs)
-        self.assertIn("2", reader.ids, "its job is not absent either")
+        snapshot = self.snapshot(framed(row("1", Name=forged), row("2")))
+        self.assertNotIn("2", snapshot.jobs)
+        self.assertIn("2", snapshot.rejected_ids, "its job is not absent either")
 
     def test_four_results(self) -> None:
         """A failed query is an error; an empty one is empty; a bad row is one bad row."""
-        self.assertEqual(self.read(b"").jobs, {})
-        good = self.frame(row("1"))
-        for stdout, status, stderr in [
-            (b"", 1, b"slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n"),
-            (good[:-5], 0, b""), (good + b"2", 0, b""), (b"<html><body>502 Bad Gateway</body></html>", 0, b""),
-            (b"\0", 0, b""), (good, 0, b"squeue: error: Invalid job format specification: exit_code\n"),
-            (b"", 0, b"squeue: error: something new\n"), (b'{"jobs": []}', 0, b""),
+        self.assertEqual(self.snapshot(b"").jobs, {})
+        good = framed(row("1"))
+        for stdout, status, stderr, told in [
+            (b"", 1, b"slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", "Unable to contact"),
+            (good[:-5], 0, b"", "cut off"), (good + b"2", 0, b"", "cut off"), (b"<html><body>502 Bad Gateway</body></html>", 0, b"", "cut off"),
+            (b"\0", 0, b"", "NUL"), (good, 0, b"squeue: error: Invalid job format specification: exit_code\n", "does not know a field"),
+            (b"", 0, b"squeue: error: something new\n", "something new"), (b'{"jobs": []}', 0, b"", "cut off"),
+            (framed(row("x", JobID="x")), 0, b"", "no row could be understood: the job id is none"),
         ]:  # fmt: skip
-            error = self.assertRaises(QueueError, self.read, stdout, status, stderr)
+            error = self.assertRaises(QueueError, self.snapshot, stdout, status, stderr)
+            self.assertIn(told, str(error))
             self.assertNotIn("\n", str(error))
-        reader = self.read(self.frame(row("1"), row("2", exit_code="x"), row("3")))
-        self.assertEqual((sorted(reader.jobs), len(reader.rejected), reader.ids), (["1", "3"], 1, {"2"}))
+        snapshot = self.snapshot(framed(row("1"), row("2", exit_code="x"), row("3")), stderr=b"squeue: a warning\n")
+        self.assertEqual((sorted(snapshot.jobs), snapshot.rejected_count, snapshot.rejected_ids), (["1", "3"], 1, {"2"}))
+        self.assertIn("the exit code or the number of restarts is no number: 2|2|RUNNING|x|", snapshot.rejected[0])
+
+    def test_what_a_bad_row_may_stand_for(self) -> None:
+        """Its job, by either of its ids, is not absent."""
+        for bad, ids in [
+            (row("33_4", JobID="35", exit_code="x"), {"33_4", "35"}), (row("46+1", JobID="47", exit_code="x"), {"46+1", "47"}),
+            (row("8;id", JobID="9"), {"9"}), (row("x", JobID="y"), set()),
+        ]:  # fmt: skip
+            self.assertEqual(self.snapshot(framed(row("1"), bad)).rejected_ids, ids)
+
+    def test_times(self) -> None:
+        """A job was observed when the query began that showed it so first; the snapshot says when this one began and ended."""
+        self.snapshot(framed(row("1")))
+        self.clock.advance(7.0)
+        snapshot = self.snapshot(framed(row("1"), row("2")))
+        self.assertEqual((snapshot.began_at, snapshot.ended_at), (NOW + 7.0, NOW + 7.0))
+        self.assertEqual({job.id: job.observed_at for job in snapshot.jobs.values()}, {"1": NOW, "2": NOW + 7.0})
 
     def test_unchanged_rows_are_not_read_again(self) -> None:
-        """The same bytes, under another token, are the same object."""
-        reader = self.read(self.frame(row("1"), row("2")))
-        first = reader.jobs
-        self.read(self.frame(row("1"), row("2", state="COMPLETED"), token="Txyzabcdefg"), token="Txyzabcdefg", reader=reader)
-        self.assertIs(reader.jobs["1"], first["1"])
-        self.assertEqual(reader.jobs["2"].state, "COMPLETED")
-        self.assertEqual((reader.fresh, reader.gone, reader.base), (("2",), (), first))
-        self.assertEqual(len(reader._known), 2, "rows that are gone are forgotten")
+        """The same bytes, under another token, are the same object; a row that was gone is read anew."""
+        first = self.snapshot(framed(row("1"), row("2"))).jobs
+        second = self.snapshot(framed(row("1"), row("2", state="COMPLETED"), token="Txyzabcdefg"), token="Txyzabcdefg")
+        self.assertIs(second.jobs["1"], first["1"])
+        self.assertEqual(second.jobs["2"].state, "COMPLETED")
+        self.assertEqual((second.fresh, second.gone), (("2",), ()))
+        self.assertIs(second.base, first)
+        self.clock.advance(5.0)
+        third = self.snapshot(framed(row("1"), row("2")))
+        self.assertEqual((third.jobs["1"].observed_at, third.jobs["2"].observed_at), (NOW, NOW + 5.0))
 
     def test_line_breaks_anywhere(self) -> None:
         """Names with line breaks, wherever among many rows they stand; again when nothing has changed."""
         names = {str(number): "a\nb\n\nc" if number % 7 == 0 else "a" for number in range(1, 1000)}
-        text = self.frame(*(row(job_id, Name=name) for job_id, name in names.items()))
-        reader = self.read(text)
-        first = reader.jobs
+        text = framed(*(row(job_id, Name=name) for job_id, name in names.items()))
+        first = self.snapshot(text).jobs
         self.assertEqual({job.id: job.name for job in first.values()}, names)
-        self.read(text, reader=reader)
-        self.assertEqual((reader.fresh, reader.gone), ((), ()))
-        self.assertTrue(all(reader.jobs[job_id] is job for job_id, job in first.items()))
-        self.assertEqual(len(reader.jobs), len(names))
+        again = self.snapshot(text)
+        self.assertEqual((again.fresh, again.gone), ((), ()))
+        self.assertTrue(all(again.jobs[job_id] is job for job_id, job in first.items()))
+        self.assertEqual(len(again.jobs), len(names))
 
     def test_two_rows_among_unchanged_ones(self) -> None:
         """A row that claims another's id is found also where nothing else has changed; and what it claimed is back after it."""
         rows = [row(str(number)) for number in range(1, 600)]
-        reader = self.read(self.frame(*rows))
+        self.snapshot(framed(*rows))
         for place in (0, 300, 599):
-            self.read(self.frame(*rows[:place], row("77", state="FAILED"), *rows[place:]), reader=reader)
-            self.assertEqual((sorted(reader.ids), len(reader.jobs), reader.fresh), (["77"], 598, None))
-            self.read(self.frame(*rows), reader=reader)
-            self.assertEqual((reader.ids, len(reader.jobs)), (set(), 599))
+            odd = self.snapshot(framed(*rows[:place], row("77", state="FAILED"), *rows[place:]))
+            self.assertEqual((sorted(odd.rejected_ids), len(odd.jobs), odd.fresh), (["77"], 598, None))
+            good = self.snapshot(framed(*rows))
+            self.assertEqual((good.rejected_ids, len(good.jobs)), (set(), 599))
 
     @given(st.binary(max_size=400), st.integers(0, 2), st.binary(max_size=60))
     def test_arbitrary_bytes(self, stdout: bytes, status: int, stderr: bytes) -> None:
-        """Nothing but a QueueError leaves the parser."""
+        """Nothing but a QueueError leaves the queue."""
         try:
-            self.read(stdout, status, stderr)
+            self.snapshot(stdout, status, stderr)
         except QueueError:
             pass
 
@@ -255,10 +182,265 @@ class FramingTests(SynchronousTestCase):
             fields[:2] = [b"7", b"7"]
         if any(b"Tabcdefghij" in field for field in fields):
             return
-        reader = self.read(self.frame(b"\0".join([b"|".join(fields[:12]), *fields[12:]])))
-        self.assertEqual(len(reader.jobs) + len(reader.rejected), 1)
-        for job in reader.jobs.values():
+        snapshot = self.snapshot(framed(row("1"), b"\0".join([b"|".join(fields[:12]), *fields[12:]])))
+        self.assertEqual(len(snapshot.jobs) + snapshot.rejected_count, 1 if "1" in snapshot.rejected_ids else 2)
+        for job in snapshot.jobs.values():
             self.assertIn(job.state, FLAT_STATES)
+
+
+class NamedTests(ScriptedCase):
+    """Asking for some jobs alone."""
+
+    def named(self, *jobs: str, **rows: CommandResult | bytes) -> Snapshot:
+        self.patch(slurm, "new_token", lambda: "Tabcdefghij")
+        self.answers["squeue"] = lambda argv: rows[argv[-1]]
+        snapshot: Snapshot = self.result(self.queue.named(jobs))
+        return snapshot
+
+    def test_named(self) -> None:
+        """Each is asked for by itself, as all are; what is not listed is left out; an array's tasks come with it."""
+        gone = CommandResult(1, b"", b"slurm_load_jobs error: Invalid job id specified\n")
+        snapshot = self.named("7", "8", "9", **{"7": framed(row("7", state="FAILED", exit_code="768")), "8": gone, "9": framed(row("9_1"), row("9_2"))})
+        self.assertEqual({job.id: (job.state, job.exit_code) for job in snapshot.jobs.values()},
+                         {"7": ("FAILED", 3), "9_1": ("RUNNING", None), "9_2": ("RUNNING", None)})  # fmt: skip
+        arguments = " ".join(slurm.squeue_arguments("Tabcdefghij"))
+        self.assertEqual(self.commands.calls, [f"squeue {arguments} -j {job}" for job in ("7", "8", "9")])
+        self.assertEqual((snapshot.began_at, snapshot.ended_at, snapshot.jobs["7"].observed_at), (NOW, NOW, NOW))
+
+    def test_failures(self) -> None:
+        """One command that fails otherwise fails the query, with its own words."""
+        for bad, told in [
+            (CommandResult(1, b"", b"Unable to contact slurm controller\n"), "Unable to contact"), (framed(row("8"))[:-3], "cut off"),
+            (CommandResult(2, b"", b"Invalid job id specified\n"), "status 2"), (QueueError("squeue did not answer"), "squeue did not answer"),
+        ]:  # fmt: skip
+            def answer(argv: Sequence[str], bad: Any = bad) -> CommandResult | bytes:
+                if argv[-1] != "8":
+                    return framed(row(argv[-1]))
+                if isinstance(bad, Exception):
+                    raise bad
+                return bad  # type: ignore[no-any-return]
+
+            self.patch(slurm, "new_token", lambda: "Tabcdefghij")
+            self.answers["squeue"] = answer
+            failure = self.failureResultOf(self.queue.named(["7", "8"]), QueueError)
+            self.assertIn(told, str(failure.value))
+
+    def test_it_changes_nothing(self) -> None:
+        """The next query for all compares with the last one for all."""
+        first = self.snapshot(framed(row("1"), row("2")))
+        self.named("1", **{"1": framed(row("1", state="FAILED"))})
+        second = self.snapshot(framed(row("1"), row("2")))
+        self.assertEqual((second.fresh, second.gone), ((), ()))
+        self.assertIs(second.base, first.jobs)
+
+    def test_a_few(self) -> None:
+        """Several ids at once would make the controller send all jobs."""
+        self.assertEqual(self.queue.most_named, 4)
+
+
+class FactTests(ScriptedCase):
+    """``scontrol show config`` and ``sacctmgr``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.account("jobpush")
+
+    def account(self, name: str) -> None:
+        """The service runs as this user."""
+        self.patch(commands.pwd, "getpwuid", lambda uid: commands.pwd.struct_passwd((name, "x", 7, 7, "", "/", "/bin/sh")))
+
+    def facts(self, level: CommandResult | bytes = b"None\n", **config: str) -> QueueFacts:
+        """What follows from these settings."""
+        text = "Configuration data as of now\n" + "".join(f"{name:<22} = {value}\n" for name, value in config.items()) + "\n"
+        self.answers["scontrol"] = lambda argv: text.encode()
+        self.answers["sacctmgr"] = lambda argv: level
+        facts: QueueFacts = self.result(self.queue.check())
+        return facts
+
+    def test_what_is_seen(self) -> None:
+        """All, where nothing hides jobs, or for Slurm's own users, or with the AdminLevel for it."""
+        dbd = {"AccountingStorageType": "accounting_storage/slurmdbd"}
+        for account, level, config, sees_all, hides, evidence in [
+            ("jobpush", b"", {}, True, False, "PrivateData=none"), ("jobpush", b"", {"PrivateData": "none"}, True, False, "PrivateData=none"),
+            ("jobpush", b"", {"PrivateData": "accounts,usage"}, True, False, "PrivateData=accounts,usage"),
+            ("jobpush", b"None\n", {"PrivateData": "jobs", **dbd}, False, True, "PrivateData=jobs, and the AdminLevel of jobpush is None"),
+            ("jobpush", b"", {"PrivateData": "Cloud,Jobs", **dbd}, False, True, "AdminLevel of jobpush is None"),
+            ("jobpush", b"None\n", {"PrivateData": "all", **dbd}, False, True, "AdminLevel of jobpush is None"),
+            ("jobpush", b"Operator\n", {"PrivateData": "jobs", **dbd}, True, True, "AdminLevel of jobpush is Operator"),
+            ("jobpush", b"Administrator\n", {"PrivateData": "jobs", **dbd}, True, True, "AdminLevel of jobpush is Administrator"),
+            ("jobpush", b"Operator\n", {"PrivateData": "jobs"}, False, True, "AdminLevel of jobpush is not known without accounting"),
+            ("jobpush", CommandResult(1, b"", b"no database\n"), {"PrivateData": "jobs", **dbd}, False, True, "not known (sacctmgr ended with status 1: no database)"),
+            ("root", b"", {"PrivateData": "jobs", **dbd}, True, True, "PrivateData=jobs, and root is Slurm's own user"),
+            ("slurm", b"", {"PrivateData": "jobs", "SlurmUser": "slurm(64030)", **dbd}, True, True, "slurm is Slurm's own user"),
+        ]:  # fmt: skip
+            self.account(account)
+            facts = self.facts(level, **config)
+            self.assertEqual((facts.sees_all, facts.hides_jobs), (sees_all, hides), (account, level, config))
+            self.assertIn(evidence, facts.evidence)
+            blind = [problem for problem in facts.problems if "other users' jobs cannot be seen" in problem]
+            self.assertEqual(len(blind), 0 if sees_all else 1)
+
+    def test_whose_level(self) -> None:
+        """The account's own, and only where it matters."""
+        self.facts(b"Operator\n", PrivateData="jobs", AccountingStorageType="accounting_storage/slurmdbd")
+        self.assertEqual(self.commands.calls, ["scontrol show config", "sacctmgr -n -P show user jobpush format=AdminLevel"])
+        self.facts(PrivateData="none", AccountingStorageType="accounting_storage/slurmdbd")
+        self.assertEqual(self.commands.calls[2:], ["scontrol show config"])
+
+    def test_what_is_remembered(self) -> None:
+        """MinJobAge, in seconds; whether there is accounting, and what that means."""
+        for age, seconds in (("300 sec", 300.0), ("2", 2.0), ("(null)", None)):
+            facts = self.facts(MinJobAge=age, AccountingStorageType="accounting_storage/slurmdbd")
+            self.assertEqual((facts.remembers_s, facts.remembers_by, facts.accounting, facts.problems), (seconds, "MinJobAge", True, ()))
+        facts = self.facts(AccountingStorageType="accounting_storage/none")
+        self.assertEqual((facts.accounting, len(facts.problems), facts.remembers_s, facts.lists_ended), (False, 1, None, True))
+        self.assertIn("LOST", facts.problems[0])
+
+    def test_failure(self) -> None:
+        """A controller that does not answer says nothing."""
+        self.answers["scontrol"] = lambda argv: CommandResult(1, b"", b"slurm_load_ctl_conf error: Unable to contact\n")
+        self.assertIn("Unable to contact", str(self.failureResultOf(self.queue.check(), QueueError).value))
+
+
+class OutcomeTests(ScriptedCase):
+    """Asking ``sacct``."""
+
+    def test_many(self) -> None:
+        """Five hundred ids a command; what each of them says is told."""
+        jobs = [JobDescriptor("slurm", str(number), Phase.RUNNING, submitted_at=1795330673.0) for number in range(1, 1102)]
+
+        def answer(argv: Sequence[str]) -> bytes:
+            ids = argv[-1].split(",")
+            return "".join(f"{job_id}|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None\n" for job_id in ids).encode()
+
+        self.answers["sacct"] = answer
+        outcomes = self.result(self.queue.outcomes(jobs))
+        self.assertEqual((outcomes.answered, len(outcomes.jobs), [len(call.split(",")) for call in self.commands.calls]), (True, 1101, [508, 508, 109]))
+        self.assertEqual(outcomes.jobs["1101"].observed_at, NOW)
+        none = self.result(self.queue.outcomes([]))
+        self.assertEqual((none.answered, dict(none.jobs), len(self.commands.calls)), (True, {}, 3))
+
+    def test_failure(self) -> None:
+        """Says nothing of any job."""
+        self.answers["sacct"] = lambda argv: CommandResult(1, b"", b"slurmdbd: down\n")
+        job = JobDescriptor("slurm", "1", Phase.RUNNING, submitted_at=1.0)
+        self.assertIn("slurmdbd: down", str(self.failureResultOf(self.queue.outcomes([job]), QueueError).value))
+
+
+class WhereTests(ScriptedCase):
+    """Which Slurm is asked."""
+
+    def test_another_cluster(self) -> None:
+        """By its name, in each command."""
+        self.queue = self.make(clusters="beta")
+        self.answers["scontrol"] = lambda argv: b"PrivateData = none\n"
+        self.answers["sacct"] = lambda argv: b""
+        self.snapshot(b"")
+        self.result(self.queue.check())
+        self.result(self.queue.outcomes([JobDescriptor("slurm", "1", Phase.RUNNING, submitted_at=1.0)]))
+        squeue, scontrol, sacct = self.commands.calls
+        self.assertTrue(squeue.startswith("squeue --all --clusters=beta -h "))
+        self.assertEqual(scontrol, "scontrol -M beta show config")
+        self.assertIn("sacct -n -P -X -D --clusters=beta -o ", sacct)
+
+    def test_configuration(self) -> None:
+        """The path that is given, or else that of this process's environment; on another host only what is given."""
+        self.patch(os, "environ", {**os.environ, "SLURM_CONF": "/etc/ours.conf"})
+        for options, conf in (({}, "/etc/ours.conf"), ({"conf": "/etc/given.conf"}, "/etc/given.conf")):
+            self.queue = self.make(**options)
+            self.snapshot(b"")
+            environment = self.commands.environments[-1]
+            self.assertEqual(
+                (environment["SLURM_CONF"], environment["SLURM_TIME_FORMAT"], environment["SLURM_BITSTR_LEN"]), (conf, "%s", "0"),
+            )  # fmt: skip
+        far = self.make(prefix=("ssh", "login1"))
+        self.answers["ssh"] = lambda argv: b""
+        self.result(far.snapshot())
+        self.assertNotIn("SLURM_CONF", self.commands.calls[-1])
+        self.assertIn(" SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0 timeout ", self.commands.calls[-1])
+        os.environ.pop("SLURM_CONF")
+        self.queue = self.make()
+        self.snapshot(b"")
+        self.assertNotIn("SLURM_CONF", self.commands.environments[-1])
+
+    def test_common_options(self) -> None:
+        """What every queue has."""
+        queue = self.make(cluster="alpha", interval=3.0, timeout=4.0, grace=5.0)
+        self.assertEqual((queue.cluster, queue.interval, queue.timeout, queue.grace, queue.queue_type), ("alpha", 3.0, 4.0, 5.0, "slurm"))
+        plain = self.make()
+        self.assertEqual((plain.cluster, plain.interval, plain.timeout, plain.grace), ("slurm", None, 20.0, 60.0))
+
+
+class WatchTests(WatchingCase):
+    """What the queue learns by itself: from a probe, where one may run; from logs that it is to follow."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.probes: list[Any] = []
+        probes = self.probes
+
+        class Probe:
+            def __init__(self, reactor: Any, library: str, environment: Any, changed: Callable[[], None], untested: bool) -> None:
+                self.library, self.environment, self.changed, self.untested = library, environment, changed, untested
+                self.started = self.stopped = 0
+                probes.append(self)
+
+            def start(self) -> None:
+                self.started += 1
+
+            def stop(self) -> Deferred[None]:
+                self.stopped += 1
+                return succeed(None)
+
+        self.patch(slurm, "SlurmProbe", Probe)
+        self.library: str | None = "/usr/lib/slurm/libslurmfull.so"
+        self.patch(slurm, "find_library", lambda directory: self.library and f"{directory}{self.library}")
+
+    def begin(self, **options: Any) -> Any:
+        """A queue that watches; what ends it."""
+        return self.watch(slurm.SlurmQueue(ManualClock(), **options))
+
+    def test_probe(self) -> None:
+        """It runs where the commands are here and libslurm is there; its word is a nudge that names no job; it ends with the watch."""
+        end = self.begin(conf="/etc/slurm.conf", directory="/opt")
+        (probe,) = self.probes
+        self.assertEqual((probe.library, probe.untested, probe.started), ("/opt/usr/lib/slurm/libslurmfull.so", False, 1))
+        self.assertEqual(probe.environment["SLURM_CONF"], "/etc/slurm.conf")
+        probe.changed()
+        self.assertEqual(self.nudges, [[]])
+        self.successResultOf(end())
+        self.assertEqual(probe.stopped, 1)
+
+    def test_where_it_does_not_run(self) -> None:
+        """Far away, for another cluster, where nobody wants it, where a log is followed, where there is no library."""
+        for options in ({"prefix": ("ssh", "x")}, {"clusters": "beta"}, {"probe": False}, {"follow": ("/var/log/x",)}):
+            self.begin(**options)
+            self.assertEqual(self.probes, [], options)
+        self.begin(follow=("/var/log/x",), probe=True)
+        self.assertEqual([probe.untested for probe in self.probes], [True], "unless it is asked for")
+        self.library = None
+        self.begin(probe=True)
+        self.begin()
+        self.assertEqual(len(self.probes), 1)
+
+    def test_log(self) -> None:
+        """slurmctld's log, and what jobcomp/filetxt writes: which jobs lines are about, each once; those that are about none are no nudge."""
+        end = self.begin(follow=("/var/log/slurmctld.log",))
+        (watch,) = self.watches
+        self.assertEqual((watch.paths, watch.spools, watch.started), (("/var/log/slurmctld.log",), (), 1))
+        self.assertIsNone(self.said(b"[2026-11-23T03:00:00.000] Running as primary controller", b"NotAJobId=5 JobId=0 JobId=x", b"x\nJobIdx=5"))
+        self.assertEqual(
+            self.said(
+                b"[2026-11-23T03:00:00.000] _slurm_rpc_submit_batch_job: JobId=12 InitPrio=1 usec=300",
+                b"[2026-11-23T03:00:00.000] sched: Allocate JobId=33_2(35) NodeList=n1 #CPUs=1 Partition=main",
+                b"[2026-11-23T03:00:00.000] _job_complete: JobId=12 done",
+                b"JobID=14 UserId=nobody(65534) GroupId=nogroup(65534) Name=JobId=99 JobState=COMPLETED",
+            ),
+            ["12", "33_2", "14"],
+        )
+        end()
+        self.assertEqual(watch.stopped, 1)
+        self.assertIsNone(self.said(b"JobId=12"), "nobody listens any more")
 
 
 class AccountingTests(SynchronousTestCase):
@@ -285,6 +467,53 @@ class AccountingTests(SynchronousTestCase):
         never = self.sacct("23|CANCELLED by 0|0:0|1795330673|1795330676|1795330676|main|None assigned|JobHeldUser")
         self.assertEqual((never.state, never.started_at, never.nodes), ("CANCELLED", None, None))
 
+    def test_whole(self) -> None:
+        """All that a record says is told; what the job is otherwise stays."""
+        known = JobDescriptor(
+            "slurm", "23", Phase.RUNNING, submitted_at=1795330673.0, name="a|b", user="kim", account="bio", queue="old", nodes="old", workdir="/w",
+            comment="c", time_limit_s=60, attempt=2, aliases=("99",), observed_at=5.0, reason="old", flags=("x",), source="squeue", parent="20", task_index=3,
+        )  # fmt: skip
+        line = b"23|TIMEOUT|0:0|1795330673|1795330674|1795330676|long|n[1-2]|TimeLimit\n"
+        told = slurm.parse_sacct(line, {"23": known}, NOW)["23"]
+        expected = attrs.evolve(
+            known, phase=Phase.DONE, outcome=Outcome.TIMEOUT, settled=True, reason="TimeLimit", flags=(), queue="long", nodes="n[1-2]",
+            native={"state": "TIMEOUT", "exit_status": "0:0", "reason": "TimeLimit"}, started_at=1795330674.0, ended_at=1795330676.0, source="sacct",
+            confidence=Confidence.ACCOUNTING,
+        )  # fmt: skip
+        self.assertTrue(told.says_the_same(expected), told)
+        self.assertEqual(told.observed_at, NOW)
+        bare = self.sacct("23|COMPLETED|0:0|1795330673|1795330674|1795330676||n1|None")
+        self.assertEqual((bare.queue, bare.reason), ("main", None), "a partition that is not said is the one that was seen")
+        preempted = self.sacct("23|PREEMPTED|0:0|1795330673|1795330674|1795330676|main|n1|None")
+        self.assertEqual((preempted.state, preempted.settled), ("PREEMPTED", True))
+
+    def test_odd_lines(self) -> None:
+        """A line that is none hides neither those before it nor those after it, and a record of another job is not this one's."""
+        jobs = {i: JobDescriptor("slurm", i, Phase.RUNNING, submitted_at=1795330673.0) for i in ("23", "24", "25", "26")}
+        good = "{}|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None"
+        odd = [
+            "", "24|FAILED", good.format("24") + "|more", good.format("24").replace("1795330673", "Unknown"), good.format("99"),
+            "24|RUNNING|0:0|1795330673|1795330674|Unknown|main|n1|None", good.format("24").replace("3:0", "x"), good.format("24").replace("1795330673", "1795000000"),
+        ]  # fmt: skip
+        for line in odd:
+            text = "\n".join([good.format("23"), line, good.format("25"), line, good.format("26")]).encode()
+            self.assertEqual(sorted(slurm.parse_sacct(text, jobs, NOW)), ["23", "25", "26"], line)
+
+    def test_what_never_ran_of_an_array(self) -> None:
+        """Has one record, of a range: it is the array's, and tells for which tasks it speaks."""
+        array = JobDescriptor("slurm", "33", Phase.QUEUED, submitted_at=1795330673.0, pending_tasks=TaskSet.parse("2-9"))
+        line = b"33_[4-9%2]|CANCELLED by 0|0:0|1795330673|1795330676|1795330676|main|None assigned|None\n"
+        told = slurm.parse_sacct(line, {"33": array}, NOW)["33"]
+        self.assertEqual((told.state, str(told.pending_tasks), told.nodes, told.started_at), ("CANCELLED", "4-9", None, None))
+        task = slurm.parse_sacct(line.replace(b"33_[4-9%2]", b"33"), {"33": array}, NOW)["33"]
+        self.assertEqual(str(task.pending_tasks), "2-9")
+
+    def test_wait_statuses(self) -> None:
+        """The code before the colon, the signal after it."""
+        for code, expected in (("3:0", (3, None)), ("255:0", (255, None)), ("0:9", (None, 9)), ("1:9", (None, 9)), ("0:0", (0, None))):
+            job = self.sacct(f"23|FAILED|{code}|1795330673|1795330674|1795330676|main|n1|None")
+            self.assertEqual((job.exit_code, job.signal), expected, code)
+
     def test_several_records(self) -> None:
         """A requeue leaves one for each attempt: the last counts."""
         first = "23|REQUEUED|0:0|1795330673|1795330674|1795330676|main|n1|None"
@@ -292,6 +521,9 @@ class AccountingTests(SynchronousTestCase):
         self.assertEqual(self.sacct(first, second).state, "COMPLETED")
         self.assertEqual(self.sacct(second, first).state, "COMPLETED")
         self.assertIsNone(self.sacct(first), "it has not ended")
+        self.assertIsNone(self.sacct(second, second.replace("COMPLETED", "RUNNING").replace("1795330676", "1795330690", 1)), "it runs again")
+        same = "23|FAILED|1:0|1795330676|1795330681|1795330682|main|n1|None"
+        self.assertEqual(self.sacct(second, same).state, "FAILED", "of two records of one time the last line")
 
     def test_another_submission(self) -> None:
         """A record of an earlier job by the same id says nothing."""
@@ -303,9 +535,11 @@ class AccountingTests(SynchronousTestCase):
             self.assertIsNone(self.sacct(f"23|{state}|0:0|1795330673|1795330674|Unknown|main|n1|None"), state)
 
     def test_arguments(self) -> None:
-        """No text that users write is asked for."""
+        """Every record, without steps; no text that users write is asked for."""
         arguments = slurm.sacct_arguments(["1", "33_4", "46+0"])
-        self.assertEqual(arguments[-2:], ["-j", "1,33_4,46+0"])
+        fields = "JobID,State,ExitCode,Submit,Start,End,Partition,NodeList,Reason"
+        self.assertEqual(arguments, ["-n", "-P", "-X", "-D", "--local", "-o", fields, "-j", "1,33_4,46+0"])
+        self.assertEqual(slurm.sacct_arguments(["1"], "beta")[4], "--clusters=beta")
         self.assertFalse({"JobName", "Comment", "WorkDir", "User"} & set(slurm.SACCT_FIELDS))
 
     @given(st.binary(max_size=300))

@@ -1,27 +1,19 @@
-"""The dashboard's files, the metrics, and the log as JSON."""
+"""The dashboard's files and the metrics."""
 
 from __future__ import annotations
 
 import builtins
-import io
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from treq.testing import StubTreq
-from twisted.logger import Logger
-from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.events.instruments import Instruments
-from jobpush.runtime import json_log as jsonlog
-from jobpush.runtime.heartbeat import Heartbeat
-from jobpush.runtime.histogram import Distribution
 from jobpush.web import resource
 from jobpush.web.routes.pages import DASHBOARD
 from tests.service_process import ROOT
-from tests.support import LabCase, ManualClock
+from tests.support import LabCase
 
 
 class DashboardTests(LabCase):
@@ -156,48 +148,6 @@ class MetricsTests(LabCase):
         answer = self.lab.get("/metrics")
         self.assertEqual(answer.status, 404)
         self.assertIn("pip install 'jobpush[metrics]'", answer.json()["detail"])
-
-
-class InstrumentsTests(SynchronousTestCase):
-    def test_distribution(self) -> None:
-        """A value on a bound is at most that bound."""
-        distribution = Distribution((1.0, 2.0))
-        for value in (0.5, 1.0, 1.5, 3.0):
-            distribution.add(value, 2)
-        self.assertEqual((distribution.counts, distribution.sum, distribution.most), ([4, 2, 2], 12.0, 3.0))
-
-    def test_heartbeat(self) -> None:
-        """How late the reactor was; nothing is left when it has ended."""
-        clock, measures = ManualClock(), Instruments()
-        heartbeat = Heartbeat(clock, measures.stall_s)
-        heartbeat.start()
-        clock.run(1.0)
-        self.assertAlmostEqual(measures.stall_s.most, 0.0, delta=0.051)
-        clock.advance(1.1)
-        self.assertAlmostEqual(measures.stall_s.most, 1.0, delta=0.1)
-        heartbeat.stop()
-        self.assertEqual(clock.getDelayedCalls(), [])
-
-
-class JsonLogTests(SynchronousTestCase):
-    def test_lines(self) -> None:
-        """One JSON object a line, with the values that a text was made of, and a traceback where something failed."""
-        out = io.StringIO()
-        log = Logger(namespace="jobpush.test", observer=jsonlog.observer(out))
-        log.warn("{cluster}: seen {n}\nagain", cluster="slurm", n=3, thing=object())
-        try:
-            raise ValueError("broken")
-        except ValueError:
-            log.failure("it failed")
-        first, second = (json.loads(line) for line in out.getvalue().splitlines())
-        self.assertEqual(
-            {k: first[k] for k in ("level", "logger", "text", "cluster", "n")},
-            {"level": "warn", "logger": "jobpush.test", "text": "slurm: seen 3\nagain", "cluster": "slurm", "n": 3},
-        )
-        self.assertNotIn("thing", first)
-        self.assertRegex(first["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$")
-        self.assertEqual(second["level"], "critical")
-        self.assertIn("ValueError: broken", second["traceback"])
 
 
 class GrafanaTests(LabCase):

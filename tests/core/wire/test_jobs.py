@@ -8,65 +8,22 @@ from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core import wire
 from jobpush.core.fields import Kind
-from jobpush.core.model import JOB_FIELDS, Confidence, JobDescriptor, Outcome, Phase, ReasonCode
-from jobpush.core.record import Change, Record, Sighting
-from jobpush.core.tasks import TaskSet
-from jobpush.core.wire import _job
-from jobpush.core.workflow import Membership, Workflow
+from jobpush.core.model import JOB_FIELDS, JobDescriptor, Outcome, Phase
+from jobpush.core.wire import jobs as jobs_json
 from jobpush_client import Job
+from tests.core.wire.samples import BARE, FULL, as_the_json_module_has_it, jobs
 
 try:
     import orjson
 except ImportError:
     orjson = None  # type: ignore[assignment]
-
-#: Anything that an adapter may have read, lone surrogates and control characters included.
-TEXTS = st.text(st.characters(exclude_categories=()), max_size=12)
-TIMES = st.none() | st.floats(0, 4e9) | st.integers(0, 4_000_000_000).map(float)
-NUMBERS = st.none() | st.integers(-(2**70), 2**70) | st.integers(0, 300)
-
-
-@st.composite
-def jobs(draw: Any, texts: st.SearchStrategy[str] = TEXTS) -> JobDescriptor:
-    """Any job."""
-    phase = draw(st.sampled_from(Phase))
-    outcome = draw(st.sampled_from(Outcome)) if phase is Phase.DONE else None
-    values: dict[str, Any] = {
-        "cluster": texts, "id": texts.filter(bool), "aliases": st.lists(texts, max_size=2).map(tuple), "uid": texts,
-        "settled": st.booleans() if outcome is not None else st.just(False), "attempt": st.integers(0, 2**70),
-        "reason_code": st.none() | st.sampled_from(ReasonCode), "flags": st.lists(texts, max_size=2).map(tuple),
-        "native": st.dictionaries(texts, texts, min_size=1, max_size=3), "observed_at": st.floats(0, 4e9), "source": texts,
-        "confidence": st.sampled_from(Confidence),
-        "pending_tasks": st.none() | st.sets(st.integers(0, 99), min_size=1).map(TaskSet.of),
-        "counts": st.none() | st.dictionaries(st.sampled_from([phase.value for phase in Phase if phase is not Phase.DONE]), st.integers(0, 9)),
-    }  # fmt: skip
-    for field in JOB_FIELDS:
-        if field.name not in values and field.name not in ("state", "phase", "outcome"):
-            kinds = {Kind.TEXT: st.none() | texts, Kind.NUMBER: NUMBERS, Kind.TIME: TIMES}
-            values[field.name] = kinds[field.kind]
-    return JobDescriptor(phase=phase, outcome=outcome, **{name: draw(value) for name, value in values.items()})
-
-
-def as_the_json_module_has_it(job: JobDescriptor) -> bytes:
-    """The protocol's encoding, slowly."""
-    written: dict[str, Any] = {}
-    for field in JOB_FIELDS:
-        value = getattr(job, field.name)
-        if value is None and field.optional:
-            continue
-        if value is not None and field.kind is Kind.TIME:
-            value = wire.to_time(value)
-        elif value is not None and field.kind is Kind.TASKS:
-            value = str(value)
-        written[field.name] = getattr(value, "value", value)
-    text = json.dumps(written, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 class EncodingTests(SynchronousTestCase):
@@ -76,7 +33,7 @@ class EncodingTests(SynchronousTestCase):
     @given(jobs())
     def test_plain(self, job: JobDescriptor) -> None:
         """Without orjson: what the json module makes of the fields."""
-        with patch.object(_job, "fast_dumps", None):
+        with patch.object(jobs_json, "fast_dumps", None):
             self.assertEqual(wire.job_bytes(job), as_the_json_module_has_it(job))
 
     @settings(max_examples=60, deadline=None)
@@ -85,33 +42,15 @@ class EncodingTests(SynchronousTestCase):
         """With orjson: the same bytes."""
         if orjson is None:
             self.skipTest("orjson is not installed")
-        with patch.object(_job, "fast_dumps", orjson.dumps):
+        with patch.object(jobs_json, "fast_dumps", orjson.dumps):
             self.assertEqual(wire.job_bytes(job), as_the_json_module_has_it(job))
 
     def test_native_values_that_are_no_texts(self) -> None:
         """An adapter that breaks the contract here does not keep its jobs from being told."""
         job = JobDescriptor("c", "1", Phase.RUNNING, native={"slots": 4})  # type: ignore[dict-item]
         for dumps in (None, getattr(orjson, "dumps", None)):
-            with patch.object(_job, "fast_dumps", dumps):
+            with patch.object(jobs_json, "fast_dumps", dumps):
                 self.assertIn(b'"native":{"slots":4}', wire.job_bytes(job))
-
-    @settings(max_examples=60, deadline=None)
-    @given(jobs(), st.none() | st.sampled_from(["QUEUED", "COMPLETED"]), st.integers(1, 2**60))
-    def test_encoded_once(self, job: JobDescriptor, previous: str | None, seq: int) -> None:
-        """What is taken from the bytes of a job's event is what would be made anew."""
-        event = wire.number("e", seq, Change(job, previous, 1795327200.5))
-        record = Record(job, Sighting(None, 1.5, None, job), 3.25).told(event)
-        self.assertEqual(wire.record_bytes(record, event), wire.record_bytes(record))
-        self.assertEqual(wire.shown_bytes("e", job, record.history, event), wire.shown_bytes("e", job, record.history))
-        self.assertEqual(json.loads(event.data)["job"], json.loads(wire.job_bytes(job)))
-
-    def test_encoded_once_of_a_workflow(self) -> None:
-        """The same for workflows; the bytes of an event of something else are not taken."""
-        workflow, other = Workflow('"job":', Phase.RUNNING), Workflow("w", Phase.HELD)
-        event = wire.number("e", 7, Change(workflow, None, 0.0))
-        record = Record(workflow, Membership(edges=((("c", "1"), ("c", "2")),)))
-        self.assertEqual(wire.record_bytes(record, event), wire.record_bytes(record))
-        self.assertIn(b'"name":"w"', wire.record_bytes(Record(other, Membership()), event))
 
 
 class ReadingTests(SynchronousTestCase):
@@ -194,3 +133,61 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(getattr(client, name), getattr(job, name), name)
         for name in ("submitted_at", "started_at", "ended_at"):
             self.assertEqual(getattr(client, name).timestamp(), getattr(job, name), name)
+
+
+class JobTests(SynchronousTestCase):
+    """Jobs as the protocol names them."""
+
+    def test_fields(self) -> None:
+        """Every field by its name; what is not known is null, and what only arrays have is left out elsewhere."""
+        self.assertEqual(json.loads(wire.dumps(wire.job_fields(FULL))), {
+            "cluster": "c", "id": "7_1", "aliases": ["71"], "uid": "c/7_1@5", "name": "naïve 🚀\n", "user": "kim", "account": "bio", "state": "FAILED",
+            "phase": "DONE", "outcome": "FAILED", "settled": True, "attempt": 2, "exit_code": 3, "signal": 9, "reason": "r", "reason_code": "ERROR",
+            "flags": ["x", "y"], "native": {"state": "F", "a": "b"}, "submitted_at": "1970-01-01T00:00:05.000Z", "started_at": "1970-01-01T00:00:06.250Z",
+            "ended_at": "1970-01-01T00:00:07.500Z", "queue": "q", "nodes": "n[1-2]", "workdir": "/w", "comment": "c", "time_limit_s": 60,
+            "observed_at": "1970-01-01T00:00:08.125Z", "source": "squeue", "confidence": "accounting", "parent": "7", "task_index": 1,
+            "pending_tasks": "2-3", "counts": {"FAILED": 1},
+        })  # fmt: skip
+        self.assertEqual(json.loads(wire.dumps(wire.job_fields(BARE))), {
+            "cluster": "c", "id": "1", "aliases": [], "uid": "c/1@0", "name": None, "user": None, "account": None, "state": "QUEUED", "phase": "QUEUED",
+            "outcome": None, "settled": False, "attempt": 0, "exit_code": None, "signal": None, "reason": None, "reason_code": None, "flags": [],
+            "native": {"state": "QUEUED"}, "submitted_at": None, "started_at": None, "ended_at": None, "queue": None, "nodes": None, "workdir": None,
+            "comment": None, "time_limit_s": None, "observed_at": "1970-01-01T00:00:00.000Z", "source": "", "confidence": "observed",
+        })  # fmt: skip
+
+    def test_back(self) -> None:
+        """A job reads back as itself, in all of its fields."""
+        for job in (FULL, BARE, attrs.evolve(FULL, task_index=0, exit_code=0, signal=0, time_limit_s=0, counts={}, settled=False)):
+            again = wire.job_from_fields(json.loads(wire.dumps(wire.job_fields(job))))
+            self.assertTrue(again.says_the_same(job), again)
+            self.assertEqual(again.observed_at, job.observed_at)
+
+    def test_least(self) -> None:
+        """An id and a state are enough: an end is confirmed unless it says otherwise, and only an end is."""
+        for fields, settled in (
+            ({"state": "FAILED"}, True), ({"state": "FAILED", "settled": False}, False), ({"state": "RUNNING"}, False), ({"state": "RUNNING", "settled": True}, False),
+        ):  # fmt: skip
+            job = wire.job_from_fields({"id": "1", **fields}, "mine")
+            self.assertEqual((job.cluster, job.id, job.state, job.settled, job.native), ("mine", "1", fields["state"], settled, {"state": fields["state"]}))
+        self.assertEqual(wire.job_from_fields({"id": "1", "state": "RUNNING", "cluster": "x"}).cluster, "x")
+        self.assertEqual(wire.job_from_fields({"id": "1", "state": "RUNNING", "cluster": "x"}, "mine").cluster, "mine")
+        least = JobDescriptor("", "1", Phase.RUNNING, native={"state": "RUNNING"})
+        self.assertEqual(attrs.asdict(wire.job_from_fields({"id": "1", "state": "RUNNING"})), attrs.asdict(least))
+
+    def test_errors(self) -> None:
+        """Each names the field, and nothing but a ValueError is raised."""
+        good = {"id": "1", "state": "RUNNING"}
+        for name, values in {
+            "id": [None, "", 3, ["1"]], "state": [None, "", 3, "DEAD", "DONE"], "name": [3, ["x"]], "user": [3], "uid": [3], "source": [3], "parent": [3],
+            "reason": [True], "exit_code": ["3", 1.5, True, [3]], "signal": ["9"], "time_limit_s": [1.5], "task_index": ["x"], "attempt": ["1", False],
+            "submitted_at": [3, "yesterday", "2026-11-22T06:29:21"], "observed_at": [3, "x"], "settled": ["yes", 1], "aliases": ["x", [3], {"a": 1}],
+            "flags": ["x", ["a", 3]], "native": [["x"], "x", {"a": 3}], "pending_tasks": [3, ["1"]], "counts": [3, ["x"], {"DEAD": 1}],
+        }.items():  # fmt: skip
+            for value in values:
+                error = self.assertRaises(ValueError, wire.job_from_fields, {**good, name: value})
+                if value != "DEAD":
+                    self.assertIn(name if value not in ("DEAD", "DONE") else value, str(error), (name, value))
+        for fields in ({"reason_code": "X"}, {"confidence": "X"}, {"pending_tasks": "x"}, {"colour": "red"}):
+            self.assertRaises(ValueError, wire.job_from_fields, {**good, **fields})
+        self.assertRaises(ValueError, wire.job_from_fields, {"state": "RUNNING"})
+        self.assertRaises(ValueError, wire.job_from_fields, {"id": "1"})

@@ -13,7 +13,7 @@ from typing import Any
 from jobpush.core.fields import Field, Kind
 from jobpush.core.model import JOB_FIELDS, STATES, JobDescriptor, split_state
 from jobpush.core.tasks import TaskSet
-from jobpush.core.wire._json import from_time, quoted, quoted_counts, quoted_list, quoted_table, quoted_time, to_time, utf8
+from jobpush.core.wire.values import from_time, quoted, quoted_counts, quoted_list, quoted_table, quoted_time, to_time, utf8
 
 try:
     from orjson import dumps as fast_dumps

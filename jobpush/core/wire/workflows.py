@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from jobpush.core.model import JobKey, split_state
-from jobpush.core.wire._json import dumps, from_time, to_time
+from jobpush.core.wire.values import dumps, from_time, to_time
 from jobpush.core.workflow import FirstFailure, Member, Workflow
 
 

@@ -21,9 +21,9 @@ from jobpush.core.record import (
     sighting,
     unpacked,
 )
-from jobpush.core.wire._job import job_bytes, job_from_fields
-from jobpush.core.wire._json import dumps, from_time, quoted_time, to_json
-from jobpush.core.wire._workflow import key_of, workflow_fields, workflow_from_fields
+from jobpush.core.wire.jobs import job_bytes, job_from_fields
+from jobpush.core.wire.values import dumps, from_time, quoted_time, to_json
+from jobpush.core.wire.workflows import key_of, workflow_fields, workflow_from_fields
 from jobpush.core.workflow import Member, Membership, Workflow, WorkflowRecord
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from jobpush.core.model import JobDescriptor
 from jobpush.core.record import Event, HistoryEntry
-from jobpush.core.wire._events import subject_bytes
-from jobpush.core.wire._json import dumps, quoted_time
+from jobpush.core.wire.events import subject_bytes
+from jobpush.core.wire.values import dumps, quoted_time
 
 
 def history_fields(epoch: str, history: Iterable[HistoryEntry]) -> list[dict[str, object]]:

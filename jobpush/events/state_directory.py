@@ -1,0 +1,63 @@
+"""The state directory: made, kept for this process, and checked to be where a journal is safe."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from jobpush.events.interfaces import JournalError
+
+#: File systems on which SQLite's write-ahead log does not work, or not safely.
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "afs", "9p", "fuse.sshfs", "fuse.glusterfs"}
+)
+
+
+def create(path: str) -> None:
+    """Make a file that others may not read: jobs' names and comments are in it. SQLite gives its helpers the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+    except OSError as error:
+        raise JournalError(f"{path} cannot be used: {error.strerror}") from None
+
+
+def lock(directory: str) -> int:
+    """Make the state directory and keep it for this process. The lock goes with the process, however it ends."""
+    try:
+        os.makedirs(directory, mode=0o750, exist_ok=True)
+        kind = file_system_of(directory)
+        if kind in NETWORK_FILE_SYSTEMS:
+            raise JournalError(f"the state directory {directory} is on {kind}; it must be on a local disk (SQLite's WAL)")
+        descriptor = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise JournalError(f"the state directory {directory} cannot be used: {error.strerror or error}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.access(directory, os.W_OK):
+            raise OSError("not writable")
+    except BlockingIOError:
+        os.close(descriptor)
+        raise JournalError(f"the state directory {directory} is in use by another jobpush") from None
+    except OSError as error:
+        os.close(descriptor)
+        raise JournalError(f"the state directory {directory} cannot be used: {error}") from None
+    return descriptor
+
+
+def file_system_of(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
+    """The type of the file system that holds a path (``proc_pid_mountinfo(5)``); empty if that cannot be told."""
+    path = os.path.realpath(path)
+    best = ("", "")
+    try:
+        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                fields, _, rest = line.partition(" - ")
+                point = fields.split()[4].replace("\\040", " ")
+                inside = path == point or path.startswith(point.rstrip("/") + "/")
+                if inside and len(point) >= len(best[0]):
+                    best = (point, rest.split()[0])
+    except (OSError, IndexError):
+        return ""
+    return best[1]
+
+

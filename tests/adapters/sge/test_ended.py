@@ -1,0 +1,298 @@
+"""Accounting records joined with what the queue lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
+from jobpush_adapters.common import logs
+from jobpush_adapters.sge import ended
+from jobpush_adapters.sge.ended import EndedJobs
+from tests import descriptors
+from tests.adapters.sge.captures import CAPTURES, deletion, line
+from tests.support import NOW
+
+#: Seconds for which ended jobs are told, for which a record waits for a deletion, and by which clocks may differ.
+REMEMBER_S, DELETION_WAIT_S, SKEW_S = 300, 30, 120
+
+
+class EndedTests(SynchronousTestCase):
+    """Records joined with what the queue lists."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.accounting, self.reporting = self.directory / "accounting", self.directory / "reporting"
+        self.accounting.write_bytes(b"")
+        self.reporting.write_bytes(b"")
+        self.ended = EndedJobs("sge", str(self.accounting), str(self.reporting))
+        self.now = NOW
+        self.look()
+
+    def look(self, listed: tuple[str, ...] = (), seen: tuple[JobDescriptor, ...] = ()) -> dict[str, JobDescriptor]:
+        self.ended.take(self.ended.read(self.now), self.now)
+        return self.ended.ended(set(listed), lambda job_id: False, {job.id: job for job in seen}, self.now)
+
+    def append(self, path: Path, *lines: bytes) -> None:
+        with path.open("ab") as file:
+            file.write(b"\n".join(lines) + b"\n")
+
+    def job(self, done: bool = False, **fields: object) -> JobDescriptor:
+        phase = Phase.DONE if done else Phase.RUNNING
+        return JobDescriptor("sge", "7", phase, submitted_at=100.0, workdir="/w", **fields)  # type: ignore[arg-type]
+
+    def test_a_record_ends_a_job_that_is_gone(self) -> None:
+        """And not one that the queue still lists."""
+        self.append(self.accounting, line(7, status=3))
+        self.assertEqual(self.look(listed=("7",)), {})
+        (job,) = self.look(seen=(self.job(),)).values()
+        self.assertEqual((job.state, job.exit_code, job.settled, job.workdir, job.confidence.value), ("FAILED", 3, True, "/w", "accounting"))
+        self.assertIs(self.look()["7"], job)
+        self.now += REMEMBER_S + 1
+        self.look()
+        self.assertEqual(self.look(), {})
+
+    def test_never_seen(self) -> None:
+        """A job that came and went between two queries is told by its record alone."""
+        self.append(self.accounting, line(8, task=3))
+        (job,) = self.look().values()
+        self.assertEqual((job.id, job.parent, job.task_index, job.user, job.submitted_at), ("8.3", "8", 3, "kim", 100.0))
+
+    def test_half_a_line(self) -> None:
+        """A line is read when it is whole."""
+        whole = line(7)
+        with self.accounting.open("ab") as file:
+            file.write(whole[:50])
+        self.assertEqual(self.look(), {})
+        with self.accounting.open("ab") as file:
+            file.write(whole[50:] + b"\n")
+        self.assertEqual(list(self.look()), ["7"])
+
+    def test_deleted_or_killed(self) -> None:
+        """Which of the two waits for the reporting file, for a while."""
+        self.append(self.accounting, line(7, 100, 137))
+        self.assertEqual(self.look(), {})
+        self.append(self.reporting, deletion(7, "r"))
+        self.assertEqual(self.look()["7"].state, "CANCELLED")
+        self.append(self.accounting, line(9, 100, 137))
+        self.assertNotIn("9", self.look())
+        self.now += DELETION_WAIT_S + 1
+        self.assertEqual((self.look()["9"].state, self.look()["9"].signal), ("FAILED", 9))
+
+    def test_flag_tells_too(self) -> None:
+        """The letter d was seen: it was deleted."""
+        self.append(self.accounting, line(7, 100, 137))
+        self.assertEqual(self.look(seen=(self.job(flags=("deleting",)),))["7"].state, "CANCELLED")
+
+    def test_deleted_while_it_waited(self) -> None:
+        """There is no accounting record; one of a running job comes yet."""
+        self.append(self.reporting, deletion(7), deletion(8, "r"))
+        job = self.look()["7"]
+        self.assertEqual((job.state, job.started_at, job.settled), ("CANCELLED", None, True))
+        self.assertNotIn("8", self.look())
+
+    def test_other_lines_are_no_deletions(self) -> None:
+        """The daemons clear up after every job."""
+        self.append(self.reporting, deletion(7, by="scheduler", text="job deleted by scheduler"), deletion(7, text="job removed "))
+        self.assertEqual(self.look(), {})
+
+    def test_rescheduled(self) -> None:
+        """It goes on, and the next record counts the attempt."""
+        self.append(self.accounting, line(7, 25, 99))
+        self.assertEqual(self.look(), {})
+        self.append(self.accounting, line(7, 0, 0, submitted=200))
+        self.assertEqual((self.look()["7"].state, self.look()["7"].attempt), ("COMPLETED", 1))
+
+    def test_another_job_by_that_id(self) -> None:
+        """Ids come round: a record of an older submission is none of this job's."""
+        self.append(self.accounting, line(7, 0, 5, submitted=50))
+        (job,) = self.look(seen=(self.job(),)).values()
+        self.assertEqual((job.submitted_at, job.workdir), (50.0, None))
+
+    def test_rotated_and_truncated(self) -> None:
+        """Nothing is lost when the file is moved away, and nothing repeated when it is cut."""
+        self.append(self.accounting, line(1))
+        self.look()
+        self.append(self.accounting, line(2))
+        self.accounting.rename(self.directory / "accounting.0")
+        self.accounting.write_bytes(line(3) + b"\n")
+        self.assertEqual(set(self.look()), {"1", "2", "3"})
+        self.accounting.write_bytes(b"")
+        self.look()
+        self.append(self.accounting, line(4))
+        self.assertIn("4", self.look())
+
+    def test_how_long_it_is_told(self) -> None:
+        """Until its last line is five minutes old; and the wait begins anew while the queue lists it."""
+        self.append(self.accounting, line(7))
+        self.look(listed=("7",))
+        self.now += 200
+        self.assertEqual(self.look(listed=("7",)), {})
+        self.now += REMEMBER_S
+        self.assertEqual(list(self.look()), ["7"])
+        self.now += 0.5
+        self.assertEqual(list(self.look()), ["7"], "the last time")
+        self.assertEqual(self.look(), {})
+
+    def test_waiting_tasks(self) -> None:
+        """A task is listed where the pending range of its array has it."""
+        self.append(self.accounting, line(8, task=3), line(8, task=4))
+        self.ended.take(self.ended.read(self.now), self.now)
+        self.assertEqual(list(self.ended.ended(set(), lambda job_id: job_id == "8.3", {}, self.now)), ["8.4"])
+
+    def test_listed_again(self) -> None:
+        """It is judged anew when it is gone again: by then it may have been seen."""
+        self.append(self.accounting, line(7))
+        self.assertIsNone(self.look()["7"].workdir)
+        self.assertEqual(self.look(listed=("7",)), {})
+        self.assertEqual(self.look(seen=(self.job(),))["7"].workdir, "/w")
+
+    def test_wait_for_the_deletion(self) -> None:
+        """As long as it may come, where the record could be of one: not longer, not if it is told to be finished, not without a reporting file."""
+        for failed, finished, waits in ((100, False, True), (37, False, False), (0, False, False), (100, True, False), (1, False, True)):
+            with self.subTest(failed=failed, finished=finished):
+                self.setUp()
+                self.append(self.accounting, line(7, failed, 137))
+                if finished:
+                    self.append(self.reporting, self.finished(7))
+                self.assertEqual(list(self.look()), [] if waits else ["7"])
+                self.now += DELETION_WAIT_S - 0.5
+                self.assertEqual(list(self.look()), [] if waits else ["7"])
+                self.now += 0.5
+                self.assertEqual(list(self.look()), ["7"])
+        alone = EndedJobs("sge", str(self.accounting), None)
+        alone.take(alone.read(self.now), self.now)
+        self.assertEqual(list(alone.ended(set(), lambda job_id: False, {}, self.now)), ["7"])
+
+    def finished(self, number: int) -> bytes:
+        """A line of the reporting file."""
+        return deletion(number).replace(b":deleted:", b":finished:")
+
+    def test_finished_of_others(self) -> None:
+        """Jobs of which nothing else is told are not told for it."""
+        self.append(self.accounting, line(7, 100, 137))
+        self.append(self.reporting, self.finished(8))
+        self.assertEqual(self.look(), {})
+
+    def test_out_of_the_error_state(self) -> None:
+        """What is finished then was an attempt: whether a person deleted it must be waited for. That attempt's start was told."""
+        held = self.job(reason_code=ReasonCode.ERROR)
+        self.append(self.accounting, line(7, 100, 137))
+        self.append(self.reporting, self.finished(7))
+        self.assertEqual(self.look(seen=(held,)), {})
+        self.append(self.reporting, deletion(7, "r"))
+        job = self.look(seen=(held,))["7"]
+        self.assertEqual((job.state, job.started_at), ("CANCELLED", None))
+        self.append(self.accounting, line(8, 100, 137))
+        self.append(self.reporting, deletion(8, "r"))
+        other = JobDescriptor("sge", "8", Phase.RUNNING, submitted_at=100.0, reason_code=ReasonCode.OTHER)
+        self.assertEqual(self.look(seen=(other,))["8"].started_at, 101.0)
+
+    def test_rescheduled_and_deleted(self) -> None:
+        """While it waited again: its records say that it goes on, the reporting file that it does not."""
+        self.append(self.accounting, line(7, 25, 99))
+        self.append(self.reporting, deletion(7))
+        job = self.look(seen=(self.job(attempt=1),))["7"]
+        self.assertEqual((job.state, job.attempt, job.started_at, job.ended_at, job.source), ("CANCELLED", 1, None, NOW, "reporting"))
+
+    def test_of_which_submission(self) -> None:
+        """An older record that comes late is none of it; one that does not know may be. What is done already is not what was seen."""
+        self.append(self.accounting, line(7, status=1, submitted=200), line(7, status=2, submitted=150), line(7, 25, 99, submitted=200))
+        self.assertEqual(self.look(), {}, "the last one: it goes on")
+        self.append(self.accounting, line(7, status=3, submitted=0))
+        self.assertEqual((self.look()["7"].exit_code, self.look()["7"].attempt, self.look()["7"].submitted_at), (3, 1, 200.0))
+        job = self.look(listed=("7",)) or self.look(seen=(self.job(done=True, outcome=Outcome.FAILED),))["7"]
+        self.assertIsNone(job.workdir)
+        self.look(listed=("7",))
+        self.append(self.reporting, deletion(7, submitted=99))
+        self.assertEqual(self.look(seen=(self.job(),))["7"].workdir, "/w", "the latest of its lines says")
+        self.append(self.reporting, deletion(9, submitted=99))
+        seen = JobDescriptor("sge", "9", Phase.QUEUED, submitted_at=100.0, workdir="/w")
+        self.assertIsNone(self.look(seen=(seen,))["9"].workdir)
+
+    def test_most(self) -> None:
+        """No more jobs are remembered than a bound: the oldest go first."""
+        self.patch(ended, "MOST", 3)
+        self.append(self.accounting, *(line(number) for number in range(1, 4)))
+        self.assertEqual(list(self.look()), ["1", "2", "3"])
+        self.append(self.accounting, line(4), line(5))
+        self.assertEqual(list(self.look()), ["3", "4", "5"])
+
+    def test_first_look(self) -> None:
+        """It begins with the last five minutes of both files, and takes what it finds there for finished."""
+        now = NOW + REMEMBER_S
+        old, new = line(1, 100, 137).replace(b":%d:" % NOW, b":%d:" % (NOW - 1)), line(2, 100, 137)
+        self.accounting.write_bytes(old + b"\n" + new + b"\n")
+        self.reporting.write_bytes(deletion(3).replace(b"%d" % NOW, b"%d" % (NOW - 1)) + b"\n" + deletion(4) + b"\n")
+        for reporting, expected in ((str(self.reporting), ["2", "4"]), (None, ["2"])):
+            begun = EndedJobs("sge", str(self.accounting), reporting)
+            begun.take(begun.read(now), now)
+            self.assertEqual(list(begun.ended(set(), lambda job_id: False, {}, now)), expected)
+            self.assertEqual(begun.read(now), ([], [], []))
+
+    def test_looking_back_for_deletions(self) -> None:
+        """Of the job itself, or of the array whose tasks waited; none of a job that had the id before, none that is too old."""
+        self.reporting.write_bytes(b"\n".join((
+            deletion(6, submitted=99), deletion(7, "r"), deletion(8).replace(b":8:0:", b":8:3:"), deletion(9), deletion(10, submitted=0),
+        )) + b"\n")  # fmt: skip
+        self.accounting.write_bytes(line(7, 100, 137) + b"\n" + line(7, 25, 99) + b"\n" + line(6, submitted=99) + b"\n" + line(10, submitted=0) + b"\n")
+        begun = EndedJobs("sge", str(self.accounting), str(self.reporting))
+        begun.read(NOW)
+        jobs = [JobDescriptor("sge", job_id, Phase.QUEUED, submitted_at=100.5) for job_id in ("6", "7", "8", "8.3", "8.4", "10", "11")]
+        told = begun.look_back(jobs, NOW + SKEW_S)
+        self.assertEqual({job_id: ([record.failed for record in records], found is not None) for job_id, (records, found) in told.items()},
+                         {"7": ([100, 25], True), "8": ([], True), "8.3": ([], True), "10": ([0], True)})  # fmt: skip
+        alone = EndedJobs("sge", str(self.accounting), None)
+        alone.read(NOW)
+        self.assertEqual({job_id: found for job_id, (_, found) in alone.look_back(jobs, 0.0).items()}, {"7": None, "10": None})
+
+    def test_how_far_it_looks_back(self) -> None:
+        """Until a line is older than the jobs that are asked about, by more than clocks may differ."""
+        records, deletions = [], []
+        for number in range(1, 8):
+            records.append(line(number).replace(b":%d:" % NOW, b":%d:" % (NOW + number)) + b"\n")
+            deletions.append(deletion(number + 10).replace(b"%d" % NOW, b"%d" % (NOW + number)) + b"\n")
+        records.insert(4, line(9).replace(b":%d:" % NOW, b":0:") + b"\n")
+        self.accounting.write_bytes(b"".join(records))
+        self.reporting.write_bytes(b"".join(deletions))
+        self.patch(logs, "BLOCK", 1)
+        begun = EndedJobs("sge", str(self.accounting), str(self.reporting))
+        begun.read(NOW + 10 * REMEMBER_S)
+        jobs = [JobDescriptor("sge", str(number), Phase.QUEUED, submitted_at=100.0) for number in range(1, 20)]
+        self.assertEqual(sorted(map(int, begun.look_back(jobs, NOW + SKEW_S + 4))), [3, 4, 5, 6, 7, 9, 13, 14, 15, 16, 17])
+
+    def test_what_was_deleted_says_more(self) -> None:
+        """A deletion of a running job is no end of it before its record comes; the record is then one of a deletion, whatever its signal."""
+        self.append(self.reporting, deletion(7, "r"))
+        self.assertEqual(self.look(seen=(self.job(),)), {})
+        self.append(self.accounting, line(7, 100, 137))
+        job = self.look(seen=(self.job(),))["7"]
+        self.assertEqual((job.state, job.source), ("CANCELLED", "accounting"))
+
+    def test_every_record(self) -> None:
+        """Each field of each job that a recorded run has left in the two files, though nobody saw one of them in the queue."""
+        self.accounting.write_bytes((CAPTURES / "80-accounting.txt").read_bytes())
+        self.reporting.write_bytes((CAPTURES / "81-reporting.txt").read_bytes())
+        self.now = 1795333600.0
+        self.ended.take(self.ended.read(self.now), self.now)
+        self.now += 60.0
+        expected = {key: fields for key, fields in descriptors.expected("sge").items() if key[0] == "80-accounting.txt"}
+        found = descriptors.shown("80-accounting.txt", self.look().values())
+        self.assertEqual(descriptors.differences(expected, found), [])
+
+    def test_looking_back(self) -> None:
+        """What ended before it began to follow is found in the file, over many blocks and a rotated one."""
+        old = self.directory / "old"
+        old.mkdir()
+        many = b"\n".join(line(number, status=number % 7, submitted=1000) for number in range(1, 3001)) + b"\n"
+        (old / "accounting.0").write_bytes(many)
+        (old / "accounting").write_bytes(b"# comment\n" + line(5000, status=4) + b"\n")
+        ended = EndedJobs("sge", str(old / "accounting"), None)
+        ended.read(NOW + 10 * REMEMBER_S)
+        jobs = [JobDescriptor("sge", str(n), Phase.RUNNING, submitted_at=1000.0) for n in (1, 1234, 3000, 5000, 9999)]
+        told = ended.look_back(jobs, 0.0)
+        self.assertEqual({job_id: records[0].exit_status for job_id, (records, _) in told.items()}, {"1": 1, "1234": 2, "3000": 4})
+        older = JobDescriptor("sge", "5000", Phase.RUNNING, submitted_at=100.0)
+        self.assertEqual(set(ended.look_back([older], 0.0)), {"5000"})

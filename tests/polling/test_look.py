@@ -1,0 +1,550 @@
+"""One look: what the account may see, what is missing, and accounting."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush.core.tasks import TaskSet
+from tests.polling.paced import NudgedCase
+from tests.support import NOW, Lab, LabCase
+
+
+class VisibilityTests(LabCase):
+    """What the account may see decides what absence means."""
+
+    BLIND = QueueFacts(sees_all=False, hides_jobs=False, evidence="PrivateData=jobs")
+
+    def fill(self, count: int) -> None:
+        for number in range(count):
+            self.lab.queue.set(f"1{number:03}", "RUNNING")
+        self.lab.tick()
+
+    def test_permission_lost(self) -> None:
+        """An empty answer where the account may not see: no job ends, the queue is blind, what is seen is told."""
+        self.lab.set("2", "RUNNING")
+        del self.lab.queue.jobs["1"]
+        self.lab.queue.facts = self.BLIND
+        self.lab.set("2", "FAILED", exit_code=1)
+        self.lab.clock.run(300, step=1.0)
+        self.assertEqual(self.lab.states(), {"1": "QUEUED", "2": "FAILED"})
+        status = self.lab.service.monitors["memory"].status
+        self.assertEqual(status.health, "blind")
+        self.assertIn("PrivateData", status.error or "")
+        ready = self.lab.get("/readyz")
+        self.assertEqual(ready.status, 503)
+        self.lab.queue.facts = attrs.evolve(self.BLIND, sees_all=True)
+        self.lab.set("1", "RUNNING")
+        self.assertEqual((self.lab.states()["1"], status.health), ("RUNNING", "ok"))
+
+    def test_visibility_that_cannot_be_checked(self) -> None:
+        """Then the query has failed."""
+        self.lab.queue.jobs.clear()
+        self.lab.queue.facts = QueueError("scontrol: down")
+        self.lab.clock.run(60, step=1.0)
+        self.assertEqual(self.lab.states(), {"1": "QUEUED"})
+        self.assertEqual(self.lab.service.monitors["memory"].status.health, "stale")
+
+    def test_mass_disappearance(self) -> None:
+        """Most jobs gone at once: doubted; believed when a second query says the same."""
+        self.fill(40)
+        self.lab.queue.jobs.clear()
+        self.lab.tick()
+        self.assertEqual(set(self.lab.states().values()) - {"QUEUED"}, {"RUNNING"})
+        self.assertIn("vanished", self.lab.service.monitors["memory"].status.error or "")
+        self.lab.tick(2)
+        self.assertIn("FINISHING", self.lab.states().values())
+
+    def test_mass_disappearance_that_was_none(self) -> None:
+        """They are back: nothing was told."""
+        self.fill(40)
+        head = self.lab.cursor
+        jobs = dict(self.lab.queue.jobs)
+        self.lab.queue.jobs.clear()
+        self.lab.tick()
+        self.lab.queue.jobs.update(jobs)
+        self.lab.tick(5)
+        self.assertEqual(self.lab.events(head), [])
+
+    def test_forgetful_scheduler(self) -> None:
+        """A warning at the start, with the setting's name, and a word in ``/readyz``."""
+        lab = Lab()
+        lab.queue.facts = QueueFacts(sees_all=True, remembers_s=1.5, remembers_by="MinJobAge", evidence="test")
+        lab.start()
+        self.addCleanup(lab.stop)
+        missing = lab.get("/readyz").json()["queues"]["memory"]["missing"]
+        self.assertTrue(any("MinJobAge" in line for line in missing), missing)
+
+
+class AccountingTests(LabCase):
+    """Jobs that left the queue."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.queue.facts = QueueFacts(sees_all=True, accounting=True, evidence="test")
+
+    def test_outcome_from_accounting(self) -> None:
+        """Asked for what is absent; its answer ends the job."""
+        self.lab.set("1", "RUNNING", started_at=2.0)
+        record = self.lab.queue.set("1", "FAILED", exit_code=3, started_at=2.0, ended_at=9.0)
+        del self.lab.queue.jobs["1"]
+        self.lab.tick()
+        self.assertEqual(self.lab.states()["1"], "FINISHING")
+        self.lab.queue.records["1"] = record
+        self.lab.clock.run(8)
+        self.assertEqual(self.lab.states()["1"], "FAILED")
+        self.assertEqual(self.lab.get("/v1/jobs/memory/1").json()["job"]["exit_code"], 3)
+
+    def test_accounting_that_fails(self) -> None:
+        """It fails nothing else, and ends no job, however long."""
+        self.lab.set("1", "RUNNING")
+        self.lab.set("2", "QUEUED")
+        asked = []
+
+        def broken(jobs: object) -> Deferred[Outcomes]:
+            asked.append(jobs)
+            return fail(QueueError("slurmdbd is down"))
+
+        self.lab.queue.outcomes = broken  # type: ignore[method-assign,assignment]
+        self.lab.queue.jobs.clear()
+        self.lab.set("3", "RUNNING")
+        self.lab.clock.run(300, step=1.0)
+        self.assertEqual(self.lab.states(), {"1": "UNKNOWN", "2": "QUEUED", "3": "RUNNING"})
+        self.assertTrue(8 <= len(asked) <= 40, "and it is asked less and less often")
+
+
+class NamedTests(NudgedCase):
+    """Only what is needed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.monitor.status.query_s = 1.0  # asking for all is expensive here
+
+    def test_named_jobs_are_asked_for_alone(self) -> None:
+        """The others are neither compared nor absent."""
+        self.queue.set("2", "QUEUED")
+        self.queue.set("1", "RUNNING")
+        self.monitor.nudge(["1"])
+        self.lab.clock.advance(0)
+        self.assertEqual((self.queue.named_for, self.queries), ([("1",)], 0))
+        self.assertEqual(self.lab.states(), {"1": "RUNNING"})
+        self.assertEqual(self.lab.get("/readyz").json()["queues"]["memory"]["queries_named"], 1)
+
+    def test_absence_says_nothing_there(self) -> None:
+        """A named job that is not listed makes jobpush ask for all."""
+        del self.queue.jobs["1"]
+        self.monitor.nudge(["1"])
+        self.lab.clock.advance(0)
+        self.assertEqual((len(self.queue.named_for), self.queries), (1, 1))
+        record = self.lab.service.table.cluster("memory").get("1")
+        assert record is not None
+        self.assertIsNotNone(record.detail.absent_since)
+
+    def test_where_all_must_be_asked_for(self) -> None:
+        """Too many names, an array's task, a nudge without names, a small queue."""
+        for jobs in (["1", "2", "3", "4"], ["7_1"], []):
+            begin = self.queue.queries
+            self.monitor.status.query_s = 1.0
+            self.monitor.nudge(jobs)
+            self.lab.clock.run(10)
+            self.assertEqual(self.queue.named_for, [], jobs)
+            self.assertGreater(self.queue.queries, begin)
+        self.monitor.nudge(["1"])  # the queries above took no time at all
+        self.lab.clock.run(10)
+        self.assertEqual(self.queue.named_for, [])
+
+    def test_an_array_is_compared_as_a_whole(self) -> None:
+        """What turns out to be an array's row makes jobpush ask for all."""
+        self.queue.set("9_1", "RUNNING")
+        self.queue.jobs["9"] = self.queue.jobs["9_1"]
+        self.monitor.nudge(["9"])
+        self.lab.clock.advance(0)
+        self.assertEqual((len(self.queue.named_for), self.queries), (1, 1))
+        del self.queue.jobs["9"]
+
+
+class LookCase(SynchronousTestCase):
+    """A lab whose queue notes how often it is checked, and whose log is kept."""
+
+    def lab(self, facts: QueueFacts | None = None, **options: Any) -> Lab:
+        lab = Lab(**options)
+        if facts is not None:
+            lab.queue.facts = facts
+        self.checks = 0
+        check = lab.queue.check
+
+        def counted() -> Deferred[QueueFacts]:
+            self.checks += 1
+            return check()
+
+        lab.queue.check = counted  # type: ignore[method-assign]
+        said: list[str] = []
+        self.said = said
+
+        def observer(event: Any) -> None:
+            said.append(f"{event['log_level'].name}: {formatEvent(event)}")
+
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.addCleanup(lambda: lab.threads.stopped or lab.stop())
+        return lab
+
+    def warnings(self, word: str) -> list[str]:
+        """The warnings with this word."""
+        return [line for line in self.said if line.startswith("warn") and word in line]
+
+
+class PolicyTests(LookCase):
+    """What the queue says of itself, and what the service was told, reaches the comparison."""
+
+    def pending(self, tasks: str) -> TaskSet:
+        return TaskSet.parse(tasks)
+
+    def test_where_ended_tasks_are_listed(self) -> None:
+        """A task that leaves its range without a row has been cancelled."""
+        lab = self.lab(QueueFacts(sees_all=True, accounting=True)).start()
+        lab.queue.set("7_9", "RUNNING")
+        lab.set("7", "QUEUED", pending_tasks=self.pending("0-3"))
+        lab.set("7", "QUEUED", pending_tasks=self.pending("0-2"))
+        self.assertEqual(lab.steps("7_3"), ["CANCELLED"])
+
+    def test_where_they_are_not(self) -> None:
+        """It may have run: nothing is said of it before accounting has had its time."""
+        lab = self.lab(QueueFacts(sees_all=True, accounting=True, lists_ended=False), grace=30.0).start()
+        lab.queue.set("7_9", "RUNNING")
+        lab.set("7", "QUEUED", pending_tasks=self.pending("0-3"))
+        lab.set("7", "QUEUED", pending_tasks=self.pending("0-2"))
+        lab.clock.run(20, step=1)
+        self.assertEqual(lab.steps("7_3"), [])
+        lab.clock.run(40, step=1)
+        self.assertEqual(lab.steps("7_3"), ["CANCELLED"])
+
+    def test_grace(self) -> None:
+        """The queue's own: one time of it until a job that ran is unknown, two until it is lost."""
+        for grace in (5.0, 20.0):
+            lab = self.lab(grace=grace).start()
+            lab.set("1", "RUNNING")
+            del lab.queue.jobs["1"]
+            lab.tick()
+            begin = lab.clock.seconds()
+            for until, state in ((grace - 1.5, "FINISHING"), (2 * grace - 1.5, "UNKNOWN"), (2 * grace + 1.5, "LOST")):
+                lab.clock.run(begin + until - lab.clock.seconds(), step=0.5)
+                self.assertEqual(lab.states()["1"], state, (grace, until))
+
+    def test_accounting(self) -> None:
+        """Whether there is any is what the queue says: a pending job that vanishes is cancelled, or lost."""
+        for accounting, state in ((True, "CANCELLED"), (False, "LOST")):
+            lab = self.lab(QueueFacts(sees_all=True, accounting=accounting), grace=5.0).start()
+            lab.set("1", "QUEUED")
+            del lab.queue.jobs["1"]
+            lab.clock.run(3, step=1)
+            self.assertEqual(lab.states()["1"], "QUEUED")
+            lab.clock.run(40, step=1)
+            self.assertEqual(lab.states()["1"], state)
+
+    def test_keep_ended(self) -> None:
+        """As long as the service was told, and looked for once a minute."""
+        lab = self.lab(keep_ended=100.0).start()
+        lab.set("1", "COMPLETED")
+        del lab.queue.jobs["1"]
+        lab.clock.run(99, step=1)
+        self.assertEqual(list(lab.states()), ["1"])
+        lab.clock.run(61, step=1)
+        self.assertEqual(list(lab.states()), [])
+        lab = self.lab().start()
+        lab.set("1", "COMPLETED")
+        del lab.queue.jobs["1"]
+        lab.clock.run(3600, step=10)
+        self.assertEqual(list(lab.states()), ["1"], "a day, unless it is told otherwise")
+
+    def test_the_first_look_ever(self) -> None:
+        """Concludes nothing about what came before; the next ones do, those of a service that begins again among them."""
+        directory = os.path.abspath(self.mktemp())
+        ended = {"started_at": NOW - 50, "ended_at": NOW - 10, "nodes": "n1"}
+        lab = self.lab(directory=directory)
+        lab.queue.set("1", "COMPLETED", **ended)
+        lab.start()
+        self.assertEqual(lab.steps("1"), ["COMPLETED"])
+        lab.set("2", "COMPLETED", **ended)
+        self.assertEqual(lab.steps("2"), ["QUEUED", "RUNNING", "COMPLETED"])
+        lab.stop()
+        again = self.lab(directory=directory)
+        again.queue.set("3", "COMPLETED", **ended)
+        again.start()
+        self.assertEqual(again.steps("3"), ["QUEUED", "RUNNING", "COMPLETED"])
+
+    def test_the_first_look_at_an_empty_queue(self) -> None:
+        """Is one: what comes after it came since."""
+        lab = self.lab().start()
+        lab.set("1", "RUNNING")
+        self.assertEqual(lab.steps("1"), ["QUEUED", "RUNNING"])
+
+
+class CheckTests(LookCase):
+    """When the queue is asked what its account may see."""
+
+    def test_how_often(self) -> None:
+        """At the start, and every five minutes; every half a minute where not all is seen, so that it is noticed when it is."""
+        for sees_all, seconds, checks in ((True, 299, 1), (True, 301, 2), (True, 602, 3), (False, 29, 1), (False, 31, 2), (False, 122, 5)):
+            lab = self.lab(QueueFacts(sees_all=sees_all)).start()
+            lab.clock.run(seconds, step=1)
+            self.assertEqual(self.checks, checks, (sees_all, seconds))
+
+    def test_when_jobs_are_missing(self) -> None:
+        """Before it is believed, and once for each job that is; not for one that is missing already."""
+        lab = self.lab(grace=100.0).start()
+        lab.set("1", "RUNNING")
+        before = self.checks
+        del lab.queue.jobs["1"]
+        lab.tick(3)
+        self.assertEqual(self.checks, before + 1)
+
+    def test_told(self) -> None:
+        """Whoever wants to know what the account may see is told each time."""
+        lab = self.lab()
+        heard = []
+        lab.service.on_check.append(lambda: heard.append(lab.clock.seconds()))
+        lab.start()
+        lab.clock.run(301, step=1)
+        self.assertEqual([round(at - NOW) for at in heard], [0, 300])
+
+    def test_problems(self) -> None:
+        """What an administrator should mend is said when it is found, and again only when it has changed."""
+        lab = self.lab(QueueFacts(sees_all=True, problems=("first thing", "second thing"))).start()
+        self.assertEqual((len(self.warnings("first thing")), len(self.warnings("second thing"))), (1, 1))
+        lab.clock.run(301, step=1)
+        self.assertEqual(len(self.warnings("first thing")), 1)
+        lab.queue.facts = QueueFacts(sees_all=True, problems=("third thing",))
+        lab.clock.run(301, step=1)
+        self.assertEqual((len(self.warnings("third thing")), len(self.warnings("first thing"))), (1, 1))
+
+    def test_a_scheduler_that_forgets(self) -> None:
+        """Sooner than twice the interval: said once, by the setting's name; not where it remembers as long as that, or nobody knows."""
+        for remembers, interval, warned in (
+            (1.9, 1.0, 1), (2.0, 1.0, 0), (0.0, 1.0, 1), (None, 1.0, 0), (3.9, None, 1), (4.0, None, 0), (100.0, 60.0, 1), (120.0, 60.0, 0),
+        ):  # fmt: skip
+            lab = self.lab(QueueFacts(sees_all=True, remembers_s=remembers, remembers_by="MinJobAge"))
+            lab.queue.interval = interval
+            lab.start()
+            lab.queue.facts = QueueFacts(sees_all=True, remembers_s=remembers, remembers_by="MinJobAge", problems=("another",))
+            lab.clock.run(400, step=1)
+            self.assertEqual(len(self.warnings("MinJobAge")), warned, (remembers, interval))
+            if warned:
+                self.assertIn(f"listed for {remembers:g} s only", self.warnings("MinJobAge")[0])
+
+
+class RejectedTests(LookCase):
+    """Rows that could not be understood."""
+
+    def test_rows(self) -> None:
+        """They are counted, each kind is said once, and their jobs are not missing; the others are told as ever."""
+        lab = self.lab()
+        lab.queue.set("1", "RUNNING")
+        lab.start()
+        snapshot, rejected = lab.queue.snapshot, ("row 1: odd", "row 2: odder")
+
+        def odd() -> Deferred[Snapshot]:
+            lab.queue.jobs.pop("1", None)
+            change = {"rejected": rejected, "rejected_count": 7, "rejected_ids": frozenset({"1"})}
+            return snapshot().addCallback(lambda answer: attrs.evolve(answer, **change))
+
+        lab.queue.snapshot = odd  # type: ignore[method-assign]
+        lab.tick(2)
+        lab.set("2", "RUNNING")
+        lab.clock.run(60, step=1)
+        queue = lab.get("/readyz").json()["queues"]["memory"]
+        self.assertEqual((queue["rejected_rows"], queue["health"]), (7 * 63, "ok"))
+        self.assertEqual((lab.states(), lab.steps("1")), ({"1": "RUNNING", "2": "RUNNING"}, ["RUNNING"]))
+        self.assertEqual((len(self.warnings("row 1: odd")), len(self.warnings("row 2: odder"))), (1, 1))
+        lab.queue.snapshot = snapshot  # type: ignore[method-assign]
+        lab.tick()
+        self.assertEqual(lab.states()["1"], "FINISHING", "now it is missing")
+
+
+class BlindTests(LookCase):
+    """An account that may not see all jobs."""
+
+    def test_blind(self) -> None:
+        """As long as jobs that were there are not shown: said once, unready; what is seen is told. Then all is as before, and said so."""
+        lab = self.lab(grace=5.0)
+        for job_id in ("1", "2"):
+            lab.queue.set(job_id, "RUNNING")
+        lab.start()
+        del lab.queue.jobs["1"]
+        lab.queue.facts = QueueFacts(sees_all=False, evidence="PrivateData=jobs")
+        lab.set("2", "SUSPENDED")
+        for _ in range(20):
+            self.assertEqual(lab.states(), {"1": "RUNNING", "2": "SUSPENDED"})
+            self.assertEqual(lab.get("/readyz").status, 503)
+            lab.tick()
+        self.assertEqual(len(self.warnings("not shown to this account (PrivateData=jobs)")), 1)
+        seen = lab.service.monitors["memory"].stale_s
+        assert seen is not None
+        self.assertGreater(seen, 19, "what is served is as old as the last look that saw all")
+        lab.queue.facts = QueueFacts(sees_all=True)
+        lab.set("1", "RUNNING")
+        lab.tick(31)
+        self.assertEqual(lab.get("/readyz").json()["queues"]["memory"]["health"], "ok")
+        self.assertTrue(any("answers again" in line for line in self.said))
+        self.assertEqual(lab.steps("1"), ["RUNNING"])
+
+    def test_it_never_saw_all(self) -> None:
+        """Then nothing that is not shown ends, arrays neither."""
+        lab = self.lab(QueueFacts(sees_all=False, accounting=True), grace=5.0)
+        lab.queue.set("1", "RUNNING")
+        lab.queue.set("7", "QUEUED", pending_tasks=TaskSet.parse("0-3"))
+        lab.start()
+        lab.queue.jobs.clear()
+        lab.clock.run(60, step=1)
+        self.assertEqual(lab.states(), {"1": "RUNNING", "7": "QUEUED"})
+
+
+class DoubtTests(LookCase):
+    """Most jobs gone at once."""
+
+    def setUp(self) -> None:
+        self.world = self.lab(grace=100.0)
+        for number in range(40):
+            self.world.queue.set(f"1{number:02}", "RUNNING")
+        self.world.start()
+
+    def finishing(self) -> int:
+        return list(self.world.states().values()).count("FINISHING")
+
+    def test_others_are_back(self) -> None:
+        """The second query must say the same of each of them: while one is back, it is asked again."""
+        jobs = dict(self.world.queue.jobs)
+        self.world.queue.jobs.clear()
+        self.world.tick()
+        self.world.queue.jobs.update({job_id: jobs[job_id] for job_id in list(jobs)[30:]})
+        self.world.tick(2)
+        self.assertEqual(self.finishing(), 30, "of these both queries said it")
+        self.assertIn("40 jobs, most of all, vanished in one query", " ".join(self.said))
+
+    def test_two_in_a_row(self) -> None:
+        """A query in which they are there ends the doubt: the next one is doubted anew."""
+        jobs = dict(self.world.queue.jobs)
+        for _ in range(5):
+            self.world.queue.jobs.clear()
+            self.world.tick()
+            self.world.queue.jobs.update(jobs)
+            self.world.tick(2)
+        self.assertEqual(self.finishing(), 0)
+
+    def test_few(self) -> None:
+        """Fewer are believed at once."""
+        for job_id in list(self.world.queue.jobs)[:20]:
+            del self.world.queue.jobs[job_id]
+        self.world.tick()
+        self.assertEqual(self.finishing(), 20)
+
+
+class AskingTests(LookCase):
+    """When accounting is asked."""
+
+    def setUp(self) -> None:
+        self.world = self.lab(QueueFacts(sees_all=True, accounting=True), grace=1000.0)
+        self.world.queue.set("1", "RUNNING")
+        self.world.queue.set("2", "RUNNING")
+        self.world.start()
+        self.asked: list[float] = []
+        outcomes = self.world.queue.outcomes
+
+        def counted(jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
+            self.asked.append(round(self.world.clock.seconds() - NOW))
+            return outcomes(jobs)
+
+        self.world.queue.outcomes = counted  # type: ignore[method-assign]
+
+    def test_less_and_less_often(self) -> None:
+        """Twice as long a pause each time that it has no answer, up to half a minute; an answer, or nothing to ask, ends that."""
+        del self.world.queue.jobs["1"]
+        self.world.clock.run(200, step=1)
+        pauses = [after - before for before, after in itertools.pairwise(self.asked)]
+        self.assertEqual(pauses, [2, 4, 8, 16, 30, 30, 30, 30, 30])
+        self.world.queue.records["1"] = self.world.queue.set("1", "FAILED", exit_code=3)
+        del self.world.queue.jobs["1"]
+        self.world.clock.run(31, step=1)
+        self.assertEqual(self.world.states()["1"], "FAILED")
+        self.asked.clear()
+        del self.world.queue.jobs["2"]
+        self.world.clock.run(8, step=1)
+        self.assertEqual([after - before for before, after in itertools.pairwise(self.asked)], [2, 4])
+
+    def test_nothing_to_ask(self) -> None:
+        """It is not asked while no job is missing, nor where there is none."""
+        self.world.clock.run(60, step=1)
+        self.assertEqual(self.asked, [])
+        self.world.queue.facts = QueueFacts(sees_all=True, accounting=False)
+        self.world.clock.run(301, step=1)
+        del self.world.queue.jobs["1"]
+        self.world.clock.run(60, step=1)
+        self.assertEqual(self.asked, [])
+
+
+class StatusTests(LookCase):
+    """How a queue is doing, as ``/readyz`` says it."""
+
+    def status(self, lab: Lab) -> Any:
+        return lab.get("/readyz").json()["queues"]["memory"]
+
+    def test_health(self) -> None:
+        """Starting, ok, stale with the reason, ok again; what is served ages while nobody answers."""
+        lab = self.lab()
+        lab.queue.pending = []
+        lab.start()
+        self.assertEqual((self.status(lab)["health"], self.status(lab)["stale_s"], lab.get("/readyz").status), ("starting", None, 503))
+        pending, lab.queue.pending = lab.queue.pending, None
+        lab.clock.advance(2.0)
+        pending.pop().callback(None)
+        lab.clock.advance(0)
+        self.assertEqual((self.status(lab)["health"], self.status(lab)["stale_s"], lab.get("/readyz").status), ("ok", 2.0, 200))
+        lab.queue.failure = QueueError("down for now")
+        lab.tick(3)
+        status = self.status(lab)
+        self.assertEqual((status["health"], status["missing"], lab.get("/readyz").status), ("stale", ["down for now"], 200))
+        self.assertGreaterEqual(status["stale_s"], 3.0)
+        self.assertEqual(len(self.warnings("down for now; keeping what is known")), 1)
+        lab.queue.failure = None
+        lab.clock.run(10, step=0.5)
+        self.assertEqual((self.status(lab)["health"], self.status(lab)["missing"]), ("ok", []))
+        self.assertTrue(any("answers again" in line for line in self.said))
+
+    def test_counts(self) -> None:
+        """Queries, failures and rows."""
+        lab = self.lab()
+        lab.queue.set("1", "RUNNING")
+        lab.start()
+        lab.tick(4)
+        status = self.status(lab)
+        self.assertEqual((status["queries"], status["failures"], status["jobs"]), (lab.queue.queries, 0, 1))
+        lab.queue.failure = QueueError("down")
+        lab.tick(2)
+        self.assertEqual(self.status(lab)["failures"], lab.queue.queries - status["queries"])
+        self.assertEqual(lab.service.monitors["memory"].status.rows, 1)
+        lab.queue.set("2", "RUNNING")
+        lab.queue.failure = None
+        lab.tick(5)
+        self.assertEqual(lab.service.monitors["memory"].status.rows, 2)
+
+    def test_how_long_a_query_took(self) -> None:
+        """Is measured, of each query for all jobs."""
+        lab = self.lab()
+        lab.start()
+        lab.queue.pending = []
+        lab.clock.advance(1.0)
+        lab.clock.advance(0.25)
+        lab.queue.pending.pop().callback(None)
+        lab.clock.advance(0)
+        self.assertEqual(lab.service.monitors["memory"].status.query_s, 0.25)
+        self.assertEqual(lab.service.measures.query_s["memory"].most, 0.25)
+        lab.queue.pending = None
