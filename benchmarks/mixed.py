@@ -14,6 +14,7 @@ import gc
 import json
 import os
 import random
+import re
 import resource
 import select
 import socket
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.held import machine_line
-from benchmarks.load import ROOT, length_of
+from benchmarks.load import ROOT
 from benchmarks.servers import JobpushServer, cpu_s, resident_kb
 
 USERS, SHORT_PER_S, POLL_S, SECONDS = 10_000, 4000.0, 10.0, 60.0
@@ -39,10 +40,22 @@ JOBS = 1000
 
 LIMIT_MS = 250.0
 
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+
 
 def percentile(values: list[float], share: float) -> float:
     """Of a sorted list."""
     return values[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
+
+
+def length_of(answer: bytes) -> int | None:
+    """Return how many bytes the first answer in these has, which gives its length; None if it is not whole yet."""
+    head = answer.find(b"\r\n\r\n")
+    found = _LENGTH.search(answer, 0, head + 2) if head >= 0 else None
+    if found is None:
+        return None
+    whole = head + 4 + int(found[1])
+    return whole if len(answer) >= whole else None
 
 
 class Users:
