@@ -4,7 +4,8 @@ What held requests cost, beside other servers: ``python -m benchmarks.held`` (``
 Each server is started in a directory of its own, holds requests on one job (or channel), answers all of them after one event,
 and holds them again on the same connections, some rounds long. That is done for one server after another, several passes long,
 so that what else the machine does hits all of them. Measured are resident memory, CPU (user and system) and times; written are
-one Markdown table and one picture. Loopback only; bounded in count and time; ends by itself.
+one Markdown table and one picture. With ``--different`` each request is held on a job of its own, and all jobs change at once.
+Loopback only; bounded in count and time; ends by itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import attrs
 
+from benchmarks import different
 from benchmarks.cpu import CLOCK_NOTE, CpuTime, OtherLoad
 from benchmarks.load import CORES, MOST_CONNECTIONS, Load
 from benchmarks.picture import line_picture
@@ -151,7 +153,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, nargs="+", default=[REPORT_COUNT])
     parser.add_argument("--rounds", type=int, default=10, help="after the first one")
     parser.add_argument("--passes", type=int, default=3)
-    parser.add_argument("--streams", action="store_true", help="server-sent events, for servers that have them")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--streams", action="store_true", help="server-sent events, for servers that have them")
+    what.add_argument("--different", action="store_true", help="each request on a job of its own, for servers that can do that")
     parser.add_argument("--results", type=Path, help="a JSON file that passes are added to")
     parser.add_argument("--picture", type=Path, help="an SVG file, drawn from all results")
     parser.add_argument("--page", type=Path, help="a Markdown file with the marks <!-- held --> and <!-- /held -->")
@@ -162,8 +166,13 @@ def main() -> None:
     bounded = all(1 <= count <= MOST_CONNECTIONS for count in given.count)
     if not bounded or not 1 <= given.rounds <= MOST_ROUNDS or not 1 <= given.passes <= 20:
         parser.error(f"at most {MOST_CONNECTIONS} requests, {MOST_ROUNDS} rounds and 20 passes")
+    if given.different and (given.results or given.picture or given.page):
+        parser.error("--different only prints its table")
     leave_the_servers_core()
     servers = [SERVERS[name] for name in given.servers]
+    if given.different:
+        different.play([server for server in servers if server.different], given.count, given.rounds, given.passes)
+        return
     passes: list[Pass] = []
     if given.results and given.results.exists():
         passes = [Pass(**fields) for fields in json.loads(given.results.read_text())]

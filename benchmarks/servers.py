@@ -1,8 +1,9 @@
 """
 The servers that are measured, each as a process of its own on loopback: jobpush, and its peers on the same work.
 
-The work: a GET of ``hold_path`` is held until ``fire``; then all that are held get the same answer, as long as jobpush's. What
-the peers need is in `benchmarks/peers`; nchan and Jetty are Debian packages (benchmarks/install-peers.sh).
+The work: a GET of ``hold_path`` is held until ``fire``; then all that are held get the same answer, as long as jobpush's. Or
+holds that differ: a GET of ``different_path``, each for a job (or channel) of its own, until ``fire_all``. What the peers need
+is in `benchmarks/peers`; nchan and Jetty are Debian packages (benchmarks/install-peers.sh).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -33,6 +35,9 @@ BODY = json.dumps({"job": "x" * 1420}).encode()
 
 #: Seconds in which a server has to start.
 START_S = 30.0
+
+#: The beginning of nchan's answer to a message that it has taken: 201 or 202.
+_ACCEPTED = b"HTTP/1.1 20"
 
 
 def free_port() -> int:
@@ -59,11 +64,13 @@ class Server(ABC):
     :ivar name: what it is called in tables, without two spelled alike.
     :ivar options: how it was configured, as the table says it.
     :ivar stream_path: how streams are asked for, if it has them.
+    :ivar different: whether it can hold requests for different jobs or channels.
     """
 
     name: ClassVar[str]
     options: ClassVar[str]
     stream_path: ClassVar[str | None] = None
+    different: ClassVar[bool] = False
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -81,6 +88,14 @@ class Server(ABC):
     @abstractmethod
     def fire(self) -> None:
         """Answer all that are held."""
+
+    def different_path(self) -> str:
+        """What is held until the next ``fire_all``; {} stands for the number of the job or channel, from 1 on."""
+        raise NotImplementedError
+
+    def fire_all(self, count: int) -> None:
+        """Answer all that are held on the jobs or channels 1 to ``count``."""
+        raise NotImplementedError
 
     @abstractmethod
     def version(self) -> str:
@@ -156,7 +171,7 @@ class JobpushServer(Server):
     """
     jobpush as a user starts it: journal on disk, access log in the service's log, jobs in a file.
 
-    Another job is held on in each round.
+    Another job is held on in each round; with ``fire_all`` all of them change.
 
     :ivar checkout: the directory whose jobpush is run.
     :ivar known_jobs: how many jobs there are. They have an id and a state, and nothing else.
@@ -165,13 +180,14 @@ class JobpushServer(Server):
     name = "jobpush"
     options = "--state DIR"
     stream_path = "/v1/events?cluster=mock"
+    different = True
     arguments: tuple[str, ...] = ()
     checkout: Path = ROOT
     known_jobs = 30
 
     def command(self) -> list[str]:
         self.jobs = self.directory / "jobs"
-        self._round = 0
+        self._round, self._flipped = 0, False
         self._write()
         return [
             sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=",
@@ -184,7 +200,7 @@ class JobpushServer(Server):
         return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
     def _write(self) -> None:
-        states = ("SUSPENDED" if n <= self._round else "RUNNING" for n in range(1, self.known_jobs + 1))
+        states = ("SUSPENDED" if (n <= self._round) != self._flipped else "RUNNING" for n in range(1, self.known_jobs + 1))
         self.write_jobs({"id": str(n), "state": state} for n, state in enumerate(states, 1))
 
     def write_jobs(self, jobs: Iterable[Mapping[str, object]]) -> None:
@@ -220,6 +236,14 @@ class JobpushServer(Server):
 
     def fire(self) -> None:
         self._round += 1
+        self._write()
+        self.nudge()
+
+    def different_path(self) -> str:
+        return f"/v1/jobs/mock/{{}}?since={self.cursor()}&wait=600"
+
+    def fire_all(self, count: int) -> None:
+        self._flipped = not self._flipped
         self._write()
         self.nudge()
 
@@ -308,6 +332,7 @@ class NchanPeer(Server):
     options = "access_log FILE combined"
     access_log: ClassVar[str] = "@DIR@/access.log combined"
     stream_path = "/events"
+    different = True
 
     def command(self) -> list[str]:
         if not shutil.which("nginx") or not Path("/usr/lib/nginx/modules/ngx_nchan_module.so").exists():
@@ -335,6 +360,25 @@ class NchanPeer(Server):
 
     def fire(self) -> None:
         self.post("/fire", BODY)
+
+    def different_path(self) -> str:
+        return "/wait-for?job={}"
+
+    def fire_all(self, count: int) -> None:
+        """Publish to each channel, over one connection, without waiting for the answers in between."""
+        head = f" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+        requests = b"".join(b"POST /publish?job=%d%b%b" % (number, head, BODY) for number in range(1, count + 1))
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as publisher:
+            sender = threading.Thread(target=publisher.sendall, args=(requests,))
+            sender.start()
+            answers, tail = 0, b""
+            while answers < count:
+                data = publisher.recv(1 << 20)
+                if not data:
+                    raise SystemExit(f"{self.name}: only {answers} of {count} messages were accepted")
+                answers += (tail + data).count(_ACCEPTED)
+                tail = (tail + data)[-len(_ACCEPTED) + 1 :]
+            sender.join()
 
     def version(self) -> str:
         said = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
