@@ -1,70 +1,144 @@
 """
-A load generator for held requests: one process, raw sockets, epoll; it keeps its connections from one round to the next.
+The load generator of the benchmarks, as Python uses it.
 
-It is told what to do by lines of JSON on standard input, and answers each with one (`Load` does that for a benchmark):
-
-    {"do": "open", "port": 8080, "count": 10700, "path": "/wait"}      connects, and sends a GET on each connection
-    {"do": "send", "path": "/wait"}                    sends another one on each; answers when all are sent
-    {"do": "collect", "seconds": 60}                   waits for all answers; {"answered", "first", "last", "errors", …}
-    {"do": "collect", "mark": "COMPLETED", …}          the same on streams: an answer is what brings these bytes
-    {"do": "close"}
-
-Times are on the clock of `time.monotonic`, which all processes of a host share. It speaks to loopback only, opens no more than
-60,000 connections, waits no longer than 15 minutes, and ends with its standard input.
+The generator itself is a program in C (`load.c`, which also describes the orders that it takes): it must need less time for an
+answer than the servers that are measured. It is compiled at its first use, with the C compiler of the machine, into
+``build/benchmarks``.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-import re
-import resource
-import select
-import socket
+import shutil
 import subprocess
-import sys
-import time
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 ROOT = Path(__file__).resolve().parent.parent
 
-#: No run holds more connections, or lasts longer, than this.
+#: No run holds more connections than this. `load.c` has the same bound.
 MOST_CONNECTIONS = 60_000
-MOST_SECONDS = 900.0
 
-#: Seconds between two looks for answers. Between two of them nobody waits for the sockets: with a client on the same host, to
-#: wake it for each answer would cost a server more than to send it.
-LOOK_S = 0.001
+SOURCE = Path(__file__).resolve().parent / "load.c"
+PROGRAM = ROOT / "build" / "benchmarks" / "load"
 
-#: Bytes by which answers to one event may differ in length: each tells how old it is.
-VARIES = 64
 
-_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+@attrs.frozen
+class Cores:
+    """
+    Which cores the server runs on, and which the generator and the benchmark itself.
+
+    :ivar server: the numbers of the server's cores.
+    :ivar load: those of the generator's.
+    """
+
+    server: frozenset[int]
+    load: frozenset[int]
+
+    @classmethod
+    def apart(cls, allowed: set[int]) -> Cores:
+        """Return the last core for the generator and all others for the server; with one core both share it."""
+        last = frozenset({max(allowed)})
+        return cls(frozenset(allowed) - last or last, last)
+
+    def __str__(self) -> str:
+        server, load = (", ".join(map(str, sorted(cores))) for cores in (self.server, self.load))
+        return f"server and load on core {load}" if server == load else f"server on core {server}, load on core {load}"
+
+
+#: How the cores that this process may use are divided.
+CORES = Cores.apart(os.sched_getaffinity(0))
+
+
+@contextmanager
+def started_on(cores: frozenset[int]) -> Iterator[None]:
+    """Processes that are started meanwhile run on these cores, with all their threads and children."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class CannotCompile(Exception):
+    """There is no load generator, and why."""
+
+
+def compiled(source: Path = SOURCE, program: Path = PROGRAM) -> Path:
+    """
+    Compile the generator unless that has been done since its source was changed; return the path of the program.
+
+    :raise CannotCompile: there is no C compiler, or it fails.
+    """
+    if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
+        return program
+    named = os.environ.get("CC")
+    compiler = next(filter(None, map(shutil.which, [named] if named else ["cc", "gcc", "clang"])), None)
+    if compiler is None:
+        wanted = named or "cc, gcc or clang"
+        raise CannotCompile(f"no C compiler ({wanted}) is on PATH; on Debian: apt-get install gcc libc6-dev")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=program.parent) as directory:
+        fresh = Path(directory) / "load"
+        result = subprocess.run(
+            [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-o", str(fresh), str(source)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if result.returncode != 0:
+            why = result.stderr[-2000:]
+            raise CannotCompile(f"{compiler} cannot compile {source.name} (on Debian it needs libc6-dev):\n{why}")
+        os.replace(fresh, program)
+    return program
+
+
+def why_not() -> str | None:
+    """Return why there can be no load generator on this machine, or None."""
+    try:
+        compiled()
+    except CannotCompile as error:
+        return f"no load generator: {error}"
+    return None
 
 
 class Load:
-    """The load generator as a process of its own, for a benchmark."""
+    """
+    The load generator as a process of its own.
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.load"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    :param cores: those that it runs on.
+    """
+
+    def __init__(self, cores: Cores = CORES) -> None:
+        try:
+            program = compiled()
+        except CannotCompile as error:
+            raise SystemExit(f"no load generator: {error}") from None
+        with started_on(cores.load):
+            self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def do(self, what: str, **fields: object) -> dict[str, Any]:
-        """One thing, to its end."""
+        """Give an order and return what came of it."""
         self.begin(what, **fields)
         return self.end()
 
     def begin(self, what: str, **fields: object) -> None:
-        """Have it begin with something."""
+        """Give an order."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": what, **fields}) + "\n")
         self._process.stdin.flush()
 
     def end(self) -> dict[str, Any]:
-        """What came of it."""
+        """
+        Wait until the order has been carried out, and return what came of it.
+
+        :raise SystemExit: it could not be carried out.
+        """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -74,152 +148,17 @@ class Load:
             raise SystemExit(f"the load generator: {answer['wrong']}")
         return answer
 
-    def stop(self) -> None:
-        """End it."""
+    def stop(self, seconds: float = 30.0) -> int:
+        """
+        End the process, and return its exit status.
+
+        :raise subprocess.TimeoutExpired: it has not ended within so many seconds.
+        """
         assert self._process.stdin is not None
         with self._process:
             self._process.stdin.close()
-            self._process.wait(30)
-
-
-def length_of(answer: bytes) -> int | None:
-    """How many bytes the first whole answer in these has; None if it is not whole yet."""
-    head = answer.find(b"\r\n\r\n")
-    if head < 0:
-        return None
-    found = _LENGTH.search(answer, 0, head + 2)
-    if found is None:  # 304, and what comes in chunks
-        if b" 304 " in answer[: answer.find(b"\r\n")]:
-            return head + 4
-        end = answer.find(b"\r\n0\r\n\r\n", head)
-        return end + 7 if end >= 0 else None
-    whole = head + 4 + int(found[1])
-    return whole if len(answer) >= whole else None
-
-
-class Generator:
-    """The connections, and what is done with them."""
-
-    def __init__(self) -> None:
-        self._poll = select.epoll()
-        self._port = 0
-        self._sockets: dict[int, socket.socket] = {}
-
-    def open(self, port: int, count: int, path: str | None = None, accept: str = "*/*") -> dict[str, object]:
-        """So many more connections, and a GET on each, if a path is given."""
-        if not 1 <= count + len(self._sockets) <= MOST_CONNECTIONS:
-            raise ValueError(f"at most {MOST_CONNECTIONS} connections")
-        self._port = port
-        for _ in range(count):
-            sock = socket.create_connection(("127.0.0.1", port), timeout=60)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setblocking(False)
-            if path is not None:
-                sock.send(self._request(path, accept))
-            self._sockets[sock.fileno()] = sock
-            self._poll.register(sock.fileno(), select.EPOLLIN)
-        return {"open": len(self._sockets)}
-
-    def send(self, path: str, accept: str = "*/*") -> dict[str, object]:
-        """A GET on each connection."""
-        request = self._request(path, accept)
-        began = time.monotonic()
-        for sock in self._sockets.values():
-            sock.send(request)
-        return {"sent": len(self._sockets), "seconds": time.monotonic() - began}
-
-    def _request(self, path: str, accept: str) -> bytes:
-        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nAccept: {accept}\r\nUser-Agent: load\r\n\r\n"
-        return head.encode()
-
-    def collect(self, seconds: float, mark: str | None = None) -> dict[str, object]:
-        """
-        Wait for an answer on each connection.
-
-        What costs time is done first or last: between an answer and the next there is a read, and a look at the clock.
-        """
-        until = time.monotonic() + min(seconds, MOST_SECONDS)
-        marked = mark.encode() if mark is not None else None
-        got: dict[int, bytes] = {}
-        left = set(self._sockets)
-        lost = 0
-        times: list[float] = []
-        expected = 1
-        read, now = os.read, time.monotonic
-        gc.disable()
-        while left and now() < until:
-            time.sleep(LOOK_S)
-            for descriptor, _ in self._poll.poll(0.5, 65536):
-                try:
-                    data = read(descriptor, 65536)
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    data = b""
-                if not data:
-                    lost += 1
-                    left.discard(descriptor)
-                    self._drop(descriptor)
-                    continue
-                before = got.get(descriptor)
-                if before is not None:
-                    data = before + data
-                got[descriptor] = data
-                if marked is not None:
-                    whole = marked in data
-                elif len(data) + VARIES < expected:
-                    continue
-                else:
-                    length = length_of(data)
-                    whole = length is not None
-                    expected = length or expected
-                if whole:
-                    times.append(now())
-                    left.discard(descriptor)
-        gc.enable()
-        statuses: dict[str, int] = {}
-        if marked is None:
-            for descriptor, data in got.items():
-                if descriptor not in left and descriptor in self._sockets:
-                    status = data[9:12].decode("ascii", "replace")
-                    statuses[status] = statuses.get(status, 0) + 1
-        return {
-            "answered": len(times),
-            "errors": lost + len(left),
-            "first": min(times, default=None),
-            "last": max(times, default=None),
-            "statuses": statuses,
-            "bytes": sum(map(len, got.values())),
-            "sample": next(iter(got.values()), b"")[:4000].decode("utf-8", "replace"),
-        }
-
-    def close(self) -> dict[str, object]:
-        """All of them."""
-        for descriptor in list(self._sockets):
-            self._drop(descriptor)
-        return {"open": 0}
-
-    def _drop(self, descriptor: int) -> None:
-        sock = self._sockets.pop(descriptor, None)
-        if sock is not None:
-            self._poll.unregister(descriptor)
-            sock.close()
-
-
-def main() -> None:
-    """Until standard input ends."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    generator = Generator()
-    can = {"open": generator.open, "send": generator.send, "collect": generator.collect, "close": generator.close}
-    for line in sys.stdin:
-        fields = json.loads(line)
-        try:
-            answer = can[fields.pop("do")](**fields)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            answer = {"wrong": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            try:
+                return self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                raise

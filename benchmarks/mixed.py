@@ -4,7 +4,8 @@ Table 1 of the report of 2010, replayed: ``python -m benchmarks.mixed``.
 10,000 users hold a poll of up to 10 s each, on a connection of its own, and ask again when it is answered: 1,000 polls a
 second. Beside them come 4,000 short requests a second (a job's state at once) on further connections, whether or not earlier
 ones are answered. The latency of a short request counts from when it was due. If errors come, or the 99th percentile is over a
-quarter of a second, it is tried again at a lower rate. Loopback only; ends by itself.
+quarter of a second, it is tried again at a lower rate. jobpush runs in its default configuration; the users are a process of
+their own, in Python. Loopback only; ends by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import gc
 import json
 import os
 import random
+import re
 import resource
 import select
 import socket
@@ -25,9 +27,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from benchmarks.held import machine_line
-from benchmarks.load import ROOT, length_of
-from benchmarks.servers import JobpushServer, cpu_s, resident_kb
+from benchmarks.load import CORES, ROOT
+from benchmarks.servers import JobpushServer, LoggingServer, leave_the_servers_core, resident_kb
+from benchmarks.tables import header, machine_line, parts, row
 
 USERS, SHORT_PER_S, POLL_S, SECONDS = 10_000, 4000.0, 10.0, 60.0
 
@@ -39,10 +41,22 @@ JOBS = 1000
 
 LIMIT_MS = 250.0
 
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+
 
 def percentile(values: list[float], share: float) -> float:
     """Of a sorted list."""
     return values[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
+
+
+def length_of(answer: bytes) -> int | None:
+    """Return how many bytes the first answer in these has, which gives its length; None if it is not whole yet."""
+    head = answer.find(b"\r\n\r\n")
+    found = _LENGTH.search(answer, 0, head + 2) if head >= 0 else None
+    if found is None:
+        return None
+    whole = head + 4 + int(found[1])
+    return whole if len(answer) >= whole else None
 
 
 class Users:
@@ -153,10 +167,10 @@ class Users:
         self.errors[kind] = self.errors.get(kind, 0) + 1
 
 
-def play(scale: float, seconds: float) -> dict[str, Any]:
+def play(kind: type[JobpushServer], scale: float, seconds: float) -> dict[str, Any]:
     """At so much of the report's load."""
     with tempfile.TemporaryDirectory(prefix="jobpush-bench-") as directory:
-        server = JobpushServer(Path(directory))
+        server = kind(Path(directory))
         server.known_jobs = JOBS
         server.start()
         try:
@@ -167,9 +181,9 @@ def play(scale: float, seconds: float) -> dict[str, Any]:
                 [sys.executable, "-m", "benchmarks.mixed", "users", *arguments], cwd=ROOT, stdout=subprocess.PIPE
             )
             time.sleep(2 + 1.2 * POLL_S)
-            cpu, began = cpu_s(server.pid()), time.monotonic()
+            cpu, began = server.cpu(), time.monotonic()
             output, _ = load.communicate(timeout=seconds + 180)
-            cpu = (cpu_s(server.pid()) - cpu) / (time.monotonic() - began)
+            cpu = (server.cpu() - cpu) * (1 / (time.monotonic() - began))
             report: dict[str, Any] = json.loads(output)
             return {**report, "users": users, "rate": rate, "cpu": cpu, "rss_mb": resident_kb(server.pid()) / 1024}
         finally:
@@ -187,23 +201,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mixed", description=__doc__)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="1 to 300")
     parser.add_argument("--scale", type=float, nargs="+", default=[1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], help="0.01 to 1.5")
+    parser.add_argument("--access-log", action="store_true", help="write the access log to a file, not to the service's log")
     given = parser.parse_args()
     if not 1 <= given.seconds <= 300 or not all(0.01 <= scale <= 1.5 for scale in given.scale):
         parser.error("out of range")
-    print(machine_line([]))
-    columns = "users", "short/s", "polls/s", "in flight", "p50 ms", "p99 ms", "most ms", "errors", "server CPU", "MB", ""
-    print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    kind = LoggingServer if given.access_log else JobpushServer
+    leave_the_servers_core()
+    print(f"{machine_line([], CORES)}; {kind.options}\n")
+    columns = [
+        "users", "short/s", "polls/s", "in flight", "p50 ms", "p99 ms", "most ms", "errors", "server CPU, %",
+        "of it user + system", "MB", "",
+    ]  # fmt: skip
+    print("\n".join(header(columns)))
     for scale in given.scale:
-        r = play(scale, given.seconds)
+        r = play(kind, scale, given.seconds)
         good = not r["errors"] and r["p99_ms"] < LIMIT_MS and r["short"] >= 0.98 * r["rate"] * given.seconds
         errors = ", ".join(f"{count} x {kind}" for kind, count in r["errors"].items()) or "0"
         cells = [
             r["users"], f"{r['short'] / given.seconds:.0f} of {r['rate']:.0f}", f"{r['polls'] / given.seconds:.0f}",
             r["in_flight"], f"{r['p50_ms']:.1f}", f"{r['p99_ms']:.0f}", f"{r['most_ms']:.0f}", errors,
-            f"{100 * r['cpu']:.0f} %",
-            f"{r['rss_mb']:.0f}", "held" if good else "not held",
+            f"{100 * r['cpu'].total:.0f}", parts([r["cpu"]], 0, 100), f"{r['rss_mb']:.0f}", "held" if good else "not held",
         ]  # fmt: skip
-        print(f"| {' | '.join(map(str, cells))} |", flush=True)
+        print(row(cells), flush=True)
         if good:
             return
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.cpu import children_time, cpu_time
 from benchmarks.freshness import Client
-from benchmarks.ticks import cpu, submit
+from benchmarks.ticks import submit
 from tests import slurm_cluster
 from tests.service_process import ServiceProcess
 from tests.slurm_cluster import wait_until
@@ -67,6 +68,11 @@ class Result:
     lost: int
 
 
+def spent_by(pid: int) -> float:
+    """Return the seconds of CPU of a process, and of its children that have ended."""
+    return cpu_time(pid).total + children_time(pid).total
+
+
 def run(cluster: slurm_cluster.SlurmCluster, root: Path, way: str, rate: float, seconds: float) -> Result:
     """One way at one rate."""
     pid = int((cluster.root / "run" / "slurmctld.pid").read_text())
@@ -83,9 +89,9 @@ def run(cluster: slurm_cluster.SlurmCluster, root: Path, way: str, rate: float, 
     changes.start()
     try:
         time.sleep(SETTLE_S if service is not None else 2.0)
-        began, spent, asked = time.time(), sum(cpu(pid)), queries()
+        began, spent, asked = time.time(), spent_by(pid), queries()
         time.sleep(seconds)
-        spent, asked, until = sum(cpu(pid)) - spent, queries() - asked, time.time()
+        spent, asked, until = spent_by(pid) - spent, queries() - asked, time.time()
         time.sleep(15.0 if rate and service is not None else 0.0)
         late, lost = [], 0
         for at, job in changes.at:

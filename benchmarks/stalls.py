@@ -19,9 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.held import REPORT_COUNT, machine_line
-from benchmarks.load import MOST_CONNECTIONS, Load
-from benchmarks.servers import MOST_ROUNDS, ROOT, JobpushServer, cpu_s
+from benchmarks.held import REPORT_COUNT
+from benchmarks.load import CORES, MOST_CONNECTIONS, Load
+from benchmarks.servers import MOST_ROUNDS, JobpushServer, LoggingServer, leave_the_servers_core
+from benchmarks.tables import header, machine_line
+from benchmarks.tables import row as table_row
 
 #: Jobs that change in a tick.
 CHANGES = 100
@@ -38,9 +40,6 @@ class BeatingServer(JobpushServer):
         if self.queue is not None:
             command[command.index("--queue") + 1] = self.queue
         return [sys.executable, "-m", "benchmarks.heartbeat", str(self.notes_path), *command[3:]]
-
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters"), str(ROOT / "client")])}
 
     def notes(self) -> dict[str, Any]:
         """What was noted since the last time."""
@@ -63,10 +62,6 @@ class BeatingServer(JobpushServer):
         fresh.write_text("\n".join(lines) + "\n")
         os.replace(fresh, self.jobs)
 
-    def nudge(self) -> None:
-        """Have it look."""
-        self.post("/v1/nudge", b"{}")
-
 
 def row(name: str, notes: list[dict[str, Any]], cpu: float | None = None) -> str:
     """Of some rounds."""
@@ -76,14 +71,14 @@ def row(name: str, notes: list[dict[str, Any]], cpu: float | None = None) -> str
         name, len(notes), f"{statistics.median(most):.1f}", f"{most[-1]:.1f}", f"{collections:.1f}",
         "" if cpu is None else f"{cpu * 1000:.0f}",
     ]  # fmt: skip
-    return "| " + " | ".join(map(str, cells)) + " |"
+    return table_row(cells)
 
 
-def measure(jobs: int, count: int, rounds: int) -> None:
-    """With so many known jobs."""
+def measure(jobs: int, count: int, rounds: int, arguments: tuple[str, ...]) -> None:
+    """With so many known jobs, and further arguments."""
     with tempfile.TemporaryDirectory(prefix="jobpush-bench-") as directory:
         server, load = BeatingServer(Path(directory)), Load()
-        server.known_jobs = jobs
+        server.known_jobs, server.arguments = jobs, arguments
         try:
             server.start()
             server.quiet()
@@ -101,18 +96,18 @@ def measure(jobs: int, count: int, rounds: int) -> None:
                 load.do("send", path=server.hold_path())
                 server.quiet()
                 came_back.append(server.notes())
-                cpu = cpu_s(server.pid())
+                cpu = server.cpu().total
                 server.nudge()
                 server.quiet()
                 idle.append(server.notes())
-                idle_cpu.append(cpu_s(server.pid()) - cpu)
+                idle_cpu.append(server.cpu().total - cpu)
                 if jobs > 10 * CHANGES:
                     server.change(jobs - CHANGES * (number + 1), CHANGES)
-                    cpu = cpu_s(server.pid())
+                    cpu = server.cpu().total
                     server.nudge()
                     server.quiet()
                     busy.append(server.notes())
-                    busy_cpu.append(cpu_s(server.pid()) - cpu)
+                    busy_cpu.append(server.cpu().total - cpu)
             at = f"{count} held, {jobs} jobs: "
             print(row(at + "one event answers all", answered))
             print(row(at + "all come back at once", came_back))
@@ -158,15 +153,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=REPORT_COUNT)
     parser.add_argument("--jobs", type=int, nargs="+", default=[30, 100_000])
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--access-log", action="store_true", help="write the access log to a file, not to the service's log")
     given = parser.parse_args()
     bounded = 1 <= given.count <= MOST_CONNECTIONS and all(30 <= jobs <= 200_000 for jobs in given.jobs)
     if not bounded or not 1 <= given.rounds <= MOST_ROUNDS:
         parser.error(f"at most {MOST_CONNECTIONS} requests, 30 to 200000 jobs, {MOST_ROUNDS} rounds")
-    print(machine_line([]))
-    print("\n| | rounds | longest stall, ms, median | most | garbage collection, most, ms | CPU, ms |")
-    print("|---|---|---|---|---|---|")
+    kind = LoggingServer if given.access_log else JobpushServer
+    leave_the_servers_core()
+    print(f"{machine_line([], CORES)}; {kind.options}\n")
+    print("\n".join(header(["", "rounds", "longest stall, ms, median", "most", "garbage collection, most, ms", "CPU, ms"])))
     for jobs in given.jobs:
-        measure(jobs, given.count, given.rounds)
+        measure(jobs, given.count, given.rounds, kind.arguments)
     print()
     spawning(given.count, 15.0)
 

@@ -2,8 +2,9 @@
 What a tick costs with many jobs: ``python -m benchmarks.ticks [--jobs 10000] [slurm sge pbs]``.
 
 Starts a real Slurm and a real Grid Engine as the tests do, submits so many held jobs, and runs jobpush beside each; reads the
-CPU of its process, and of the commands that it ran, from the kernel. For PBS the commands are a stand-in that prints recorded
-attributes: only the service's own share means something there. Loopback only; ends by itself.
+CPU of its process (user and system), and of the commands that it ran, from the kernel, and its memory. For PBS the commands
+are a stand-in that prints recorded attributes: only the service's own share means something there. Loopback only; ends by
+itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -23,6 +23,9 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.cpu import CLOCK_NOTE, CpuTime, children_time, cpu_time
+from benchmarks.servers import resident_kb
+from benchmarks.tables import header, machine_line, parts, row
 from tests import sge_cluster, slurm_cluster
 from tests.fakes import Programs
 from tests.service_process import ROOT, ServiceProcess
@@ -37,8 +40,6 @@ CHANGES = 100
 
 #: Whose commands cost nothing that means anything.
 STAND_INS = ("pbs", "recorded")
-
-_CLOCK = os.sysconf("SC_CLK_TCK")
 
 
 @attrs.frozen
@@ -141,9 +142,7 @@ def recorded(root: Path, jobs: int) -> Iterator[Scheduler]:
     def write() -> None:
         rows = []
         for number, reason in enumerate(reasons, 1):
-            fields = [
-                reason, "physics", "/home/kim/work/of/today", "", f"nnnnnnnnnnnnnnnnnnnn{number}",
-            ]  # fmt: skip
+            fields = [reason, "physics", "/home/kim/work/of/today", "", f"nnnnnnnnnnnnnnnnnnnn{number}"]
             plain = f"{number}|{number}|PENDING|0|main||1795327000|N/A|N/A|1:00:00|0|kim"
             rows.append("@F".join([plain, *fields]) + "@R\n")
         fresh = fake.put("rows.new", "".join(rows))
@@ -168,15 +167,26 @@ def submit(environment: dict[str, str], command: str, count: int) -> None:
     )  # fmt: skip
 
 
-def cpu(pid: int) -> tuple[float, float]:
-    """Seconds of CPU of a process, and of its children that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own, children = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
-    return own / _CLOCK, children / _CLOCK
+@attrs.frozen
+class Costs:
+    """
+    What many jobs cost.
+
+    :ivar first: CPU time from the start of the process until it is ready.
+    :ivar idle: CPU time of a tick in which nothing has changed; ``busy``: in which 100 jobs have.
+    :ivar commands: CPU time of the commands of a tick, in units of 10 ms over all of them.
+    :ivar kb: resident memory after the ticks without changes.
+    """
+
+    first: CpuTime
+    idle: CpuTime
+    busy: CpuTime
+    commands: CpuTime
+    kb: int
 
 
-def measure(scheduler: Scheduler, directory: Path, jobs: int) -> dict[str, float]:
-    """Milliseconds of CPU: of the first look, and for each tick, without changes and with some."""
+def measure(scheduler: Scheduler, directory: Path, jobs: int) -> Costs:
+    """Run jobpush beside a scheduler, with changes and without."""
     service = ServiceProcess(directory, "--queue", scheduler.argument, "--state", str(directory / "state"))
     service.start()
     try:
@@ -188,32 +198,60 @@ def measure(scheduler: Scheduler, directory: Path, jobs: int) -> dict[str, float
             return queues[name]
 
         wait_until(lambda: queue()["jobs"] >= jobs and service.get("/readyz").status == 200, 120)
-        first = cpu(pid)
+        first = cpu_time(pid)
 
-        def window(change: bool) -> tuple[float, float, float]:
-            """Milliseconds of CPU of the service and of its commands for each query, and the queries for each change."""
-            began, before, queries, changes = time.monotonic(), cpu(pid), queue()["queries"], 0
+        def window(change: bool) -> tuple[CpuTime, CpuTime, float]:
+            """CPU time of the service and of its commands for each query, and the queries for each change."""
+            began, own, commands, queries, changes = time.monotonic(), cpu_time(pid), children_time(pid), queue()["queries"], 0
             while time.monotonic() < began + WINDOW_S:
                 if change:
                     scheduler.change(1 + changes * CHANGES, CHANGES)
                 changes += 1
                 time.sleep(CHANGE_EVERY_S)
-            after, count = cpu(pid), queue()["queries"] - queries
-            return (after[0] - before[0]) * 1000 / count, (after[1] - before[1]) * 1000 / count, count / changes
+            own, commands, count = cpu_time(pid) - own, children_time(pid) - commands, queue()["queries"] - queries
+            return own * (1 / count), commands * (1 / count), count / changes
 
         time.sleep(3)
         idle, commands, _ = window(False)
+        kb = resident_kb(pid)
         busy, _, per_change = window(True)
-        busy = idle + (busy - idle) * max(1.0, per_change)
-        return {"first": first[0] * 1000, "idle": idle, "commands": commands, "busy": busy}
+        return Costs(first, idle, idle + (busy - idle) * max(1.0, per_change), commands, kb)
     finally:
         service.stop()
+
+
+def without_jobs(root: Path) -> tuple[CpuTime, int]:
+    """Return the CPU time and the resident memory, in kB, of a service that has started and knows no jobs."""
+    (root / "empty").write_text("")
+    queue = f"mock:file={root / 'empty'}:interval=1"
+    service = ServiceProcess(root / "idle", "--queue", queue, "--state", str(root / "idle" / "state"))
+    service.start()
+    try:
+        time.sleep(2)
+        assert service.process is not None
+        return cpu_time(service.process.pid), resident_kb(service.process.pid)
+    finally:
+        service.stop()
+
+
+def cells(scheduler: Scheduler, kind: str, jobs: int, costs: Costs, base: CpuTime, base_kb: int) -> list[str]:
+    """Return the row of one scheduler; milliseconds of CPU."""
+    first, stand_in = costs.first - base, kind in STAND_INS
+    return [
+        scheduler.name, str(jobs),
+        f"{1000 * first.total:.0f}", parts([first], 0, 1000),
+        f"{1000 * costs.idle.total:.0f}", parts([costs.idle], 0, 1000), f"{1e6 * costs.idle.total / jobs:.1f}",
+        f"{1000 * costs.busy.total:.0f}", parts([costs.busy], 0, 1000),
+        "stand-in" if stand_in else f"{1000 * costs.commands.total:.0f}",
+        "" if stand_in else f"{costs.idle.total / costs.commands.total:.2f}",
+        f"{(costs.kb - base_kb) / jobs:.1f}",
+    ]  # fmt: skip
 
 
 def main() -> None:
     """Measure, and print one Markdown table."""
     kinds = {"slurm": slurm, "sge": sge, "pbs": pbs, "recorded": recorded}
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ticks", description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000, help="how many jobs, 2000 to 200000 (default: 10000)")
     parser.add_argument("schedulers", nargs="*", choices=[*kinds, []], help="which (default: all)")
     options = parser.parse_args()
@@ -222,29 +260,18 @@ def main() -> None:
     root = Path(tempfile.mkdtemp(prefix="jp", dir="/tmp"))
     root.chmod(0o755)
     try:
-        (root / "empty").write_text("")
-        queue = f"mock:file={root / 'empty'}:interval=1"
-        idle = ServiceProcess(root / "idle", "--queue", queue, "--state", str(root / "idle" / "state"))
-        idle.start()
-        time.sleep(2)
-        assert idle.process is not None
-        base = cpu(idle.process.pid)[0] * 1000
-        idle.stop()
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; {options.jobs} jobs\n")
-        print(
-            "| scheduler | first look | a tick, nothing changed | of it for each unchanged row, µs | a tick, 100 changed "
-            "| the commands of a tick | service / commands |"
-        )
-        print("|---|---|---|---|---|---|---|")
+        base, base_kb = without_jobs(root)
+        columns = [
+            "scheduler", "jobs", "first look, ms", "user + system", "a tick, nothing changed, ms", "user + system",
+            "of it for each unchanged row, µs", "a tick, 100 changed, ms", "user + system", "the commands of a tick, ms",
+            "service / commands", "kB of memory for each job",
+        ]  # fmt: skip
+        print(f"{machine_line([])}\n\n" + "\n".join(header(columns)))
         for kind in options.schedulers or kinds:
             with kinds[kind](root, options.jobs) as scheduler:
-                found = measure(scheduler, root / f"jobpush-{kind}", options.jobs)
-            command = "stand-in" if kind in STAND_INS else f"{found['commands']:.0f}"
-            ratio = "" if kind in STAND_INS else f"{found['idle'] / found['commands']:.2f}"
-            each = f"{found['idle'] * 1000 / options.jobs:.1f}"
-            first, idle_ms, busy_ms = (f"{value:.0f}" for value in (found["first"] - base, found["idle"], found["busy"]))
-            row = [scheduler.name, first, idle_ms, each, busy_ms, command, ratio]
-            print("| " + " | ".join(row) + " |", flush=True)
+                costs = measure(scheduler, root / f"jobpush-{kind}", options.jobs)
+            print(row(cells(scheduler, kind, options.jobs, costs, base, base_kb)), flush=True)
+        print(f"\n{CLOCK_NOTE}.")
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
