@@ -13,6 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -115,7 +116,7 @@ class SQLiteJournal:
         self._threads = threads
         self._cursors: dict[str, int] = {}
         self._workflows: list[WorkflowRecord] = []
-        self._lock: int | None = None
+        self._opened = ExitStack()  # gives back the lock and the connections
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
 
@@ -124,28 +125,26 @@ class SQLiteJournal:
     def open(self) -> Mapping[str, Mapping[str, JobRecord]]:
         try:
             if self.directory is None:
-                self._writer = self._reader = _connect(":memory:")
+                self._writer = self._reader = self._connect(":memory:")
             else:
-                self._lock = _lock_directory(self.directory)
+                self._opened.callback(os.close, _lock_directory(self.directory))
                 path = os.path.join(self.directory, "journal.sqlite")
                 _create(path)
-                self._writer = _connect(path)
+                self._writer = self._connect(path)
                 self._writer.execute("PRAGMA journal_mode=WAL")
                 self._writer.execute("PRAGMA synchronous=FULL")
-                self._reader = _connect(path)
+                self._reader = self._connect(path)
             self._upgrade()
             return self._load()
         except sqlite3.Error as error:
-            self._unlock()
+            self._opened.close()
             raise JournalError(f"the journal in {self.directory} cannot be used: {error}") from None
         except JournalError:
-            self._unlock()
+            self._opened.close()
             raise
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+    def _connect(self, path: str) -> sqlite3.Connection:
+        return self._opened.enter_context(closing(_connect(path)))
 
     def _upgrade(self) -> None:
         db = self._writer
@@ -158,9 +157,8 @@ class SQLiteJournal:
         if 0 < version < wanted and self.directory is not None:
             backup = os.path.join(self.directory, f"journal.v{version}.sqlite")
             _create(backup)
-            with sqlite3.connect(backup) as copy:
+            with closing(sqlite3.connect(backup)) as copy:
                 db.backup(copy)
-            copy.close()
         while version < wanted:
             # executescript() would end the transaction, so that an upgrade could stop half way
             db.execute("BEGIN IMMEDIATE")
@@ -215,9 +213,7 @@ class SQLiteJournal:
     def close(self) -> Deferred[None]:
         def closed(_: object) -> None:
             self._threads.stop()
-            self._reader.close()
-            self._writer.close()
-            self._unlock()
+            self._opened.close()
 
         # Both threads work in order: when these have run, everything asked for before has.
         done = self._threads.run("write", lambda: None)
