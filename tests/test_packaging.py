@@ -53,6 +53,15 @@ class MetadataTests(SynchronousTestCase):
         raw = [token.content for token in tokens if token.type in ("html_block", "html_inline")]
         self.assertEqual([html for html in raw if re.search(r"<(img|a)\b", html)], [])
 
+    def test_versions(self) -> None:
+        """The classifiers name the versions of Python on which ``make test-all`` runs the tests."""
+        found = re.search(r'^VERSIONS="(.*)"$', (ROOT / "tests" / "versions.sh").read_text(), re.MULTILINE)
+        assert found is not None
+        prefix = "Programming Language :: Python :: 3."
+        named = [line.rpartition(" ")[2] for line in self.metadata.get_all("Classifier") or () if line.startswith(prefix)]
+        self.assertEqual(named, found[1].split())
+        self.assertEqual(self.metadata["Requires-Python"], f">={named[0]}")
+
 
 class ContentTests(SynchronousTestCase):
     """What ``setup.py`` puts into the wheel."""
