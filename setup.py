@@ -33,6 +33,7 @@ UNIT_TESTS = [
     "pytest-twisted >= 1.14.3",
     "rich >= 13",
     "shtab >= 1.7",
+    "towncrier >= 24.7",
     "treq >= 24.9",
     "wsproto >= 1.2",
 ]

@@ -1,9 +1,11 @@
-"""What is released: the package's metadata and contents."""
+"""What is released: the package's metadata and contents, and the list of changes."""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from importlib.metadata import metadata
 from typing import Any
 
@@ -12,6 +14,11 @@ from markdown_it.token import Token
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.service_process import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def setup_argument(name: str) -> Any:
@@ -83,3 +90,49 @@ class ContentTests(SynchronousTestCase):
             for pattern in patterns:
                 self.assertTrue([path for path in directory.glob(pattern) if path.is_file()], (package, pattern))
         self.assertEqual([path for path in (ROOT / "jobpush" / "web" / "dashboard").iterdir() if path.is_dir()], [])
+
+
+class NewsTests(SynchronousTestCase):
+    """``newsfragments``."""
+
+    def setUp(self) -> None:
+        self.fragments = sorted(path for path in (ROOT / "newsfragments").iterdir() if path.name != "README.md")
+
+    def test_names(self) -> None:
+        """Each is of a type that towncrier knows, so that none is passed over at a release."""
+        configuration = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
+        types = [each["directory"] for each in configuration["type"]]
+        self.assertEqual(types, ["feature", "bugfix", "doc", "removal", "misc"])
+        for path in self.fragments:
+            self.assertRegex(path.name, rf"^(\+[a-z0-9-]+|\d+)\.({'|'.join(types)})\.md$")
+        table = re.findall(r"^\| `(\w+)` \|", (ROOT / "newsfragments" / "README.md").read_text(), re.MULTILINE)
+        self.assertEqual(table, types)
+
+    def test_draft(self) -> None:
+        """``towncrier build --draft`` shows every fragment."""
+        draft = self.draft()
+        for path in self.fragments:
+            self.assertIn(squeezed(path.read_text()), draft, path.name)
+
+    def test_where_releases_go(self) -> None:
+        """The next release goes above the older ones."""
+        text = (ROOT / "CHANGELOG.md").read_text()
+        marker = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]["start_string"]
+        self.assertEqual(text.count(marker), 1)
+        self.assertNotIn("\n## ", text.partition(marker)[0])
+        self.assertIn("\n## 0.1.0 ", text.partition(marker)[2])
+
+    def draft(self) -> str:
+        """Return what ``towncrier build --draft`` prints, with each run of white space as one space."""
+        command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "9.9.9"]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("## 9.9.9 - ", result.stdout)
+        return squeezed(result.stdout)
+
+
+def squeezed(text: str) -> str:
+    """Return a text with each run of white space as one space."""
+    return " ".join(text.split())
+
+
