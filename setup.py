@@ -1,5 +1,6 @@
 """
-How jobpush is packaged. The adapters live beside the service, not in it; the plugins join Twisted's own package.
+How jobpush is packaged. The adapters live beside the service, not in it; the plugins join Twisted's own package; what an
+administrator installs besides (``etc``) is the data package ``jobpush_samples``, which ``jobpush sample`` reads.
 """
 
 import re
@@ -52,18 +53,20 @@ setup(
         "jobpush", "jobpush.adapter", "jobpush.core", "jobpush.events", "jobpush.polling", "jobpush.runtime", "jobpush.web",
         "jobpush.web.held", "jobpush.web.routes", "jobpush_adapters", "jobpush_adapters.common", "jobpush_adapters.mock",
         "jobpush_adapters.pbs", "jobpush_adapters.sge", "jobpush_adapters.slurm", "jobpush_client", "jobpush_client.cli",
-        "twisted.plugins",
+        "jobpush_samples", "twisted.plugins",
     ],
     package_dir={
         "": ".",
         "jobpush_adapters": "adapters/jobpush_adapters",
         "jobpush_client": "client/jobpush_client",
+        "jobpush_samples": "etc",
     },
     package_data={
         "jobpush": ["py.typed"],
         "jobpush.web": ["dashboard/*"],
         "jobpush_adapters": ["py.typed"],
         "jobpush_client": ["py.typed"],
+        "jobpush_samples": ["jobpush.toml", "jobpush.service", "hooks/*", "parsl/*.py", "snakemake/*"],
     },
     include_package_data=False,
     # Twisted finds plugins by scanning directories: an import hook would hide them.

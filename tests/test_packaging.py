@@ -79,10 +79,10 @@ class ContentTests(SynchronousTestCase):
         for top in ("jobpush", "adapters/jobpush_adapters", "client/jobpush_client"):
             base = (ROOT / top).parent
             found |= {".".join(path.parent.relative_to(base).parts) for path in (ROOT / top).rglob("__init__.py")}
-        self.assertEqual({*found, "twisted.plugins"}, set(setup_argument("packages")))
+        self.assertEqual({*found, "jobpush_samples", "twisted.plugins"}, set(setup_argument("packages")))
 
     def test_package_data(self) -> None:
-        """Each pattern of package data finds files, and the dashboard's are all found."""
+        """Each pattern of package data finds files, and the dashboard's and the hooks' are all found."""
         directories: dict[str, str] = setup_argument("package_dir")
         for package, patterns in setup_argument("package_data").items():
             top, _, rest = package.partition(".")
@@ -90,6 +90,7 @@ class ContentTests(SynchronousTestCase):
             for pattern in patterns:
                 self.assertTrue([path for path in directory.glob(pattern) if path.is_file()], (package, pattern))
         self.assertEqual([path for path in (ROOT / "jobpush" / "web" / "dashboard").iterdir() if path.is_dir()], [])
+        self.assertEqual([path for path in (ROOT / "etc" / "hooks").iterdir() if path.is_dir()], [])
 
 
 class NewsTests(SynchronousTestCase):
