@@ -2,7 +2,7 @@
 # Install what the tests against a real Slurm, a real sshd and a real browser need, where that can be done: as root, on Debian.
 # Nothing is started: the tests start their own cluster, in a directory of their own.
 set -eu
-need="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core openssh-server openssh-client chromium fonts-dejavu-core"
+need="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core openssh-server openssh-client chromium fonts-dejavu-core curl jq"
 missing=
 for package in $need; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -37,7 +37,8 @@ class SampleTests(SynchronousTestCase):
             self.directory = Path(os.path.abspath(self.mktemp()))
             status, lines, _ = self.sample(kind)
             self.assertEqual(status, 0)
-            sources = [ETC / source] if (ETC / source).is_file() else [path for path in (ETC / source).iterdir() if path.is_file()]
+            found = ETC / source
+            sources = [found] if found.is_file() else [path for path in found.iterdir() if path.is_file()]
             expected = {str(self.directory / path.name): path.read_bytes() for path in sources}
             self.assertEqual(lines, sorted(expected))
             self.assertEqual({str(path): path.read_bytes() for path in self.directory.iterdir()}, expected)
