@@ -28,6 +28,7 @@ NEEDS = {
     "parsl": "Parsl",
     "pbs": "a PBS to submit to",
     "peers": "the servers that jobpush is measured beside",
+    "release": "a release to be made",
     "root": "a host whose configuration may be changed",
     "slurm": "a Slurm to submit to",
     "slurmdbd": "a Slurm whose accounts may be changed",
