@@ -5,15 +5,16 @@ VENV ?= .venv
 PORT ?= 8080
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint docs build bench mutants clean
+.PHONY: help run test test-all lint docs build bench mutants clean
 
 help:
 	@echo "make run    set up, and run the service on the embedded default: http://localhost:$(PORT)/"
 	@echo "make test   set up, and run every test (as root it installs what a real Slurm, Grid Engine and sshd need)"
+	@echo "make test-all  set up, and run the unit tests on each Python that is on PATH or named in PYTHONS='python3.12 /opt/…'"
 	@echo "make lint   ruff, mypy, import rules"
 	@echo "make mutants SEED=1 SAMPLE=200 MINUTES=20    which small faults the unit tests do not notice (CONTRIBUTING.md)"
 	@echo "make docs   the documentation, in build/site/"
-	@echo "make build  the wheel, in dist/"
+	@echo "make build  the source distribution, and the wheel that is made from it, in dist/"
 	@echo "make bench  the cost of held requests beside other servers: a table and a picture (installs the others)"
 
 # A virtual environment with jobpush in it, made anew when what it is made from changes.
@@ -35,6 +36,9 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest
 	$(BIN)/python -m twisted.trial --temp-directory=$(VENV)/trial --reporter=text tests
 
+test-all:
+	@PYTHON="$(PYTHON)" PYTHONS="$(PYTHONS)" sh tests/versions.sh all
+
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -53,8 +57,8 @@ docs: $(VENV)/dev
 	$(BIN)/mkdocs build --quiet --strict
 
 build: $(VENV)/dev
-	rm -rf build dist
-	$(BIN)/python -m build --wheel --outdir dist .
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
 
 # All servers hold 10,700 requests, three times; then other numbers of requests, for the picture. Three quarters of an hour.
 bench: $(VENV)/dev
@@ -70,4 +74,4 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.stalls
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-3.* build dist *.egg-info

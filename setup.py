@@ -1,4 +1,7 @@
-"""How jobpush is packaged. The adapters live beside the service, not in it; the plugins join Twisted's own package."""
+"""
+How jobpush is packaged. The adapters live beside the service, not in it; the plugins join Twisted's own package; what an
+administrator installs besides (``etc``) is the data package ``jobpush_samples``, which ``jobpush sample`` reads.
+"""
 
 import re
 from pathlib import Path
@@ -9,31 +12,64 @@ here = Path(__file__).parent
 found = re.search(r'__version__ = "(.+)"', (here / "jobpush" / "__init__.py").read_text())
 assert found is not None
 
+
+def long_description() -> str:
+    """Return the README without what means something only beside its files: pictures, and links to other files."""
+    text = (here / "README.md").read_text()
+    target = r"\((?!https?:)[^)]*\)"
+    text = re.sub(rf"^!\[[^\]]*\]{target}\n\n?", "", text, flags=re.MULTILINE)
+    text = re.sub(rf" \(\[[^\]]*\]{target}\)", "", text)  # "([more](docs/guide.md))"
+    return re.sub(rf"\[([^\]]*)\]{target}", r"\1", text)
+
+
+#: What the unit tests need.
+UNIT_TESTS = [
+    "hypothesis >= 6.100",
+    "jsonschema >= 4.20",
+    "markdown-it-py >= 3",
+    "openapi-spec-validator >= 0.7.1",
+    "orjson >= 3.9",
+    "prometheus_client >= 0.20",
+    "pytest >= 8",
+    "pytest-timeout >= 2.3",
+    "pytest-twisted >= 1.14.3",
+    "rich >= 13",
+    "shtab >= 1.7",
+    "towncrier >= 24.7",
+    "treq >= 24.9",
+    "wsproto >= 1.2",
+]
+
 setup(
     name="jobpush",
     version=found[1],
     description="Push every change of a batch job's state to the HTTP clients that wait for it",
-    long_description=(here / "README.md").read_text(),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
+    license_expression="MIT",
+    license_files=["LICENSE"],
     python_requires=">=3.10",
     # Listed by hand: never an __init__.py in twisted/ or twisted/plugins/, it would replace Twisted's own.
     packages=[
         "jobpush", "jobpush.adapter", "jobpush.core", "jobpush.core.wire", "jobpush.events", "jobpush.polling",
         "jobpush.runtime", "jobpush.web", "jobpush.web.held", "jobpush.web.routes", "jobpush_adapters",
         "jobpush_adapters.common", "jobpush_adapters.mock", "jobpush_adapters.pbs", "jobpush_adapters.sge",
-        "jobpush_adapters.slurm", "jobpush_client", "jobpush_client.cli", "twisted.plugins",
+        "jobpush_adapters.slurm", "jobpush_client", "jobpush_client.cli", "jobpush_samples", "twisted.plugins",
     ],
     package_dir={
         "": ".",
         "jobpush_adapters": "adapters/jobpush_adapters",
         "jobpush_client": "client/jobpush_client",
+        "jobpush_samples": "etc",
     },
     package_data={
         "jobpush": ["py.typed"],
         "jobpush.web": ["dashboard/*"],
         "jobpush_adapters": ["py.typed"],
         "jobpush_client": ["py.typed"],
+        "jobpush_samples": ["jobpush.toml", "jobpush.service", "hooks/*", "parsl/*.py", "snakemake/*"],
     },
+    include_package_data=False,
     # Twisted finds plugins by scanning directories: an import hook would hide them.
     options={"editable_wheel": {"mode": "strict"}},
     install_requires=[
@@ -53,29 +89,19 @@ setup(
         "metrics": ["prometheus_client >= 0.20"],
         "websocket": ["wsproto >= 1.2"],
         "testing": ["hypothesis >= 6.100"],
+        "unit-tests": UNIT_TESTS,
         "dev": [
+            *UNIT_TESTS,
             "axe-playwright-python >= 0.1.4",
             "build",
             "coverage >= 7.4",
-            "hypothesis >= 6.100",
             "import-linter >= 2",
-            "jsonschema >= 4.20",
             "mkdocs >= 1.5",
             "mypy >= 1.10",
             "mypy-zope >= 1.0.5",
-            "openapi-spec-validator >= 0.7.1",
-            "orjson >= 3.9",
             "playwright >= 1.45",
-            "prometheus_client >= 0.20",
-            "pytest >= 8",
-            "pytest-timeout >= 2.3",
-            "pytest-twisted >= 1.14.3",
-            "rich >= 13",
             "ruff >= 0.6",
-            "shtab >= 1.7",
-            "treq >= 24.9",
             "websockets >= 14",
-            "wsproto >= 1.2",
         ],
     },
     classifiers=[
@@ -83,7 +109,11 @@ setup(
         "Framework :: Twisted",
         "Intended Audience :: System Administrators",
         "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: System :: Clustering",
         "Topic :: System :: Distributed Computing",
         "Typing :: Typed",

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import jobpush
 import jobpush_client
+from tests import documents
 from tests.mutants import mirror
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +30,57 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
     return found
+
+
+class PageTests(SynchronousTestCase):
+    """``docs/architecture.md``."""
+
+    def setUp(self) -> None:
+        self.page = (ROOT / "docs" / "architecture.md").read_text()
+        found = re.search(r"^\| package \|.*\n\|[-|]*\n((?:\|.*\n)*)", self.page, re.MULTILINE)
+        assert found is not None
+        self.named = re.findall(r"^\| `([a-z_.]+)` \|", found[1], re.MULTILINE)
+        self.assertEqual(len(self.named), len(found[1].splitlines()))
+
+    def test_packages(self) -> None:
+        """Each package is named once, and each that is named is there."""
+        there = []
+        for base in (ROOT, ROOT / "adapters", ROOT / "client"):
+            tops = [path for path in base.iterdir() if path.name.startswith("jobpush") and (path / "__init__.py").exists()]
+            inits = [path for top in tops for path in top.rglob("__init__.py")]
+            there += [".".join(path.parent.relative_to(base).parts) for path in inits]
+        self.assertEqual(sorted(self.named), sorted(there))
+
+    def test_order(self) -> None:
+        """The service's packages are in the order of the import contract."""
+        contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        (layers,) = [contract["layers"] for contract in contracts if contract.get("containers") == ["jobpush"]]
+        packages = [f"jobpush.{name}" for layer in layers for name in layer.split(" | ") if (ROOT / "jobpush" / name).is_dir()]
+        self.assertEqual([name for name in self.named if name in packages], packages)
+
+    def test_picture(self) -> None:
+        """Each package but the topmost is in the picture."""
+        picture = next(block.text for block in documents.blocks("docs/architecture.md") if block.language == "text")
+        words = set(re.findall(r"[a-z_.]+", picture))
+        for name in self.named:
+            parent, _, last = name.rpartition(".")
+            if parent and name != "jobpush.runtime":  # it is below all of them
+                self.assertTrue(name in words or (f".{last}" in words and any(parent in word for word in words)), name)
+
+    def test_questions(self) -> None:
+        """Ten questions or more, and each file that answers one is there."""
+        rows = re.findall(r"^\| (.+\?) \| (.+) \|$", self.page.partition("## Where to look")[2], re.MULTILINE)
+        self.assertGreaterEqual(len(rows), 10)
+        for question, answer in rows:
+            paths = re.findall(r"`([a-z_/.]+)`", answer)
+            self.assertTrue(paths, question)
+            for path in paths:
+                self.assertTrue((ROOT / path).exists(), f"{question} {path}")
+
+    def test_other_names(self) -> None:
+        """Every other path that the page names is there."""
+        for path in re.findall(r"`((?:jobpush|twisted|client|adapters)/[a-z_/.]+)`", self.page):
+            self.assertTrue((ROOT / path).exists(), path)
 
 
 class LayoutTests(SynchronousTestCase):
@@ -43,7 +101,6 @@ class LayoutTests(SynchronousTestCase):
     def test_light_plugins(self) -> None:
         """A drop-in is imported by every twistd run: it pulls in neither the web nor an adapter's machinery."""
         import subprocess
-        import sys
 
         from tests.service_process import twistd_environment
 

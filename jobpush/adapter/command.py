@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -103,11 +104,34 @@ def run_command(
         return fail(CommandFailed(f"cannot start {argv[0]}: {error}"))
     try:
         with protocol.output.child_end as output:
-            descriptors = {0: "w", 1: output.fileno(), 2: "r"}
-            reactor.spawnProcess(protocol, argv[0], list(argv), env=dict(environment), path="/", childFDs=descriptors)
+            start_process(reactor, protocol, argv, environment, {0: "w", 1: output.fileno(), 2: "r"})
     except (OSError, ValueError) as error:
         protocol.abandon(CommandFailed(f"cannot start {argv[0]}: {error}"))
     return protocol.finished
+
+
+def start_process(
+    reactor: Any,
+    protocol: ProcessProtocol,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: Mapping[int, int | str] | None = None,
+) -> None:
+    """
+    Start a process in the directory ``/``.
+
+    From Python 3.12 on, ``os.fork`` warns in a process with threads, as the child may wait for a lock that one of them holds.
+    This one has threads (the journal's, the reactor's pool). What Twisted runs in the child between ``fork`` and ``exec`` is
+    system calls, and takes no such lock.
+
+    :param argv: its absolute path, then its arguments.
+    :param environment: the whole environment that it gets.
+    :param descriptors: as in `twisted.internet.interfaces.IReactorProcess.spawnProcess`; by default three pipes.
+    :raise OSError: if it cannot be started.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"This process .* is multi-threaded, use of fork\(\)", DeprecationWarning)
+        reactor.spawnProcess(protocol, argv[0], list(argv), env=dict(environment), path="/", childFDs=descriptors)
 
 
 class _Output(FileDescriptor):

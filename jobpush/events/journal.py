@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -121,8 +121,7 @@ class SQLiteJournal:
         self._migrations = migrations
         self._threads = threads
         self._cursors: dict[str, int] = {}
-        self._lock: int | None = None
-        self._connections: list[sqlite3.Connection] = []
+        self._opened = ExitStack()  # gives back the lock and the connections
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
 
@@ -133,7 +132,7 @@ class SQLiteJournal:
             if self.directory is None:
                 self._writer = self._reader = self._connect(":memory:")
             else:
-                self._lock = lock(self.directory)
+                self._opened.callback(os.close, lock(self.directory))
                 path = os.path.join(self.directory, "journal.sqlite")
                 create(path)
                 self._writer = self._connect(path)
@@ -144,25 +143,16 @@ class SQLiteJournal:
             self._upgrade()
             return self._load()
         except sqlite3.Error as error:
-            self._release()
+            self._opened.close()
             raise JournalError(f"the journal in {self.directory} cannot be used: {error}") from None
         except JournalError:
-            self._release()
+            self._opened.close()
             raise
 
     def _connect(self, path: str) -> sqlite3.Connection:
         # Each connection is used by one thread at a time, in turn: the one that opens it, then its own.
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-        self._connections.append(connection)
-        return connection
-
-    def _release(self) -> None:
-        """Close what is open, and let others have the directory."""
-        while self._connections:
-            self._connections.pop().close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        return self._opened.enter_context(closing(connection))
 
     def _upgrade(self) -> None:
         db = self._writer
@@ -224,7 +214,7 @@ class SQLiteJournal:
     def close(self) -> Deferred[None]:
         def closed(_: object) -> None:
             self._threads.stop()
-            self._release()
+            self._opened.close()
 
         # Both threads work in order: when these have run, everything asked for before has.
         done = self._threads.run("write", lambda: None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,18 @@ class RunTests(TestCase):
         self.assertIn(b"A=1\n", result.stdout)
         self.assertNotIn(b"HOME=", result.stdout)
         self.assertTrue(result.stdout.endswith(b"out\n"))
+
+    async def test_with_threads(self) -> None:
+        """A process with threads, as the service is one, starts a command without a warning."""
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait, args=(60,))
+        thread.start()
+        try:
+            await self.sh("exit 0")
+        finally:
+            done.set()
+            thread.join()
+        self.assertEqual(self.flushWarnings(), [])
 
     async def test_arguments_are_no_shell_words(self) -> None:
         """They arrive as they are."""

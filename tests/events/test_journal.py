@@ -29,6 +29,17 @@ def change(job_id: str, state: str, cluster: str = "c", **fields: Any) -> Change
     return Change(JobDescriptor(cluster=cluster, id=job_id, phase=phase, outcome=outcome, **fields), None, NOW)
 
 
+def open_files() -> list[str]:
+    """The paths of the files that this process has open (``proc_pid_fd(5)``)."""
+    paths = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            paths.append(os.readlink(f"/proc/self/fd/{number}"))
+        except FileNotFoundError:  # the listing's own
+            continue
+    return paths
+
+
 class JournalCase(SynchronousTestCase):
     """A journal in a directory."""
 
@@ -521,6 +532,17 @@ class OpeningTests(JournalCase):
             self.refused("cannot be used", migrations=(*MIGRATIONS, broken))
         self.refused(f"has schema {len(MIGRATIONS)}, written by a newer jobpush; this one knows 1", migrations=MIGRATIONS[:1])
         self.open()
+
+    def test_refused_leaves_nothing_open(self) -> None:
+        """A journal that is refused leaves none of its files open."""
+        self.open()
+        self.close()
+        broken = (*MIGRATIONS, "SELECT nonsense FROM nowhere")
+        self.refused("nowhere", migrations=broken)
+        with open(os.path.join(self.directory, "journal.sqlite"), "wb") as file:
+            file.write(b"not a database, but long enough to be looked at" * 100)
+        self.refused("not a database")
+        self.assertEqual([path for path in open_files() if path.startswith(self.directory)], [])
 
 
 class RestartTests(SynchronousTestCase):

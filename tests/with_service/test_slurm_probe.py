@@ -34,7 +34,7 @@ def helpers(service: ServiceProcess) -> list[int]:
     """The processes of the probe."""
     assert service.process is not None
     children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"slurm_probe_helper" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in children if b"probe_helper.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def told(service: ServiceProcess, job: str) -> list[str]:

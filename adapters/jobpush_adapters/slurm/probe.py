@@ -20,7 +20,7 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
-from jobpush.adapter.command import CommandFailed, find_executable, printable
+from jobpush.adapter.command import CommandFailed, find_executable, printable, start_process
 from jobpush.adapter.load import LoadBudget
 from jobpush_adapters.slurm import probe_helper as slurm_probe_helper
 
@@ -107,7 +107,7 @@ class SlurmProbe:
         self._helper = _Helper(self._answered, self._ended)
         self._wait(PATIENCE_S, self._hung)
         try:
-            self._reactor.spawnProcess(self._helper, self._argv[0], self._argv, env=self._environment, path="/")
+            start_process(self._reactor, self._helper, self._argv, self._environment)
         except OSError as error:
             self._ended(str(error))
 

@@ -1,5 +1,5 @@
 """
-The process that asks slurmctld, through libslurm, whether anything has changed: ``slurm_probe_helper.py LIBRARY [any]``.
+The process that asks slurmctld, through libslurm, whether anything has changed: ``probe_helper.py LIBRARY [any]``.
 
 `jobpush_adapters.slurm.probe` starts it and talks with it over its standard streams. It is a process of its own because a
 library that is called through ctypes may crash or hang, and that must cost nothing. It imports nothing of jobpush.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from jobpush_client import __version__
+from jobpush_client.cli.sample import SAMPLES
 from jobpush_client.values import ApiError, ClientError, Unknown, Unreachable, WaitTimeout
 
 #: Exit codes that say what became of the command itself. Those of jobs are in `jobpush_client.cli.codes`.
@@ -36,6 +37,14 @@ of every command:
   240        no scheduler knows that job
   241        the server cannot be reached
   242        the server refuses
+"""
+
+SAMPLE_EPILOG = """\
+  toml       jobpush.toml, a configuration with each setting explained: /etc/jobpush
+  unit       jobpush.service, for systemd: /etc/systemd/system
+  hooks      the hooks of Slurm, Grid Engine and PBS: /usr/local/lib/jobpush
+  parsl      jobpush_parsl.py, a provider for Parsl: beside your program
+  snakemake  config.yaml, a profile for Snakemake: a directory of its own
 """
 
 FILTERS = ("cluster", "user", "account", "state", "name", "comment", "queue", "workflow")
@@ -106,6 +115,15 @@ def parser() -> argparse.ArgumentParser:
         "--format", choices=("plain", "snakemake", "nextflow"), default="plain",
         help="the words of that engine (default: jobpush's own, such as RUNNING)",
     )  # fmt: skip
+
+    text = "write the files that an installation needs besides the packages"
+    sample = commands.add_parser(
+        "sample", help=text, description=text[0].upper() + text[1:] + ", and print the path of each.", epilog=SAMPLE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    sample.add_argument("kind", choices=tuple(SAMPLES), help="which of them (below)")
+    sample.add_argument("directory", metavar="DIR", help="where to; it is made if it is not there")
+    sample.add_argument("--force", action="store_true", help="write over files that are there already")
 
     completion = commands.add_parser(
         "completion", help="print a shell's completion script", description="Print a shell's completion script."

@@ -449,7 +449,9 @@ class ProbeTests(TestCase):
 
     async def test_never_worked(self) -> None:
         """Then it is left alone: no library, another version, no right to ask."""
+        self.patch(slurm_probe, "PATIENCE_S", 60.0)  # on a host that is busy a helper takes seconds to start
         self.begin("refuse")
+        await self.until(lambda: len(self.asked()) == 1, 60)
         await self.pause(0.5)
         self.assertEqual((self.told, len(self.asked())), (0, 1))
         missing = SlurmProbe(reactor, "/nonexistent", {}, self.tell)  # the real helper
