@@ -158,7 +158,7 @@ class QuestionTests(ScriptedCase):
         self.begin()
         self.begin(untested=True)
         argv = [sys.executable, "-I", "-S", slurm_probe_helper.__file__, "/lib/slurm.so"]
-        more = {"env": {"SLURM_CONF": "/c"}, "path": "/"}
+        more = {"env": {"SLURM_CONF": "/c"}, "path": "/", "childFDs": None}
         self.assertEqual(self.clock.started, [(sys.executable, argv, more), (sys.executable, [*argv, "any"], more)])
 
     def test_when(self) -> None:
