@@ -16,7 +16,7 @@ from jobpush.core.frozen import evolve
 from jobpush.core.identity import adopt, is_another
 from jobpush.core.job_table import ClusterJobs, pending_task
 from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
-from jobpush.core.record import Change, Changes, JobRecord, Record, row_of, sighting
+from jobpush.core.record import AS_LISTED, Change, Changes, JobRecord, Record, row_of, sighting
 from jobpush.core.tasks import TaskSet
 
 #: After how many jobs the generator pauses.
@@ -64,9 +64,11 @@ class _Diff:
                 ranges[job_id] = row
                 continue
             record = records.get(job_id)
-            # Of one that was absent no row was kept.
-            if record is not None and row_of(record) is row and record.detail.unsettled_since is None:
-                continue
+            if record is not None:
+                seen = record.detail
+                # Of one that was absent no row was kept.
+                if record.subject is row if seen is AS_LISTED else (seen.row is row and seen.unsettled_since is None):
+                    continue
             self.present(row, record)
             changed += 1
             if changed % PAUSE_EVERY == 0:

@@ -2,8 +2,8 @@
 Frozen values with many fields, made and copied quickly.
 
 attrs sets each attribute of a new frozen instance with a call of ``object.__setattr__``, and ``attrs.evolve`` reads them all by
-name before: for a job, which has 33, that takes 4 and 9 microseconds. Here an instance is filled while it belongs to a class
-with the same slots that is not frozen, and is given its own class at the end: 1 microsecond each.
+name before: for a job, which has 33, that takes 3.6 and 6.9 microseconds. Here an instance is filled while it belongs to a
+class with the same slots that is not frozen, and is given its own class at the end: 1.6 microseconds to copy a job.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event, Record
 from jobpush.core.workflow import NO_CLUSTER, Member, Membership
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
-from jobpush.events.state_directory import create, lock
+from jobpush.events.state_directory import create_file, lock_directory
 
 T = TypeVar("T")
 
@@ -132,9 +132,9 @@ class SQLiteJournal:
             if self.directory is None:
                 self._writer = self._reader = self._connect(":memory:")
             else:
-                self._opened.callback(os.close, lock(self.directory))
+                self._opened.callback(os.close, lock_directory(self.directory))
                 path = os.path.join(self.directory, "journal.sqlite")
-                create(path)
+                create_file(path)
                 self._writer = self._connect(path)
                 self._writer.execute(f"PRAGMA page_size={PAGE}")
                 self._writer.execute("PRAGMA journal_mode=WAL")
@@ -164,7 +164,7 @@ class SQLiteJournal:
             )
         if 0 < version < wanted and self.directory is not None:
             backup = os.path.join(self.directory, f"journal.v{version}.sqlite")
-            create(backup)
+            create_file(backup)
             with closing(sqlite3.connect(backup)) as copy:
                 db.backup(copy)
         while version < wanted:

@@ -1,4 +1,4 @@
-"""The state directory: made, kept for this process, and checked to be where a journal is safe."""
+"""The directory that the journal is in: one service has it at a time, on a local disk."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 
 
-def create(path: str) -> None:
-    """Make a file that others may not read: jobs' names and comments are in it. SQLite gives its helpers the same mode."""
+def create_file(path: str) -> None:
+    """
+    Make a file that others may not read: jobs' names and comments are in it. SQLite gives its helpers the same mode.
+
+    :raise JournalError: where that is not possible.
+    """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
     except OSError as error:
         raise JournalError(f"{path} cannot be used: {error.strerror}") from None
 
 
-def lock(directory: str) -> int:
-    """Make the state directory and keep it for this process. The lock goes with the process, however it ends."""
+def lock_directory(directory: str) -> int:
+    """
+    Make the state directory and keep it for this process. The lock goes with the process, however it ends.
+
+    :return: the file descriptor that holds the lock.
+    :raise JournalError: if it cannot be used, or is in use.
+    """
     try:
         os.makedirs(directory, mode=0o750, exist_ok=True)
         kind = file_system_of(directory)
@@ -45,7 +54,7 @@ def lock(directory: str) -> int:
 
 
 def file_system_of(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
-    """The type of the file system that holds a path (``proc_pid_mountinfo(5)``); empty if that cannot be told."""
+    """Return the type of the file system that holds a path (``proc_pid_mountinfo(5)``); empty if that cannot be told."""
     path = os.path.realpath(path)
     best = ("", "")
     try:
@@ -59,5 +68,3 @@ def file_system_of(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
     except (OSError, IndexError):
         return ""
     return best[1]
-
-

@@ -110,6 +110,15 @@ class MonitorTests(NudgedCase):
             self.lab.clock.advance(0.1)
         self.assertEqual((self.queries, self.monitor.status.health), (failed, "stale"))
 
+    def test_the_first_look_is_not_counted(self) -> None:
+        """Nobody could have announced what was there before: five announced looks are needed, not four of five."""
+        for number in range(FEWEST_LOOKS):
+            self.assertFalse(self.monitor.announced)
+            self.queue.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
+            self.monitor.nudge(["1"])
+            self.lab.clock.run(5)
+        self.assertTrue(self.monitor.announced)
+
     def test_the_poll_becomes_a_reconciler(self) -> None:
         """While nudges announce what changes the poll is slow; when they cease to, it is what it was."""
         self.queue.interval = 2.0
