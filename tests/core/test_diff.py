@@ -352,6 +352,14 @@ class BackTests(SynchronousTestCase):
 class ForgettingTests(SynchronousTestCase):
     """Jobs that ended are kept for as long as is wished, and not a moment less."""
 
+    def test_what_has_not_ended(self) -> None:
+        """However short the time is: a job that is gone is kept until it is known how it ended."""
+        world = World(keep_ended=3.0)
+        world.look(job("1", "RUNNING"))
+        self.assertEqual([world.look(after=after) for after in (5.0, 5.0)], [[("1", "FINISHING", "RUNNING")], []])
+        self.assertEqual(list(world.known.records), ["1"])
+        self.assertEqual(world.look(after=6.0), [("1", "UNKNOWN", "FINISHING")])
+
     def known_after(self, seconds: float, *listed: JobDescriptor, keep_ended: float | None = 50.0) -> list[str]:
         """What is known so many seconds after the first look, with these listed still."""
         world = World()

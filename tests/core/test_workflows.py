@@ -172,6 +172,7 @@ class PutTests(WorkflowCase):
         self.assertTrue(held.json()["deleted"])
         self.assertTrue(self.told()[-1]["deleted"])
         self.assertEqual((self.lab.get("/v1/workflows/w7").status, self.lab.request("DELETE", "/v1/workflows/w7").status), (404, 404))
+        self.assertEqual(list(self.lab.service.workflows.names_of(self.lab.queue.jobs["1"])), [], "its jobs are none of its any more")
         self.assertEqual(self.lab.get("/v1/jobs/memory/1").status, 200)
 
     def test_list(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from itertools import pairwise
 from typing import Any
@@ -180,6 +181,7 @@ class ListenerTests(SynchronousTestCase):
         lab.set("1", "COMPLETED")
         lab.stop()
         self.assertEqual(ear.heard, [1, 2])
+        gc.collect()
         self.assertEqual(self.flushLoggedErrors(), [])
         lab = self.lab(ear, directory=directory)
         self.addCleanup(lab.stop)

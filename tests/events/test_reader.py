@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
 
+from jobpush.core import wire
 from jobpush.core.filters import EVERYTHING, Selection
 from jobpush.core.model import Cursor
+from jobpush.core.record import Change
 from jobpush.events.interfaces import CursorGone
-from jobpush.events.journal import Retention
-from jobpush.events.reader import Enough, Older, Page, Pending
-from tests.support import Lab, LabCase
+from jobpush.events.journal import Retention, SQLiteJournal
+from jobpush.events.reader import Enough, Feed, Older, Page, Pending
+from jobpush.events.recent_events import Tail
+from jobpush.events.tracker import JobStatusTracker
+from jobpush.runtime.cooperate import Cooperator
+from tests.core.world import job
+from tests.support import NOW, Lab, LabCase, ManualClock, StepThreads
 
 
 class TailTests(LabCase):
@@ -203,6 +210,16 @@ class FeedTests(LabCase):
             self.assertEqual([event.seq for event in pending.gathered], list(range(since + 1, self.feed.head + 1)))
             self.assertEqual(pending.since, self.feed.head)
 
+    def test_enough_at_once(self) -> None:
+        """One event that is waited for is enough, wherever it stands among those that are there, in the journal or in the tail."""
+        head = self.feed.head
+        for since in (3, head - 3):
+            for seq in (since + 1, since + 2, head):
+                page = self.ready(since, 100, lambda event, seq=seq: event.seq == seq)
+                assert isinstance(page, Page), (since, seq)
+                self.assertEqual([event.seq for event in page.events], list(range(since + 1, head + 1)))
+                self.assertEqual((page.seq, page.more), (head, False))
+
     def test_at_once(self) -> None:
         """Events that are there already are given at once, with the head as the number up to which they are all."""
         for since in (3, self.feed.head - 2):
@@ -271,6 +288,41 @@ class FeedTests(LabCase):
             with self.assertRaises(CursorGone) as caught:
                 self.feed.resolve(cursor)
             self.assertEqual(caught.exception.oldest_seq, 0)
+
+
+class MovingTests(SynchronousTestCase):
+    """A `Feed` alone, whose tail moves on while the journal is read."""
+
+    def setUp(self) -> None:
+        self.threads = StepThreads()
+        self.journal = SQLiteJournal(self.threads, None)  # type: ignore[arg-type]
+        self.journal.open()
+        self.tail = Tail(0, 4)
+        clock = ManualClock()
+        self.feed = Feed(clock, self.journal, self.tail, JobStatusTracker(clock, Cooperator(clock), lambda: self.tail.head))
+        self.publish(20)
+
+    def publish(self, count: int) -> None:
+        """So many events come."""
+        change = Change(job("1", "RUNNING"), None, NOW)
+        events = [wire.number(self.journal.epoch, seq, change) for seq in range(self.tail.head + 1, self.tail.head + count + 1)]
+        self.journal.commit(events, [], [])
+        self.tail.append(events)
+
+    def test_what_came_meanwhile(self) -> None:
+        """What is in the journal up to the head of then is the answer if it is enough, or more than is asked for: nothing more is read."""
+        for enough, limit, last in ((lambda event: event.seq == 5, 100, 20), (lambda event: False, 4, 7), (None, 100, 20)):
+            self.setUp()
+            read, reads = self.journal.read, []
+            self.patch(self.journal, "read", lambda *arguments, read=read, reads=reads: reads.append(arguments) or read(*arguments))
+            self.threads.hold()
+            found = self.feed.recent(EVERYTHING, 3, limit, enough)
+            assert isinstance(found, Older)
+            coming = Deferred.fromCoroutine(found.read())
+            self.publish(20)
+            self.threads.release()
+            page = self.successResultOf(coming)
+            self.assertEqual(([event.seq for event in page.events], len(reads)), (list(range(4, last + 1)), 1))
 
 
 class RetentionTests(LabCase):

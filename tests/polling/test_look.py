@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
+from jobpush.polling.look import QueueStatus
 from tests.polling.paced import NudgedCase
 from tests.support import NOW, Lab, LabCase
 
@@ -480,6 +481,15 @@ class AskingTests(LookCase):
         self.world.clock.run(8, step=1)
         self.assertEqual([after - before for before, after in itertools.pairwise(self.asked)], [2, 4])
 
+    def test_of_some_it_knows(self) -> None:
+        """Then it is asked of the others in the next look: their records may be about to be written."""
+        self.world.queue.records["1"] = self.world.queue.set("1", "FAILED", exit_code=3)
+        for job_id in ("1", "2"):
+            del self.world.queue.jobs[job_id]
+        self.world.clock.run(8, step=1)
+        self.assertEqual(self.world.states()["1"], "FAILED")
+        self.assertEqual([after - before for before, after in itertools.pairwise(self.asked)], [1, 2, 4])
+
     def test_nothing_to_ask(self) -> None:
         """It is not asked while no job is missing, nor where there is none."""
         self.world.clock.run(60, step=1)
@@ -496,6 +506,12 @@ class StatusTests(LookCase):
 
     def status(self, lab: Lab) -> Any:
         return lab.get("/readyz").json()["queues"]["memory"]
+
+    def test_before_anything(self) -> None:
+        """Nothing is counted yet."""
+        status = attrs.asdict(QueueStatus())
+        self.assertEqual(status.pop("interval_s"), 2.0)
+        self.assertEqual((status.pop("health"), set(status.values())), ("starting", {None, 0}))
 
     def test_health(self) -> None:
         """Starting, ok, stale with the reason, ok again; what is served ages while nobody answers."""

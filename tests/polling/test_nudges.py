@@ -15,7 +15,7 @@ from jobpush.adapter.load import DUTY, RESERVE_S
 from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import QueueFacts
 from jobpush.polling.nudges import READ_PER_S, BadNudge, Nudge, NudgeCounts, Nudges, json_object, signed, unsigned
-from jobpush.polling.schedule import ECHO_S
+from jobpush.polling.schedule import ECHO_S, FEWEST_LOOKS
 from tests.polling.paced import NudgedCase
 from tests.support import NOW, Lab, LabCase, ManualClock
 

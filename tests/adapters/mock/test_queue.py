@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
@@ -13,9 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.adapter.interfaces import InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
-from jobpush.core.model import Snapshot
-from jobpush_adapters.mock.queue import FileQueue
-from tests.support import ManualClock
+from jobpush.core.model import JobDescriptor, Phase, QueueFacts, Snapshot
+from jobpush_adapters.mock import queue as mock
+from jobpush_adapters.mock.queue import FileQueue, MockQueue
+from tests.support import NOW, ManualClock
 
 
 def write(path: str, *lines: object) -> None:
@@ -82,10 +84,42 @@ class FileTests(SynchronousTestCase):
             self.assertIn(f"{self.path}, line {number}: ", snapshot.rejected[number - 4])
         self.assertLessEqual({"2", "3", "4", "5", "6"}, snapshot.rejected_ids)
 
+    def test_whole(self) -> None:
+        """What the file says, and when it was read; who says where it is from is believed."""
+        job = self.look({"id": "1", "state": "RUNNING"}, {"id": "2", "state": "RUNNING", "source": "squeue", "observed_at": "2026-11-22T05:00:00Z"}).jobs
+        expected = JobDescriptor("mock", "1", Phase.RUNNING, native={"state": "RUNNING"}, observed_at=NOW, source="mock")
+        self.assertEqual(attrs.asdict(job["1"]), attrs.asdict(expected))
+        self.assertEqual((job["2"].source, job["2"].observed_at), ("squeue", NOW))
+
+    def test_rejected_ids(self) -> None:
+        """The id that a line seems to be about."""
+        snapshot = self.look(b' # x', b'  ', b'{"id" :\t"7"', b'{"id": "8\\n"}', b'{"id": ""}', b'{"id": "\xff"}', b'["id": "9"]')
+        self.assertEqual((snapshot.rejected_ids, snapshot.rejected_count), ({"7", "9", "\ufffd"}, 5))
+        self.assertEqual((snapshot.began_at, snapshot.ended_at), (NOW, NOW))
+
+    def test_too_large(self) -> None:
+        """Is a mistake; the limit itself is none."""
+        self.patch(mock, "FILE_LIMIT", 40)
+        line = b'{"id": "1", "state": "RUNNING"}'
+        self.assertEqual(set(self.look(line + b" " * (39 - len(line))).jobs), {"1"})
+        write(self.path, line + b" " * (40 - len(line)))
+        self.assertEqual(str(self.failureResultOf(self.queue.snapshot(), QueueError).value), f"the jobs file {self.path} is larger than 40 bytes")
+
     def test_missing_file(self) -> None:
         """A failed query, which names the file."""
         error = self.failureResultOf(self.queue.snapshot(), QueueError)
-        self.assertIn(self.path, str(error.value))
+        self.assertEqual(str(error.value), f"the jobs file {self.path} cannot be read: No such file or directory")
+
+    def test_facts_and_options(self) -> None:
+        """It hides nothing, and has no accounting."""
+        facts = self.successResultOf(self.queue.check())
+        self.assertEqual(facts, QueueFacts(sees_all=True, evidence="the mock queue hides nothing"))
+        outcomes = self.successResultOf(self.queue.outcomes([JobDescriptor("mock", "1", Phase.RUNNING)]))
+        self.assertEqual((outcomes.answered, outcomes.jobs), (False, {}))
+        self.assertEqual((self.queue.cluster, self.queue.interval, self.queue.timeout, self.queue.grace, self.queue.queue_type), ("mock", None, 5.0, 5.0, "mock"))
+        other = FileQueue(self.clock, self.path, cluster="c", interval=1.0, timeout=2.0, grace=3.0)
+        self.assertEqual((other.cluster, other.interval, other.timeout, other.grace), ("c", 1.0, 2.0, 3.0))
+        self.failureResultOf(MockQueue(self.clock).snapshot(), NotImplementedError)
 
     @given(st.lists(st.binary(max_size=60), max_size=8))
     def test_arbitrary_bytes(self, lines: list[bytes]) -> None:
@@ -102,4 +136,11 @@ class FileTests(SynchronousTestCase):
 
     def test_ids(self) -> None:
         """No paths, no options, no shell's words."""
-        self.assertRaises(InvalidJobId, self.queue.canonical_id, "a/b")
+        for bad in ("a/b", "", "-a", "a" * 129, "a b", "\u00e9"):
+            error = self.assertRaises(InvalidJobId, self.queue.canonical_id, bad)
+            self.assertEqual(str(error), "expected 1 to 128 letters, digits and '_.+-[]', such as 12 or 12_3")
+        for good in ("a" * 128, "1_2", "A.b+c-d[3]"):
+            self.assertEqual(self.queue.canonical_id(good), good)
+        for task, expected in (("7_3", ("7", 3)), ("a" * 101 + "_0", ("a" * 101, 0)), ("a" * 102 + "_0", None), ("7_03", None), ("7_1234567", ("7", 1234567)), ("7_12345678", None), ("7", None)):
+            self.assertEqual(self.queue.task_of(task), expected)
+        self.assertEqual(self.queue.task_id("7", 3), "7_3")

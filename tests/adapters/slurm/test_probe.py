@@ -56,8 +56,8 @@ class Transport:
         self._clock.asked.append(data)
 
     def signalProcess(self, name: str) -> None:
-        self.killed += 1
-        if name != "KILL" or self._clock.exited:
+        self.killed += name == "KILL"
+        if self._clock.exited:
             raise ProcessExitedAlready
 
 

@@ -104,6 +104,8 @@ class MainTests(SynchronousTestCase):
             return system if path is None else self.library
 
         output = io.StringIO()
+        self.flushed: list[str] = []
+        self.patch(output, "flush", lambda: self.flushed.append(output.getvalue()))
         self.patch(ctypes, "CDLL", load)
         self.patch(sys, "stdin", io.StringIO(lines))
         self.patch(sys, "stdout", output)
@@ -113,6 +115,7 @@ class MainTests(SynchronousTestCase):
     def test_talk(self) -> None:
         """The library's version first, then an answer to each question, until there are no more; it dies with its parent."""
         self.assertEqual(self.run_main(38, lines="0\n12\n"), ["library 38", "same", "same"])
+        self.assertEqual(self.flushed, ["library 38\n", "library 38\nsame\n", "library 38\nsame\nsame\n"], "each at once")
         self.assertEqual(self.library.asked, [("init", None), (0, 1), (12, 1)])
         self.assertEqual(self.opened, [(None, 0), ("/lib/slurm.so", ctypes.RTLD_GLOBAL)])
         self.assertEqual(self.death, [(1, signal.SIGKILL, 0, 0, 0)])
