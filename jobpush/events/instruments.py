@@ -7,13 +7,15 @@ Nothing here knows how they are shown, or who asks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import attrs
 
 from jobpush.core.model import Confidence, JobDescriptor
 from jobpush.core.record import Event
 from jobpush.runtime.histogram import Distribution
+
+K = TypeVar("K")
 
 #: Upper bounds in seconds: of what is quick, of what scheduler commands take, of what a change takes to be told.
 QUICK_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -77,7 +79,7 @@ class Instruments:
         self.answers[status] = self.answers.get(status, 0) + times
 
 
-def _of(found: dict[Any, Distribution], key: Any, bounds: Sequence[float]) -> Distribution:
+def _of(found: dict[K, Distribution], key: K, bounds: Sequence[float]) -> Distribution:
     distribution = found.get(key)
     if distribution is None:
         distribution = found[key] = Distribution(bounds)

@@ -5,11 +5,11 @@ Listeners inside the service: each is told every event of a job, in order, at it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.plugin import IPlugin, getPlugins
@@ -44,7 +44,7 @@ class ListenerService(Service):
 
     log = Logger()
 
-    def __init__(self, reactor: Any, listener: IJobStatusListener, feed: Feed, journal: IJournal) -> None:
+    def __init__(self, reactor: IReactorTime, listener: IJobStatusListener, feed: Feed, journal: IJournal) -> None:
         self.listener = listener
         self._reactor = reactor
         self._feed = feed
@@ -154,7 +154,7 @@ class LogListenerFactory(DeclaredOptions):
     listener_help = "a line in the service's log for each event"
     options_class = LogOptions
 
-    def generate_listener(self, reactor: Any, options: Mapping[str, object]) -> IJobStatusListener:
+    def generate_listener(self, reactor: IReactorTime, options: Mapping[str, object]) -> IJobStatusListener:
         return LogListener(read_options(LogOptions, options).name)
 
 
@@ -164,7 +164,7 @@ def distinct(listeners: Sequence[IJobStatusListener]) -> str | None:
     return next((name for name in names if names.count(name) > 1), None)
 
 
-def listener_factories() -> list[Any]:
+def listener_factories() -> list[IJobStatusListenerFactory]:
     """All listener factories that are installed, by type."""
     return distinct_plugins(getPlugins(IJobStatusListenerFactory), "listener_type")
 

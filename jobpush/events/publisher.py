@@ -10,9 +10,9 @@ tick of any queue waits for its turn.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
 
 from jobpush.core import wire
 from jobpush.core.job_table import ClusterJobs, JobTable
@@ -39,7 +39,7 @@ class Publisher:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         cooperator: Cooperator,
         journal: IJournal,
         table: JobTable,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
 
 from jobpush.core.filters import Selects
 from jobpush.core.model import Cursor
@@ -65,7 +66,7 @@ class Older:
 class Feed:
     """The published events."""
 
-    def __init__(self, reactor: Any, journal: IJournal, tail: Tail, tracker: JobStatusTracker) -> None:
+    def __init__(self, reactor: IReactorTime, journal: IJournal, tail: Tail, tracker: JobStatusTracker) -> None:
         self._reactor = reactor
         self._journal = journal
         self._tail = tail

@@ -6,12 +6,13 @@ when the journal's retention is over.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.core.model import JobDescriptor
 from jobpush.events.interfaces import JournalError
@@ -28,14 +29,14 @@ class WorkflowExpiry(Service):
 
     log = Logger()
 
-    def __init__(self, reactor: Any, publisher: Publisher, keep: float) -> None:
+    def __init__(self, reactor: IReactorTime, publisher: Publisher, keep: float) -> None:
         self._reactor = reactor
         self._publisher = publisher
         self._keep = keep
         self._first = True
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
-        self._working: Deferred[Any] | None = None
+        self._working: Deferred[None] | None = None
 
     def startService(self) -> None:
         super().startService()
@@ -47,12 +48,12 @@ class WorkflowExpiry(Service):
             self._loop.stop()
         return self._working
 
-    def _look(self) -> Deferred[Any]:
+    def _look(self) -> Deferred[None]:
         self._working = Deferred.fromCoroutine(self._keep_in_order())
         self._working.addErrback(self._failed)
         return self._working
 
-    def _failed(self, failure: Any) -> None:
+    def _failed(self, failure: Failure) -> None:
         if failure.check(JournalError):
             self.log.warn("workflows: {error}", error=str(failure.value))
         else:

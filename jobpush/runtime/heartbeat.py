@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from jobpush.runtime.histogram import Distribution
 
@@ -17,10 +17,10 @@ class Heartbeat:
     :param late_s: where that is noted, in seconds.
     """
 
-    def __init__(self, reactor: Any, late_s: Distribution) -> None:
+    def __init__(self, reactor: IReactorTime, late_s: Distribution) -> None:
         self._reactor = reactor
         self._late_s = late_s
-        self._call: Any = None
+        self._call: IDelayedCall | None = None
 
     def start(self) -> None:
         """Begin."""
@@ -32,6 +32,7 @@ class Heartbeat:
             self._call.cancel()
 
     def _beat(self) -> None:
+        assert self._call is not None
         late = self._reactor.seconds() - self._call.getTime()
         self._late_s.add(max(0.0, late))
         self.start()

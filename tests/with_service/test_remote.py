@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import ssh_server
-from tests.adapters.pbs.test_queue import Recorded, attributes
+from tests.adapters.pbs.captures import Recorded, attributes
 from tests.endings import Doing, told
 from tests.fakes import Programs
 from tests.service_process import ServiceProcess
