@@ -154,7 +154,7 @@ class LogListenerFactory(DeclaredOptions):
     listener_help = "a line in the service's log for each event"
     options_class = LogOptions
 
-    def generate_listener(self, reactor: IReactorTime, options: Mapping[str, object]) -> IJobStatusListener:
+    def generate_listener(self, reactor: object, options: Mapping[str, object]) -> IJobStatusListener:
         return LogListener(read_options(LogOptions, options).name)
 
 
