@@ -85,8 +85,12 @@ class MemoryQueue:
 
     def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
         accounting = isinstance(self.facts, QueueFacts) and self.facts.accounting
-        known = {job.id: self.records[job.id] for job in jobs if job.id in self.records}
-        return succeed(Outcomes(answered=accounting, jobs=known if accounting else {}))
+        if not accounting:
+            return succeed(Outcomes())
+        records = {job.id: self.records[job.id] for job in jobs if job.id in self.records}
+        ended = {job_id: job for job_id, job in records.items() if job.done}
+        missing = frozenset(job.id for job in jobs if job.id not in records)
+        return succeed(Outcomes(ended, frozenset(records).difference(ended), missing))
 
     def canonical_id(self, text: str) -> str:
         if not (text.isascii() and text.replace("_", "").isalnum() and len(text) <= 64):

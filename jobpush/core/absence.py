@@ -14,11 +14,14 @@ import attrs
 
 from jobpush.core.frozen import evolve
 from jobpush.core.job_table import ClusterJobs
-from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
+from jobpush.core.model import ABSENCE, WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
 from jobpush.core.record import JobRecord
 
 #: What stands for accounting where there is none, or where it was not asked this time.
-NOTHING_ASKED = Outcomes(answered=False)
+NOTHING_ASKED = Outcomes()
+
+#: Seconds after which, at the earliest, a second look may confirm that a job is absent.
+CONFIRM_S = 2.0
 
 
 @attrs.frozen
@@ -31,6 +34,11 @@ class DiffPolicy:
     :ivar task_id: (array, index) to the id of that task.
     :ivar lists_ended: as in `QueueFacts`.
     :ivar first: whether this is the first look at this cluster ever; then nothing is concluded about what came before.
+    :ivar confirm: seconds from a look that misses a job to one that confirms it.
+    :ivar checked_at: when it was last made sure that the scheduler is the right one, and shows this account all jobs: that must
+        have been asked between the look that misses a job and the one that confirms it.
+    :ivar unbroken_since: when the first of the looks began of which none was so late that a job can have been listed as ended,
+        and be gone again, between it and the one before. None if it is not known how long ended jobs are listed.
     """
 
     task_id: Callable[[str, int], str]
@@ -39,6 +47,20 @@ class DiffPolicy:
     keep_ended: float | None = None
     lists_ended: bool = True
     first: bool = False
+    confirm: float = CONFIRM_S
+    checked_at: float | None = None
+    unbroken_since: float | None = None
+
+    def confirms(self, absent_since: float | None, look_at: float) -> bool:
+        """
+        Return whether a look agrees with an earlier one that a job is absent, so that both are believed.
+
+        :param absent_since: when the earlier one began; None if there was none.
+        :param look_at: when this one began.
+        """
+        if absent_since is None or self.checked_at is None:
+            return False
+        return absent_since <= self.checked_at and look_at - absent_since >= self.confirm
 
 
 def unlisted(known: ClusterJobs, snapshot: Snapshot) -> list[str]:
@@ -88,12 +110,14 @@ def newly_absent(known: ClusterJobs, snapshot: Snapshot) -> list[JobRecord]:
     return absent
 
 
-def is_mass_disappearance(known: ClusterJobs, absent: int) -> bool:
+def unchecked(known: ClusterJobs, checked_at: float | None) -> bool:
     """
-    Return whether the query is to be doubted, not the jobs: more than 20, and more than half of the live ones, are gone at
-    once.
+    Return whether a job is absent since a look after which it has not been made sure that all jobs are shown.
+
+    :param checked_at: when that was made sure of last.
     """
-    return absent > 20 and absent * 2 > sum(1 for record in known.live() if record.detail.absent_since is None)
+    since = (known.records[job_id].detail.absent_since for job_id in known.unsettled)
+    return any(absent is not None and (checked_at is None or absent > checked_at) for absent in since)
 
 
 def wants_outcome(known: ClusterJobs, snapshot: Snapshot) -> list[JobDescriptor]:
@@ -109,17 +133,28 @@ def wants_outcome(known: ClusterJobs, snapshot: Snapshot) -> list[JobDescriptor]
     return missing
 
 
-def conclude(job: JobDescriptor, absent_for: float, policy: DiffPolicy, outcomes: Outcomes) -> JobDescriptor:
-    """Return what a job without a record in accounting is called after it was absent for so many seconds."""
-    grace = policy.grace
+def guesses(known: ClusterJobs, snapshot: Snapshot) -> list[JobDescriptor]:
+    """Return the jobs whose end is a guess that a record of accounting would replace."""
+    return [known.records[job_id].subject for job_id in known.guessed if job_id not in snapshot.jobs]
+
+
+def conclude(job: JobDescriptor, absent_since: float, now: float, policy: DiffPolicy, outcomes: Outcomes) -> JobDescriptor:
+    """
+    Return what a job without a record of its end in accounting is called.
+
+    :param absent_since: the time from which it is absent, which two looks agree on.
+    """
+    grace, absent_for = policy.grace, now - absent_since
+    if job.id in outcomes.still_open:
+        return job
     if job.done:
         return evolve(job, settled=True) if absent_for >= grace else job
-    unknowable = not policy.accounting
-    no_record = unknowable or outcomes.answered
+    no_record = not policy.accounting or job.id in outcomes.no_record
     if job.phase in WAITING_PHASES:
         if absent_for < grace or not no_record:
             return job
-        return concluded(job, Phase.DONE, Outcome.LOST if unknowable else Outcome.CANCELLED, True)
+        cancelled = policy.accounting or never_ran(job, absent_since, policy)
+        return concluded(job, Phase.DONE, Outcome.CANCELLED if cancelled else Outcome.LOST, True)
     if absent_for < grace:
         phase = Phase.FINISHING
     elif absent_for < 2 * grace or not no_record:
@@ -127,6 +162,15 @@ def conclude(job: JobDescriptor, absent_for: float, policy: DiffPolicy, outcomes
     else:
         return concluded(job, Phase.DONE, Outcome.LOST, True)
     return job if job.phase is phase else concluded(job, phase, None, False)
+
+
+def never_ran(job: JobDescriptor, absent_since: float, policy: DiffPolicy) -> bool:
+    """
+    Return whether an array's task that left its pending range cannot have run: the scheduler lists tasks that have ended, and
+    no look was so late that it can have missed that.
+    """
+    unbroken = policy.unbroken_since is not None and policy.unbroken_since < absent_since
+    return job.parent is not None and policy.lists_ended and unbroken
 
 
 def concluded(
@@ -141,6 +185,6 @@ def concluded(
         reason_code=None,
         flags=(),
         ended_at=ended_at,
-        source="absence",
+        source=ABSENCE,
         confidence=Confidence.INFERRED,
     )

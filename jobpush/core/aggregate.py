@@ -25,7 +25,10 @@ def aggregate(
     pending = range_row.pending_tasks if range_row is not None else None
     members: list[JobDescriptor] = list(parts)
     if range_row is not None and pending:
-        counts[range_row.state] = counts.get(range_row.state, 0) + len(pending)
+        # A task that had a row of its own, and waits in the range again, is one of the parts.
+        own = sum(1 for part in parts if part.task_index is not None and part.task_index in pending)
+        if len(pending) > own:
+            counts[range_row.state] = counts.get(range_row.state, 0) + len(pending) - own
         members.append(range_row)
     if not members:
         assert last is not None, "an array without tasks and without a past"
@@ -36,8 +39,11 @@ def aggregate(
     waits = next((m for m in members if m.phase is phase), members[0])
     model = range_row or last or members[0]
     done = phase is Phase.DONE
-    codes = [m.exit_code for m in members if m.exit_code is not None]
-    signals = [m.signal for m in members if m.signal is not None]
+    outcome = worst(m.outcome for m in members if m.outcome is not None) if done else None
+    # How those ended that decide: a TIMEOUT has no exit code, whatever code the others ended with.
+    deciding = [m for m in members if m.outcome is outcome] if done else []
+    codes = [m.exit_code for m in deciding if m.exit_code is not None]
+    signals = [m.signal for m in deciding if m.signal is not None]
     starts = [m.started_at for m in members if m.started_at is not None]
     ends = [m.ended_at for m in members if m.ended_at is not None]
     submits = [m.submitted_at for m in (*members, *([last] if last else [])) if m.submitted_at is not None]
@@ -49,11 +55,11 @@ def aggregate(
         parent=None,
         task_index=None,
         phase=phase,
-        outcome=worst(m.outcome for m in members if m.outcome is not None) if done else None,
+        outcome=outcome,
         settled=done and all(m.settled for m in members),
         attempt=0,
-        exit_code=max(codes) if done and codes else None,
-        signal=max(signals) if done and signals else None,
+        exit_code=max(codes, default=None),
+        signal=max(signals, default=None),
         reason=waits.reason if not done else None,
         reason_code=waits.reason_code if phase in WAITING_PHASES else None,
         flags=(),

@@ -186,7 +186,7 @@ class _Diff:
 
     def back_in_range(self) -> Generator[None, None, None]:
         """Look at tasks that had a row and are now part of their array's pending range: released, or to start again."""
-        for count, job_id in enumerate(without_row(self.known, self.snapshot)):
+        for count, job_id in enumerate((*without_row(self.known, self.snapshot), *self.known.guessed)):
             if count % PAUSE_EVERY == 0:
                 yield
             record = self.known.records[job_id]
@@ -202,29 +202,51 @@ class _Diff:
             if count % PAUSE_EVERY == 0:
                 yield
             self.missing(self.known.records[job_id])
+        for job_id in self.known.guessed:
+            if job_id in self.outcomes.jobs or job_id in self.outcomes.still_open:
+                self.revise(self.known.records[job_id])
+
+    def revise(self, record: JobRecord) -> None:
+        """Accounting tells of a job whose end was a guess."""
+        job = record.subject
+        if job.id in self.snapshot.jobs:
+            return
+        told = self.outcomes.jobs.get(job.id)
+        if told is not None:
+            self.told(job, told, record, None)
+        else:
+            unknown = evolve(concluded(job, Phase.UNKNOWN, None, False), ended_at=None)
+            self.step(job, unknown)
+            self.keep(unknown, None, record, absent_since=self.snapshot.began_at)
 
     def missing(self, record: JobRecord) -> None:
         job, absent_since = record.subject, record.detail.absent_since
-        since = absent_since if absent_since is not None else self.now
+        since = absent_since if absent_since is not None else self.snapshot.began_at
         told = self.outcomes.jobs.get(job.id)
         if told is not None:
-            told = evolve(
-                told,
-                uid=job.uid,
-                attempt=max(told.attempt, job.attempt),
-                aliases=job.aliases or told.aliases,
-                parent=job.parent,
-                task_index=job.task_index,
-            )
-            self.step(job, told)
-            self.keep(told, None, record, absent_since=since)
+            self.told(job, told, record, since)
             return
-        now = conclude(job, self.now - since, self.policy, self.outcomes)
+        if not self.policy.confirms(absent_since, self.snapshot.began_at):
+            if absent_since is None:
+                self.keep(job, None, record, absent_since=since)
+            return
+        now = conclude(job, since, self.now, self.policy, self.outcomes)
         if now is not job:
             self.step(job, now)
             self.keep(now, None, record, absent_since=since)
-        elif absent_since is None:
-            self.keep(job, None, record, absent_since=since)
+
+    def told(self, job: JobDescriptor, told: JobDescriptor, record: JobRecord, since: float | None) -> None:
+        """Accounting tells how a job has ended that is not listed."""
+        told = evolve(
+            told,
+            uid=job.uid,
+            attempt=max(told.attempt, job.attempt),
+            aliases=job.aliases or told.aliases,
+            parent=job.parent,
+            task_index=job.task_index,
+        )
+        self.step(job, told)
+        self.keep(told, None, record, absent_since=since)
 
     # -- arrays and heterogeneous jobs
 
@@ -239,7 +261,7 @@ class _Diff:
             if before is not None:
                 assert before.pending_tasks is not None
                 assert row.pending_tasks is not None
-                yield from self.left_range(before, before.pending_tasks.minus(row.pending_tasks))
+                yield from self.dissolve(before, before.pending_tasks.minus(row.pending_tasks), self.snapshot.began_at)
             if row.done:
                 assert row.pending_tasks is not None
                 yield from self.ended_range(row, row.pending_tasks)
@@ -252,7 +274,7 @@ class _Diff:
             if array in self.snapshot.rejected_ids:
                 continue
             if self.has_row(array) or not self.policy.lists_ended:
-                yield from self.left_range(rest, rest.pending_tasks)
+                yield from self.dissolve(rest, rest.pending_tasks, self.snapshot.began_at)
                 self.touched[array] = None
             else:
                 yield from self.missing_range(record, rest)
@@ -260,21 +282,6 @@ class _Diff:
     def has_row(self, array: str) -> bool:
         """Return whether one of its tasks has a row."""
         return array in self.families or any(part in self.snapshot.jobs for part in self.known.parts(array))
-
-    def left_range(self, row: JobDescriptor, gone: TaskSet) -> Generator[None, None, None]:
-        """Tell that tasks that left a range were cancelled, unless they can have run and ended unseen."""
-        if not self.policy.lists_ended:
-            yield from self.dissolve(row, gone, self.now)
-            return
-        for count, index in enumerate(gone):
-            if count % PAUSE_EVERY == 0:
-                yield
-            job_id = self.policy.task_id(row.id, index)
-            if not self.has_record(job_id) and job_id not in self.snapshot.rejected_ids:
-                task = pending_task(row, job_id, index)
-                cancelled = concluded(task, Phase.DONE, Outcome.CANCELLED, True, self.now)
-                self.emit(cancelled, task.state)
-                self.keep(cancelled, None)
 
     def ended_range(self, row: JobDescriptor, tasks: TaskSet) -> Generator[None, None, None]:
         """Tell that each task of a range ended, which did before they started."""
@@ -293,7 +300,8 @@ class _Diff:
     def missing_range(self, record: JobRecord, row: JobDescriptor) -> Generator[None, None, None]:
         """Look at an array that is absent with its pending tasks. Some of them may have run."""
         assert row.pending_tasks is not None
-        since = record.detail.absent_since if record.detail.absent_since is not None else self.now
+        absent_since = record.detail.absent_since
+        since = absent_since if absent_since is not None else self.snapshot.began_at
         told = self.outcomes.jobs.get(row.id)
         if told is not None and told.done:
             # Accounting's record of those that never ran; of the others it has records of their own.
@@ -301,13 +309,15 @@ class _Diff:
             ended = evolve(told, uid=row.uid, aliases=row.aliases, pending_tasks=tasks)
             yield from self.ended_range(ended, tasks)
             yield from self.dissolve(row, row.pending_tasks.minus(tasks), since)
-        elif self.outcomes.answered:
+        elif row.id in self.outcomes.no_record:
             yield from self.dissolve(row, row.pending_tasks, since)
+        elif not self.policy.confirms(absent_since, self.snapshot.began_at):
+            if absent_since is None:
+                self.keep(record.subject, None, record, absent_since=since)
+            return
         else:
-            concluded_row = conclude(row, self.now - since, self.policy, self.outcomes)
+            concluded_row = conclude(row, since, self.now, self.policy, self.outcomes)
             if concluded_row is row:
-                if record.detail.absent_since is None:
-                    self.keep(record.subject, None, record, absent_since=since)
                 return
             yield from self.ended_range(concluded_row, row.pending_tasks)
         self.touched[row.id] = None

@@ -25,7 +25,7 @@ def adopt(row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
     """Return the row with what outlives a row: the uid over a requeue, the attempt and its start, a confirmation once given."""
     attempt = max(row.attempt, job.attempt)
     if row.attempt <= job.attempt and (
-        (job.done and not row.done) or (job.phase in _RAN and row.phase in WAITING_PHASES)
+        (job.done and not row.done and not job.is_guess) or (job.phase in _RAN and row.phase in WAITING_PHASES)
     ):
         attempt = job.attempt + 1
     settled = row.settled or (job.settled and row.done and job.outcome is row.outcome and attempt == job.attempt)

@@ -24,6 +24,8 @@ class ClusterJobs:
         self.ranges: dict[str, None] = {}
         #: The ids of jobs that were not listed last time, or stand as done without confirmation: time changes them.
         self.unsettled: dict[str, None] = {}
+        #: The ids of jobs whose end was concluded from their absence: a record of accounting replaces it.
+        self.guessed: dict[str, None] = {}
         #: The jobs of the snapshot that this is the state of, if nothing else has changed since.
         self.applied: Mapping[str, JobDescriptor] | None = None
         self._parts: dict[str, dict[str, None]] = {}
@@ -62,6 +64,10 @@ class ClusterJobs:
             self.unsettled[job.id] = None
         else:
             self.unsettled.pop(job.id, None)
+        if job.is_guess and job.counts is None:
+            self.guessed[job.id] = None
+        else:
+            self.guessed.pop(job.id, None)
         if job.terminal or job.counts is not None:
             self.open.pop(job.id, None)
         else:
@@ -75,6 +81,7 @@ class ClusterJobs:
         self.open.pop(job_id, None)
         self.ranges.pop(job_id, None)
         self.unsettled.pop(job_id, None)
+        self.guessed.pop(job_id, None)
         for alias in record.subject.aliases:
             if self._aliases.get(alias) == job_id:
                 del self._aliases[alias]

@@ -88,6 +88,9 @@ WAITING_PHASES = frozenset({Phase.QUEUED, Phase.HELD})
 #: The phases that pass by themselves, without another word from the scheduler.
 PASSING_PHASES = frozenset({Phase.STARTING, Phase.FINISHING})
 
+#: The source of what was concluded because no row tells of a job any more.
+ABSENCE = "absence"
+
 #: Every value that the flat ``state`` can take.
 STATES = frozenset({phase.value for phase in Phase if phase is not Phase.DONE} | {o.value for o in Outcome})
 
@@ -221,6 +224,11 @@ class JobDescriptor:
         return self.phase is Phase.DONE and self.settled
 
     @property
+    def is_guess(self) -> bool:
+        """Whether its end was concluded from its absence: a record, or a row, that comes later replaces it."""
+        return self.source == ABSENCE and self.terminal
+
+    @property
     def started(self) -> bool:
         """Whether it has begun to run; it may have ended since."""
         return self.phase in STARTED_PHASES
@@ -297,14 +305,19 @@ class Snapshot:
 @attrs.frozen(eq=False)
 class Outcomes:
     """
-    What accounting said of jobs that left the queue.
+    What accounting said of jobs that left the queue. Of a job that is in none of these it said nothing that counts: it did not
+    answer, does not reach back so far, or has not caught up.
 
-    :ivar answered: whether accounting answered at all; if not, having no record says nothing.
-    :ivar jobs: the jobs that it has a record of, by id.
+    :ivar jobs: how those have ended of which it has the end, by id.
+    :ivar still_open: the ids of those that it has a record of without an end: they have not ended, however long they are not
+        listed.
+    :ivar no_record: the ids of those that it has no record of, although it reaches back to when they were last seen, and has
+        caught up with what happened since.
     """
 
-    answered: bool
     jobs: Mapping[str, JobDescriptor] = attrs.field(factory=dict)
+    still_open: frozenset[str] = frozenset()
+    no_record: frozenset[str] = frozenset()
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, QueueError
 from jobpush.adapter.load import LoadBudget
-from jobpush.core.absence import NOTHING_ASKED, DiffPolicy, is_mass_disappearance, newly_absent, wants_outcome
+from jobpush.core.absence import CONFIRM_S, NOTHING_ASKED, DiffPolicy, guesses, newly_absent, unchecked, wants_outcome
 from jobpush.core.diff import diff
 from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import Outcomes, QueueFacts, Snapshot
@@ -34,6 +34,10 @@ NAMED_S = 0.03
 
 #: A query for named jobs only must promise to be so much cheaper than one for all.
 NAMED_WORTH = 2.0
+
+#: Seconds between two questions to accounting about ends that were guesses, and how many of them it is asked about at once.
+GUESSES_EVERY_S = 60.0
+MOST_GUESSES = 500
 
 #: Seconds to which the pause between questions to accounting grows, while it has no answer.
 LONGEST_ACCOUNTING_PAUSE_S = 30.0
@@ -71,6 +75,7 @@ class Look:
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
     :ivar changed: did the last look find anything?
+    :ivar unconfirmed: did the last look miss jobs that the one before it listed? Another one is to confirm that.
     """
 
     log = Logger()
@@ -96,7 +101,9 @@ class Look:
         self._named_s = NAMED_S
         self._checked_at: float | None = None
         self._forgot_at: float = 0.0
-        self._doubted: Snapshot | None = None
+        self._guesses_due = 0.0
+        self._unbroken_since: float | None = None
+        self.unconfirmed = False
         self._accounting_due = 0.0
         self._accounting_pause = 1.0
         self._warned: set[str] = set()
@@ -146,7 +153,7 @@ class Look:
             await self._check()
         snapshot = await self._query()
         jobs = self._publisher.table.cluster(self.queue.cluster)
-        blind = await self._doubt(jobs, snapshot)
+        blind = await self._hidden(jobs, snapshot)
         if blind:
             snapshot = attrs.evolve(snapshot, rejected_ids=snapshot.rejected_ids | blind)
         outcomes = await self._outcomes(jobs, snapshot)
@@ -192,22 +199,16 @@ class Look:
                 self.log.warn("{cluster}: a row is passed over: {why}", cluster=self.queue.cluster, why=why)
         return snapshot
 
-    async def _doubt(self, jobs: ClusterJobs, snapshot: Snapshot) -> frozenset[str]:
+    async def _hidden(self, jobs: ClusterJobs, snapshot: Snapshot) -> frozenset[str]:
         """
         The jobs whose absence from this snapshot says nothing, because the account may not see all jobs.
 
-        Asked whenever live jobs are missing. Raises `QueueError` where most of them are, unless a second query says the same.
+        What it may see is asked whenever live jobs are missing: a later look that misses them too is believed only then.
         """
-        absent: list[JobRecord] = newly_absent(jobs, snapshot)
-        doubted, self._doubted = self._doubted, None
-        facts = await self._check() if absent else self.status.facts
+        self.unconfirmed = bool(newly_absent(jobs, snapshot)) or unchecked(jobs, self._checked_at)
+        facts = await self._check() if self.unconfirmed else self.status.facts
         if facts is not None and not facts.sees_all:
             return frozenset(job_id for job_id in (*jobs.open, *jobs.ranges) if job_id not in snapshot.jobs)
-        if is_mass_disappearance(jobs, len(absent)) and (
-            doubted is None or any(record.subject.id in doubted.jobs for record in absent)
-        ):
-            self._doubted = snapshot
-            raise QueueError(f"{len(absent)} jobs, most of all, vanished in one query; asking again")
         return frozenset()
 
     async def _outcomes(self, jobs: ClusterJobs, snapshot: Snapshot) -> Outcomes:
@@ -216,6 +217,9 @@ class Look:
         accounting = facts is not None and facts.accounting
         wanted = wants_outcome(jobs, snapshot) if accounting else []
         now = self._reactor.seconds()
+        if accounting and now >= self._guesses_due and (guessed := guesses(jobs, snapshot)):
+            self._guesses_due = now + GUESSES_EVERY_S
+            wanted += guessed[-MOST_GUESSES:]
         if not wanted:
             self._accounting_pause = 1.0
             return NOTHING_ASKED
@@ -239,13 +243,27 @@ class Look:
             keep_ended=keep_ended,
             lists_ended=facts is None or facts.lists_ended,
             first=first,
+            confirm=self.confirm,
+            checked_at=self._checked_at,
+            unbroken_since=self._unbroken_since,
         )
+
+    @property
+    def confirm(self) -> float:
+        """Seconds from a look that misses a job to one that confirms it."""
+        return max(CONFIRM_S, self.queue.interval or DEFAULT_INTERVAL_S)
 
     async def _publish(self, snapshot: Snapshot, outcomes: Outcomes, blind: bool) -> None:
         forget = self._reactor.seconds() - self._forgot_at >= FORGET_EVERY_S
         if forget:
             self._forgot_at = self._reactor.seconds()
         now = self._reactor.seconds()
+        facts, before = self.status.facts, self.status.seen_at
+        remembers = facts.remembers_s if facts is not None else None
+        if not remembers:
+            self._unbroken_since = None
+        elif self._unbroken_since is None or before is None or now - before >= remembers:
+            self._unbroken_since = snapshot.began_at
 
         def compare(jobs: ClusterJobs) -> Generator[None, None, Changes]:
             policy = self._policy(self._keep_ended if forget else None, first=self.status.seen_at is None and not len(jobs))

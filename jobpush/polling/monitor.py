@@ -145,6 +145,11 @@ class JobStatusMonitor:
             self._bring_forward(now, self._soonest(now))
 
     @property
+    def unconfirmed(self) -> bool:
+        """Did the last look miss jobs, which another one is to confirm?"""
+        return self._look.unconfirmed
+
+    @property
     def announced(self) -> bool:
         """Are changes announced by nudges, so that the poll has become a reconciler?"""
         return self._foresight.good
@@ -208,6 +213,8 @@ class JobStatusMonitor:
         wanted = self.queue.interval if self.queue.interval is not None else self._adapted()
         if self._foresight.good:
             wanted = max(wanted, self._rarely(self._pace.reconcile))
+        if self._look.unconfirmed:
+            wanted = min(wanted, self._look.confirm)
         echo = self._wishes.echo()
         return max(wanted if echo is None else min(wanted, echo), self._soonest(self._reactor.seconds()))
 

@@ -11,14 +11,16 @@ from jobpush.core.absence import (
     NOTHING_ASKED,
     DiffPolicy,
     conclude,
-    is_mass_disappearance,
+    guesses,
     newly_absent,
     unlisted,
     wants_outcome,
 )
 from jobpush.core.model import Confidence, JobDescriptor, Outcome, Outcomes, Phase, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
-from tests.core.world import World, job
+from tests.core.world import World, job, no_record
+
+NO_RECORD = no_record("1", "7", "7_0", "7_1", "7_2", "7_3", "7_5")
 
 
 class AbsentTests(SynchronousTestCase):
@@ -28,9 +30,9 @@ class AbsentTests(SynchronousTestCase):
         """FINISHING, then UNKNOWN, then LOST; never success."""
         world = World()
         world.look(job("1", "RUNNING"))
-        self.assertEqual(world.look(), [("1", "FINISHING", "RUNNING")])
+        self.assertEqual((world.look(), world.look()), ([], [("1", "FINISHING", "RUNNING")]))
         self.assertEqual(world.job("1").confidence, Confidence.INFERRED)
-        self.assertEqual(world.look(after=5.0), [])
+        self.assertEqual(world.look(after=4.0), [])
         self.assertEqual(world.look(after=6.0), [("1", "UNKNOWN", "FINISHING")])
         self.assertEqual(world.look(after=10.0), [("1", "LOST", "UNKNOWN")])
         self.assertTrue(world.job("1").terminal)
@@ -47,8 +49,8 @@ class AbsentTests(SynchronousTestCase):
         """CANCELLED, inferred, once accounting has had its time."""
         world = World(accounting=True)
         world.look(job("1", "HELD"))
-        self.assertEqual(world.look(outcomes=Outcomes(True)), [])
-        self.assertEqual(world.look(outcomes=Outcomes(True), after=11.0), [("1", "CANCELLED", "HELD")])
+        self.assertEqual(world.look(outcomes=NO_RECORD), [])
+        self.assertEqual(world.look(outcomes=NO_RECORD, after=11.0), [("1", "CANCELLED", "HELD")])
         self.assertEqual(world.job("1").confidence, Confidence.INFERRED)
 
     def test_accounting_that_does_not_answer(self) -> None:
@@ -64,7 +66,7 @@ class AbsentTests(SynchronousTestCase):
         world = World(accounting=True)
         world.look(job("1", "QUEUED"))
         record = job("1", "FAILED", exit_code=3, started_at=900.0, ended_at=950.0, confidence=Confidence.ACCOUNTING)
-        told = world.look(outcomes=Outcomes(True, {"1": record}))
+        told = world.look(outcomes=Outcomes({"1": record}))
         self.assertEqual(told, [("1", "RUNNING", "QUEUED"), ("1", "FAILED", "RUNNING")])
         self.assertEqual((world.job("1").exit_code, world.job("1").confidence), (3, Confidence.ACCOUNTING))
 
@@ -73,6 +75,7 @@ class AbsentTests(SynchronousTestCase):
         world = World()
         running = job("1", "RUNNING")
         world.look(running)
+        world.look()
         world.look()
         self.assertEqual(world.look(running), [("1", "RUNNING", "FINISHING")])
         self.assertEqual(world.job("1").attempt, 0)
@@ -90,15 +93,6 @@ class AbsentTests(SynchronousTestCase):
         world.look(job("1", "RUNNING"))
         self.assertEqual(world.look(rejected={"1"}, after=100.0), [])
 
-    def test_mass_disappearance(self) -> None:
-        """More than twenty and more than half."""
-        for live, gone, doubted in ((30, 21, True), (30, 20, False), (50, 25, False), (50, 26, True), (20, 20, False)):
-            world = World()
-            jobs = [job(str(n), "RUNNING") for n in range(live)]
-            world.look(*jobs)
-            snapshot = Snapshot({j.id: j for j in jobs[gone:]}, 0.0, 0.0)
-            absent = newly_absent(world.known, snapshot)
-            self.assertEqual((len(absent), is_mass_disappearance(world.known, len(absent))), (gone, doubted))
 
     def test_whom_accounting_is_asked_about(self) -> None:
         """Those that are neither listed nor settled."""
@@ -126,12 +120,111 @@ def snapshot(*jobs: JobDescriptor, rejected: tuple[str, ...] = ()) -> Snapshot:
     return Snapshot({j.id: j for j in jobs}, 0.0, 0.0, rejected_ids=frozenset(rejected))
 
 
+class ConfirmTests(SynchronousTestCase):
+    """One look that misses a job proves nothing: its answer may have been cut off, or another cluster's."""
+
+    def test_two_looks(self) -> None:
+        """They must agree, an interval apart at least, and what may be seen must have been asked between them."""
+        for confirm, after, checked, told in (
+            (5.0, 5.0, True, [("1", "FINISHING", "RUNNING")]),
+            (5.0, 4.9, True, []),
+            (5.0, 60.0, False, []),
+        ):
+            world = World(confirm=confirm)
+            world.look(job("1", "RUNNING"))
+            self.assertEqual(world.look(), [])
+            if not checked:
+                world.policy = attrs.evolve(world.policy, checked_at=world.now - 0.1)
+            self.assertEqual(world.look(after=after), told, (confirm, after, checked))
+
+    def test_accounting_needs_no_second_look(self) -> None:
+        """It is another source."""
+        world = World(accounting=True)
+        world.look(job("1", "RUNNING"))
+        ended = job("1", "FAILED", exit_code=1, confidence=Confidence.ACCOUNTING, source="sacct")
+        self.assertEqual(world.look(outcomes=Outcomes({"1": ended})), [("1", "FAILED", "RUNNING")])
+
+    def test_back_in_time(self) -> None:
+        """A job that one look missed was never gone, and the next miss is a first one."""
+        world = World()
+        for listed in ([job("1", "RUNNING")], [], [job("1", "RUNNING")], [], [job("1", "RUNNING")]):
+            world.look(*listed, after=5.0)
+        self.assertEqual(world.told, [("1", "QUEUED", None), ("1", "RUNNING", "QUEUED")])
+
+
+class OpenTests(SynchronousTestCase):
+    """Accounting has a record without an end: the job has not ended, however long it is not listed."""
+
+    OPEN = Outcomes(still_open=frozenset({"1", "2", "7_0"}))
+
+    def test_nothing_ends(self) -> None:
+        """Neither one that ran nor one that waited; and when they are listed again nothing has happened to them."""
+        world = World(accounting=True)
+        jobs = [job("1", "RUNNING"), job("2", "QUEUED"), job("7_0", "RUNNING")]
+        world.look(*jobs)
+        for _ in range(20):
+            self.assertEqual(world.look(outcomes=self.OPEN, after=10.0), [])
+        self.assertEqual(world.look(*jobs), [])
+        self.assertEqual([world.job(j.id).attempt for j in jobs], [0, 0, 0])
+
+
+class GuessTests(SynchronousTestCase):
+    """LOST, and an inferred CANCELLED, are guesses: what comes later replaces them."""
+
+    def guessed(self, state: str) -> World:
+        """Job 1, which was in that state, and of which neither the queue nor accounting told any more."""
+        world = World(accounting=True)
+        world.look(job("1", state))
+        for after in (1.0, 11.0, 11.0):
+            world.look(outcomes=NO_RECORD, after=after)
+        self.assertTrue(world.job("1").is_guess)
+        self.assertEqual([j.id for j in guesses(world.known, snapshot())], ["1"])
+        self.assertEqual(wants_outcome(world.known, snapshot()), [], "it is asked about seldom")
+        return world
+
+    def test_a_record_comes(self) -> None:
+        """It replaces the guess, as a new event, with the run that nobody saw."""
+        for before, guess, told in (
+            ("RUNNING", "LOST", [("1", "COMPLETED", "LOST")]),
+            ("QUEUED", "CANCELLED", [("1", "COMPLETED", "CANCELLED")]),
+        ):
+            world = self.guessed(before)
+            self.assertEqual(world.job("1").state, guess)
+            record = job("1", "COMPLETED", exit_code=0, confidence=Confidence.ACCOUNTING, source="sacct")
+            self.assertEqual(world.look(outcomes=Outcomes({"1": record})), told)
+            self.assertEqual((world.job("1").confidence, world.job("1").is_guess), (Confidence.ACCOUNTING, False))
+            self.assertEqual((guesses(world.known, snapshot()), world.look(after=100.0)), ([], []))
+
+    def test_it_has_not_ended(self) -> None:
+        """An open record disproves the guess; what became of the job is unknown then."""
+        world = self.guessed("RUNNING")
+        self.assertEqual(world.look(outcomes=Outcomes(still_open=frozenset({"1"}))), [("1", "UNKNOWN", "LOST")])
+        self.assertEqual((world.job("1").terminal, [j.id for j in wants_outcome(world.known, snapshot())]), (False, ["1"]))
+
+    def test_it_is_listed_again(self) -> None:
+        """Then it was never gone: no new attempt has begun."""
+        for before, told in (("RUNNING", "LOST"), ("QUEUED", "CANCELLED")):
+            world = self.guessed(before)
+            self.assertEqual(world.look(job("1", before)), [("1", before, told)])
+            self.assertEqual((world.job("1").attempt, world.known.guessed), (0, {}))
+
+    def test_a_task_is_back_in_its_range(self) -> None:
+        """The range that holds it lists it."""
+        world = World(accounting=True)
+        world.look(pending("0-3"))
+        for after in (1.0, 11.0):
+            world.look(pending("0-2"), outcomes=NO_RECORD, after=after)
+        self.assertEqual(world.job("7_3").state, "CANCELLED")
+        world.look(pending("0-3"))
+        self.assertEqual((world.job("7_3").state, world.job("7_3").attempt, world.job("7").counts), ("QUEUED", 0, {"QUEUED": 4}))
+
+
 class ConcludeTests(SynchronousTestCase):
     """`conclude`: what a job without a record is called, and not a moment before its time."""
 
     def conclude(self, state: str, absent_for: float, answered: bool = True, accounting: bool = True, **fields: Any) -> JobDescriptor:
         policy = DiffPolicy(task_id=lambda array, index: f"{array}_{index}", accounting=accounting, grace=10.0)
-        return conclude(job("1", state, **fields), absent_for, policy, Outcomes(answered=answered))
+        return conclude(job("1", state, **fields), 0.0, absent_for, policy, no_record("1") if answered else NOTHING_ASKED)
 
     def test_states(self) -> None:
         """By its phase, how long it is absent, whether there is accounting, and whether that has answered."""
@@ -157,7 +250,7 @@ class ConcludeTests(SynchronousTestCase):
         )  # fmt: skip
         policy = DiffPolicy(task_id=lambda array, index: "", grace=10.0)
         for absent_for, phase, outcome in ((1.0, Phase.FINISHING, None), (11.0, Phase.UNKNOWN, None), (21.0, Phase.DONE, Outcome.LOST)):
-            told = conclude(before, absent_for, policy, NOTHING_ASKED)
+            told = conclude(before, 0.0, absent_for, policy, NOTHING_ASKED)
             expected = attrs.evolve(
                 before, phase=phase, outcome=outcome, settled=outcome is not None, reason_code=None, flags=(), ended_at=None,
                 source="absence", confidence=Confidence.INFERRED,
@@ -168,9 +261,9 @@ class ConcludeTests(SynchronousTestCase):
         """A job that is called so already is the same object: that is no change."""
         policy = DiffPolicy(task_id=lambda array, index: "", grace=10.0)
         finishing, unknown, queued = job("1", "FINISHING"), job("1", "UNKNOWN"), job("1", "QUEUED")
-        self.assertIs(conclude(finishing, 5.0, policy, NOTHING_ASKED), finishing)
-        self.assertIs(conclude(unknown, 15.0, policy, NOTHING_ASKED), unknown)
-        self.assertIs(conclude(queued, 5.0, policy, NOTHING_ASKED), queued)
+        self.assertIs(conclude(finishing, 0.0, 5.0, policy, NOTHING_ASKED), finishing)
+        self.assertIs(conclude(unknown, 0.0, 15.0, policy, NOTHING_ASKED), unknown)
+        self.assertIs(conclude(queued, 0.0, 5.0, policy, NOTHING_ASKED), queued)
 
     def test_provisional_end(self) -> None:
         """One that is done without confirmation is settled when its grace is over, with the outcome that it had."""
@@ -229,17 +322,6 @@ class MissingTests(SynchronousTestCase):
         self.assertEqual(wants_outcome(world.known, snapshot(rest, job("7_9", "RUNNING"))), [])
         self.assertEqual([j.id for j in wants_outcome(world.known, snapshot())], ["7_9", "7"])
 
-    def test_the_guard(self) -> None:
-        """Of the live jobs only those count that are not missing already."""
-        world = World()
-        jobs = [job(str(number), "RUNNING") for number in range(60)]
-        world.look(*jobs)
-        world.look(*jobs[15:])
-        self.assertTrue(is_mass_disappearance(world.known, 23))
-        self.assertFalse(is_mass_disappearance(world.known, 22))
-        ended = World()
-        ended.look(*jobs[:40], *(job(str(number), "PREEMPTED", settled=False) for number in range(100, 140)))
-        self.assertTrue(is_mass_disappearance(ended.known, 21), "those that have ended are none of the live ones")
 
 
 class VanishedArrayTests(SynchronousTestCase):
@@ -267,10 +349,10 @@ class VanishedArrayTests(SynchronousTestCase):
         """Each of its tasks is asked about by itself then, for its own grace, before it is called cancelled."""
         world = World(accounting=True)
         world.look(pending("0-1"))
-        self.assertEqual(world.look(outcomes=Outcomes(True)), [])
+        self.assertEqual(world.look(outcomes=NO_RECORD), [])
         self.assertEqual([j.id for j in wants_outcome(world.known, snapshot())], ["7_0", "7_1"])
-        self.assertEqual(world.look(outcomes=Outcomes(True), after=9.9), [])
-        told = world.look(outcomes=Outcomes(True), after=0.2)
+        self.assertEqual(world.look(outcomes=NO_RECORD, after=9.9), [])
+        told = world.look(outcomes=NO_RECORD, after=0.2)
         self.assertEqual(told, [("7_0", "CANCELLED", "QUEUED"), ("7_1", "CANCELLED", "QUEUED"), ("7", "CANCELLED", "QUEUED")])
 
     def test_accounting_does_not_answer(self) -> None:
@@ -285,7 +367,7 @@ class VanishedArrayTests(SynchronousTestCase):
         world = World(accounting=True)
         world.look(pending("0-1"))
         record = job("7", "QUEUED", pending_tasks=TaskSet.parse("0-1"), confidence=Confidence.ACCOUNTING)
-        world.look(outcomes=Outcomes(True, {"7": record}))
+        world.look(outcomes=Outcomes({"7": record}))
         self.assertFalse(any(state in ("CANCELLED", "LOST") for _, state, _ in world.told))
 
     def test_the_id_comes_round_again(self) -> None:

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.core.aggregate import aggregate, whole_phase, worst
 from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase, ReasonCode, split_state
 from jobpush.core.tasks import TaskSet
+from tests.core.world import job
 
 
 class AggregateTests(SynchronousTestCase):
@@ -46,6 +47,18 @@ class AggregateTests(SynchronousTestCase):
             self.assertEqual(whole.state, expected, states)
             self.assertEqual(sum((whole.counts or {}).values()), len(states))
             self.assertEqual(whole.id, "7")
+
+    def test_the_exit_code_is_of_those_that_decide(self) -> None:
+        """A time-out has none, and so has its array, however well the other tasks ended."""
+        parts = [self.part(0, "COMPLETED", exit_code=0), self.part(1, "TIMEOUT", signal=15), self.part(2, "CANCELLED", signal=9)]
+        whole = aggregate("7", parts, None, None)
+        self.assertEqual((whole.outcome, whole.exit_code, whole.signal), (Outcome.TIMEOUT, None, 15))
+
+    def test_a_task_that_waits_again(self) -> None:
+        """A task with a row of its own that is in the range again counts once."""
+        parts = [self.part(0, "HELD"), self.part(3, "HELD")]
+        whole = aggregate("7", parts, job("7", "HELD", pending_tasks=TaskSet.parse("0-3")), None)
+        self.assertEqual(whole.counts, {"HELD": 4})
 
     def test_exit_code_is_the_highest(self) -> None:
         """As Slurm's own derived exit code; only at the end."""

@@ -23,7 +23,9 @@ from jobpush.core.model import (
 )
 from jobpush.core.record import HistoryEntry, packed, row_of
 from jobpush.core.tasks import TaskSet
-from tests.core.world import World, job
+from tests.core.world import World, job, no_record
+
+NO_RECORD = no_record("1", "7", "7_0", "7_1", "7_2", "7_3", "7_5")
 
 
 class PresentTests(SynchronousTestCase):
@@ -200,12 +202,15 @@ class ArrayTests(SynchronousTestCase):
         self.assertEqual((world.job("7").exit_code, world.job("7").counts), (2, {"COMPLETED": 1, "FAILED": 1}))
 
     def test_left_the_range_without_a_row(self) -> None:
-        """Cancelled, inferred."""
-        world = World()
-        world.look(self.pending("0-5"), job("7_9", "RUNNING"))
-        told = world.look(self.pending("0-2,5"), job("7_9", "RUNNING"))
-        self.assertEqual(told, [("7_3", "CANCELLED", "QUEUED"), ("7_4", "CANCELLED", "QUEUED")])
-        self.assertEqual(world.job("7_3").confidence, Confidence.INFERRED)
+        """Not at once. Cancelled, inferred, if no look was missed in which it can have been listed as ended; else it is lost."""
+        for unbroken_since, state in ((1000.0, "CANCELLED"), (1002.0, "LOST"), (None, "LOST")):
+            world = World(unbroken_since=unbroken_since)
+            world.look(self.pending("0-5"), job("7_9", "RUNNING"))
+            for after in (1.0, 9.0):
+                self.assertEqual(world.look(self.pending("0-2,5"), job("7_9", "RUNNING"), after=after), [])
+            told = world.look(self.pending("0-2,5"), job("7_9", "RUNNING"))
+            self.assertEqual(told[:2], [("7_3", state, "QUEUED"), ("7_4", state, "QUEUED")])
+            self.assertEqual((world.job("7_3").confidence, world.job("7_3").terminal), (Confidence.INFERRED, True))
 
     def test_left_the_range_where_ended_tasks_are_not_listed(self) -> None:
         """It may have run and ended: accounting says so, or, after its grace, that it was cancelled."""
@@ -214,7 +219,7 @@ class ArrayTests(SynchronousTestCase):
         self.assertEqual(world.look(self.pending("0-2,5"), job("7_9", "RUNNING")), [])
         told = world.look(self.pending("0-2,5"), job("7_9", "RUNNING"), job("7_3", "FAILED", exit_code=4, started_at=1.0, ended_at=2.0))
         self.assertEqual(told[:2], [("7_3", "RUNNING", "QUEUED"), ("7_3", "FAILED", "RUNNING")])
-        told = world.look(self.pending("0-2,5"), job("7_9", "RUNNING"), outcomes=Outcomes(True), after=11.0)
+        told = world.look(self.pending("0-2,5"), job("7_9", "RUNNING"), outcomes=no_record("7_4"), after=11.0)
         self.assertEqual(told, [("7_4", "CANCELLED", "QUEUED")])
 
     def test_the_whole_array_vanishes_where_ended_tasks_are_not_listed(self) -> None:
@@ -224,9 +229,9 @@ class ArrayTests(SynchronousTestCase):
         self.assertEqual(world.look(), [])
         wanted = {j.id for j in wants_outcome(world.known, Snapshot({}, 0.0, 0.0))}
         self.assertEqual(wanted, {"7_0", "7_1"})
-        told = world.look(outcomes=Outcomes(True, {"7_0": job("7_0", "COMPLETED", exit_code=0)}))
+        told = world.look(outcomes=Outcomes({"7_0": job("7_0", "COMPLETED", exit_code=0)}))
         self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "COMPLETED")])
-        told = world.look(outcomes=Outcomes(True), after=11.0)
+        told = world.look(outcomes=NO_RECORD, after=11.0)
         self.assertEqual([(i, s) for i, s, _ in told], [("7_1", "CANCELLED"), ("7", "CANCELLED")])
 
     def test_back_in_the_range(self) -> None:
@@ -247,9 +252,10 @@ class ArrayTests(SynchronousTestCase):
 
     def test_the_last_range_row_goes(self) -> None:
         """The rest of the range is cancelled while another task is still listed."""
-        world = World()
+        world = World(unbroken_since=0.0)
         world.look(self.pending("0-1"), job("7_9", "RUNNING"))
-        told = world.look(job("7_9", "RUNNING"))
+        self.assertEqual(world.look(job("7_9", "RUNNING")), [])
+        told = world.look(job("7_9", "RUNNING"), after=10.0)
         self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "CANCELLED"), ("7_1", "CANCELLED")])
 
     def test_the_range_ends_as_a_whole(self) -> None:
@@ -275,7 +281,7 @@ class ArrayTests(SynchronousTestCase):
         world = World(accounting=True)
         world.look(self.pending("0-1"))
         record = job("7", "CANCELLED", ended_at=950.0, confidence=Confidence.ACCOUNTING)
-        told = world.look(outcomes=Outcomes(True, {"7": record}))
+        told = world.look(outcomes=Outcomes({"7": record}))
         self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "CANCELLED"), ("7_1", "CANCELLED"), ("7", "CANCELLED")])
         self.assertEqual(world.job("7_1").confidence, Confidence.ACCOUNTING)
 
@@ -284,9 +290,9 @@ class ArrayTests(SynchronousTestCase):
         world = World(accounting=True)
         world.look(self.pending("0-3"))
         rest = job("7", "CANCELLED", pending_tasks=TaskSet.parse("2-3"), confidence=Confidence.ACCOUNTING)
-        told = world.look(outcomes=Outcomes(True, {"7": rest}))
+        told = world.look(outcomes=Outcomes({"7": rest}))
         self.assertEqual([(i, s) for i, s, _ in told if i != "7"], [("7_2", "CANCELLED"), ("7_3", "CANCELLED")])
-        told = world.look(outcomes=Outcomes(True, {"7_0": job("7_0", "COMPLETED", exit_code=0), "7_1": job("7_1", "FAILED", exit_code=1)}))
+        told = world.look(outcomes=Outcomes({"7_0": job("7_0", "COMPLETED", exit_code=0), "7_1": job("7_1", "FAILED", exit_code=1)}))
         self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "COMPLETED"), ("7_1", "FAILED"), ("7", "FAILED")])
 
     def test_a_held_range(self) -> None:
@@ -333,10 +339,10 @@ class BackTests(SynchronousTestCase):
         """The very same row: its absence is over, and the next one begins anew."""
         world, row = World(), job("1", "RUNNING")
         world.look(row)
-        self.assertEqual(world.look(after=6.0), [("1", "FINISHING", "RUNNING")])
+        self.assertEqual([world.look(after=after) for after in (6.0, 1.0)], [[], [("1", "FINISHING", "RUNNING")]])
         self.assertEqual(world.look(row, after=1.0), [("1", "RUNNING", "FINISHING")])
         self.assertIsNone(world.known.records["1"].detail.absent_since)
-        self.assertEqual([world.look(after=after) for after in (5.0, 6.0)], [[("1", "FINISHING", "RUNNING")], []])
+        self.assertEqual([world.look(after=after) for after in (5.0, 1.0, 6.0)], [[], [("1", "FINISHING", "RUNNING")], []])
         self.assertEqual(world.look(after=5.0), [("1", "UNKNOWN", "FINISHING")])
 
     def test_a_range(self) -> None:
@@ -356,7 +362,7 @@ class ForgettingTests(SynchronousTestCase):
         """However short the time is: a job that is gone is kept until it is known how it ended."""
         world = World(keep_ended=3.0)
         world.look(job("1", "RUNNING"))
-        self.assertEqual([world.look(after=after) for after in (5.0, 5.0)], [[("1", "FINISHING", "RUNNING")], []])
+        self.assertEqual([world.look(after=after) for after in (5.0, 1.0, 4.0)], [[], [("1", "FINISHING", "RUNNING")], []])
         self.assertEqual(list(world.known.records), ["1"])
         self.assertEqual(world.look(after=6.0), [("1", "UNKNOWN", "FINISHING")])
 
@@ -480,13 +486,13 @@ class RecordTests(SynchronousTestCase):
             reason="r", native={"state": "F"}, submitted_at=800.0, source="sacct", confidence=Confidence.ACCOUNTING, attempt=1,
         )  # fmt: skip
         record = attrs.evolve(record, parent=None, task_index=None)
-        world.look(outcomes=Outcomes(True, {"7_1": record}))
+        world.look(outcomes=Outcomes({"7_1": record}))
         expected = attrs.evolve(record, uid="c/7_1@100", attempt=2, aliases=("99",), parent="7", task_index=1)
         self.assertTrue(world.job("7_1").says_the_same(expected), world.job("7_1"))
         again = attrs.evolve(record, attempt=5, aliases=("98",))
         world = World(accounting=True)
         world.look(job("7_1", "RUNNING"))
-        world.look(outcomes=Outcomes(True, {"7_1": again}))
+        world.look(outcomes=Outcomes({"7_1": again}))
         self.assertEqual((world.job("7_1").attempt, world.job("7_1").aliases), (5, ("98",)))
 
     def test_history_and_number(self) -> None:
@@ -585,13 +591,14 @@ class RangeTests(SynchronousTestCase):
     def test_a_task_of_a_range(self) -> None:
         """It is what its range is, by an id and an index of its own."""
         row = self.pending("0-3", name="sweep", user="kim", reason="Priority", reason_code=ReasonCode.PRIORITY, aliases=("99",), counts={})
-        world = World()
+        world = World(unbroken_since=0.0)
         world.look(row)
-        world.look(self.pending("0-2", name="sweep", user="kim"))
+        for after in (1.0, 10.0):
+            world.look(self.pending("0-2", name="sweep", user="kim"), after=after)
         (cancelled,) = (change for change in world.last.changes if change.subject.key[1] == "7_3")
         expected = attrs.evolve(
             row, id="7_3", uid="c/7_3@100", aliases=(), parent="7", task_index=3, pending_tasks=None, counts=None, phase=Phase.DONE,
-            outcome=Outcome.CANCELLED, settled=True, reason_code=None, ended_at=world.now, source="absence", confidence=Confidence.INFERRED,
+            outcome=Outcome.CANCELLED, settled=True, reason_code=None, source="absence", confidence=Confidence.INFERRED,
         )  # fmt: skip
         self.assertTrue(cancelled.subject.says_the_same(expected), cancelled.subject)
         self.assertEqual((cancelled.at, cancelled.previous), (world.now, "QUEUED"))

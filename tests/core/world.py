@@ -24,12 +24,18 @@ def job(job_id: str, state: str, **fields: Any) -> JobDescriptor:
     return JobDescriptor(cluster="c", id=job_id, phase=phase, outcome=outcome, **fields)
 
 
+def no_record(*ids: str) -> Outcomes:
+    """Accounting has caught up, and has no record of these."""
+    return Outcomes(no_record=frozenset(ids))
+
+
 class World:
-    """A cluster's known jobs, and looks at it."""
+    """A cluster's known jobs, and looks at it; between two looks what may be seen is checked."""
 
     def __init__(self, **policy: Any) -> None:
         self.known = ClusterJobs()
-        self.policy = DiffPolicy(task_id=lambda array, index: f"{array}_{index}", grace=10.0, **policy)
+        policy = {"grace": 10.0, "confirm": 1.0, **policy}
+        self.policy = DiffPolicy(task_id=lambda array, index: f"{array}_{index}", **policy)
         self.now = 1000.0
         self.told: list[tuple[str, str, str | None]] = []
         self.last = Changes()
@@ -51,7 +57,7 @@ class World:
             self.known.forget(job_id)
         told = [(c.subject.key[1], c.subject.state, c.previous) for c in self.last.changes]
         self.told.extend(told)
-        self.policy = attrs.evolve(self.policy, first=False)
+        self.policy = attrs.evolve(self.policy, first=False, checked_at=self.now)
         return told
 
     def job(self, job_id: str) -> JobDescriptor:

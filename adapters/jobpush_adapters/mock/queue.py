@@ -57,7 +57,7 @@ class MockQueue:
         raise NotImplementedError
 
     def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
-        return succeed(Outcomes(answered=False))
+        return succeed(Outcomes())
 
     def canonical_id(self, text: str) -> str:
         if _ID.fullmatch(text) is None:

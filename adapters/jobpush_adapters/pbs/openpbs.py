@@ -253,20 +253,21 @@ class OpenPbs:
                 same = None in (ended.submitted_at, job.submitted_at) or ended.submitted_at == job.submitted_at
                 if ended.done and same:
                     found[job.id] = ended
-        return Outcomes(answered=True, jobs=found)
+        return Outcomes(found, no_record=frozenset(job.id for job in jobs) - attributes.keys())
 
     async def _from_log(self, jobs: Iterable[JobDescriptor]) -> Outcomes:
         if not self._log_readable:
-            return Outcomes(answered=False)
+            return Outcomes()
         # An array's own record says nothing of each of its subjobs.
         wanted = {job.id: job for job in jobs if "[]" not in job.id}
         if not wanted:
-            return Outcomes(answered=True)
+            return Outcomes()
         now = self._reactor.seconds()
         since = min(job.observed_at for job in wanted.values())
         entries = await self._work.reading(pbs_accounting.find, self._log, set(wanted), since, now)
         told = ((job_id, pbs_accounting.ended(wanted[job_id], entry, now)) for job_id, entry in entries.items())
-        return Outcomes(answered=True, jobs={job_id: job for job_id, job in told if job is not None})
+        found = {job_id: job for job_id, job in told if job is not None}
+        return Outcomes(found, no_record=frozenset(wanted).difference(entries))
 
 
 

@@ -135,7 +135,7 @@ class PbsQueue(Watching, CommandQueue):
 
     async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         if not jobs:
-            return Outcomes(answered=True)
+            return Outcomes()
         return await (await self._asked()).outcomes(jobs)
 
 

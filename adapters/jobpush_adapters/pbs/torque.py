@@ -92,7 +92,7 @@ class Torque:
 
     async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         """Torque has nothing besides what it lists."""
-        return Outcomes(answered=False)
+        return Outcomes()
 
 
 def split_jobs(result: CommandResult) -> list[bytes]:

@@ -352,7 +352,7 @@ class GridEngineQueue(Watching, CommandQueue):
 
     async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         if not jobs:
-            return Outcomes(answered=True)
+            return Outcomes()
         if self._ended is None:
             return await self._ask_qacct(jobs)
         # What ended since the files are followed is in the snapshots; what ended before is looked for once.
@@ -362,7 +362,8 @@ class GridEngineQueue(Watching, CommandQueue):
                 self._looked_back.clear()
             self._looked_back.update(await self._look_back(asked))
         known = ((job.id, self._looked_back.get(job.uid)) for job in jobs)
-        return Outcomes(answered=True, jobs={job_id: job for job_id, job in known if job is not None})
+        found = {job_id: job for job_id, job in known if job is not None}
+        return Outcomes(found, no_record=frozenset(job.id for job in jobs).difference(found))
 
     async def _look_back(self, jobs: Sequence[JobDescriptor]) -> dict[str, JobDescriptor | None]:
         """By uid: how these jobs ended before the files were followed; None where the files do not say so."""
@@ -396,7 +397,8 @@ class GridEngineQueue(Watching, CommandQueue):
                 if ended is not None:
                     found[job.id] = ended
         # No record means something only where each of them was asked about.
-        return Outcomes(answered=all(self._asked_at.values()), jobs=found)
+        missing = frozenset(job.id for job in jobs).difference(found) if all(self._asked_at.values()) else frozenset()
+        return Outcomes(found, no_record=missing)
 
     async def _qacct(self, number: str) -> list[Record]:
         """The accounting records of a job and its tasks."""

@@ -244,7 +244,7 @@ class SlurmQueue(Watching, CommandQueue):
             result = await self._commands.run("sacct", *sacct_arguments(list(some), self._clusters))
             now = self._reactor.seconds()
             found.update(parse_sacct(succeeded("sacct", result).stdout, some, now))
-        return Outcomes(answered=True, jobs=found)
+        return Outcomes(found, no_record=frozenset(job.id for job in jobs).difference(found))
 
 
 def new_token() -> str:
