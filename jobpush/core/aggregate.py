@@ -71,6 +71,7 @@ def aggregate(
         observed_at=max(m.observed_at for m in members),
         source=waits.source,
         confidence=Confidence.INFERRED if any(m.confidence is Confidence.INFERRED for m in members) else waits.confidence,
+        previous_attempt=None,
         pending_tasks=pending if pending else None,
         counts=dict(sorted(counts.items())),
     )

@@ -25,6 +25,7 @@ class Kind(Enum):
     TABLE = "texts by name"
     COUNTS = "numbers by state"
     TASKS = "a set of array indices; a text such as 0-9 on the wire"
+    ATTEMPT = "how an attempt ended; an object on the wire"
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobpush.core.frozen import evolve
-from jobpush.core.model import STARTED_PHASES, WAITING_PHASES, Confidence, JobDescriptor, Phase
+from jobpush.core.model import STARTED_PHASES, WAITING_PHASES, Confidence, JobDescriptor, PastAttempt, Phase
 
 #: Phases from which going back to the queue is a new attempt.
 _RAN = STARTED_PHASES - {Phase.DONE}
@@ -16,6 +16,8 @@ def is_another(job: JobDescriptor, row: JobDescriptor) -> bool:
     """
     if job.submitted_at is None or row.submitted_at is None or job.submitted_at == row.submitted_at:
         return False
+    if job.user is not None and row.user is not None and job.user != row.user:
+        return True  # ids are given anew when a scheduler has lost its state; a requeue keeps the user
     if row.attempt == job.attempt > 0:
         return False  # a requeue whose attempt was concluded from its states, before Slurm moved its time of submission
     return not job.is_same_submission(row) and row.attempt <= job.attempt
@@ -30,9 +32,27 @@ def adopt(row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
         attempt = job.attempt + 1
     settled = row.settled or (job.settled and row.done and job.outcome is row.outcome and attempt == job.attempt)
     lacks = {name: value for name in _lacking(row, attempt == job.attempt) if (value := getattr(job, name)) is not None}
+    if row.previous_attempt is None:
+        previous = job.previous_attempt if attempt == job.attempt else past(job)
+        if previous is not None:
+            lacks["previous_attempt"] = previous
     if not lacks and row.attempt == attempt and row.settled == settled and row.is_same_submission(job):
         return row
     return evolve(row, uid=job.uid, attempt=attempt, settled=settled, **lacks)
+
+
+def past(job: JobDescriptor) -> PastAttempt:
+    """Return how a job's attempt ended that is followed by another, as far as what was seen of it last says so."""
+    ended = job.done and not job.is_guess
+    return PastAttempt(
+        attempt=job.attempt,
+        outcome=job.outcome if ended else None,
+        exit_code=job.exit_code if ended else None,
+        signal=job.signal if ended else None,
+        reason=job.reason if ended else None,
+        started_at=job.started_at,
+        ended_at=job.ended_at if ended else None,
+    )
 
 
 #: What an accounting record may lack of a job that was seen in the queue.

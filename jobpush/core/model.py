@@ -108,6 +108,23 @@ def split_state(state: str) -> tuple[Phase, Outcome | None]:
     return Phase.DONE, Outcome(state)
 
 
+@attrs.frozen
+class PastAttempt:
+    """How an attempt ended that was followed by another, as far as that is known: what is not is None."""
+
+    attempt: int = field(metadata=on_wire(NUMBER, "Which one it was, from 0."))
+    outcome: Outcome | None = field(default=None, metadata=on_wire(Outcome))
+    exit_code: int | None = field(default=None, metadata=on_wire(NUMBER))
+    signal: int | None = field(default=None, metadata=on_wire(NUMBER))
+    reason: str | None = field(default=None, metadata=on_wire(TEXT))
+    started_at: float | None = field(default=None, metadata=on_wire(TIME))
+    ended_at: float | None = field(default=None, metadata=on_wire(TIME))
+
+
+#: Its fields on the wire, in their order.
+ATTEMPT_FIELDS = tuple(fields_of(PastAttempt))
+
+
 @quick
 @attrs.frozen(eq=False, weakref_slot=False)
 class JobDescriptor:
@@ -163,6 +180,9 @@ class JobDescriptor:
     source: str = field(default="", converter=shared_text, metadata=on_wire(TEXT, "The command or file that told it."))
     confidence: Confidence = field(
         default=Confidence.OBSERVED, metadata=on_wire(Confidence, "Seen in the queue, taken from accounting, or concluded.")
+    )
+    previous_attempt: PastAttempt | None = field(
+        default=None, metadata=on_wire(Kind.ATTEMPT, "Of a job that was requeued: how the attempt before ended.")
     )
     parent: str | None = field(
         default=None, metadata=on_wire(TEXT, "The array or heterogeneous job that it is a part of.", optional=True)

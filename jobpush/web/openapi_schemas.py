@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from jobpush.core.fields import Field, Kind
-from jobpush.core.model import JOB_FIELDS, STATES, Confidence, Outcome, Phase
+from jobpush.core.model import ATTEMPT_FIELDS, JOB_FIELDS, STATES, Confidence, Outcome, Phase
 
 Schema = dict[str, Any]
 
@@ -69,7 +69,12 @@ _KINDS: Mapping[Kind, Schema] = {
 
 def schema_of(field: Field) -> Schema:
     """Return the schema of a field that a value declares (`jobpush.core.fields`)."""
-    schema = enum_of(field.words) if field.kind is Kind.WORD else _KINDS[field.kind]
+    if field.kind is Kind.WORD:
+        schema = enum_of(field.words)
+    elif field.kind is Kind.ATTEMPT:
+        schema = object_of({part.name: schema_of(part) for part in ATTEMPT_FIELDS})
+    else:
+        schema = _KINDS[field.kind]
     if field.nullable:
         schema = or_null(schema)
         if field.kind is Kind.WORD:

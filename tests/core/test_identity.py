@@ -8,7 +8,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.identity import adopt, is_another
-from jobpush.core.model import Confidence, JobDescriptor, Outcome
+from jobpush.core.model import Confidence, JobDescriptor, Outcome, PastAttempt
 from tests.core.world import job
 
 
@@ -45,7 +45,28 @@ class AdoptTests(SynchronousTestCase):
         """A job keeps the uid that it had first."""
         row = job("1", "QUEUED", submitted_at=500.0, attempt=1)
         adopted = adopt(row, job("1", "RUNNING"))
-        self.assertTrue(adopted.says_the_same(attrs.evolve(row, uid="c/1@100")))
+        self.assertTrue(adopted.says_the_same(attrs.evolve(row, uid="c/1@100", previous_attempt=PastAttempt(0))))
+
+    def test_how_the_attempt_before_ended(self) -> None:
+        """As far as what was seen of it says so; it stays as long as the attempt does."""
+        ended = job("1", "PREEMPTED", settled=False, signal=15, reason="r", started_at=200.0, ended_at=300.0)
+        first = adopt(job("1", "QUEUED"), ended)
+        self.assertEqual(first.previous_attempt, PastAttempt(0, Outcome.PREEMPTED, None, 15, "r", 200.0, 300.0))
+        again = adopt(job("1", "RUNNING", attempt=1), first)
+        self.assertEqual(again.previous_attempt, first.previous_attempt)
+        running = adopt(job("1", "QUEUED", attempt=2), attrs.evolve(again, started_at=400.0))
+        self.assertEqual(running.previous_attempt, PastAttempt(1, started_at=400.0))
+        told = PastAttempt(1, Outcome.NODE_FAIL)
+        self.assertIs(adopt(job("1", "QUEUED", attempt=2, previous_attempt=told), again).previous_attempt, told)
+        self.assertIsNone(adopt(job("1", "RUNNING"), job("1", "QUEUED")).previous_attempt)
+
+    def test_another_user(self) -> None:
+        """Ids are given anew where a scheduler has lost its state: whatever the attempt, another user's job is another job."""
+        for attempt in (0, 1, 2):
+            row = job("1", "RUNNING", submitted_at=500.0, user="lee", attempt=attempt)
+            self.assertTrue(is_another(job("1", "RUNNING", user="kim", attempt=1), row))
+        requeue = job("1", "QUEUED", submitted_at=500.0, user="kim", attempt=2)
+        self.assertFalse(is_another(job("1", "RUNNING", user="kim", attempt=1), requeue))
 
     def test_attempts(self) -> None:
         """Counted by the scheduler, or else by going back: from the end, or from having run to waiting."""

@@ -13,6 +13,7 @@ from jobpush.core.model import (
     Cursor,
     JobDescriptor,
     Outcome,
+    PastAttempt,
     Phase,
     ReasonCode,
     split_state,
@@ -69,6 +70,7 @@ class StateTests(SynchronousTestCase):
             "reason_code": ReasonCode.OTHER, "flags": ("x",), "native": {"a": "b"}, "aliases": ("9",), "uid": "u", "name": "n", "user": "u",
             "account": "a", "submitted_at": 0.0, "started_at": 0.0, "ended_at": 0.0, "queue": "q", "nodes": "n", "workdir": "/", "comment": "c",
             "time_limit_s": 0, "source": "s", "confidence": Confidence.INFERRED, "parent": "7", "task_index": 0, "pending_tasks": TaskSet(), "counts": {},
+            "previous_attempt": PastAttempt(0),
         }  # fmt: skip
         self.assertEqual({*others, "outcome", "observed_at"}, {field.name.lstrip("_") for field in attrs.fields(JobDescriptor)})
         visible = set()

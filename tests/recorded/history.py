@@ -2,10 +2,10 @@
 A scripted history of a service, and all that it answers: jobs, arrays, requeues, accounting, workflows, barriers, streams, a
 restart.
 
-``python -m tests.recorded.history DIRECTORY`` writes ``answers.json.gz`` and ``journal.sqlite`` to that directory. The files
-beside this one were written by this script with jobpush 0.1.0 (commit 03b39f7, where modules have other names);
-`tests.events.test_recorded` compares with them what is answered now. After an intended change of the protocol, write
-``answers.json.gz`` anew. ``journal.sqlite`` stays: it is what a journal of 0.1.0 looks like.
+``python -m tests.recorded.history DIRECTORY`` writes ``answers.json.gz`` to that directory, from what it answers by itself, and
+from what it answers when it is started on the ``journal.sqlite`` that is there. `tests.events.test_recorded` compares with the
+file beside this one what is answered now; after an intended change of the protocol or of the state model, write it anew.
+``journal.sqlite`` stays: jobpush 0.1.0 wrote it.
 """
 
 from __future__ import annotations
@@ -373,12 +373,13 @@ def _forgotten(recorder: Recorder) -> None:
 
 
 def main(target: Path) -> None:
-    """Write the two files to that directory."""
+    """Write the answers to that directory: those of a first service, then those of one that begins on the journal there."""
     with tempfile.TemporaryDirectory() as directory:
-        state = os.path.join(directory, "state")
-        entries, listed = begin(state)
-        shutil.copy(os.path.join(state, "journal.sqlite"), target / "journal.sqlite")
-        entries += again(state, listed)
+        entries, listed = begin(os.path.join(directory, "first"))
+        second = Path(directory, "second")
+        second.mkdir()
+        shutil.copy(target / "journal.sqlite", second)
+        entries += again(str(second), listed)
     text = "[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n"
     (target / "answers.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 

@@ -11,9 +11,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobpush.core.fields import Field, Kind
-from jobpush.core.model import JOB_FIELDS, STATES, JobDescriptor, split_state
+from jobpush.core.model import ATTEMPT_FIELDS, JOB_FIELDS, STATES, JobDescriptor, PastAttempt, split_state
 from jobpush.core.tasks import TaskSet
-from jobpush.core.wire.values import from_time, quoted, quoted_counts, quoted_list, quoted_table, quoted_time, to_time, utf8
+from jobpush.core.wire.values import (
+    from_time,
+    quoted,
+    quoted_counts,
+    quoted_list,
+    quoted_table,
+    quoted_time,
+    to_json,
+    to_time,
+    utf8,
+)
 
 try:
     from orjson import dumps as fast_dumps
@@ -31,15 +41,29 @@ _WRITTEN = {
     Kind.TABLE: "quoted_table(V)",
     Kind.COUNTS: "quoted_counts(V)",
     Kind.TASKS: "quoted(str(V))",
+    Kind.ATTEMPT: "to_json(attempt_fields(V))",
 }
 
 #: How a value stands in a dict that is to become JSON, where not as it is.
-_PLAIN = {Kind.TIME: "to_time(V)", Kind.TASKS: "str(V)"}
+_PLAIN = {
+    Kind.TIME: "to_time(V)",
+    Kind.TASKS: "str(V)",
+    Kind.ATTEMPT: "(None if V is None else attempt_fields(V))",
+}
+
+
+
+def attempt_fields(attempt: PastAttempt) -> dict[str, object]:
+    """Make a dict of how an attempt ended, with the fields of the protocol."""
+    fields = {field.name: getattr(attempt, field.name) for field in ATTEMPT_FIELDS}
+    return {**fields, "started_at": to_time(attempt.started_at), "ended_at": to_time(attempt.ended_at)}
+
 
 #: What the expressions name.
 _NAMES: Mapping[str, object] = {
     "quoted": quoted, "quoted_counts": quoted_counts, "quoted_list": quoted_list, "quoted_table": quoted_table,
-    "quoted_time": quoted_time, "to_time": to_time, "LABELS": {field.name: f',"{field.name}":' for field in JOB_FIELDS},
+    "quoted_time": quoted_time, "to_time": to_time, "to_json": to_json,
+    "attempt_fields": attempt_fields, "LABELS": {field.name: f',"{field.name}":' for field in JOB_FIELDS},
 }  # fmt: skip
 
 
@@ -188,9 +212,20 @@ def _word(field: Field) -> Callable[[str, object], object]:
     return read
 
 
+def _attempt(name: str, value: object) -> PastAttempt:
+    if not isinstance(value, dict) or "attempt" not in value or value.keys() - {field.name for field in ATTEMPT_FIELDS}:
+        raise ValueError(f"{name!r} does not say how an attempt ended")
+    fields = {}
+    for field in ATTEMPT_FIELDS:
+        if value.get(field.name) is not None:
+            read = _word(field) if field.kind is Kind.WORD else _READERS[field.kind]
+            fields[field.name] = read(f"{name}.{field.name}", value[field.name])
+    return PastAttempt(**fields)  # type: ignore[arg-type]
+
+
 _READERS: Mapping[Kind, Callable[[str, Any], object]] = {
     Kind.TEXT: _text, Kind.NUMBER: _number, Kind.BOOLEAN: _boolean, Kind.TIME: _time, Kind.TEXTS: _texts, Kind.TABLE: _table,
-    Kind.COUNTS: _counts, Kind.TASKS: _tasks,
+    Kind.COUNTS: _counts, Kind.TASKS: _tasks, Kind.ATTEMPT: _attempt,
 }  # fmt: skip
 
 #: What reads each field; phase and outcome follow from the state.

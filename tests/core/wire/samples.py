@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jobpush.core import wire
 from jobpush.core.fields import Kind
-from jobpush.core.model import JOB_FIELDS, Confidence, JobDescriptor, Outcome, Phase, ReasonCode
+from jobpush.core.model import JOB_FIELDS, Confidence, JobDescriptor, Outcome, PastAttempt, Phase, ReasonCode
 from jobpush.core.record import HistoryEntry
 from jobpush.core.tasks import TaskSet
 
@@ -19,6 +19,7 @@ FULL = JobDescriptor(
     reason_code=ReasonCode.ERROR, flags=("x", "y"), native={"state": "F", "a": "b"}, aliases=("71",), uid="c/7_1@5", name="naïve 🚀\n", user="kim",
     account="bio", submitted_at=5.0, started_at=6.25, ended_at=7.5, queue="q", nodes="n[1-2]", workdir="/w", comment="c", time_limit_s=60, observed_at=8.125,
     source="squeue", confidence=Confidence.ACCOUNTING, parent="7", task_index=1, pending_tasks=TaskSet.parse("2-3"), counts={"FAILED": 1},
+    previous_attempt=PastAttempt(1, Outcome.PREEMPTED, 15, 0, "r", 1.5, 2.0),
 )  # fmt: skip
 
 #: One of which nothing is said that need not be.
@@ -48,7 +49,10 @@ def jobs(draw: Any, texts: st.SearchStrategy[str] = TEXTS) -> JobDescriptor:
     }  # fmt: skip
     for field in JOB_FIELDS:
         if field.name not in values and field.name not in ("state", "phase", "outcome"):
-            kinds = {Kind.TEXT: st.none() | texts, Kind.NUMBER: NUMBERS, Kind.TIME: TIMES}
+            outcomes = st.none() | st.sampled_from(Outcome)
+            times = st.none() | st.integers(0, 4_000_000_000).map(float)
+            attempt = st.builds(PastAttempt, st.integers(0, 2**70), outcomes, NUMBERS, NUMBERS, st.none() | texts, times, times)
+            kinds = {Kind.TEXT: st.none() | texts, Kind.NUMBER: NUMBERS, Kind.TIME: TIMES, Kind.ATTEMPT: st.none() | attempt}
             values[field.name] = kinds[field.kind]
     return JobDescriptor(phase=phase, outcome=outcome, **{name: draw(value) for name, value in values.items()})
 
@@ -64,6 +68,12 @@ def as_the_json_module_has_it(job: JobDescriptor) -> bytes:
             value = wire.to_time(value)
         elif value is not None and field.kind is Kind.TASKS:
             value = str(value)
+        elif value is not None and field.kind is Kind.ATTEMPT:
+            value = {
+                "attempt": value.attempt, "outcome": value.outcome and value.outcome.value, "exit_code": value.exit_code,
+                "signal": value.signal, "reason": value.reason, "started_at": wire.to_time(value.started_at),
+                "ended_at": wire.to_time(value.ended_at),
+            }  # fmt: skip
         written[field.name] = getattr(value, "value", value)
     text = json.dumps(written, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

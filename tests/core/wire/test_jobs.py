@@ -145,7 +145,12 @@ class JobTests(SynchronousTestCase):
             "phase": "DONE", "outcome": "FAILED", "settled": True, "attempt": 2, "exit_code": 3, "signal": 9, "reason": "r", "reason_code": "ERROR",
             "flags": ["x", "y"], "native": {"state": "F", "a": "b"}, "submitted_at": "1970-01-01T00:00:05.000Z", "started_at": "1970-01-01T00:00:06.250Z",
             "ended_at": "1970-01-01T00:00:07.500Z", "queue": "q", "nodes": "n[1-2]", "workdir": "/w", "comment": "c", "time_limit_s": 60,
-            "observed_at": "1970-01-01T00:00:08.125Z", "source": "squeue", "confidence": "accounting", "parent": "7", "task_index": 1,
+            "observed_at": "1970-01-01T00:00:08.125Z", "source": "squeue", "confidence": "accounting",
+            "previous_attempt": {
+                "attempt": 1, "outcome": "PREEMPTED", "exit_code": 15, "signal": 0, "reason": "r",
+                "started_at": "1970-01-01T00:00:01.500Z", "ended_at": "1970-01-01T00:00:02.000Z",
+            },
+            "parent": "7", "task_index": 1,
             "pending_tasks": "2-3", "counts": {"FAILED": 1},
         })  # fmt: skip
         self.assertEqual(json.loads(wire.dumps(wire.job_fields(BARE))), {
@@ -153,6 +158,7 @@ class JobTests(SynchronousTestCase):
             "outcome": None, "settled": False, "attempt": 0, "exit_code": None, "signal": None, "reason": None, "reason_code": None, "flags": [],
             "native": {"state": "QUEUED"}, "submitted_at": None, "started_at": None, "ended_at": None, "queue": None, "nodes": None, "workdir": None,
             "comment": None, "time_limit_s": None, "observed_at": "1970-01-01T00:00:00.000Z", "source": "", "confidence": "observed",
+            "previous_attempt": None,
         })  # fmt: skip
 
     def test_back(self) -> None:
