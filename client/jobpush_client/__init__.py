@@ -18,23 +18,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobpush_client.exchange import Patience
+from jobpush_client.exchange import RetryPolicy
 from jobpush_client.sync import Client
 from jobpush_client.values import (
     ApiError,
-    Barrier,
+    BarrierResult,
+    ChangeEvent,
     ClientError,
-    CursorGone,
-    Event,
+    CursorExpired,
     Job,
+    JobList,
     Met,
     Reset,
-    Snapshot,
     Step,
     Unknown,
     Unreachable,
     WaitTimeout,
-    Workflow,
+    WorkflowStatus,
 )
 
 if TYPE_CHECKING:
@@ -45,21 +45,21 @@ __version__ = "0.1.0"
 __all__ = [
     "ApiError",
     "AsyncClient",
-    "Barrier",
+    "BarrierResult",
+    "ChangeEvent",
     "Client",
     "ClientError",
-    "CursorGone",
-    "Event",
+    "CursorExpired",
     "Job",
+    "JobList",
     "Met",
-    "Patience",
     "Reset",
-    "Snapshot",
+    "RetryPolicy",
     "Step",
     "Unknown",
     "Unreachable",
     "WaitTimeout",
-    "Workflow",
+    "WorkflowStatus",
 ]
 
 

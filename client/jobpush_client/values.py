@@ -153,11 +153,11 @@ class Met(_Ended):
         return self.fields.get("reason")
 
 
-class Workflow(_Ended):
+class WorkflowStatus(_Ended):
     """A named set of jobs as one thing."""
 
     def __repr__(self) -> str:
-        return f"<Workflow {self.name} {self.state} {self.progress:.0%}>"
+        return f"<WorkflowStatus {self.name} {self.state} {self.progress:.0%}>"
 
     @property
     def name(self) -> str:
@@ -205,12 +205,12 @@ class Step(Value):
         return at
 
 
-class Event(Value):
+class ChangeEvent(Value):
     """A change of a job or a workflow."""
 
     def __repr__(self) -> str:
         what = self.job or self.workflow
-        return f"<Event {self.cursor} {what!r}>"
+        return f"<ChangeEvent {self.cursor} {what!r}>"
 
     @property
     def kind(self) -> str:
@@ -235,9 +235,9 @@ class Event(Value):
         return Job(self.fields["job"]) if "job" in self.fields else None
 
     @property
-    def workflow(self) -> Workflow | None:
+    def workflow(self) -> WorkflowStatus | None:
         """The workflow as it is from then on."""
-        return Workflow(self.fields["workflow"]) if "workflow" in self.fields else None
+        return WorkflowStatus(self.fields["workflow"]) if "workflow" in self.fields else None
 
     @property
     def previous(self) -> str | None:
@@ -246,7 +246,7 @@ class Event(Value):
 
 
 @attrs.frozen(eq=False)
-class Snapshot:
+class JobList:
     """Jobs as they are, and the cursor from which their changes can be followed."""
 
     cursor: str
@@ -254,7 +254,7 @@ class Snapshot:
 
 
 @attrs.frozen(eq=False)
-class Reset(Snapshot):
+class Reset(JobList):
     """
     The server no longer has what followed the last event (it keeps a limited past, or its journal was begun anew): changes may
     have been missed. What is now is in ``jobs``; events go on from there.
@@ -262,7 +262,7 @@ class Reset(Snapshot):
 
 
 @attrs.frozen(eq=False)
-class Barrier:
+class BarrierResult:
     """
     How far some jobs and workflows are.
 
@@ -306,7 +306,7 @@ class Unknown(ApiError):
     """There is no such job or workflow: a query of the scheduler that began after the call did not find it."""
 
 
-class CursorGone(ApiError):
+class CursorExpired(ApiError):
     """The server no longer has what follows this cursor."""
 
 
@@ -317,6 +317,6 @@ class WaitTimeout(ClientError):
     :ivar last: what was known then; None if nothing was.
     """
 
-    def __init__(self, text: str, last: Job | Barrier | Workflow | None) -> None:
+    def __init__(self, text: str, last: Job | BarrierResult | WorkflowStatus | None) -> None:
         super().__init__(text)
         self.last = last

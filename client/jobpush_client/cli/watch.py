@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jobpush_client import Client, ClientError, Event, Job, Reset
+from jobpush_client import ChangeEvent, Client, ClientError, Job, Reset
 from jobpush_client.cli import FILTERS
 from jobpush_client.cli.codes import client, duration, printable
 
@@ -85,7 +85,7 @@ def _follow(server: Client, board: Board, jobs: Sequence[str], cursor: str, filt
     for event in server.events(jobs, cursor, **filters):
         if isinstance(event, Reset):
             board.replace(event.jobs)
-        elif isinstance(event, Event) and event.job is not None:
+        elif isinstance(event, ChangeEvent) and event.job is not None:
             board.put(event.job)
 
 
