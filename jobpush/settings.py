@@ -222,12 +222,11 @@ class Settings:
         example=20000,
         details="In a systemd unit that limit is LimitNOFILE.",
     )
-    parking: bool = setting(
+    keep_channels: bool = setting(
         YesNo(),
-        True,
-        "Hold requests without their HTTP channels where that can be done",
-        switch_help="Keep the whole HTTP channel of each held request (ten times the memory)",
-        details="With false the whole channel of each is kept: ten times the memory.",
+        False,
+        "Keep the whole HTTP channel of each held request (ten times the memory)",
+        details="With false requests are held without their channels where that can be done.",
     )
     debug_invariants: bool = setting(
         YesNo(),

@@ -320,7 +320,7 @@ def makeService(options: Options) -> IService:
     for address in options.nudge_addresses:
         NudgeSocket(reactor, service.nudges, address, options.nudge_secret, bool(settings.nudge)).setServiceParent(service)
     root = resource(
-        service, settings.allow_anonymous, settings.max_held, settings.static, settings.parking, settings.debug_invariants
+        service, settings.allow_anonymous, settings.max_held, settings.static, settings.keep_channels, settings.debug_invariants
     )
     site = JobpushSite(root, reactor, settings.access_log, service.measures)
     return Assembly(reactor, options, service, site, root)
