@@ -29,7 +29,7 @@ from jobpush.events.tracker import JobStatusTracker
 from jobpush.events.workflow_expiry import WorkflowExpiry
 from jobpush.polling.monitor import JobStatusMonitor
 from jobpush.polling.nudges import Nudge, Nudges
-from jobpush.polling.queue_options import QueueOptions
+from jobpush.polling.queue_options import PollingOptions
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.heartbeat import Heartbeat
 
@@ -55,7 +55,7 @@ class JobPush(MultiService):
     :param options: of the queues, by the name of the cluster.
     :param keep_workflows: seconds for which workflows that ended are known.
     :ivar monitors: by the name of the cluster.
-    :ivar measures: what is counted and timed while it runs.
+    :ivar instruments: what is counted and timed while it runs.
     :ivar nudges: takes what says "look now".
     :ivar cooperator: in whose turns long work is done.
     """
@@ -69,7 +69,7 @@ class JobPush(MultiService):
         journal: IJournal,
         listeners: Sequence[IJobStatusListener] = (),
         keep_ended: float = 86400.0,
-        options: Mapping[str, QueueOptions] | None = None,
+        options: Mapping[str, PollingOptions] | None = None,
         keep_workflows: float = 7 * 86400.0,
     ) -> None:
         super().__init__()
@@ -80,14 +80,14 @@ class JobPush(MultiService):
         self.tail = Tail()
         tags = {queue.cluster: self._options_of(queue).tag for queue in queues}
         self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None})
-        self.measures = Instruments()
+        self.instruments = Instruments()
         self.cooperator = Cooperator(reactor)
-        self._heartbeat = Heartbeat(reactor, self.measures.stall_s)
+        self._heartbeat = Heartbeat(reactor, self.instruments.stall_s)
         self.tracker = JobStatusTracker(
-            reactor, self.cooperator, lambda: self.tail.head, self.workflows.names_of, self.measures
+            reactor, self.cooperator, lambda: self.tail.head, self.workflows.names_of, self.instruments
         )
         self.publisher = Publisher(
-            reactor, self.cooperator, journal, self.table, self.tail, self.tracker, self.workflows, self.measures
+            reactor, self.cooperator, journal, self.table, self.tail, self.tracker, self.workflows, self.instruments
         )
         self.feed = Feed(reactor, journal, self.tail, self.tracker)
         self.monitors = {
@@ -98,8 +98,8 @@ class JobPush(MultiService):
                 interested=lambda: self.busy,
                 keep_ended=keep_ended,
                 checked=self._checked,
-                pace=self._options_of(queue).pace,
-                measures=self.measures,
+                schedule=self._options_of(queue).schedule,
+                instruments=self.instruments,
             )
             for queue in queues
         }
@@ -113,8 +113,8 @@ class JobPush(MultiService):
         for listener in listeners:
             ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
 
-    def _options_of(self, queue: IBatchQueueService) -> QueueOptions:
-        return self.options.get(queue.cluster, QueueOptions())
+    def _options_of(self, queue: IBatchQueueService) -> PollingOptions:
+        return self.options.get(queue.cluster, PollingOptions())
 
     def _checked(self, facts: QueueFacts) -> None:
         for call in self.on_check:

@@ -33,7 +33,7 @@ from jobpush.polling.nudge_sockets import (
     UnixAddress,
     read_secret,
 )
-from jobpush.polling.queue_options import CommonOptions, QueueOptions, take_common_options
+from jobpush.polling.queue_options import CommonOptions, PollingOptions, take_common_options
 from jobpush.runtime.gc_pauses import GarbageService
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S, CommandLine, ConfigError, Given, Settings, explained, is_digits, make_settings, read_file
@@ -60,7 +60,7 @@ class Options(CommandLine):
         super().__init__()
         self.settings = Settings()
         self.queues: list[IBatchQueueService] = []
-        self.queue_options: dict[str, QueueOptions] = {}
+        self.queue_options: dict[str, PollingOptions] = {}
         self.listeners: list[IJobStatusListener] = []
         self.nudge_addresses: list[UnixAddress | UdpAddress] = []
         self.nudge_secret: bytes | None = None
@@ -322,7 +322,7 @@ def makeService(options: Options) -> IService:
     root = resource(
         service, settings.allow_anonymous, settings.max_held, settings.static, settings.keep_channels, settings.debug_invariants
     )
-    site = JobpushSite(root, reactor, settings.access_log, service.measures)
+    site = JobpushSite(root, reactor, settings.access_log, service.instruments)
     return Assembly(reactor, options, service, site, root)
 
 

@@ -127,7 +127,7 @@ class Job(_Ended):
 
 
 class Met(_Ended):
-    """A job or workflow of a barrier that is as far as was wished, and how it ended."""
+    """A job or workflow of a barrier that is far enough, and how it ended."""
 
     def __repr__(self) -> str:
         return f"<Met {self.key} {self.state}>"
@@ -266,8 +266,8 @@ class BarrierResult:
     """
     How far some jobs and workflows are.
 
-    :ivar done: is enough of them met?
-    :ivar met: those that are as far as was wished.
+    :ivar done: whether enough of them are met.
+    :ivar met: those that are far enough.
     :ivar open: ``cluster/id`` or names of those that are not.
     :ivar unknown: those that no scheduler knows.
     """

@@ -46,7 +46,7 @@ class Publisher:
         tail: Tail,
         tracker: JobStatusTracker,
         workflows: Workflows,
-        measures: Instruments,
+        instruments: Instruments,
     ) -> None:
         self._reactor = reactor
         self.journal = journal
@@ -54,7 +54,7 @@ class Publisher:
         self.tail = tail
         self.tracker = tracker
         self.workflows = workflows
-        self._measures = measures
+        self._instruments = instruments
         self._lock = DeferredLock()
         self._cooperator = cooperator
 
@@ -118,7 +118,7 @@ class Publisher:
         records = [*of_jobs.records.values(), *of_workflows.records.values()]
         await self.journal.commit(events, records, [*of_jobs.forgotten, *of_workflows.forgotten], of_workflows.members)
         if events:
-            self._measures.committed(began, self._reactor.seconds())
+            self._instruments.committed(began, self._reactor.seconds())
 
     def _publish(
         self, events: Sequence[Event], of_workflows: WorkflowChanges, jobs: ClusterJobs, records: dict[str, JobRecord]
@@ -139,7 +139,7 @@ class Publisher:
             if part[-1].kind == "workflow":
                 self.workflows.publish(of_workflows)
             self.tracker.publish(part)
-            self._measures.told(part, self._reactor.seconds())
+            self._instruments.told(part, self._reactor.seconds())
             yield
         if not of_workflows.changes:
             self.workflows.publish(of_workflows)

@@ -49,7 +49,7 @@ class QueueStatus:
     :ivar seen_at: when the last query that was believed began, in seconds since the epoch.
     :ivar error: why the last query failed.
     :ivar named: how many of the queries were for named jobs only.
-    :ivar nudged: how many of the queries were wished for by a nudge.
+    :ivar nudged: how many of the queries a nudge asked for.
     """
 
     health: str = "starting"
@@ -70,7 +70,7 @@ class Look:
     """
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
-    :ivar changed: did the last look find anything?
+    :ivar changed: whether the last look found anything.
     """
 
     log = Logger()
@@ -82,7 +82,7 @@ class Look:
         publisher: Publisher,
         keep_ended: float,
         checked: Callable[[QueueFacts], None],
-        measures: Instruments,
+        instruments: Instruments,
     ) -> None:
         self.queue = queue
         self.status = QueueStatus(interval_s=queue.interval or DEFAULT_INTERVAL_S)
@@ -92,7 +92,7 @@ class Look:
         self._publisher = publisher
         self._keep_ended = keep_ended
         self._on_check = checked
-        self._measures = measures
+        self._instruments = instruments
         self._named_s = NAMED_S
         self._checked_at: float | None = None
         self._forgot_at: float = 0.0
@@ -129,7 +129,7 @@ class Look:
         return True
 
     def _worth_naming(self, names: Sequence[str], most: int) -> bool:
-        """Is it enough to ask for these jobs, and cheaper than asking for all?"""
+        """Return whether it is enough to ask for these jobs, and cheaper than asking for all."""
         jobs = self._publisher.table.cluster(self.queue.cluster)
         for name in names:
             record = jobs.get(jobs.canonical(name))
@@ -180,7 +180,7 @@ class Look:
         snapshot: Snapshot = await self._in_time(self.queue.snapshot)
         now = self._reactor.seconds()
         self.status.query_s = now - began
-        self._measures.queried(self.queue.cluster, now - began)
+        self._instruments.queried(self.queue.cluster, now - began)
         if self.status.seen_at is not None:
             self.budget.spend(now - began, now)
         self.status.rows = len(snapshot.jobs)

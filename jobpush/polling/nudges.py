@@ -22,7 +22,7 @@ from jobpush.polling.monitor import JobStatusMonitor
 #: So many nudges a second are read, of each source. The rest say "look at everything", whatever is in them.
 READ_PER_S = 1000
 
-#: Jobs that one nudge may name; more are one wish to see everything.
+#: Jobs that one nudge may name; more are one request to see everything.
 MOST_JOBS = 1000
 
 #: Seconds by which the clock of a host that sends signed nudges may differ.
@@ -53,7 +53,7 @@ class NudgeCounts:
 
     :ivar taken: were handed to a monitor.
     :ivar refused: could not be understood, or were not signed as they must be.
-    :ivar unread: came faster than they are read, and were taken for wishes to see everything.
+    :ivar unread: came faster than they are read, and were taken for requests to see everything.
     """
 
     taken: int = 0

@@ -27,7 +27,7 @@ class Cooperator:
     """
     Runs pieces of work in turns of the reactor, in the order in which they were given, each up to its next pause.
 
-    :param reactor: its clock measures the turns, and it calls for the next one.
+    :param reactor: its clock says how long a turn takes, and it calls for the next one.
     """
 
     log = Logger()

@@ -152,7 +152,7 @@ def resource(
             "workflow": workflows.workflow,
         }
     )
-    connections = Connections(reactor, registry, routes.ask, service.moment, service.measures, not keep_channels)
+    connections = Connections(reactor, registry, routes.ask, service.moment, service.instruments, not keep_channels)
     answering = Answering(reactor, service.cooperator, registry, connections, routes.ask)
     pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
     app = make_app(

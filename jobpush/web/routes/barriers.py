@@ -36,7 +36,7 @@ class _Asked:
     What a client waits for.
 
     :ivar targets: as the client wrote them, by key.
-    :ivar need: how many must be as far as is wished; None for all.
+    :ivar need: how many must be far enough; None for all.
     :ivar since: the number after which something must have become so to be told; None: whenever it did.
     """
 
@@ -47,11 +47,11 @@ class _Asked:
     visibility: Visibility
 
     def is_enough(self, subject: Subject) -> bool:
-        """Return whether it is as far as is wished."""
+        """Return whether it is far enough."""
         return subject.started if self.until == "started" else subject.terminal
 
     def was_earlier(self, history: tuple[HistoryEntry, ...], last_seq: int) -> bool:
-        """Return whether something that is as far as is wished was so before the client's cursor."""
+        """Return whether something that is far enough was so before the client's cursor."""
         if self.since is None:
             return False
         if self.until != "started":
@@ -240,7 +240,7 @@ def _name(key: JobKey) -> str:
 
 
 def _met(subject: Subject, asked: str) -> dict[str, object]:
-    """What is as far as is wished, and how."""
+    """What is far enough, and how."""
     if isinstance(subject, Workflow):
         fields = wire.workflow_fields(subject)
         del fields["found"]
