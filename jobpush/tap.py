@@ -34,7 +34,7 @@ from jobpush.polling.nudge_sockets import (
     read_secret,
 )
 from jobpush.polling.queue_options import CommonOptions, PollingOptions, take_common_options
-from jobpush.runtime.gc_pauses import GarbageService
+from jobpush.runtime.gc_pauses import GcPausesService
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S, CommandLine, ConfigError, Given, Settings, explained, is_digits, make_settings, read_file
 from jobpush.web import resource
@@ -227,8 +227,8 @@ class Assembly(MultiService):
         self._port = strports.service(options.endpoint, site)
         self._port.setServiceParent(self)
         service.setServiceParent(self)
-        self._garbage = GarbageService(reactor)
-        self._garbage.setServiceParent(self)
+        self._gc_pauses = GcPausesService(reactor)
+        self._gc_pauses.setServiceParent(self)
         service.on_check.append(self._checked)
         self._started = False
 
@@ -304,7 +304,7 @@ class Assembly(MultiService):
     async def _stop(self) -> None:
         await self._port.stopService()
         await self._service.stopService()
-        self._garbage.stopService()
+        self._gc_pauses.stopService()
 
 
 def makeService(options: Options) -> IService:

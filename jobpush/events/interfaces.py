@@ -14,7 +14,7 @@ from zope.interface import Attribute, Interface
 
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event, JobStatusEvent, Record
-from jobpush.core.workflow import Member
+from jobpush.core.workflow import WorkflowMember
 
 
 class IJobStatusListener(Interface):
@@ -76,7 +76,7 @@ class IJournal(Interface):
         events: Sequence[Event],
         records: Sequence[AnyRecord],
         forgotten: Sequence[JobKey],
-        members: Mapping[str, Mapping[JobKey, Member]] = {},
+        members: Mapping[str, Mapping[JobKey, WorkflowMember]] = {},
     ) -> Deferred[None]:
         """
         Append events, whose numbers follow ``last_seq``, and update the known jobs and workflows, all of it or none.

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from jobpush.core import wire
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event, Record
-from jobpush.core.workflow import NO_CLUSTER, Member, Membership
+from jobpush.core.workflow import NO_CLUSTER, Membership, WorkflowMember
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
 from jobpush.events.state_directory import create_file, lock_directory
 
@@ -195,7 +195,7 @@ class SQLiteJournal:
         known: dict[str, dict[str, Record[Any, Any]]] = {}
         for cluster, job, body in db.execute("SELECT cluster, job, body FROM job"):
             known.setdefault(cluster, {})[job] = wire.job_record_from_bytes(body)
-        members: dict[str, dict[JobKey, Member]] = {}
+        members: dict[str, dict[JobKey, WorkflowMember]] = {}
         for name, cluster, job, body in db.execute("SELECT workflow, cluster, job, body FROM member"):
             members.setdefault(name, {})[(cluster, job)] = wire.member_from_bytes(body)
         for name, body in db.execute("SELECT name, body FROM workflow"):
@@ -228,7 +228,7 @@ class SQLiteJournal:
         events: Sequence[Event],
         records: Sequence[AnyRecord],
         forgotten: Sequence[JobKey],
-        members: Mapping[str, Mapping[JobKey, Member]] = {},  # noqa: B006
+        members: Mapping[str, Mapping[JobKey, WorkflowMember]] = {},  # noqa: B006
     ) -> Deferred[None]:
         if events and events[0].seq != self.last_seq + 1:
             raise ValueError(f"event {events[0].seq} does not follow {self.last_seq}")

@@ -31,7 +31,7 @@ EVERYTHING_S = 86400.0
 GIVE_BACK_S = 60.0
 
 
-class GarbageService(Service):
+class GcPausesService(Service):
     """
     While it runs, survivors of full collections are set aside.
 

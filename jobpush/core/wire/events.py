@@ -24,7 +24,7 @@ from jobpush.core.record import (
 from jobpush.core.wire.jobs import job_bytes, job_from_fields
 from jobpush.core.wire.values import dumps, from_time, quoted_time, to_json
 from jobpush.core.wire.workflows import key_of, workflow_fields, workflow_from_fields
-from jobpush.core.workflow import Member, Membership, Workflow, WorkflowRecord
+from jobpush.core.workflow import Membership, Workflow, WorkflowMember, WorkflowRecord
 
 
 def number(epoch: str, seq: int, change: Change) -> Event:
@@ -128,7 +128,7 @@ def job_record_from_bytes(data: bytes) -> JobRecord:
     return Record(job, sighting(job, None, absent_since, unsettled_since, range_row), *_past(fields))
 
 
-def workflow_record_from_bytes(data: bytes, members: dict[JobKey, Member]) -> WorkflowRecord:
+def workflow_record_from_bytes(data: bytes, members: dict[JobKey, WorkflowMember]) -> WorkflowRecord:
     """Return a workflow's record from `record_bytes`, with its members."""
     fields = json.loads(data)
     edges = tuple((key_of(begin), key_of(end)) for begin, end in fields["edges"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jobpush.core.fields import Field, Kind
+from jobpush.core.fields import Field, FieldKind
 from jobpush.core.model import JOB_FIELDS, STATES, JobDescriptor, split_state
 from jobpush.core.tasks import TaskSet
 from jobpush.core.wire.values import from_time, quoted, quoted_counts, quoted_list, quoted_table, quoted_time, to_time, utf8
@@ -22,19 +22,19 @@ except ImportError:  # it comes with the extra [fast]
 
 #: How a value is written as JSON: an expression that can stand in an f-string in single quotes. ``V`` is the value.
 _WRITTEN = {
-    Kind.TEXT: "quoted(V)",
-    Kind.NUMBER: "V",
-    Kind.BOOLEAN: '"true" if V else "false"',
-    Kind.TIME: "quoted_time(V)",
-    Kind.WORD: "quoted(V)",
-    Kind.TEXTS: "quoted_list(V)",
-    Kind.TABLE: "quoted_table(V)",
-    Kind.COUNTS: "quoted_counts(V)",
-    Kind.TASKS: "quoted(str(V))",
+    FieldKind.TEXT: "quoted(V)",
+    FieldKind.NUMBER: "V",
+    FieldKind.BOOLEAN: '"true" if V else "false"',
+    FieldKind.TIME: "quoted_time(V)",
+    FieldKind.WORD: "quoted(V)",
+    FieldKind.TEXTS: "quoted_list(V)",
+    FieldKind.TABLE: "quoted_table(V)",
+    FieldKind.COUNTS: "quoted_counts(V)",
+    FieldKind.TASKS: "quoted(str(V))",
 }
 
 #: How a value stands in a dict that is to become JSON, where not as it is.
-_PLAIN = {Kind.TIME: "to_time(V)", Kind.TASKS: "str(V)"}
+_PLAIN = {FieldKind.TIME: "to_time(V)", FieldKind.TASKS: "str(V)"}
 
 #: What the expressions name.
 _NAMES: Mapping[str, object] = {
@@ -188,14 +188,14 @@ def _word(field: Field) -> Callable[[str, object], object]:
     return read
 
 
-_READERS: Mapping[Kind, Callable[[str, Any], object]] = {
-    Kind.TEXT: _text, Kind.NUMBER: _number, Kind.BOOLEAN: _boolean, Kind.TIME: _time, Kind.TEXTS: _texts, Kind.TABLE: _table,
-    Kind.COUNTS: _counts, Kind.TASKS: _tasks,
+_READERS: Mapping[FieldKind, Callable[[str, Any], object]] = {
+    FieldKind.TEXT: _text, FieldKind.NUMBER: _number, FieldKind.BOOLEAN: _boolean, FieldKind.TIME: _time,
+    FieldKind.TEXTS: _texts, FieldKind.TABLE: _table, FieldKind.COUNTS: _counts, FieldKind.TASKS: _tasks,
 }  # fmt: skip
 
 #: What reads each field; phase and outcome follow from the state.
 _READ = tuple(
-    (field.name, _word(field) if field.kind is Kind.WORD else _READERS[field.kind])
+    (field.name, _word(field) if field.kind is FieldKind.WORD else _READERS[field.kind])
     for field in JOB_FIELDS
     if field.name not in ("state", "phase", "outcome")
 )

@@ -243,7 +243,7 @@ class Registry:
                 self._drop(group)
 
     def answer(self, members: Sequence[Any], response: Response) -> None:
-        """See `response_group.Keeper`."""
+        """See `response_group.GroupRegistry`."""
         group = self._members[members[0]]
         self._release(members, group)
         for kind in {type(member): None for member in members}:
@@ -268,7 +268,7 @@ class Registry:
             self._beat.stop()
 
     def retire(self, group: Group) -> None:
-        """See `response_group.Keeper`."""
+        """See `response_group.GroupRegistry`."""
         if isinstance(group, ResponseGroup) and self._groups.get(group.hold.key) is group:
             del self._groups[group.hold.key]
         elif isinstance(group, StreamGroup) and self._streams.get(group.selection) is group:
@@ -293,11 +293,11 @@ class Registry:
             self.answer((member,), response)
 
     def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
-        """See `response_group.Keeper`."""
+        """See `response_group.GroupRegistry`."""
         return self._schedulers.fresh(clusters)
 
     def settle(self, group: ResponseGroup, outcome: Outcome) -> None:
-        """See `response_group.Keeper`."""
+        """See `response_group.GroupRegistry`."""
         self.retire(group)
         if isinstance(outcome, Ready):
             render = outcome.render
