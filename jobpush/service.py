@@ -7,10 +7,11 @@ The service without its wire: queues watched, changes journaled, waiters woken. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -64,7 +65,7 @@ class JobPush(MultiService):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         queues: Sequence[IBatchQueueService],
         journal: IJournal,
         listeners: Sequence[IJobStatusListener] = (),
@@ -139,7 +140,7 @@ class JobPush(MultiService):
         """What an adapter calls when its scheduler's log, or a probe, says that something has changed."""
         return lambda jobs: self.nudges.take("adapter", Nudge(cluster, tuple(jobs), early=False))
 
-    def stopService(self) -> Deferred[Any]:
+    def stopService(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stop())
 
     def serve(self, clients: Clients) -> None:

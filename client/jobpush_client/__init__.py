@@ -16,7 +16,7 @@ What is said on the wire is in `jobpush_client.exchange`, which knows no socket;
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobpush_client.exchange import RetryPolicy
 from jobpush_client.sync import Client
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Twisted is loaded when it is wanted: scripts and notebooks need none of it.
     if name == "AsyncClient":
         from jobpush_client.deferred import AsyncClient

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import treq
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
-from jobpush_client.exchange import HOLD_S, Exchange, Give, NoReply, Pause, Reply, Request, RetryPolicy, Session
+from jobpush_client.exchange import HOLD_S, Exchange, G, Give, NoReply, Pause, Reply, Request, RetryPolicy, Session, Stream
 from jobpush_client.sync import DEFAULT_URL, SLACK_S, connector
-from jobpush_client.values import BarrierResult, ChangeEvent, Job, JobList, Met, Reset, Step, WorkflowStatus
+from jobpush_client.values import BarrierResult, ChangeEvent, Fields, Job, JobList, Met, Reset, Step, WorkflowStatus
 
 T = TypeVar("T")
+
+
+class HttpClient(Protocol):
+    """What speaks HTTP, as treq does."""
+
+    def request(self, method: str, url: str, *, data: bytes | None, headers: Mapping[str, str]) -> Deferred[IResponse]:
+        """Send a request; fires with the response when its headers are there."""
 
 
 class AsyncClient:
@@ -36,23 +44,24 @@ class AsyncClient:
     def __init__(
         self,
         url: str | None = None,
-        reactor: Any = None,
+        reactor: IReactorTime | None = None,
         headers: Mapping[str, str] | None = None,
         retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008
         hold: float = HOLD_S,
-        http: Any = None,
+        http: HttpClient | None = None,
     ) -> None:
         if reactor is None:
-            from twisted.internet import reactor
+            from twisted.internet import reactor as installed
+
+            reactor = cast(IReactorTime, installed)
         url = url or os.environ.get("JOBPUSH_URL") or DEFAULT_URL
         connector(url)  # says what is wrong with an address
         self._reactor = reactor
-        self._pool: Any = None
+        self._pool: HTTPConnectionPool | None = None
         if http is None:
             self._pool = HTTPConnectionPool(reactor)
             self._pool.retryAutomatically = False
-            http = treq.client.HTTPClient(_agent(reactor, url, self._pool))
-        self._http = http
+        self._http = http or cast(HttpClient, treq.client.HTTPClient(_agent(reactor, url, self._pool)))
         self._url = "http://localhost" if url.startswith("unix:") else url.rstrip("/")
         self._headers = {"Accept": "application/json", **(headers or {})}
         self._session = Session(reactor.seconds, retry_policy, hold)
@@ -121,7 +130,7 @@ class AsyncClient:
         """Wait until all jobs of a workflow have ended, or the first has begun."""
         return await self._run(self._session.wait_for_workflow(name, until, timeout))
 
-    async def ready(self) -> dict[str, Any]:
+    async def ready(self) -> Fields:
         """How the server and its queues are doing. Not tried again."""
         return await self._run(self._session.ready())
 
@@ -131,7 +140,6 @@ class AsyncClient:
         try:
             step = next(exchange)
             while True:
-                assert not isinstance(step, Give)
                 try:
                     sent = await self._do(step)
                 except NoReply as error:
@@ -142,7 +150,7 @@ class AsyncClient:
             value: T = end.value
             return value
 
-    async def _iterate(self, exchange: Exchange[Any]) -> AsyncIterator[Any]:
+    async def _iterate(self, exchange: Stream[G]) -> AsyncIterator[G]:
         try:
             step = next(exchange)
             while True:
@@ -202,17 +210,18 @@ class AsyncClient:
 class _UnixEndpoints:
     """All addresses lead to one unix socket."""
 
-    def __init__(self, reactor: Any, path: str) -> None:
+    def __init__(self, reactor: IReactorTime, path: str) -> None:
         self._endpoint = UNIXClientEndpoint(reactor, path)
 
-    def endpointForURI(self, uri: Any) -> UNIXClientEndpoint:
+    def endpointForURI(self, uri: URI) -> UNIXClientEndpoint:
         """As `IAgentEndpointFactory`."""
         return self._endpoint
 
 
-def _agent(reactor: Any, url: str, pool: HTTPConnectionPool) -> Any:
+def _agent(reactor: IReactorTime, url: str, pool: HTTPConnectionPool | None) -> IAgent:
     if url.startswith("unix:"):
-        return Agent.usingEndpointFactory(reactor, _UnixEndpoints(reactor, url[5:].removeprefix("//")), pool)
+        agent: IAgent = Agent.usingEndpointFactory(reactor, _UnixEndpoints(reactor, url[5:].removeprefix("//")), pool)
+        return agent
     return Agent(reactor, pool=pool, connectTimeout=SLACK_S)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 import attrs
@@ -24,6 +24,7 @@ from jobpush_client.values import (
     ChangeEvent,
     ClientError,
     CursorExpired,
+    Fields,
     Job,
     JobList,
     Met,
@@ -36,6 +37,7 @@ from jobpush_client.values import (
 )
 
 T = TypeVar("T")
+G = TypeVar("G", covariant=True)
 
 #: Seconds for which a request is held by default: under the minute after which many proxies give up.
 HOLD_S = 55.0
@@ -71,10 +73,10 @@ class Pause:
 
 
 @attrs.frozen
-class Give:
+class Give(Generic[G]):
     """A value for whoever iterates."""
 
-    value: Any
+    value: G
 
 
 @attrs.frozen
@@ -94,8 +96,11 @@ class NoReply(Exception):
     """The connection failed before there was a whole answer. The text says how."""
 
 
-#: What an operation asks for, what it is sent, and what it returns.
-Exchange = Generator["Request | Pause | Give", "Reply | None", T]
+#: An operation that returns something: what it asks for, what it is sent, and what it returns.
+Exchange = Generator["Request | Pause", "Reply | None", T]
+
+#: An operation that gives one value after another.
+Stream = Generator["Request | Pause | Give[G]", "Reply | None", None]
 
 
 @attrs.frozen
@@ -149,7 +154,7 @@ class Session:
 
     # -- one request
 
-    def ask(self, request: Request, deadline: float | None = None) -> Exchange[dict[str, Any]]:
+    def ask(self, request: Request, deadline: float | None = None) -> Exchange[Fields]:
         """
         The JSON of the answer; tried again while the server is away or busy.
 
@@ -216,7 +221,7 @@ class Session:
             if deadline is not None and self._clock() >= deadline:
                 raise WaitTimeout(f"{job} was not {until} in time", last)
 
-    def _job(self, job: str, parameters: Mapping[str, Any], deadline: float | None) -> Exchange[dict[str, Any]]:
+    def _job(self, job: str, parameters: Mapping[str, str | float], deadline: float | None) -> Exchange[Fields]:
         cluster, slash, job_id = job.partition("/")
         if not slash:
             cluster, job_id = (yield from self._only_cluster(deadline)), job
@@ -233,7 +238,7 @@ class Session:
             self._cluster = clusters[0]
         return self._cluster
 
-    def jobs(self, filters: Filters) -> Exchange[None]:
+    def jobs(self, filters: Filters) -> Stream[Job]:
         """Give all jobs that match, a page at a time."""
         after: str | None = None
         while True:
@@ -259,13 +264,13 @@ class Session:
             if after is None:
                 return JobList(page["cursor"], found)
 
-    def _page(self, filters: Filters, jobs: Sequence[str], after: str | None) -> Exchange[dict[str, Any]]:
+    def _page(self, filters: Filters, jobs: Sequence[str], after: str | None) -> Exchange[Fields]:
         pairs = [*_pairs(filters), *(("job", job) for job in jobs), ("limit", "2000"), *([("after", after)] if after else [])]
         return (yield from self.ask(Request("GET", "/v1/jobs?" + urlencode(pairs))))
 
     # -- events
 
-    def events(self, filters: Filters, jobs: Sequence[str], since: str | None) -> Exchange[None]:
+    def events(self, filters: Filters, jobs: Sequence[str], since: str | None) -> Stream[ChangeEvent | Reset]:
         """Give each matching event, for ever."""
         cursor = since or "now"
         if since is None:
@@ -287,7 +292,7 @@ class Session:
         query = urlencode(pairs)
         if len(query) <= LONGEST_QUERY:
             return Request("GET", "/v1/changes?" + query, hold=self._hold)
-        fields: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
+        fields = {name: value for name, value in filters.items() if value is not None}
         body = {**fields, "since": cursor, "wait": self._hold, **({"jobs": list(jobs)} if jobs else {})}
         return Request("POST", "/v1/changes", json.dumps(body).encode(), self._hold)
 
@@ -315,7 +320,7 @@ class Session:
             if deadline is not None and self._clock() >= deadline:
                 raise WaitTimeout(f"{len(barrier.open)} of {len(barrier.open) + len(barrier.met)} are not {until} yet", barrier)
 
-    def as_completed(self, jobs: Iterable[str], until: str, timeout: float | None) -> Exchange[None]:
+    def as_completed(self, jobs: Iterable[str], until: str, timeout: float | None) -> Stream[Met]:
         """Give each job as it ends. A job that nobody knows is an error when all others have ended."""
         left = list(dict.fromkeys(jobs))
         deadline = None if timeout is None else self._clock() + timeout
@@ -360,7 +365,7 @@ class Session:
 
     # -- operations
 
-    def ready(self) -> Exchange[dict[str, Any]]:
+    def ready(self) -> Exchange[Fields]:
         """What ``/readyz`` says, ready or not."""
         wait = self._bucket.take()
         if wait:
@@ -385,7 +390,7 @@ def _pairs(filters: Filters) -> list[tuple[str, str]]:
     return pairs
 
 
-def _json(reply: Reply) -> dict[str, Any]:
+def _json(reply: Reply) -> Fields:
     if not reply.body:
         return {}
     try:
@@ -421,6 +426,6 @@ def _retry_after(reply: Reply) -> float:
     return min(60.0, float(text)) if text.isascii() and text.isdigit() else 0.0
 
 
-def _barrier(answer: Mapping[str, Any]) -> BarrierResult:
+def _barrier(answer: Fields) -> BarrierResult:
     met = [Met(fields) for fields in answer["met"]]
     return BarrierResult(answer["done"], answer["cursor"], met, answer["open"], answer["unknown"])

@@ -6,13 +6,24 @@ import http.client
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-from jobpush_client.exchange import HOLD_S, Exchange, Give, NoReply, Pause, Reply, Request, RetryPolicy, Session
-from jobpush_client.values import BarrierResult, ChangeEvent, ClientError, Job, JobList, Met, Reset, Step, WorkflowStatus
+from jobpush_client.exchange import HOLD_S, Exchange, G, Give, NoReply, Pause, Reply, Request, RetryPolicy, Session, Stream
+from jobpush_client.values import (
+    BarrierResult,
+    ChangeEvent,
+    ClientError,
+    Fields,
+    Job,
+    JobList,
+    Met,
+    Reset,
+    Step,
+    WorkflowStatus,
+)
 
 T = TypeVar("T")
 
@@ -137,7 +148,7 @@ class Client:
         """Wait until all jobs of a workflow have ended, or the first has begun."""
         return self._run(self._session.wait_for_workflow(name, until, timeout))
 
-    def ready(self) -> dict[str, Any]:
+    def ready(self) -> Fields:
         """How the server and its queues are doing. Not tried again."""
         return self._run(self._session.ready())
 
@@ -147,7 +158,6 @@ class Client:
         try:
             step = next(exchange)
             while True:
-                assert not isinstance(step, Give)
                 try:
                     sent = self._do(step)
                 except NoReply as error:
@@ -158,7 +168,7 @@ class Client:
             value: T = end.value
             return value
 
-    def _iterate(self, exchange: Exchange[Any]) -> Iterator[Any]:
+    def _iterate(self, exchange: Stream[G]) -> Iterator[G]:
         try:
             step = next(exchange)
             while True:
@@ -238,7 +248,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def connector(url: str) -> Any:
+def connector(url: str) -> Callable[[float], http.client.HTTPConnection]:
     """
     What makes a connection to a server, given a time-out in seconds.
 

@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
+
+#: A value of JSON: what the protocol says a field holds is known to whoever reads the field.
+Json: TypeAlias = Any
+
+#: An object of JSON.
+Fields = Mapping[str, Json]
 
 
 def moment(text: str | None) -> datetime.datetime | None:
@@ -25,12 +31,12 @@ def moment(text: str | None) -> datetime.datetime | None:
 class Value:
     """Something of the protocol: ``value["field"]`` is what the server said."""
 
-    fields: Mapping[str, Any] = attrs.field(repr=False)
+    fields: Fields = attrs.field(repr=False)
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Json:
         return self.fields[name]
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: Json = None) -> Json:
         """A field that may not be there."""
         return self.fields.get(name, default)
 
@@ -45,7 +51,7 @@ class _Ended(Value):
 
     @property
     def succeeded(self) -> bool:
-        """Has it ended, and well?"""
+        """Whether it has ended, and well."""
         return self.state == "COMPLETED"
 
     @property
@@ -92,7 +98,7 @@ class Job(_Ended):
 
     @property
     def terminal(self) -> bool:
-        """Has it ended, and is that confirmed?"""
+        """Whether it has ended, and that is confirmed."""
         return self.phase == "DONE" and bool(self.fields.get("settled"))
 
     @property
@@ -177,11 +183,11 @@ class WorkflowStatus(_Ended):
 
     @property
     def terminal(self) -> bool:
-        """Have all of its jobs ended, for good?"""
+        """Whether all of its jobs have ended, for good."""
         return self.fields.get("phase") == "DONE" and bool(self.fields.get("settled"))
 
     @property
-    def first_failure(self) -> Mapping[str, Any] | None:
+    def first_failure(self) -> Fields | None:
         """The job or task that was the first to end badly."""
         return self.fields.get("first_failure")
 
@@ -295,7 +301,7 @@ class ApiError(ClientError):
     :ivar parameter: what was wrong, if the server said so.
     """
 
-    def __init__(self, status: int, detail: str, fields: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, detail: str, fields: Fields) -> None:
         super().__init__(detail)
         self.status = status
         self.fields = fields

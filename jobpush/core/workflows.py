@@ -47,7 +47,7 @@ class Tag:
 
 
 @attrs.define(eq=False)
-class WorkflowChanges(Changes):
+class WorkflowChanges(Changes[WorkflowRecord]):
     """
     What a batch changes in the workflows; nothing is in force before `Workflows.publish`.
 

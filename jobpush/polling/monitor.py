@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue, QueueError
 from jobpush.core.model import PASSING_PHASES, QueueFacts
@@ -47,7 +48,7 @@ class JobStatusMonitor:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         queue: IBatchQueueService,
         publisher: Publisher,
         interested: Callable[[], bool] = lambda: True,
@@ -186,14 +187,15 @@ class JobStatusMonitor:
 
         return self._running.addErrback(self._failed).addBoth(over)
 
-    def _failed(self, failure: Any) -> None:
+    def _failed(self, failure: Failure) -> None:
         if self._stopping:
             return
+        kind = type(failure.value).__name__
         if failure.check(QueueError, JournalError, TimeoutError, CancelledError):
-            error = str(failure.value) or failure.type.__name__
+            error = str(failure.value) or kind
         else:
             self.log.failure("querying {cluster} failed unexpectedly", failure, cluster=self.queue.cluster)
-            error = f"unexpected {failure.type.__name__}"
+            error = f"unexpected {kind}"
         status = self.status
         if status.error != error:
             self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=error)

@@ -13,9 +13,9 @@ jobpush`` does this, and not a program of which jobpush is a part.
 from __future__ import annotations
 
 import gc
-from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from jobpush.runtime.heap import give_back
@@ -38,7 +38,7 @@ class GcPausesService(Service):
     :param reactor: whose time is used.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor

@@ -13,7 +13,18 @@ from typing import Any
 from jobpush.core.fields import Field, FieldKind
 from jobpush.core.model import JOB_FIELDS, STATES, JobDescriptor, split_state
 from jobpush.core.tasks import TaskSet
-from jobpush.core.wire.values import from_time, quoted, quoted_counts, quoted_list, quoted_table, quoted_time, to_time, utf8
+from jobpush.core.wire.values import (
+    Json,
+    JsonFields,
+    from_time,
+    quoted,
+    quoted_counts,
+    quoted_list,
+    quoted_table,
+    quoted_time,
+    to_time,
+    utf8,
+)
 
 try:
     from orjson import dumps as fast_dumps
@@ -43,11 +54,12 @@ _NAMES: Mapping[str, object] = {
 }  # fmt: skip
 
 
-def _compiled(source: str) -> Any:
+def _compiled(source: str) -> Callable[[JobDescriptor], Any]:
     """Return the function of a job that has this body."""
-    names = dict(_NAMES)
+    names: dict[str, Any] = dict(_NAMES)
     exec(compile(f"def function(job):\n{source}", f"<{__name__}>", "exec"), names)
-    return names["function"]
+    function: Callable[[JobDescriptor], Any] = names["function"]
+    return function
 
 
 def _text_source() -> str:
@@ -100,7 +112,7 @@ def job_bytes(job: JobDescriptor) -> bytes:
     return utf8(job_text(job))
 
 
-def job_from_fields(fields: Mapping[str, Any], cluster: str | None = None) -> JobDescriptor:
+def job_from_fields(fields: JsonFields, cluster: str | None = None) -> JobDescriptor:
     """
     Return a job from the protocol's fields; only ``id`` and ``state`` must be there.
 
@@ -114,7 +126,7 @@ def job_from_fields(fields: Mapping[str, Any], cluster: str | None = None) -> Jo
         if not isinstance(fields.get(name), str) or not fields[name]:
             raise ValueError(f"{name!r} is missing or not a text")
     phase, outcome = split_state(fields["state"])
-    values: dict[str, Any] = {}
+    values: dict[str, Json] = {}
     for name, read in _READ:
         value = fields.get(name)
         if value is not None:
@@ -188,7 +200,7 @@ def _word(field: Field) -> Callable[[str, object], object]:
     return read
 
 
-_READERS: Mapping[FieldKind, Callable[[str, Any], object]] = {
+_READERS: Mapping[FieldKind, Callable[[str, object], object]] = {
     FieldKind.TEXT: _text, FieldKind.NUMBER: _number, FieldKind.BOOLEAN: _boolean, FieldKind.TIME: _time,
     FieldKind.TEXTS: _texts, FieldKind.TABLE: _table, FieldKind.COUNTS: _counts, FieldKind.TASKS: _tasks,
 }  # fmt: skip

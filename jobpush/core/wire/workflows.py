@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
 from jobpush.core.model import JobKey, split_state
-from jobpush.core.wire.values import dumps, from_time, to_time
+from jobpush.core.wire.values import JsonFields, dumps, from_time, to_time
 from jobpush.core.workflow import FirstFailure, Workflow, WorkflowMember
 
 
@@ -44,7 +42,7 @@ def workflow_fields(workflow: Workflow) -> dict[str, object]:
     return fields
 
 
-def workflow_from_fields(fields: Mapping[str, Any]) -> Workflow:
+def workflow_from_fields(fields: JsonFields) -> Workflow:
     """Return a workflow from `workflow_fields`, for what the journal has stored."""
     phase, outcome = split_state(fields["state"])
     failure = fields["first_failure"]
