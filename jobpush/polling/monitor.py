@@ -70,7 +70,6 @@ class JobStatusMonitor:
         self._loop = LoopingCall(self._tick)
         self._loop.clock = reactor
         self._running: Deferred[None] | None = None
-        self._stopping = False
         self._failed_in_row = 0
         self._again = False
         self._fresh: list[Deferred[None]] = []
@@ -93,7 +92,6 @@ class JobStatusMonitor:
 
     def stop(self) -> Deferred[None]:
         """Fires when nothing runs any more. A query that runs is ended."""
-        self._stopping = True
         if self._loop.running:
             self._loop.stop()
         self.give_up()
@@ -122,7 +120,7 @@ class JobStatusMonitor:
 
     def look_now(self) -> None:
         """Something may have changed: ask as soon as the interval that was set and the limit on load allow it."""
-        if self._stopping or self._failed_in_row:
+        if not self._loop.running or self._failed_in_row:
             return
         if self._running is not None:
             self._again = True
@@ -138,7 +136,7 @@ class JobStatusMonitor:
 
         :param early: whether it may not be visible yet. Then what has not changed is looked at again a little later.
         """
-        if self._stopping:
+        if not self._loop.running:
             return
         self._refreshes.add(jobs, early)
         if self._running is None and not self._failed_in_row:
@@ -188,8 +186,8 @@ class JobStatusMonitor:
         return self._running.addErrback(self._failed).addBoth(over)
 
     def _failed(self, failure: Failure) -> None:
-        if self._stopping:
-            return
+        if not self._loop.running:
+            return  # it was stopped, and its query with it
         kind = type(failure.value).__name__
         if failure.check(QueueError, JournalError, TimeoutError, CancelledError):
             error = str(failure.value) or kind
