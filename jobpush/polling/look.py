@@ -89,7 +89,7 @@ class Look:
     ) -> None:
         self.queue = queue
         self.status = QueueStatus(interval_s=queue.interval or DEFAULT_INTERVAL_S)
-        self.budget = LoadBudget()
+        self.bucket = LoadBudget()
         self.changed = False
         self._reactor = reactor
         self._publisher = publisher
@@ -118,7 +118,7 @@ class Look:
         self.status.queries += 1
         snapshot = await self._in_time(lambda: queue.named(names))
         now = self._reactor.seconds()
-        self.budget.spend(now - began, now)
+        self.bucket.spend(now - began, now)
         self._named_s += ((now - began) / len(names) - self._named_s) / 4
         rows = snapshot.jobs
         if any(name not in rows for name in names) or any(
@@ -185,7 +185,7 @@ class Look:
         self.status.query_s = now - began
         self._instruments.queried(self.queue.cluster, now - began)
         if self.status.seen_at is not None:
-            self.budget.spend(now - began, now)
+            self.bucket.spend(now - began, now)
         self.status.rows = len(snapshot.jobs)
         self.status.rejected += snapshot.rejected_count
         for why in snapshot.rejected:

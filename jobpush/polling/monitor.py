@@ -150,7 +150,7 @@ class JobStatusMonitor:
 
     def _soonest(self, now: float) -> float:
         """Seconds until a query that somebody wants may begin."""
-        return max(0.0, self._began_at + self._schedule.floor - now, self._look.budget.wait(now))
+        return max(0.0, self._began_at + self._schedule.floor - now, self._look.bucket.wait(now))
 
     def awaited(self) -> None:
         """Somebody begins to wait: after an idle time, do not sleep on for longer than while somebody waits."""
