@@ -7,7 +7,7 @@ The members of a group may be connections without channels or requests with a De
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -183,7 +183,7 @@ class ResponseGroup(Continuation):
 
         some()
 
-    def time_is_up(self, member: Any) -> None:
+    def time_is_up(self, member: Member) -> None:
         """Answer this member alone. Those whose time is up in the same second share a response."""
         if self.wake is not None:
             return  # its response is on its way

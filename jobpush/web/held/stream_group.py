@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from jobpush.core.filters import Selection
 from jobpush.core.record import Event
@@ -76,6 +76,10 @@ class StreamMember(Held, Protocol[Chunk]):
 
     def finish(self) -> None:
         """End in order: nothing is told any more."""
+
+
+#: A stream, in whatever form it is told.
+AnyStream = StreamMember[Any]
 
 
 def reads(member: StreamMember[Chunk]) -> bool:
@@ -240,3 +244,8 @@ class StreamGroup(Streams[Chunk]):
 
 def _one_of_each_form(members: Sequence[StreamMember[Chunk]]) -> list[StreamMember[Chunk]]:
     return list({member.form: member for member in members}.values())
+
+
+#: The same for streams in whatever form they are told.
+AnyStreams = Streams[Any]
+AnyStreamGroup = StreamGroup[Any]
