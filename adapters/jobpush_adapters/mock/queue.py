@@ -21,8 +21,7 @@ from jobpush.adapter.work import Work
 from jobpush.core.frozen import evolve
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.wire import job_from_fields
-from jobpush_adapters.common.texts import parts
-from jobpush_adapters.common.unchanged import RowReader
+from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
 from jobpush_adapters.mock.demo import Demo
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
@@ -81,7 +80,7 @@ class FileQueue(MockQueue):
     def __init__(self, reactor: Any, path: str, **options: Any) -> None:
         super().__init__(reactor, **options)
         self._path = path
-        self._reader = RowReader(self._read, _id_in, skip=lambda line: not line.strip() or line.lstrip().startswith(b"#"))
+        self._reader = IncrementalRows(self._read, _id_of, _ids_in, skip=_is_comment)
         self._began = 0.0
         self._work = Work(reactor)
 
@@ -130,7 +129,18 @@ class DemoQueue(MockQueue):
         return Snapshot(jobs=self._demo.jobs(now), began_at=now, ended_at=now)
 
 
-def _id_in(line: bytes) -> list[str]:
-    """The id that a rejected line seems to be about, so that its job is not taken for absent."""
+def _id_of(line: bytes) -> str:
+    """Return the id of the job of a line that was understood."""
+    return str(json.loads(line)["id"])
+
+
+def _ids_in(line: bytes) -> list[str]:
+    """Return the id that a rejected line seems to be about, so that its job is not taken for absent."""
     found = re.search(rb'"id"\s*:\s*"([^"\\]+)"', line)
     return [found[1].decode("utf-8", "replace")] if found is not None else []
+
+
+def _is_comment(line: bytes) -> bool:
+    """Return whether a line is empty or a comment."""
+    text = line.strip()
+    return not text or text.startswith(b"#")

@@ -7,7 +7,7 @@ From Torque's documentation and source; it has no JSON, no substates, and exit c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jobpush.adapter.command import CommandResult, printable
@@ -15,12 +15,16 @@ from jobpush.adapter.interfaces import QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.commands import Commands, succeeded
+from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
 from jobpush_adapters.pbs.facts import torque_facts
 from jobpush_adapters.pbs.parse import ID, Attributes, from_state, number
 from jobpush_adapters.pbs.states import torque_state
 from jobpush_adapters.sge.xml import plain
 
 _FIELD = re.compile(rb"<([A-Za-z_][A-Za-z_.]{0,60})>([^<]*)</\1>")
+
+#: A job begins so, after which its id stands; so the one before it ends there.
+_ROW_END = b"<Job><Job_Id>"
 _VARIABLE = re.compile(r"(?:^|,)(PBS_O_WORKDIR|workflow)=([^,]*)")
 
 
@@ -34,7 +38,8 @@ class Torque:
         self._reactor = reactor
         self._commands = commands
         self._cluster = cluster
-        self._cache: dict[bytes, JobDescriptor | str] = {}
+        self._reader = IncrementalRows(self._read, _id_of, _ids_of, end=_ROW_END)
+        self._began = 0.0
         self._work = Work(reactor)
 
     async def check(self) -> QueueFacts:
@@ -47,57 +52,27 @@ class Torque:
     async def snapshot(self) -> Snapshot:
         """All jobs."""
         began = self._reactor.seconds()
-        rows = split_jobs(await self._commands.run("qstat", "-t", "-x"))
-        jobs: dict[str, JobDescriptor] = {}
-        rejected: list[str] = []
-        ids: set[str] = set()
-        cache: dict[bytes, JobDescriptor | str] = {}
-        await self._work.sliced(self._read(rows, jobs, rejected, ids, cache, began))
-        if rows and not jobs and not ids:
-            raise QueueError(f"qstat: no job could be understood: {rejected[0]}")
-        self._cache = cache
-        return Snapshot(jobs, began, self._reactor.seconds(), tuple(rejected[:10]), len(rejected), frozenset(ids))
+        answer, reader = jobs_text(await self._commands.run("qstat", "-t", "-x")), self._reader
+        self._began = began
+        await self._work.sliced(reader.answer(parts(answer, _ROW_END)))
+        if answer and not reader.jobs and not reader.ids:
+            raise QueueError(f"qstat: no job could be understood: {reader.rejected[0][1]}")
+        return reader.snapshot(began, self._reactor.seconds())
 
-    def _read(
-        self,
-        rows: Sequence[bytes],
-        jobs: dict[str, JobDescriptor],
-        rejected: list[str],
-        ids: set[str],
-        cache: dict[bytes, JobDescriptor | str],
-        now: float,
-    ) -> Iterator[None]:
-        for count, row in enumerate(rows):
-            if count % 64 == 63:
-                yield
-            job = self._cache.get(row)
-            if job is None:
-                try:
-                    job = parse_job(self._cluster, row, now)
-                except ValueError as error:
-                    job = printable(str(error))
-            cache[row] = job
-            if isinstance(job, str):
-                rejected.append(job)
-                found = re.match(rb"[0-9A-Za-z_.\[\]-]{1,300}(?=<)", row)
-                if found is not None:
-                    ids.add(found[0].decode("ascii"))
-            elif job.id in jobs:
-                ids.add(job.id)
-                rejected.append(f"two rows have the id {job.id}")
-            else:
-                jobs[job.id] = job
-        for job_id in ids:
-            jobs.pop(job_id, None)
+    def _read(self, row: bytes) -> JobDescriptor | str:
+        try:
+            return parse_job(self._cluster, row.rpartition(b"</Job>")[0], self._began)
+        except ValueError as error:
+            return printable(str(error))
 
     async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         """Torque has nothing besides what it lists."""
         return Outcomes(answered=False)
 
 
-def split_jobs(result: CommandResult) -> list[bytes]:
+def jobs_text(result: CommandResult) -> bytes:
     """
-    The jobs of ``qstat -x``, each from its id on.
+    Return the jobs of ``qstat -x``, each from its id on, with what begins the next one (`_ROW_END`) between them.
 
     :raise QueueError: if it is not a whole answer.
     """
@@ -107,13 +82,23 @@ def split_jobs(result: CommandResult) -> list[bytes]:
         # Without jobs Torque prints nothing at all.
         if result.stderr.strip():
             raise QueueError(f"qstat printed nothing: {result.complaint}")
-        return []
+        return b""
     if b"<Data>" not in output[:200]:
         raise QueueError(f"qstat: the answer is none of Torque's: {printable(output[:80].decode('utf-8', 'replace'))}")
     if not output.endswith(b"</Data>"):
         raise QueueError("qstat: the answer is cut off")
-    pieces = output.split(b"<Job><Job_Id>")[1:]
-    return [piece.rpartition(b"</Job>")[0] for piece in pieces]
+    return output.partition(_ROW_END)[2].removesuffix(b"</Data>")
+
+
+def _id_of(row: bytes) -> str:
+    """Return the id of a job."""
+    return row.partition(b"<")[0].decode("utf-8", "replace")
+
+
+def _ids_of(row: bytes) -> list[str]:
+    """Return the id that a row which is not understood may stand for."""
+    found = re.match(rb"[0-9A-Za-z_.\[\]-]{1,300}(?=<)", row)
+    return [found[0].decode("ascii")] if found is not None else []
 
 
 def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
@@ -126,7 +111,7 @@ def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
     for name, value in _FIELD.findall(row):
         # A name that a job's owner gives comes once, first: what comes later under it is none of the job's own.
         fields.setdefault(name.decode("ascii"), plain(value))
-    job_id = row.partition(b"<")[0].decode("utf-8", "replace")
+    job_id = _id_of(row)
     letter = fields.get("job_state", "")
     if not ID.fullmatch(job_id) or not re.fullmatch(r"[A-Z]", letter):
         raise ValueError(f"the id or the state of a job makes no sense: {job_id[:80]}")

@@ -34,8 +34,7 @@ from jobpush.core.model import (
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common
 from jobpush_adapters.common.commands import first_failure, succeeded
-from jobpush_adapters.common.texts import parts
-from jobpush_adapters.common.unchanged import RowReader
+from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.slurm.probe import SlurmProbe, find_library
 from jobpush_adapters.slurm.states import STATES, with_state
@@ -112,7 +111,7 @@ class SlurmQueue(Watching, CommandQueue):
         environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
         Watching.__init__(self)
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
-        self._reader = RowReader(self._read, _ids_of, end=_ROW_END)
+        self._reader = IncrementalRows(self._read, _id_of, _ids_of, end=_ROW_END)
         self._began = 0.0
         self._work = Work(reactor)
         self._follow_logs(follow)
@@ -177,7 +176,7 @@ class SlurmQueue(Watching, CommandQueue):
         results = await gatherResults(
             [self._commands.run("squeue", *arguments, "-j", job) for job in jobs], consumeErrors=True
         ).addErrback(first_failure)
-        reader = RowReader(self._read, _ids_of, end=_ROW_END)
+        reader = IncrementalRows(self._read, _id_of, _ids_of, end=_ROW_END)
         self._began = began
         listed = (r for r in results if r.status != 1 or b"Invalid job id" not in r.stderr)
         for _ in reader.answer(text for result in listed for text in texts_of(answer_of(result, token), token)):
@@ -304,8 +303,13 @@ def framed(row: bytes) -> bytes:
     return _FIELD_END.sub(b"\0", row)
 
 
+def _id_of(row: bytes) -> str:
+    """Return the id of the job of a row that `parse_row` understands: of ``33_[2-9]`` the part before the range."""
+    return row.split(b"|", 2)[1].partition(b"_[")[0].decode("ascii")
+
+
 def _ids_of(row: bytes) -> set[str]:
-    """The ids that a row which is not understood may stand for."""
+    """Return the ids that a row which is not understood may stand for."""
     texts = (field.decode("ascii", "replace") for field in row.partition(b"\0")[0].split(b"|", 2)[:2])
     return {text for text in texts if _PLAIN.fullmatch(text) or _TASK.fullmatch(text) or _HET.fullmatch(text)}
 
