@@ -34,7 +34,7 @@ def _follow(help: str, example: str, default_text: str = "") -> str | None:
 
 
 @attrs.frozen
-class QueueOptions:
+class AdapterOptions:
     """The options of every queue."""
 
     interval: float | None = option(
@@ -45,7 +45,7 @@ class QueueOptions:
 
 
 @attrs.frozen
-class CommandOptions(QueueOptions):
+class CommandOptions(AdapterOptions):
     """The options of a queue that runs commands."""
 
     bin: FarPath | None = option(
@@ -218,7 +218,7 @@ class PbsFactory(DeclaredOptions):
 
 
 @attrs.frozen
-class MockOptions(QueueOptions):
+class MockOptions(AdapterOptions):
     """The options of ``--queue mock``."""
 
     cluster: str = _cluster("mock", "demo")

@@ -94,9 +94,7 @@ class IncrementalRows:
     def jobs(self) -> dict[str, JobDescriptor] | OverlayMapping:
         return self._last.jobs
 
-    def snapshot(
-        self, began_at: float, ended_at: float, say: Callable[[int, str], str] = lambda number, why: why
-    ) -> Snapshot:
+    def snapshot(self, began_at: float, ended_at: float, say: Callable[[int, str], str] = lambda number, why: why) -> Snapshot:
         """
         Return the last answer, to a query that began and ended then (seconds since the epoch).
 

@@ -24,7 +24,7 @@ Place = tuple[int, int]
 NOWHERE: Place = (0, 0)
 
 
-class Follower:
+class LogFollower:
     """
     Reads what is appended to a file.
 

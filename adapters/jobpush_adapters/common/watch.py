@@ -21,7 +21,7 @@ from twisted.python.filepath import FilePath
 
 from jobpush.adapter.interfaces import QueueError
 from jobpush.adapter.work import Work
-from jobpush_adapters.common.logs import Follower
+from jobpush_adapters.common.logs import LogFollower
 
 #: Seconds between two looks that nobody asked for.
 EVERY_S = 1.0
@@ -141,7 +141,7 @@ class _Log:
     def __init__(self, path: str) -> None:
         self._path = path
         self._dated = os.path.isdir(path)
-        self._follower: Follower | None = None
+        self._follower: LogFollower | None = None
 
     @property
     def directory(self) -> str:
@@ -157,13 +157,13 @@ class _Log:
         if path is None:
             return []
         if self._follower is None:
-            self._follower = Follower(path)
+            self._follower = LogFollower(path)
             self._follower.skip()
             return []
         if path == self._follower.path:
             return self._follower.lines()
         rest = self._follower.lines()
-        self._follower = Follower(path)
+        self._follower = LogFollower(path)
         return rest + self._follower.lines()
 
     def _newest(self) -> str | None:

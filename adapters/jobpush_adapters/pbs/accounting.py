@@ -24,21 +24,21 @@ MOST_DAYS = 400
 
 
 @attrs.frozen
-class Entry:
+class LoggedEnd:
     """What the log says of the end of a job: the fields of its last E record, and who deleted it."""
 
     fields: Mapping[str, str] | None = None
     deleted: bool = False
 
 
-def find(directory: str, ids: Collection[str], since: float, now: float) -> dict[str, Entry]:
+def find(directory: str, ids: Collection[str], since: float, now: float) -> dict[str, LoggedEnd]:
     """
     The entries of these full ids, in the files from the day of ``since`` on.
 
     :raise OSError: if the directory or a file cannot be read.
     """
     names = set(os.listdir(directory))
-    found: dict[str, Entry] = {}
+    found: dict[str, LoggedEnd] = {}
     for day in _days(since, now):
         if day not in names:
             continue
@@ -50,11 +50,11 @@ def find(directory: str, ids: Collection[str], since: float, now: float) -> dict
                     continue
                 job_id = line[22:300].split(b";", 1)[0].decode("ascii", "replace")
                 if job_id in ids:
-                    found[job_id] = _with(found.get(job_id, Entry()), kind, line)
+                    found[job_id] = _with(found.get(job_id, LoggedEnd()), kind, line)
     return found
 
 
-def _with(entry: Entry, kind: bytes, line: bytes) -> Entry:
+def _with(entry: LoggedEnd, kind: bytes, line: bytes) -> LoggedEnd:
     if kind == b";D;":
         return attrs.evolve(entry, deleted=True)
     text = line.decode("utf-8", "replace").rstrip("\n").split(";", 3)[3]
@@ -71,7 +71,7 @@ def _days(since: float, now: float) -> Iterator[str]:
         first += timedelta(days=1)
 
 
-def ended(job: JobDescriptor, entry: Entry, now: float) -> JobDescriptor | None:
+def ended(job: JobDescriptor, entry: LoggedEnd, now: float) -> JobDescriptor | None:
     """The job as the log says that it ended; None if it does not say so of this submission."""
     fields = entry.fields or {}
     ctime = moment(fields.get("ctime"))

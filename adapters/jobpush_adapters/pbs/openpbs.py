@@ -269,7 +269,6 @@ class OpenPbs:
         return Outcomes(answered=True, jobs={job_id: job for job_id, job in told if job is not None})
 
 
-
 def _starts(job: JobDescriptor | None) -> bool:
     """Is it in a state that passes into the next one without another letter?"""
     return job is None or job.phase is Phase.STARTING

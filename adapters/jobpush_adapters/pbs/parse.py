@@ -169,9 +169,7 @@ def describe(cluster: str, job_id: str, a: Attributes, now: float) -> JobDescrip
     return from_state(cluster, job_id, state, native, a, now)
 
 
-def from_state(
-    cluster: str, job_id: str, state: State, native: Mapping[str, str], a: Attributes, now: float
-) -> JobDescriptor:
+def from_state(cluster: str, job_id: str, state: State, native: Mapping[str, str], a: Attributes, now: float) -> JobDescriptor:
     """A job in that state."""
     comment = a.get("comment") or None
     code = state.reason_code

@@ -20,7 +20,7 @@ from jobpush_adapters.sge.states import End, end_of, limits_hit
 
 
 @attrs.frozen
-class Record:
+class AccountingRecord:
     """One line of the accounting file: one attempt of one job or task. ``task`` is 0 where there is no array."""
 
     number: str
@@ -77,13 +77,13 @@ def task_id(number: str, task: int) -> str:
     return f"{number}.{task}" if task > 0 else number
 
 
-def parse_accounting(line: bytes) -> Record | None:
+def parse_accounting(line: bytes) -> AccountingRecord | None:
     """A record, or None if the line is none (a comment, or what is left of one)."""
     fields = line.decode("utf-8", "replace").split(":")
     if len(fields) < 45:
         return None
     try:
-        return Record(
+        return AccountingRecord(
             number=str(int(fields[5])),
             task=int(fields[35]),
             name=fields[4],
@@ -148,7 +148,7 @@ def finished_id(line: bytes) -> str | None:
         return None
 
 
-def parse_qacct(output: bytes) -> Iterator[Record]:
+def parse_qacct(output: bytes) -> Iterator[AccountingRecord]:
     """The records that ``qacct -j`` prints (with TZ=UTC), in their order."""
     for block in output.decode("utf-8", "replace").split("=" * 62)[1:]:
         fields = {}
@@ -156,7 +156,7 @@ def parse_qacct(output: bytes) -> Iterator[Record]:
             key, _, value = line.partition(" ")
             fields[key] = value.strip()
         try:
-            yield Record(
+            yield AccountingRecord(
                 number=str(int(fields["jobnumber"])),
                 task=int(fields["taskid"]) if fields["taskid"].isdigit() else 0,
                 name=fields["jobname"],
@@ -177,7 +177,7 @@ def parse_qacct(output: bytes) -> Iterator[Record]:
 
 
 def descriptor(
-    cluster: str, records: Sequence[Record], deleted: bool, known: JobDescriptor | None, now: float, source: str
+    cluster: str, records: Sequence[AccountingRecord], deleted: bool, known: JobDescriptor | None, now: float, source: str
 ) -> JobDescriptor | None:
     """
     A job that has ended, from its accounting records (all of one id and submission, in order); None if the last one says that
@@ -219,7 +219,7 @@ def deleted_descriptor(cluster: str, deletion: Deletion, known: JobDescriptor | 
     )
 
 
-def _bare(cluster: str, line: Record | Deletion, submitted_at: float | None) -> JobDescriptor:
+def _bare(cluster: str, line: AccountingRecord | Deletion, submitted_at: float | None) -> JobDescriptor:
     """A job that was never seen in the queue."""
     return JobDescriptor(
         cluster=cluster,
@@ -227,7 +227,7 @@ def _bare(cluster: str, line: Record | Deletion, submitted_at: float | None) -> 
         phase=Phase.UNKNOWN,
         name=line.name,
         user=line.user or None,
-        account=line.account if isinstance(line, Record) else None,
+        account=line.account if isinstance(line, AccountingRecord) else None,
         submitted_at=submitted_at,
         parent=line.number if line.task > 0 else None,
         task_index=line.task if line.task > 0 else None,

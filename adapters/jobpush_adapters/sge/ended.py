@@ -14,10 +14,10 @@ from typing import TypeVar
 import attrs
 
 from jobpush.core.model import JobDescriptor, ReasonCode
-from jobpush_adapters.common.logs import NOWHERE, Follower, Place, look_back, rotated
+from jobpush_adapters.common.logs import NOWHERE, LogFollower, Place, look_back, rotated
 from jobpush_adapters.sge.accounting import (
+    AccountingRecord,
     Deletion,
-    Record,
     deleted_descriptor,
     descriptor,
     finished_id,
@@ -44,7 +44,7 @@ MOST = 50_000
 class _Told:
     """What the files said of one id. ``at`` is when the last of it was read."""
 
-    records: list[Record] = attrs.field(factory=list)
+    records: list[AccountingRecord] = attrs.field(factory=list)
     deletion: Deletion | None = None
     finished: bool = False
     at: float = 0.0
@@ -61,14 +61,14 @@ class EndedJobs:
         self.cluster = cluster
         self.reporting = reporting
         self._accounting_path = accounting
-        self._accounting = Follower(accounting)
-        self._reporting = Follower(reporting) if reporting is not None else None
+        self._accounting = LogFollower(accounting)
+        self._reporting = LogFollower(reporting) if reporting is not None else None
         self._told: dict[str, _Told] = {}
         self._begun: tuple[Place, Place] | None = None
 
     # -- on a thread
 
-    def read(self, now: float) -> tuple[list[Record], list[Deletion], list[str]]:
+    def read(self, now: float) -> tuple[list[AccountingRecord], list[Deletion], list[str]]:
         """
         What was appended since the last call; the first time, what the last minutes brought. Blocks.
 
@@ -87,14 +87,16 @@ class EndedJobs:
         deletions = [deletion for line in lines if (deletion := parse_deletion(line)) is not None]
         return records, deletions, [job_id for line in lines if (job_id := finished_id(line)) is not None]
 
-    def look_back(self, jobs: Sequence[JobDescriptor], since: float) -> dict[str, tuple[list[Record], Deletion | None]]:
+    def look_back(
+        self, jobs: Sequence[JobDescriptor], since: float
+    ) -> dict[str, tuple[list[AccountingRecord], Deletion | None]]:
         """
         What the files have of jobs that ended before this began to follow them. Blocks.
 
         :param since: no record of theirs can be older.
         """
         wanted = {job.id: job for job in jobs}
-        found: dict[str, tuple[list[Record], Deletion | None]] = {}
+        found: dict[str, tuple[list[AccountingRecord], Deletion | None]] = {}
         for record in self._records_back(since - SKEW_S):
             job = wanted.get(record.job_id)
             if job is not None and belongs(job, record.submitted_at):
@@ -108,7 +110,7 @@ class EndedJobs:
                         found[job_id] = (found.get(job_id, ([], None))[0], deletion)
         return found
 
-    def _records_back(self, since: float) -> list[Record]:
+    def _records_back(self, since: float) -> list[AccountingRecord]:
         def old(line: bytes) -> bool:
             record = parse_accounting(line)
             return record is not None and 0 < record.ended_at < since
@@ -126,7 +128,7 @@ class EndedJobs:
 
     # -- on the reactor's thread
 
-    def take(self, told: tuple[list[Record], list[Deletion], list[str]], now: float) -> None:
+    def take(self, told: tuple[list[AccountingRecord], list[Deletion], list[str]], now: float) -> None:
         """Keep what `read` found."""
         records, deletions, finished = told
         for record in records:

@@ -15,7 +15,7 @@ _NARROWING = {"-q", "-l", "-pe", "-U", "-qs"}
 
 
 @attrs.frozen
-class Settings:
+class ReportingParams:
     """
     What matters of ``qconf -sconf`` (``sge_conf(5)``, reporting_params).
 
@@ -27,7 +27,7 @@ class Settings:
     flush_s: int
 
     @classmethod
-    def parse(cls, stdout: bytes) -> Settings:
+    def parse(cls, stdout: bytes) -> ReportingParams:
         """Of what ``qconf -sconf`` prints."""
         parameters = dict(re.findall(r"([a-z_]+)=([^ ,]+)", parse_config(stdout).get("reporting_params", "")))
         on = {name for name, value in parameters.items() if value.lower() in ("true", "1")}
@@ -55,7 +55,7 @@ class Files:
     spool: str | None = None
 
     @classmethod
-    def find(cls, root: str | None, cell: str, settings: Settings, remote: bool) -> Files:
+    def find(cls, root: str | None, cell: str, settings: ReportingParams, remote: bool) -> Files:
         """What is there under ``root/cell/common``."""
         files = cls._logs(root, cell, settings, remote)
         if root is None or remote:
@@ -63,7 +63,7 @@ class Files:
         return attrs.evolve(files, spool=_spool(os.path.join(root, cell, "common", "bootstrap")))
 
     @classmethod
-    def _logs(cls, root: str | None, cell: str, settings: Settings, remote: bool) -> Files:
+    def _logs(cls, root: str | None, cell: str, settings: ReportingParams, remote: bool) -> Files:
         if not settings.accounting:
             return cls()
         asked = "qacct is asked instead, and a job that comes and goes between two queries is not seen"
@@ -85,7 +85,7 @@ class Files:
         return cls(accounting, None, (f"{why}: a job that was deleted cannot be told from one that was killed",), hides)
 
 
-def facts(settings: Settings, files: Files, cell: str, grace: float) -> QueueFacts:
+def facts(settings: ReportingParams, files: Files, cell: str, grace: float) -> QueueFacts:
     """The facts that follow."""
     problems = list(files.problems)
     if not settings.accounting:

@@ -26,7 +26,7 @@ from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.sge.accounting import (
-    Record,
+    AccountingRecord,
     deleted_descriptor,
     descriptor,
     is_about_end,
@@ -35,8 +35,8 @@ from jobpush_adapters.sge.accounting import (
     task_id,
 )
 from jobpush_adapters.sge.ended import MOST, REMEMBER_S, EndedJobs, belongs
-from jobpush_adapters.sge.facts import Files, Settings, facts
-from jobpush_adapters.sge.rows import Entry, RowReader
+from jobpush_adapters.sge.facts import Files, ReportingParams, facts
+from jobpush_adapters.sge.rows import ListedRow, QstatRows
 from jobpush_adapters.sge.states import flags_of, phase_of
 from jobpush_adapters.sge.xml import (
     Details,
@@ -104,7 +104,7 @@ class GridEngineQueue(Watching, CommandQueue):
         self._work = Work(reactor)
         self._ended: EndedJobs | None = None
         self._checked = False
-        self._cache: dict[bytes, Entry | str] = {}
+        self._cache: dict[bytes, ListedRow | str] = {}
         self._details: dict[str, Details] = {}
         self._submitted: dict[str, float] = {}
         self._holds: dict[str, tuple[TaskSet | None, ReasonCode]] = {}
@@ -134,7 +134,7 @@ class GridEngineQueue(Watching, CommandQueue):
             await self._check()
         began = self._reactor.seconds()
         rows = split_rows(await self._run("qstat", "-u", "*", "-s", "prs", "-xml"))
-        reader = RowReader(self._cache)
+        reader = QstatRows(self._cache)
         await self._work.sliced(reader.read(rows))
         if rows and not reader.entries:
             raise QueueError(f"qstat: no row could be understood: {reader.rejected[0]}")
@@ -159,7 +159,7 @@ class GridEngineQueue(Watching, CommandQueue):
             rejected_ids=frozenset(reader.numbers),
         )
 
-    async def _learn(self, reader: RowReader, listed: set[str]) -> set[str]:
+    async def _learn(self, reader: QstatRows, listed: set[str]) -> set[str]:
         """Ask for the details of jobs whose rows are new; the numbers of those of which something is known anew."""
         wanted: dict[str, None] = {}
         for entry in reader.new:
@@ -185,7 +185,7 @@ class GridEngineQueue(Watching, CommandQueue):
                     self._submitted.setdefault(row.number, submitted_at)
         return set(wanted)
 
-    async def _learn_holds(self, reader: RowReader) -> None:
+    async def _learn_holds(self, reader: QstatRows) -> None:
         """Ask who holds what is held: all kinds of holds have one letter."""
         held = [entry for entry in reader.entries if "h" in entry.row.letters and phase_of(entry.row.letters) is Phase.HELD]
         if not held:
@@ -206,12 +206,12 @@ class GridEngineQueue(Watching, CommandQueue):
                 entry.jobs = None
         self._holds, self._holds_at = holds, now
 
-    def _describe(self, reader: RowReader, changed: set[str], jobs: dict[str, JobDescriptor], now: float) -> Iterator[None]:
+    def _describe(self, reader: QstatRows, changed: set[str], jobs: dict[str, JobDescriptor], now: float) -> Iterator[None]:
         """Rows to jobs: the pending tasks of an array as a range, as far as they are all in one state."""
-        ranges: dict[str, list[Entry]] = {}
+        ranges: dict[str, list[ListedRow]] = {}
         doubled: set[str] = set()
 
-        def put(entry: Entry) -> None:
+        def put(entry: ListedRow) -> None:
             for job in entry.jobs or ():
                 if job.id in jobs:
                     doubled.add(job.id)
@@ -246,7 +246,7 @@ class GridEngineQueue(Watching, CommandQueue):
             reader.numbers.add(job_id)
             reader.rejected.append(f"two rows have the id {job_id}")
 
-    def _due(self, entry: Entry, now: float) -> bool:
+    def _due(self, entry: ListedRow, now: float) -> bool:
         """Is it a job whose start time has come, which its row does not tell?"""
         if not entry.jobs or entry.jobs[0].reason_code is not ReasonCode.BEGIN_TIME:
             return False
@@ -321,7 +321,7 @@ class GridEngineQueue(Watching, CommandQueue):
         result = await self._run("qconf", "-sconf")
         if result.status != 0:
             raise QueueError(f"qconf ended with status {result.status}: {complaint(result)}")
-        settings = Settings.parse(result.stdout)
+        settings = ReportingParams.parse(result.stdout)
         root = self._root or ("/var/lib/gridengine" if os.path.isdir("/var/lib/gridengine") else None)
         files = Files.find(root, self._cell, settings, self._commands.remote)
         if files.accounting is None:
@@ -398,7 +398,7 @@ class GridEngineQueue(Watching, CommandQueue):
         # No record means something only where each of them was asked about.
         return Outcomes(answered=all(self._asked_at.values()), jobs=found)
 
-    async def _qacct(self, number: str) -> list[Record]:
+    async def _qacct(self, number: str) -> list[AccountingRecord]:
         """The accounting records of a job and its tasks."""
         result = await self._run("qacct", "-j", number)
         if result.status == 0:
@@ -411,4 +411,3 @@ class GridEngineQueue(Watching, CommandQueue):
 
     def _run(self, name: str, *arguments: str) -> Deferred[CommandResult]:
         return self._commands.run(name, *arguments)
-

@@ -12,7 +12,7 @@ from jobpush_adapters.sge.xml import Row, number_of, parse_row
 
 
 @attrs.define(eq=False)
-class Entry:
+class ListedRow:
     """A row with the jobs that it was read as; ``place`` is its rank among the pending rows of its array."""
 
     row: Row
@@ -20,7 +20,7 @@ class Entry:
     place: int = -1
 
 
-class RowReader:
+class QstatRows:
     """
     Rows to entries. A row whose bytes equal one of last time is not read again.
 
@@ -31,12 +31,12 @@ class RowReader:
     :ivar cache: what to begin with next time.
     """
 
-    def __init__(self, known: dict[bytes, Entry | str]) -> None:
-        self.entries: list[Entry] = []
-        self.new: list[Entry] = []
+    def __init__(self, known: dict[bytes, ListedRow | str]) -> None:
+        self.entries: list[ListedRow] = []
+        self.new: list[ListedRow] = []
         self.rejected: list[str] = []
         self.numbers: set[str] = set()
-        self.cache: dict[bytes, Entry | str] = {}
+        self.cache: dict[bytes, ListedRow | str] = {}
         self._known = known
 
     def read(self, rows: Sequence[bytes]) -> Iterator[None]:
@@ -47,7 +47,7 @@ class RowReader:
             entry = self._known.get(raw)
             if entry is None:
                 try:
-                    entry = Entry(parse_row(raw))
+                    entry = ListedRow(parse_row(raw))
                     self.new.append(entry)
                 except ValueError as error:
                     entry = f"{printable(error.args[0])}: {printable(raw.decode('utf-8', 'replace'), 120)}"

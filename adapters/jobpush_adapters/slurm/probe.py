@@ -27,7 +27,7 @@ from jobpush_adapters.slurm import probe_helper as slurm_probe_helper
 #: Seconds from one question to the next, and until one that is not answered counts as hung. (libslurm waits for a controller
 #: that is away for MessageTimeout, ten seconds, and tries again.)
 PROBE_S = 0.15
-PATIENCE_S = 15.0
+ANSWER_TIMEOUT_S = 15.0
 
 #: Seconds until the next question to a controller that is away or refuses, and between two looks while asking is of no use.
 RETRY_S = 2.0
@@ -105,7 +105,7 @@ class SlurmProbe:
         """Start the helper, and ask on."""
         self._timer = None
         self._helper = _Helper(self._answered, self._ended)
-        self._wait(PATIENCE_S, self._hung)
+        self._wait(ANSWER_TIMEOUT_S, self._hung)
         try:
             start_process(self._reactor, self._helper, self._argv, self._environment)
         except OSError as error:
@@ -132,12 +132,12 @@ class SlurmProbe:
         if self._helper is not None:
             self._asked_at = self._reactor.seconds()
             self._helper.ask(self._since)
-            self._wait(PATIENCE_S, self._hung)
+            self._wait(ANSWER_TIMEOUT_S, self._hung)
 
     def _hung(self) -> None:
         """It ends, and `_ended` says so."""
         if self._helper is not None:
-            self._helper.complaint = f"no answer within {PATIENCE_S:g} s"
+            self._helper.complaint = f"no answer within {ANSWER_TIMEOUT_S:g} s"
             self._helper.kill()
 
     def _answered(self, word: str, number: int) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush_adapters.common import logs
-from jobpush_adapters.common.logs import NOWHERE, Follower, Place, look_back
+from jobpush_adapters.common.logs import NOWHERE, LogFollower, Place, look_back
 
 
 class LogCase(SynchronousTestCase):
@@ -33,11 +33,11 @@ class LogCase(SynchronousTestCase):
 
 
 class FollowerTests(LogCase):
-    """`Follower`."""
+    """`LogFollower`."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.log = Follower(str(self.path))
+        self.log = LogFollower(str(self.path))
 
     def test_from_the_begin(self) -> None:
         """All whole lines, each once; a file that is not there has none."""
@@ -130,7 +130,7 @@ class FollowerTests(LogCase):
         """However it is written, read and rotated, the lines are those of the text; truncation forgets what was begun."""
         for path in self.directory.iterdir():
             path.unlink()
-        log, text, expected = Follower(str(self.path)), b"", []
+        log, text, expected = LogFollower(str(self.path)), b"", []
         found: list[bytes] = []
         for step in steps:
             if isinstance(step, bytes):
