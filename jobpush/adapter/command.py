@@ -11,16 +11,16 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready
+from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 
 #: Seconds between TERM and KILL, and between KILL and giving up on the pipes (a grandchild may hold them).
 GRACE_S = 1.0
@@ -81,7 +81,7 @@ def find_executable(name: str, directory: str | None = None) -> str:
 
 
 def run_command(
-    reactor: Any,
+    reactor: IQueueReactor,
     argv: Sequence[str],
     environment: Mapping[str, str],
     timeout: float,
@@ -111,7 +111,7 @@ def run_command(
 
 
 def start_process(
-    reactor: Any,
+    reactor: IReactorProcess,
     protocol: ProcessProtocol,
     argv: Sequence[str],
     environment: Mapping[str, str],
@@ -144,7 +144,7 @@ class _Output(FileDescriptor):
     :ivar size: how many bytes have come.
     """
 
-    def __init__(self, reactor: Any, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+    def __init__(self, reactor: IQueueReactor, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
         super().__init__(reactor)
         self._later = reactor.callLater
         reading, writing = os.pipe()
@@ -154,7 +154,7 @@ class _Output(FileDescriptor):
         self._ended = ended
         os.set_blocking(reading, False)
         self.size = 0
-        self._pause: Any = None
+        self._pause: IDelayedCall | None = None
         try:
             fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIECE)
             self._large = True
@@ -184,7 +184,7 @@ class _Output(FileDescriptor):
 
     @property
     def open(self) -> bool:
-        """May more come?"""
+        """Whether more may come."""
         return not self._pipe.closed
 
     def close(self) -> None:
@@ -198,7 +198,7 @@ class _Output(FileDescriptor):
 class _Command(ProcessProtocol):
     """One running command. ``failure`` is set from the moment at which it is being ended on purpose."""
 
-    def __init__(self, reactor: Any, name: str, timeout: float, stdout_limit: int) -> None:
+    def __init__(self, reactor: IQueueReactor, name: str, timeout: float, stdout_limit: int) -> None:
         self.reactor = reactor
         self.name = os.path.basename(name)
         self.output = _Output(reactor, self._received, self._over)
@@ -206,10 +206,10 @@ class _Command(ProcessProtocol):
         self.stdout_limit = stdout_limit
         self.stderr = b""
         self.failure: CommandFailed | None = None
-        self.ended: Any = None
+        self.ended: ProcessDone | ProcessTerminated | None = None
         self.began = reactor.seconds()
         self.timeout = timeout
-        self.timer: Any = reactor.callLater(
+        self.timer: IDelayedCall | None = reactor.callLater(
             timeout, self.end, CommandFailed(f"{self.name} did not answer within {timeout:g} s")
         )
         self.finished: Deferred[CommandResult] = Deferred(lambda _: self.end(CommandFailed(f"{self.name} was cancelled")))
@@ -246,7 +246,7 @@ class _Command(ProcessProtocol):
         if not self.finished.called:
             self.finished.errback(Failure(failure))
 
-    def _signal(self, number: int, then: Any) -> None:
+    def _signal(self, number: int, then: Callable[[], None]) -> None:
         transport = self.transport
         if transport is not None:
             try:
@@ -271,11 +271,12 @@ class _Command(ProcessProtocol):
         self.timer = None
 
     def processEnded(self, reason: Failure) -> None:
+        assert isinstance(reason.value, (ProcessDone, ProcessTerminated))
         self.ended = reason.value
         self._over()
 
     def _over(self) -> None:
-        """The process or its output has ended: has the other one, too?"""
+        """Fire or fail, if both the process and its output have ended."""
         ended, failure = self.ended, self.failure
         if ended is None or (self.output.open and failure is None):
             return

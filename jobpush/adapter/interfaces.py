@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFDSet, IReactorProcess, IReactorThreads, IReactorTime
 from zope.interface import Attribute, Interface
 
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
@@ -40,6 +41,10 @@ class BadQueueOption(ValueError):
     def __init__(self, text: str, unknown: str | None = None) -> None:
         super().__init__(text)
         self.unknown = unknown
+
+
+class IQueueReactor(IReactorTime, IReactorProcess, IReactorFDSet, IReactorThreads):
+    """What a queue may use of Twisted's reactor: its clock, its processes, its descriptors and its threads; for annotations."""
 
 
 class IBatchQueueService(Interface):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import attrs
 
@@ -24,6 +24,7 @@ from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.adapter.kinds import Command, Kind, Name, Number, Path, Text, WholeNumber, YesNo, YesNoAuto
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 C = TypeVar("C")
 D = TypeVar("D")
 
@@ -52,7 +53,7 @@ def directory_of(values: Mapping[str, object]) -> str:
 
 
 @attrs.frozen
-class Option(Generic[T]):
+class Option(Generic[T_co]):
     """
     The declaration of one option.
 
@@ -67,8 +68,8 @@ class Option(Generic[T]):
     :ivar in_sample: whether a sample file gives it the value of its example; otherwise that line is a comment.
     """
 
-    kind: Kind[T]
-    default: T
+    kind: Kind[T_co]
+    default: T_co
     help: str
     default_text: str = ""
     example: object = None
@@ -94,7 +95,7 @@ class Option(Generic[T]):
         """The help with the default, as one line."""
         return f"{self.help} (default: {self.default_shown})" if self.default_shown else self.help
 
-    def read(self, value: object, directory: str = "") -> T:
+    def read(self, value: object, directory: str = "") -> T_co:
         """
         Return the value of the option.
 
@@ -122,7 +123,7 @@ def declare(declaration: Option[T]) -> T:
     return attrs.field(default=declaration.default, metadata={_OPTION: declaration})
 
 
-def declared(options_class: type) -> tuple[Option[Any], ...]:
+def declared(options_class: type) -> tuple[Option[object], ...]:
     """Return the options that a class declares, its own before those that it inherits."""
     fields = sorted(attrs.fields(options_class), key=lambda field: field.inherited)
     return tuple(
@@ -166,7 +167,7 @@ def refuse_unknown(unknown: Iterable[str], known: Iterable[str]) -> None:
         raise BadQueueOption(f"unknown option {name!r}; known are {', '.join(sorted(known))}", unknown=name)
 
 
-def help_text(options: Iterable[Option[Any]]) -> str:
+def help_text(options: Iterable[Option[object]]) -> str:
     """Return the options as ``key=VALUE: meaning``, one a line."""
     lines = (f"{option.name}={option.kind.placeholder}: {option.help_line}" for option in options)
     return "\n".join(textwrap.fill(line, 118, subsequent_indent="  ", break_on_hyphens=False) for line in lines)

@@ -7,7 +7,7 @@ Knows no scheduler by name: what there is, `getPlugins` finds, in this distribut
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import attrs
 from twisted.plugin import getPlugins
@@ -15,6 +15,8 @@ from twisted.plugin import getPlugins
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService
 from jobpush.adapter.kinds import Kind
 from jobpush.adapter.options import OptionValues
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -64,7 +66,7 @@ class ComponentKind(Kind[Component]):
         return Component(component_type, OptionValues(table, directory), table=f"[[{self.name}]]")
 
 
-def queue_factories() -> list[Any]:
+def queue_factories() -> list[IBatchQueueFactory]:
     """All factories that are installed, by type. Of two with one type the first by module name is taken."""
     return distinct_plugins(getPlugins(IBatchQueueFactory), "queue_type")
 
@@ -75,8 +77,7 @@ def make_queue_from_table(reactor: object, kind: str, options: Mapping[str, obje
 
     :raise BadQueueOption: naming what is wrong and what was expected.
     """
-    queue: IBatchQueueService = pick_plugin(kind, queue_factories(), "queue_type", "queue").generate_queue(reactor, options)
-    return queue
+    return pick_plugin(kind, queue_factories(), "queue_type", "queue").generate_queue(reactor, options)
 
 
 def detect_queues(reactor: object, options: Mapping[str, object]) -> list[tuple[IBatchQueueService, str]]:
@@ -115,7 +116,7 @@ def parse_argument(text: str) -> tuple[str, dict[str, object]]:
     return parts[0], options
 
 
-def pick_plugin(kind: str, factories: Sequence[Any], attribute: str, what: str) -> Any:
+def pick_plugin(kind: str, factories: Sequence[T], attribute: str, what: str) -> T:
     """
     The factory whose attribute is that type.
 
@@ -128,10 +129,10 @@ def pick_plugin(kind: str, factories: Sequence[Any], attribute: str, what: str) 
     raise BadQueueOption(f"there is no {what} type {kind!r}; installed are: {known or 'none'}")
 
 
-def distinct_plugins(plugins: Iterable[Any], attribute: str) -> list[Any]:
+def distinct_plugins(plugins: Iterable[T], attribute: str) -> list[T]:
     """Plugins in the order of that attribute, each value once: of two, the first by module name."""
-    by_type: dict[str, Any] = {}
-    order: Callable[[Any], str] = lambda plugin: f"{type(plugin).__module__}.{type(plugin).__qualname__}"  # noqa: E731
+    by_type: dict[str, T] = {}
+    order: Callable[[object], str] = lambda plugin: f"{type(plugin).__module__}.{type(plugin).__qualname__}"  # noqa: E731
     for plugin in sorted(plugins, key=order):
         by_type.setdefault(getattr(plugin, attribute), plugin)
     return [by_type[kind] for kind in sorted(by_type)]

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from typing import Any, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 from jobpush.runtime.cooperate import Cooperator
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 class Work:
     """
-    :param reactor: in whose turns and threads the work is done.
+    :param reactor: runs the work, in its turns and on its threads.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IQueueReactor) -> None:
         self._reactor = reactor
         self._cooperator = Cooperator(reactor)
 
@@ -32,14 +33,15 @@ class Work:
 
         return self._cooperator.run(run())
 
-    def reading(self, read: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
+    def reading(self, read: Callable[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> Deferred[_T]:
         """Call a function that reads files on a thread. Fires with its result; a file that cannot be read is a `QueueError`."""
         pool = self._reactor.getThreadPool()
-        result: Deferred[_T] = deferToThreadPool(self._reactor, pool, read, *arguments)
+        result: Deferred[_T] = deferToThreadPool(self._reactor, pool, read, *arguments, **keywords)
         return result.addErrback(_unreadable)
 
 
-def _unreadable(failure: Failure) -> Any:
+def _unreadable(failure: Failure) -> NoReturn:
     failure.trap(OSError)
-    error: Any = failure.value
+    error = failure.value
+    assert isinstance(error, OSError)
     raise QueueError(f"{error.filename}: {error.strerror}") from None

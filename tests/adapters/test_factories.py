@@ -144,7 +144,7 @@ class PathTests(SynchronousTestCase):
     def test_where_commands_run(self) -> None:
         """Behind a prefix they are paths of the other host, and stay as they were given."""
         options = read_options(GridEngineOptions, OptionValues({"root": "ge", "bin": "~/bin", "prefix": "ssh login1"}, "/etc/jobpush"))
-        self.assertEqual((options.path(options.root), options.common("x")["directory"]), ("ge", "~/bin"))
+        self.assertEqual((options.path(options.root), options.common()["directory"]), ("ge", "~/bin"))
         self.assertIsNone(read_options(SlurmOptions, {}).path(None))
 
     def test_always_here(self) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from jobpush.adapter.interfaces import IQueueReactor
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.commands import Commands
 
@@ -33,6 +34,16 @@ class Common:
     prefix: Sequence[str] = ()
 
 
+class CommonArguments(TypedDict, total=False):
+    """`Common` as keyword arguments, without the cluster."""
+
+    interval: float | None
+    timeout: float
+    grace: float
+    directory: str | None
+    prefix: Sequence[str]
+
+
 class CommandQueue:
     """
     A queue that is asked by commands; what is special about its scheduler is in a subclass's three coroutines.
@@ -40,7 +51,7 @@ class CommandQueue:
     :param environment: what every command gets besides PATH, LC_ALL and TZ.
     """
 
-    def __init__(self, reactor: Any, common: Common, environment: Mapping[str, str]) -> None:
+    def __init__(self, reactor: IQueueReactor, common: Common, environment: Mapping[str, str]) -> None:
         self.cluster = common.cluster
         self.interval = common.interval
         self.timeout = common.timeout

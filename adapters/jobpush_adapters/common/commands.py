@@ -11,14 +11,13 @@ import os
 import pwd
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, FirstError
 from twisted.python.failure import Failure
 
 from jobpush.adapter.command import CommandResult, find_executable, run_command
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 
 #: What of this process's environment a prefix command may need: ssh its keys and its agent.
 _KEPT_FOR_PREFIX = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")
@@ -36,7 +35,7 @@ class Commands:
     :ivar prefix: what is put before each command; its words go as they are, the command's are quoted for a shell.
     """
 
-    reactor: Any
+    reactor: IQueueReactor
     timeout: float
     environment: Mapping[str, str] = attrs.field(factory=dict)
     directory: str | None = None
@@ -96,8 +95,9 @@ def _in_time(result: CommandResult, name: str, seconds: float) -> CommandResult:
     return result
 
 
-def first_failure(failure: Failure) -> Any:
-    """An errback for `gatherResults`: the failure of the command that failed, as if it had run alone."""
+def first_failure(failure: Failure) -> Failure:
+    """An errback for `gatherResults`: returns the failure of the command that failed, as if it had run alone."""
     failure.trap(FirstError)
-    error: Any = failure.value
+    error = failure.value
+    assert isinstance(error, FirstError)
     return error.subFailure

@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from twisted.internet import inotify
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 from jobpush.adapter.work import Work
 from jobpush_adapters.common.logs import LogFollower
 
@@ -31,6 +33,8 @@ SETTLE_S = 0.02
 
 #: Files of logs that begin anew each day (PBS's server and accounting logs) are called after the date.
 _DATED = re.compile(r"[0-9]{8}")
+
+T = TypeVar("T")
 
 _MASK = inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_TO
 
@@ -49,7 +53,7 @@ class LogWatch:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, paths: Sequence[str], told: Told, spools: Sequence[str] = ()) -> None:
+    def __init__(self, reactor: IQueueReactor, paths: Sequence[str], told: Told, spools: Sequence[str] = ()) -> None:
         self._reactor = reactor
         self._told = told
         self._spools = spools
@@ -57,37 +61,30 @@ class LogWatch:
         self._work = Work(reactor)
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
-        self._kernel: Any = None
-        self._reading: Deferred[Any] | None = None
+        self._kernel: inotify.INotify | None = None
+        self._reading: Deferred[None] | None = None
         self._again = False
-        self._settling: Any = None
+        self._settling: IDelayedCall | None = None
         self._complaint = ""
 
     def start(self) -> None:
         """Begin."""
         self._loop.start(EVERY_S)
         try:
-            self._kernel = inotify.INotify(self._reactor)
+            kernel = inotify.INotify(self._reactor)
         except inotify.INotifyError as error:
             self.log.warn("{why}: logs are looked at every {s:g} s", why=str(error), s=EVERY_S)
             return
-        self._kernel.startReading()
+        self._kernel = kernel
+        kernel.startReading()
         for directory in sorted({log.directory for log in self._logs}):
-            if not self._listen(directory, self._look):
+            if not _listen(kernel, directory, self._look):
                 self.log.warn("{path} cannot be watched: looked at every {s:g} s", path=directory, s=EVERY_S)
         for directory in self._spools:
-            if not self._listen(directory, self._touched):
+            if not _listen(kernel, directory, self._touched):
                 self.log.warn("{path} cannot be watched: what is written there is seen by polling", path=directory)
 
-    def _listen(self, directory: str, call: Callable[[], None]) -> bool:
-        """Have the kernel say when something is written there. Can it?"""
-        try:
-            self._kernel.watch(FilePath(directory), _MASK, callbacks=[lambda *_: call()])
-        except inotify.INotifyError:  # the directory may not be there or not be readable, or there are no watches left
-            return False
-        return True
-
-    def stop(self) -> Deferred[Any]:
+    def stop(self) -> Deferred[None]:
         """Fires when nothing runs any more."""
         if self._loop.running:
             self._loop.stop()
@@ -104,8 +101,9 @@ class LogWatch:
         if self._reading is not None:
             self._again = True
             return
-        self._reading = self._work.reading(lambda: [line for log in self._logs for line in log.lines()])
-        self._reading.addCallbacks(self._read, self._failed).addBoth(self._over)
+        lines = self._work.reading(lambda: [line for log in self._logs for line in log.lines()])
+        self._reading = lines.addCallbacks(self._read, self._failed)
+        self._reading.addBoth(self._over)
 
     def _touched(self) -> None:
         if self._settling is None and self._loop.running:
@@ -120,19 +118,28 @@ class LogWatch:
         if lines and self._loop.running:
             self._told(lines)
 
-    def _failed(self, failure: Any) -> None:
+    def _failed(self, failure: Failure) -> None:
         """A log that cannot be read now may be later."""
         failure.trap(QueueError)
         if str(failure.value) != self._complaint:
             self._complaint = str(failure.value)
             self.log.warn("{why}: changes are seen by polling", why=self._complaint)
 
-    def _over(self, failed: Any) -> Any:
+    def _over(self, failed: T) -> T:
         self._reading = None
         again, self._again = self._again, False
         if again and self._loop.running:
             self._look()
         return failed
+
+
+def _listen(kernel: inotify.INotify, directory: str, call: Callable[[], None]) -> bool:
+    """Have the kernel call when something is written there; return whether it can."""
+    try:
+        kernel.watch(FilePath(directory), _MASK, callbacks=[lambda *_: call()])
+    except inotify.INotifyError:  # the directory may not be there or not be readable, or there are no watches left
+        return False
+    return True
 
 
 class _Log:
@@ -177,7 +184,7 @@ class Watching:
     #: Most changes are listed when the hook is called, or soon after.
     echo: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 1.0)
 
-    _reactor: Any
+    _reactor: IQueueReactor
 
     def __init__(self) -> None:
         self._nudge: Callable[[Sequence[str]], None] | None = None

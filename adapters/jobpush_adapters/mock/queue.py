@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, IQueueReactor, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.frozen import evolve
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
@@ -24,11 +24,23 @@ from jobpush.core.wire import job_from_fields
 from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
 from jobpush_adapters.mock.demo import Demo
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
 _TASK = re.compile(r"([A-Za-z0-9][A-Za-z0-9.+-]{0,100})_(0|[1-9][0-9]{0,6})")
 
 #: A jobs file larger than this, in bytes, is a mistake.
 FILE_LIMIT = 64 * 1024 * 1024
+
+
+class MockArguments(TypedDict, total=False):
+    """The arguments that both kinds take by keyword."""
+
+    cluster: str
+    interval: float | None
+    timeout: float
+    grace: float
 
 
 @implementer(IBatchQueueService)
@@ -38,7 +50,12 @@ class MockQueue:
     queue_type = "mock"
 
     def __init__(
-        self, reactor: Any, cluster: str = "mock", interval: float | None = None, timeout: float = 5.0, grace: float = 5.0
+        self,
+        reactor: IQueueReactor,
+        cluster: str = "mock",
+        interval: float | None = None,
+        timeout: float = 5.0,
+        grace: float = 5.0,
     ) -> None:
         self.cluster = cluster
         self.interval = interval
@@ -77,7 +94,7 @@ class FileQueue(MockQueue):
         lines and lines that begin with ``#`` are passed over.
     """
 
-    def __init__(self, reactor: Any, path: str, **options: Any) -> None:
+    def __init__(self, reactor: IQueueReactor, path: str, **options: Unpack[MockArguments]) -> None:
         super().__init__(reactor, **options)
         self._path = path
         self._reader = IncrementalRows(self._read, _id_of, _ids_in, skip=_is_comment)
@@ -117,7 +134,7 @@ class DemoQueue(MockQueue):
     :param seed: two demonstrations with one seed, begun at one time, are alike.
     """
 
-    def __init__(self, reactor: Any, seed: int = 1, **options: Any) -> None:
+    def __init__(self, reactor: IQueueReactor, seed: int = 1, **options: Unpack[MockArguments]) -> None:
         super().__init__(reactor, **options)
         self._seed = seed
         self._demo: Demo | None = None

@@ -12,13 +12,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
@@ -76,7 +75,7 @@ class OpenPbs:
     :ivar server: the server's name, as in the ids of its jobs.
     """
 
-    def __init__(self, reactor: Any, commands: Commands, cluster: str, home: str) -> None:
+    def __init__(self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str) -> None:
         self.server: str | None = None
         self._reactor = reactor
         self._commands = commands

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
-from jobpush_adapters.common.base import CommandQueue, Common
+from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
+from jobpush_adapters.common.commands import Commands
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.pbs.openpbs import OpenPbs
 from jobpush_adapters.pbs.parse import ID
 from jobpush_adapters.pbs.torque import Torque
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Variables of this process's environment that say where PBS is.
 _VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME")
@@ -59,12 +63,12 @@ class PbsQueue(Watching, CommandQueue):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IQueueReactor,
         cluster: str = "pbs",
         server: str | None = None,
         home: str | None = None,
         follow: Sequence[str] = (),
-        **common: Any,
+        **common: Unpack[CommonArguments],
     ) -> None:
         here = {} if common.get("prefix") else os.environ
         environment = {key: here[key] for key in _VARIABLES if key in here}
@@ -101,7 +105,7 @@ class PbsQueue(Watching, CommandQueue):
         if self._dialect is None:
             result = await self._commands.run("qstat", "--version")
             said = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
-            make: Any
+            make: Callable[[IQueueReactor, Commands, str, str], Dialect]
             if "pbs_version" in said or re.search(r"\bPBS Pro|OpenPBS|PBSPro", said):
                 make = OpenPbs
             elif re.match(r"[Vv]ersion:", said):

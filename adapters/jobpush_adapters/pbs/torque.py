@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from jobpush.adapter.command import CommandResult, printable
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.commands import Commands, succeeded
@@ -33,7 +32,7 @@ class Torque:
     :ivar server: the server's name, as in the ids of its jobs.
     """
 
-    def __init__(self, reactor: Any, commands: Commands, cluster: str, home: str) -> None:
+    def __init__(self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str) -> None:
         self.server: str | None = None
         self._reactor = reactor
         self._commands = commands

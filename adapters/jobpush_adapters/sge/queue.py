@@ -12,18 +12,18 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.adapter.command import CommandResult
-from jobpush.adapter.interfaces import InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters.common.base import CommandQueue, Common
+from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.sge.accounting import (
     AccountingRecord,
@@ -46,6 +46,9 @@ from jobpush_adapters.sge.xml import (
     parse_row,
     split_rows,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: How many jobs one ``qstat -j`` is asked for (100 cost little more than one).
 DETAILS_AT_ONCE = 500
@@ -82,13 +85,13 @@ class GridEngineQueue(Watching, CommandQueue):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IQueueReactor,
         cluster: str = "sge",
         root: str | None = None,
         cell: str | None = None,
         qmaster_port: int | None = None,
         watch: bool = True,
-        **common: Any,
+        **common: Unpack[CommonArguments],
     ) -> None:
         self._watches = watch
         here = {} if common.get("prefix") else os.environ

@@ -13,14 +13,16 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.adapter.command import CommandFailed, find_executable, printable, start_process
+from jobpush.adapter.interfaces import IQueueReactor
 from jobpush.adapter.load import LoadBudget
 from jobpush_adapters.slurm import probe_helper as slurm_probe_helper
 
@@ -83,7 +85,12 @@ class SlurmProbe:
     log = Logger()
 
     def __init__(
-        self, reactor: Any, library: str, environment: Mapping[str, str], changed: Callable[[], None], untested: bool = False
+        self,
+        reactor: IQueueReactor,
+        library: str,
+        environment: Mapping[str, str],
+        changed: Callable[[], None],
+        untested: bool = False,
     ) -> None:
         self._reactor = reactor
         self._wanted = untested
@@ -91,8 +98,8 @@ class SlurmProbe:
         self._environment = dict(environment)
         self._changed = changed
         self._helper: _Helper | None = None
-        self._timer: Any = None
-        self._after: list[Any] = []
+        self._timer: IDelayedCall | None = None
+        self._after: list[IDelayedCall] = []
         self._answers: deque[bool] = deque(maxlen=REMEMBERED)
         self._budget = LoadBudget()
         self._off_s = OFF_S
@@ -245,7 +252,7 @@ class _Helper(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         self._said = (self._said + data)[-1000:]
 
-    def processEnded(self, reason: Any) -> None:
+    def processEnded(self, reason: Failure) -> None:
         said = self._said.decode("utf-8", "replace").strip().splitlines()
         self._ended(self.complaint or (printable(said[-1]) if said else str(reason.value)))
         self.gone.callback(None)

@@ -13,7 +13,7 @@ import re
 import secrets
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from jobpush.adapter.command import CommandResult, printable
-from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import (
     Confidence,
@@ -32,12 +32,15 @@ from jobpush.core.model import (
     Snapshot,
 )
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters.common.base import CommandQueue, Common
+from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.commands import first_failure, succeeded
 from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.slurm.probe import SlurmProbe, find_library
 from jobpush_adapters.slurm.states import STATES, with_state
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: The fields that are asked for. In these there is no ``|``, which separates them; ``exit_code`` is a wait status.
 PLAIN_FIELDS = (
@@ -98,13 +101,13 @@ class SlurmQueue(Watching, CommandQueue):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IQueueReactor,
         cluster: str = "slurm",
         conf: str | None = None,
         clusters: str | None = None,
         follow: Sequence[str] = (),
         probe: bool | None = None,
-        **common: Any,
+        **common: Unpack[CommonArguments],
     ) -> None:
         self._clusters = clusters
         conf = conf or (os.environ.get("SLURM_CONF") if not common.get("prefix") else None)
