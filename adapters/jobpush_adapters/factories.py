@@ -1,5 +1,5 @@
 """
-What jobpush's plugins are made of: light objects that load an adapter when they are asked to make a queue.
+The factories of jobpush's plugins: they load an adapter when they are asked to make a queue.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ T_co = TypeVar("T_co", covariant=True)
 C = TypeVar("C")
 D = TypeVar("D")
 
-#: What a flag is where nobody has said.
+#: The default of a flag.
 Flag = TypeVar("Flag", bool, None)
 
 #: Where a field's metadata has the `Option`.
@@ -190,9 +190,9 @@ class DeclaredOptions:
 
 class OptionReader:
     """
-    What a factory without a class of options reads them with: each is taken once, and what is left over is refused by name.
+    Reads options one by one, for a factory without a class of options. An option that is not read is refused by its name.
 
-    The same names and types whether they come as text from ``--queue`` or as values from a configuration file.
+    Names and types are the same for texts of ``--queue`` and for values of a configuration file.
     """
 
     def __init__(self, options: Mapping[str, object]) -> None:
@@ -201,42 +201,42 @@ class OptionReader:
         self._known: list[str] = []
 
     def text(self, key: str, default: str | None = None) -> str | None:
-        """A text."""
+        """Return a text."""
         return self._read(key, Text(), default)
 
     def cluster(self, default: str) -> str:
-        """``cluster``: the name under which a queue is served."""
+        """Return ``cluster``, the name under which the jobs are served."""
         return self.cluster_name("cluster") or default
 
     def cluster_name(self, key: str) -> str | None:
-        """A name of the kind that clusters, cells and servers have: it can be no option of a command."""
+        """Return a name, as of a cluster, a cell or a server; see `Name`."""
         return self._read(key, Name(), None)
 
     def path(self, key: str) -> str | None:
-        """A path, made absolute: a service that goes to the background changes its directory."""
+        """Return a path, made absolute: a service that goes to the background changes its working directory."""
         return self._read(key, Path(), None)
 
     def seconds(self, key: str, default: float | None, least: float = 0.001, most: float = 86400.0) -> float | None:
-        """A duration in seconds, fractions allowed."""
+        """Return a duration in seconds, fractions allowed."""
         return self._read(key, Number("seconds", least, most), default)
 
     def integer(self, key: str, default: int, least: int = 0, most: int = 2**31) -> int:
-        """A whole number."""
+        """Return a whole number."""
         return self._read(key, WholeNumber(least, most), default)
 
     def flag(self, key: str, default: Flag) -> bool | Flag:
-        """Yes or no; auto too, where the default is None."""
+        """Return whether yes or no is given; also auto, which is None, if the default is None."""
         if default is None:
             return self._read(key, YesNoAuto(), None)
         return self._read(key, YesNo(), default)
 
     def words(self, key: str) -> tuple[str, ...]:
-        """A command line: a list of words, or a text that is taken apart as a shell would."""
+        """Return a command and its arguments: a list of words, or a text that is split as a shell splits it."""
         return self._read(key, Command(), ())
 
     def finish(self) -> None:
         """
-        :raise BadQueueOption: if an option was given that none of the above asked for.
+        :raise BadQueueOption: if an option was given that was not read.
         """
         refuse_unknown(self._left, self._known)
 

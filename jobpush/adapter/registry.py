@@ -1,7 +1,7 @@
 """
-From ``TYPE:key=value`` and tables of a configuration file to queues, through Twisted's plugins.
+Makes queues of ``TYPE:key=value`` and of tables of a configuration file, by Twisted's plugins.
 
-Knows no scheduler by name: what there is, `getPlugins` finds, in this distribution or another.
+Knows no scheduler by name: `getPlugins` finds the adapters of this distribution and of others.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class ComponentKind(Kind[Component]):
 
 
 def queue_factories() -> list[IBatchQueueFactory]:
-    """All factories that are installed, by type. Of two with one type the first by module name is taken."""
+    """Return all installed factories, sorted by type. Of two with the same type the first by module name is taken."""
     return distinct_plugins(getPlugins(IBatchQueueFactory), "queue_type")
 
 
 def make_queue_from_table(reactor: object, kind: str, options: Mapping[str, object]) -> IBatchQueueService:
     """
-    The queue of that type with these options.
+    Return a queue of that type with these options.
 
     :raise BadQueueOption: naming what is wrong and what was expected.
     """
@@ -81,7 +81,7 @@ def make_queue_from_table(reactor: object, kind: str, options: Mapping[str, obje
 
 
 def detect_queues(reactor: object, options: Mapping[str, object]) -> list[tuple[IBatchQueueService, str]]:
-    """A queue with these options for each scheduler that is on this host, with the evidence."""
+    """Return a queue with these options for each scheduler that is on this host, with the evidence."""
     found = []
     for factory in queue_factories():
         evidence = factory.detect()
@@ -92,7 +92,7 @@ def detect_queues(reactor: object, options: Mapping[str, object]) -> list[tuple[
 
 def parse_argument(text: str) -> tuple[str, dict[str, object]]:
     """
-    Take ``TYPE:key=value:…`` apart. ``\\:`` and ``\\\\`` stand for a colon and a backslash in a value.
+    Split ``TYPE:key=value:…``. ``\\:`` and ``\\\\`` stand for a colon and a backslash in a value.
 
     :raise BadQueueOption: if a part is not ``key=value`` or a key comes twice.
     """
@@ -118,7 +118,7 @@ def parse_argument(text: str) -> tuple[str, dict[str, object]]:
 
 def pick_plugin(kind: str, factories: Sequence[T], attribute: str, what: str) -> T:
     """
-    The factory whose attribute is that type.
+    Return the factory whose attribute is that type.
 
     :raise BadQueueOption: naming the types that are installed.
     """
@@ -130,7 +130,7 @@ def pick_plugin(kind: str, factories: Sequence[T], attribute: str, what: str) ->
 
 
 def distinct_plugins(plugins: Iterable[T], attribute: str) -> list[T]:
-    """Plugins in the order of that attribute, each value once: of two, the first by module name."""
+    """Return plugins sorted by that attribute, each value once: of two, the first by module name."""
     by_type: dict[str, T] = {}
     order: Callable[[object], str] = lambda plugin: f"{type(plugin).__module__}.{type(plugin).__qualname__}"  # noqa: E731
     for plugin in sorted(plugins, key=order):

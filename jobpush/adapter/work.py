@@ -1,4 +1,4 @@
-"""Work that adapters must not do in one go on the reactor's thread: long loops, and reading files."""
+"""Does what adapters must not do in one piece on the reactor's thread: long loops, and reading files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Work:
         self._cooperator = Cooperator(reactor)
 
     def sliced(self, steps: Iterable[None]) -> Deferred[None]:
-        """Run a generator to its end, letting others run where it pauses. Fires at its end; fails as it does."""
+        """Run a generator to its end, with other work of the thread where it pauses. Fires at its end; fails as it does."""
 
         def run() -> Generator[None, None, None]:
             yield from steps
@@ -34,7 +34,7 @@ class Work:
         return self._cooperator.run(run())
 
     def reading(self, read: Callable[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> Deferred[_T]:
-        """Call a function that reads files on a thread. Fires with its result; a file that cannot be read is a `QueueError`."""
+        """Call a function that reads files on a thread. Fires with its result; fails with `QueueError` if one is unreadable."""
         pool = self._reactor.getThreadPool()
         result: Deferred[_T] = deferToThreadPool(self._reactor, pool, read, *arguments, **keywords)
         return result.addErrback(_unreadable)

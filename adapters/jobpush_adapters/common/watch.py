@@ -1,9 +1,9 @@
 """
-Watching a scheduler's log, so that the queue is looked at as soon as something is written to it.
+Watches a scheduler's logs, so that the queue is looked at as soon as something is written to one of them.
 
-The kernel says when (inotify), a look every second says it where the kernel does not: on a network file system, or when
-there are no watches left. What the lines mean is for the caller; it only says "look now", and for which jobs. Of a spool
-directory only the fact is noticed that something is written there; nothing in it is read.
+The kernel reports a write (inotify). Where it does not, on a network file system or when there are no watches left, the logs
+are read every second. The caller knows what the lines mean, and nudges for the jobs in them. Of a spool directory only the
+fact counts that something is written there; nothing in it is read.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from jobpush.adapter.interfaces import IQueueReactor, QueueError
 from jobpush.adapter.work import Work
 from jobpush_adapters.common.logs import LogFollower
 
-#: Seconds between two looks that nobody asked for.
+#: Seconds between two reads of the logs without a report of the kernel.
 EVERY_S = 1.0
 
-#: Seconds from something that is written to a spool to the look: one change is several writes, and may be shown after the last.
+#: Seconds from the first write to a spool to the nudge: one change is several writes, and may be listed only after the last.
 SETTLE_S = 0.02
 
-#: Files of logs that begin anew each day (PBS's server and accounting logs) are called after the date.
+#: The names of log files that are begun each day (PBS's server and accounting logs) are dates.
 _DATED = re.compile(r"[0-9]{8}")
 
 T = TypeVar("T")
 
 _MASK = inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_TO
 
-#: What is called with the lines that were written; with none, when something was written to a spool.
+#: Is called with the lines that were written; with none when something was written to a spool.
 Told = Callable[[Sequence[bytes]], None]
 
 
 class LogWatch:
     """
-    Watches some logs from their present end on.
+    Watches logs from their present end on.
 
-    :param paths: files, or directories of files that are called after the date, of which the last one is followed.
-    :param told: called in the reactor's thread with the lines that were written since the last call, of all files.
-    :param spools: directories in which something is written when a job changes.
+    :param paths: files, or directories of files whose names are dates, of which the last one is followed.
+    :param told: called on the reactor's thread with the lines of all logs that were written since the last call.
+    :param spools: directories to which the scheduler writes when a job changes.
     """
 
     log = Logger()
@@ -68,7 +68,7 @@ class LogWatch:
         self._complaint = ""
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to watch."""
         self._loop.start(EVERY_S)
         try:
             kernel = inotify.INotify(self._reactor)
@@ -85,7 +85,7 @@ class LogWatch:
                 self.log.warn("{path} cannot be watched: what is written there is seen by polling", path=directory)
 
     def stop(self) -> Deferred[None]:
-        """Fires when nothing runs any more."""
+        """End it. Fires when no thread reads a log any more."""
         if self._loop.running:
             self._loop.stop()
         if self._settling is not None:
@@ -97,7 +97,7 @@ class LogWatch:
         return succeed(None) if self._reading is None else self._reading
 
     def _look(self) -> None:
-        """Read what is new, on a thread; once more, if there was more to read meanwhile."""
+        """Read what is new, on a thread; again afterwards, if this was called meanwhile."""
         if self._reading is not None:
             self._again = True
             return
@@ -119,7 +119,7 @@ class LogWatch:
             self._told(lines)
 
     def _failed(self, failure: Failure) -> None:
-        """A log that cannot be read now may be later."""
+        """Log once why a log cannot be read; it may be readable later."""
         failure.trap(QueueError)
         if str(failure.value) != self._complaint:
             self._complaint = str(failure.value)
@@ -143,7 +143,7 @@ def _listen(kernel: inotify.INotify, directory: str, call: Callable[[], None]) -
 
 
 class _Log:
-    """One log. Blocking."""
+    """One log. It blocks."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -156,7 +156,7 @@ class _Log:
 
     def lines(self) -> list[bytes]:
         """
-        What was written since the last call; the first one passes over what is there.
+        Return the lines that were written since the last call; the first call skips what is there.
 
         :raise OSError: if it cannot be read.
         """
@@ -179,9 +179,9 @@ class _Log:
 
 
 class Watching:
-    """What makes a queue an `jobpush.adapter.interfaces.IWatchfulQueue`: the logs that it follows once it knows them."""
+    """Makes a queue an `jobpush.adapter.interfaces.IWatchfulQueue` that follows logs; it may find out later which."""
 
-    #: Most changes are listed when the hook is called, or soon after.
+    #: Seconds; see `IWatchfulQueue`. Most changes are listed when the hook is called, or soon after.
     echo: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 1.0)
 
     _reactor: IQueueReactor
@@ -199,7 +199,7 @@ class Watching:
         return self._end_watch
 
     def _follow_logs(self, paths: Iterable[str], spools: Iterable[str] = ()) -> None:
-        """These are the logs from now on, and the directories in which something is written when a job changes."""
+        """Follow these logs from now on, and notice writes to these directories."""
         before = self._watched, self._spools
         self._watched, self._spools = tuple(paths), tuple(spools)
         if before != (self._watched, self._spools):
@@ -221,11 +221,11 @@ class Watching:
         return watch.stop() if watch is not None else None
 
     def _said(self, lines: Sequence[bytes]) -> None:
-        """Nudge, if these lines are about jobs; if there are none, something is."""
+        """Nudge if these lines are about jobs, or if there are none: then something was written to a spool."""
         jobs = self._jobs_in(lines) if lines else ()
         if jobs is not None and self._nudge is not None:
             self._nudge(jobs)
 
     def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
-        """The canonical ids of the jobs that these lines are about; empty if they do not tell, None if none is about a job."""
+        """Return the canonical ids of the jobs in these lines: empty if they name none, None if no line is about a job."""
         raise NotImplementedError

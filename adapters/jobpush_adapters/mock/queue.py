@@ -1,8 +1,8 @@
 """
 The mock queue: jobs that need no scheduler.
 
-``mock`` alone is a lively demonstration; ``mock:file=PATH`` reads its jobs from a JSON-lines file at every query, so that
-whoever edits the file sees the push.
+``mock`` alone is a demonstration with invented jobs; ``mock:file=PATH`` reads its jobs from a JSON-lines file at every query,
+so that clients are told when somebody edits the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
 _TASK = re.compile(r"([A-Za-z0-9][A-Za-z0-9.+-]{0,100})_(0|[1-9][0-9]{0,6})")
 
-#: A jobs file larger than this, in bytes, is a mistake.
+#: The largest jobs file, in bytes.
 FILE_LIMIT = 64 * 1024 * 1024
 
 
@@ -45,7 +45,7 @@ class MockArguments(TypedDict, total=False):
 
 @implementer(IBatchQueueService)
 class MockQueue:
-    """What both kinds have in common: no accounting, everything visible."""
+    """The base of both kinds: there is no accounting, and all jobs are visible."""
 
     queue_type = "mock"
 
@@ -90,8 +90,10 @@ class MockQueue:
 
 class FileQueue(MockQueue):
     """
+    Jobs from a file.
+
     :param path: a file of JSON objects, one a line: a job by the protocol's names, at least ``id`` and ``state``. Empty
-        lines and lines that begin with ``#`` are passed over.
+        lines and lines that begin with ``#`` are skipped.
     """
 
     def __init__(self, reactor: IQueueReactor, path: str, **options: Unpack[MockArguments]) -> None:
@@ -129,9 +131,9 @@ class FileQueue(MockQueue):
 
 class DemoQueue(MockQueue):
     """
-    A small cluster that is always busy.
+    The invented jobs of a small cluster.
 
-    :param seed: two demonstrations with one seed, begun at one time, are alike.
+    :param seed: two demonstrations with the same seed that begin at the same time have the same jobs.
     """
 
     def __init__(self, reactor: IQueueReactor, seed: int = 1, **options: Unpack[MockArguments]) -> None:

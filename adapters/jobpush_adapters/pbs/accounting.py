@@ -1,9 +1,9 @@
 """
-PBS's accounting log, for a server that keeps no history: which of its jobs ended, and how.
+Reads PBS's accounting log, for a server that keeps no history: which of its jobs ended, and how.
 
 One file a day in ``server_priv/accounting``, readable by root alone as a rule. From the PBS Administrator's Guide
-(Accounting): ``date;E;id;key=value …`` at the end of a job that ran, ``D`` where somebody deleted it. Blocks: called on a
-thread.
+(Accounting): ``date;E;id;key=value …`` at the end of a job that ran, ``D`` if somebody deleted it. It blocks: called
+on a thread.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from jobpush_adapters.common.records import ended_by_record
 from jobpush_adapters.pbs.parse import moment, nodes, number
 from jobpush_adapters.pbs.states import exit_of
 
-#: How many days are looked through at most.
+#: The most days whose files are read.
 MOST_DAYS = 400
 
 
 @attrs.frozen
 class LoggedEnd:
-    """What the log says of the end of a job: the fields of its last E record, and who deleted it."""
+    """The records of the end of a job: the fields of its last E record, and whether somebody deleted it."""
 
     fields: Mapping[str, str] | None = None
     deleted: bool = False
@@ -33,7 +33,7 @@ class LoggedEnd:
 
 def find(directory: str, ids: Collection[str], since: float, now: float) -> dict[str, LoggedEnd]:
     """
-    The entries of these full ids, in the files from the day of ``since`` on.
+    Return the ends of the jobs with these full ids, in the files from the day of ``since`` on.
 
     :raise OSError: if the directory or a file cannot be read.
     """
@@ -63,7 +63,7 @@ def _with(entry: LoggedEnd, kind: bytes, line: bytes) -> LoggedEnd:
 
 
 def _days(since: float, now: float) -> Iterator[str]:
-    """The names of the files; they follow the server's time zone: a day more on both sides."""
+    """Yield the names of the files. They are dates in the server's time zone, so there is a day more on both sides."""
     first = datetime.fromtimestamp(max(since, now - MOST_DAYS * 86400), timezone.utc) - timedelta(days=1)
     last = datetime.fromtimestamp(now, timezone.utc) + timedelta(days=1)
     while first <= last:
@@ -72,7 +72,7 @@ def _days(since: float, now: float) -> Iterator[str]:
 
 
 def ended(job: JobDescriptor, entry: LoggedEnd, now: float) -> JobDescriptor | None:
-    """The job as the log says that it ended; None if it does not say so of this submission."""
+    """Return the job as ended by the log; None if the log has no end of this submission."""
     fields = entry.fields or {}
     ctime = moment(fields.get("ctime"))
     if ctime is not None and job.submitted_at is not None and ctime != int(job.submitted_at):
@@ -96,7 +96,7 @@ def ended(job: JobDescriptor, entry: LoggedEnd, now: float) -> JobDescriptor | N
 
 
 def readable(directory: str) -> bool:
-    """May the log be read?"""
+    """Return whether the log can be read."""
     try:
         names = sorted(name for name in os.listdir(directory) if name.isdigit())
         return not names or os.access(os.path.join(directory, names[-1]), os.R_OK)

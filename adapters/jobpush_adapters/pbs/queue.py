@@ -1,7 +1,7 @@
 """
-PBS: OpenPBS, PBS Pro and Torque. Finds out which of them it talks to, and asks each in its own way.
+PBS: OpenPBS, PBS Pro and Torque. Finds out which of them the server is, and asks each in its own way.
 
-What the two have in common: the notation of job ids, the commands' names, and that the server says what may be seen.
+Both have the same notation of job ids, the same names of commands, and a server attribute for what may be seen.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jobpush_adapters.pbs.torque import Torque
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: Variables of this process's environment that say where PBS is.
+#: Variables of this process's environment by which PBS's commands find the server.
 _VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME")
 
 
@@ -36,18 +36,18 @@ _LOGGED = re.compile(rb"[0-9/]+ [0-9:.]+;(?:[0-9a-fA-F]+;[^;]*;Job;|[A-Za-z];)([
 
 
 class Dialect(Protocol):
-    """How one kind of PBS is asked."""
+    """How one kind of PBS is asked; `PbsQueue` has the rest."""
 
     server: str | None
 
     async def check(self) -> QueueFacts:
-        """What the account may see, and what the server remembers."""
+        """Return what the account may see, and what the server remembers."""
 
     async def snapshot(self) -> Snapshot:
-        """All jobs."""
+        """Return all jobs."""
 
     async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        """What became of jobs that left."""
+        """Return what became of jobs that left."""
 
 
 @implementer(INamedJobsQueue, IWatchfulQueue)
@@ -99,7 +99,7 @@ class PbsQueue(Watching, CommandQueue):
     def task_id(self, array: str, index: int) -> str:
         return array.replace("[]", f"[{index}]", 1)
 
-    # -- in the server's own way
+    # -- as the kind of server is asked
 
     async def _asked(self) -> Dialect:
         if self._dialect is None:
@@ -129,7 +129,7 @@ class PbsQueue(Watching, CommandQueue):
 
     @property
     def most_named(self) -> int:
-        """Torque cannot be asked so."""
+        """The most jobs in one call of `named`; 0 for Torque, which cannot be asked so."""
         return 100 if isinstance(self._dialect, OpenPbs) else 0
 
     def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
@@ -144,7 +144,7 @@ class PbsQueue(Watching, CommandQueue):
 
 
 def readable_logs(home: str) -> list[str]:
-    """The server's log, which everybody may read; or else the accounting log; none if neither is on this host."""
+    """Return the server's log, which everybody may read, or else the accounting log; nothing if neither is on this host."""
     for path in (os.path.join(home, "server_logs"), os.path.join(home, "server_priv", "accounting")):
         if os.access(path, os.R_OK | os.X_OK):
             return [path]

@@ -42,14 +42,14 @@ class Torque:
         self._work = Work(reactor)
 
     async def check(self) -> QueueFacts:
-        """What the account may see, and how long the server remembers."""
+        """Return what the account may see, and how long the server remembers."""
         result = succeeded("qstat -B", await self._commands.run("qstat", "-B", "-f"))
         name, a = parse_server_text(result.stdout)
         self.server = name
         return torque_facts(a, await self._commands.account())
 
     async def snapshot(self) -> Snapshot:
-        """All jobs."""
+        """Return all jobs."""
         began = self._reactor.seconds()
         answer, reader = jobs_text(await self._commands.run("qstat", "-t", "-x")), self._reader
         self._began = began
@@ -65,7 +65,7 @@ class Torque:
             return printable(str(error))
 
     async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        """Torque has nothing besides what it lists."""
+        """Return that nothing is known: Torque has no accounting that can be asked."""
         return Outcomes(answered=False)
 
 
@@ -102,13 +102,13 @@ def _ids_of(row: bytes) -> list[str]:
 
 def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
     """
-    One job.
+    Return a job.
 
-    :raise ValueError: if what matters is missing or makes no sense.
+    :raise ValueError: if its id or its state is not as it should be.
     """
     fields: dict[str, str] = {}
     for name, value in _FIELD.findall(row):
-        # A name that a job's owner gives comes once, first: what comes later under it is none of the job's own.
+        # Of fields with the same name the first is the job's own; its owner may have written the others.
         fields.setdefault(name.decode("ascii"), plain(value))
     job_id = _id_of(row)
     letter = fields.get("job_state", "")
@@ -126,7 +126,7 @@ def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
 
 
 def parse_server_text(stdout: bytes) -> tuple[str | None, dict[str, str]]:
-    """The server's name and its attributes, of ``qstat -B -f``: ``Server: name``, then ``    key = value``."""
+    """Return the server's name and its attributes, of ``qstat -B -f``: ``Server: name``, then ``    key = value``."""
     text = stdout.decode("utf-8", "replace").replace("\n\t", "")
     name = re.search(r"^Server:? +(\S+)", text, re.MULTILINE)
     return name[1] if name is not None else None, dict(re.findall(r"^ +([A-Za-z_.]+) = (.*)$", text, re.MULTILINE))

@@ -1,4 +1,9 @@
-"""The rows of one ``qstat``, read once as long as their bytes stay the same."""
+"""
+The rows of one ``qstat``. A row is parsed again only if its bytes have changed.
+
+Its rows are not whole jobs: an array has several, a range of tasks has one, and jobs need their details too. So they are not
+read by `jobpush_adapters.common.incremental_rows`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from jobpush_adapters.sge.xml import Row, number_of, parse_row
 
 @attrs.define(eq=False)
 class ListedRow:
-    """A row with the jobs that it was read as; ``place`` is its rank among the pending rows of its array."""
+    """A row with the jobs that were made of it; ``place`` is its position among the pending rows of its array."""
 
     row: Row
     jobs: tuple[JobDescriptor, ...] | None = None
@@ -22,13 +27,14 @@ class ListedRow:
 
 class QstatRows:
     """
-    Rows to entries. A row whose bytes equal one of last time is not read again.
+    Parses rows. One whose bytes are known is not parsed again.
 
+    :param known: the ``cache`` of the answer before.
     :ivar entries: the rows that were understood.
-    :ivar new: those of them that were not there last time.
+    :ivar new: those of them that were not in the answer before.
     :ivar rejected: why rows could not be understood.
     :ivar numbers: the job numbers of such rows, where they could be read.
-    :ivar cache: what to begin with next time.
+    :ivar cache: what the rows were parsed as, by their bytes.
     """
 
     def __init__(self, known: dict[bytes, ListedRow | str]) -> None:
@@ -40,7 +46,7 @@ class QstatRows:
         self._known = known
 
     def read(self, rows: Sequence[bytes]) -> Iterator[None]:
-        """Read them all, pausing now and then."""
+        """Read all rows; pauses now and then."""
         for count, raw in enumerate(rows):
             if count % 256 == 255:
                 yield
