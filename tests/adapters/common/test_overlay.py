@@ -11,7 +11,7 @@ from jobpush_adapters.common.overlay import OverlayMapping
 
 
 def job(job_id: str) -> JobDescriptor:
-    """Another object each time."""
+    """Return a job; another object each time."""
     return JobDescriptor(cluster="c", id=job_id, phase=Phase.QUEUED)
 
 
@@ -23,7 +23,7 @@ class OverlayMappingTests(SynchronousTestCase):
 
     @given(IDS, st.lists(st.tuples(IDS, IDS), max_size=6))
     def test_like_a_dict(self, first: set[str], changes: list[tuple[set[str], set[str]]]) -> None:
-        """After one change and another; what it was made of is as it was."""
+        """After several changes it has the jobs of the changed dict; what it was made of has not changed."""
         base = {job_id: job(job_id) for job_id in sorted(first)}
         jobs: dict[str, JobDescriptor] | OverlayMapping = base
         expected = dict(base)
@@ -43,7 +43,7 @@ class OverlayMappingTests(SynchronousTestCase):
         self.assertRaises(KeyError, lambda: jobs["k"])
 
     def test_is_large(self) -> None:
-        """Many changes are too many: more than a thousand, and than a sixteenth."""
+        """It is large with more than a thousand changes and than a sixteenth of the dict."""
         base = {str(number): job("x") for number in range(32_000)}
         some = {str(number): job("y") for number in range(2001)}
         self.assertFalse(OverlayMapping.of(base, dict(list(some.items())[:2000]), set()).is_large)
