@@ -27,7 +27,7 @@ from jobpush.core.absence import NOTHING_ASKED, DiffPolicy
 from jobpush.core.diff import diff
 from jobpush.core.model import JobDescriptor, Snapshot
 from jobpush.core.record import Change
-from jobpush.core.wire import _job
+from jobpush.core.wire import jobs as job_encoding
 from jobpush_adapters.slurm.queue import parse_row
 from tests.support import NOW, Lab
 
@@ -144,12 +144,12 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; {options.jobs} jobs\n")
     print("| what | without orjson | with orjson |\n|---|---|---|")
-    fast = _job.fast_dumps
+    fast = job_encoding.fast_dumps
 
     def row(what: str, measure: Callable[[], float], unit: str = "µs") -> None:
         found = []
         for dumps in (None, fast) if fast is not None else (None,):
-            _job.fast_dumps = dumps
+            job_encoding.fast_dumps = dumps
             found.append(f"{measure():.1f} {unit}")
         print(f"| {what} | {' | '.join(found)} |", flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Protocol
 
 import attrs
@@ -36,6 +37,12 @@ class Selects(Protocol):
 
     def matches(self, event: Event) -> bool:
         """Return whether this event is chosen."""
+
+
+@lru_cache(256)
+def _only(cluster: str) -> frozenset[str]:
+    """Return the set of that cluster alone: the same object for the ten thousand requests that wait for its jobs."""
+    return frozenset((cluster,))
 
 
 def _own_name(subject: Subject) -> Collection[str]:
@@ -141,7 +148,7 @@ class OfSubject:
     @property
     def clusters(self) -> frozenset[str]:
         """The job's cluster; none for a workflow, which may have jobs of all."""
-        return frozenset((self.key[0],)) if self.key[0] else frozenset()
+        return _only(self.key[0]) if self.key[0] else frozenset()
 
     def matches(self, event: Event) -> bool:
         """Return whether this event is one of theirs."""

@@ -5,13 +5,14 @@ The HTTP side of jobpush. ``resource(service)`` can be mounted anywhere in a tre
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
-from typing import Any
+from typing import Any, cast
 
 from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.web.iweb import IRequest
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
@@ -25,7 +26,7 @@ from jobpush.web.held.registry import RESERVE, Registry, raise_descriptor_limit
 from jobpush.web.metrics import Metrics
 from jobpush.web.principal import ANONYMOUS
 from jobpush.web.problems import Problem
-from jobpush.web.requests import ClientRequest
+from jobpush.web.requests import ClientRequest, client_request
 from jobpush.web.routes.barriers import BarrierRoutes
 from jobpush.web.routes.changes import ChangeRoutes
 from jobpush.web.routes.common import Polls
@@ -61,12 +62,15 @@ class ApiResource(KleinResource):
         self.connections = connections
         self.access = access
         #: The requests that keep their channels and are not answered yet, held or not.
-        self._requests: dict[Any, None] = {}
+        self._requests: dict[ClientRequest, None] = {}
         self._hidden = access.hidden()
         service.on_check.append(self._checked)
         service.serve(self)
 
-    def render(self, request: Any) -> Any:
+    def render(self, request: IRequest) -> Any:
+        return self._admit(client_request(request))
+
+    def _admit(self, request: ClientRequest) -> Any:
         request.principal = ANONYMOUS
         request.connections = self.connections
         try:
@@ -77,7 +81,7 @@ class ApiResource(KleinResource):
         self._requests[request] = None
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
         try:
-            return super().render(request)
+            return super().render(cast(IRequest, request))
         except HTTPException as error:  # the router's, before there is a route: a host that is none
             request.admitted = False
             return _refuse(request, Problem(400, f"the Host header is not a host name ({error.name})", "Host", close=True))

@@ -122,7 +122,7 @@ def client_words(request: ClientRequest) -> str:
     return f'"{escaped(request.getHeader(b"referer") or b"-")}" "{escaped(request.getHeader(b"user-agent") or b"-")}"'
 
 
-def client_address(client: Any) -> str:
+def client_address(client: tuple[Any, ...]) -> str:
     """Return the address of a client (a transport's ``client``), the same object for the same; ``-`` on a unix socket."""
     host, port = client[:2]
     return sys.intern(host) if port is not None else "-"

@@ -8,7 +8,6 @@ On the fast path (`jobpush.web.held.connections`) the same functions make outcom
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -72,17 +71,17 @@ class Answering:
         self._connections = connections
         self._ask = ask
 
-    async def query(self, request: ClientRequest, route: str, *arguments: str) -> Any:
+    async def query(self, request: ClientRequest, route: str, *arguments: str) -> bytes | int:
         """Answer a request whose parameters are in its query string."""
         return await self._answer(request, route, arguments, decoded(request.args))
 
-    async def body(self, request: ClientRequest, route: str, *arguments: str) -> Any:
+    async def body(self, request: ClientRequest, route: str, *arguments: str) -> bytes | int:
         """Answer a request whose parameters are in its body."""
         return await self._answer(request, route, arguments, body_of(request))
 
     async def _answer(
         self, request: ClientRequest, route: str, arguments: tuple[str, ...], parameters: dict[str, list[object]]
-    ) -> Any:
+    ) -> bytes | int:
         question = Question(
             route,
             arguments,
@@ -103,7 +102,7 @@ class Answering:
         """A response, made in turns if it takes long."""
         return rendering if isinstance(rendering, Response) else await self._cooperator.run(rendering)
 
-    async def _hold(self, request: ClientRequest, hold: Hold) -> Any:
+    async def _hold(self, request: ClientRequest, hold: Hold) -> bytes | int:
         """Hold the request; without its channel, where that can be done."""
         if self._registry.closing:
             gathered = hold.watch.gathered if hold.watch is not None else ()

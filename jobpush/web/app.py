@@ -4,18 +4,19 @@ The routes of the protocol, put together: which address is answered by what.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from klein import Klein
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, RequestRedirect
 
 from jobpush.web.answering import Answering
 from jobpush.web.problems import Problem, nothing_at
-from jobpush.web.requests import ClientRequest
+from jobpush.web.requests import ClientRequest, client_request
 from jobpush.web.responses import Response
 from jobpush.web.routes.operations import OperationRoutes
 from jobpush.web.routes.pages import PageRoutes
@@ -48,18 +49,17 @@ def make_app(
         """A route whose requests may be held; its arguments are parts of the path, by name."""
         read = answering.query if method == "GET" else answering.body
 
-        async def handler(request: ClientRequest, **parts: str) -> Any:
+        async def handler(request: ClientRequest, **parts: str) -> object:
             return await read(request, name, *(parts[argument] for argument in arguments))
 
         route(method, path, handler)
 
-    def at_once(method: str, path: str, handler: Callable[..., Any]) -> None:
+    def at_once(method: str, path: str, handler: Callable[..., Response | Awaitable[Response]]) -> None:
         """A route that answers with a `Response`, or a coroutine that returns one."""
 
         async def answered(request: ClientRequest, **parts: str) -> bytes:
             response = handler(request, **parts)
-            found: Response = response if isinstance(response, Response) else await response
-            return found.apply(request)
+            return (response if isinstance(response, Response) else await response).apply(request)
 
         route(method, path, answered)
 
@@ -94,28 +94,30 @@ def _handle_errors(app: Klein) -> None:
     """Every error in the form of the protocol, the router's too."""
 
     @app.handle_errors(Problem)
-    def problem(request: Any, failure: Failure) -> bytes:
-        error: Any = failure.value
-        response: Response = error.response()
-        return response.apply(request)
+    def problem(request: IRequest, failure: Failure) -> bytes:
+        error = failure.value
+        assert isinstance(error, Problem)
+        return error.response().apply(client_request(request))
 
     @app.handle_errors(MethodNotAllowed)
-    def wrong_method(request: Any, failure: Failure) -> bytes:
-        error: Any = failure.value
+    def wrong_method(request: IRequest, failure: Failure) -> bytes:
+        error = failure.value
+        assert isinstance(error, MethodNotAllowed)
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        method = request.method.decode("latin-1")[:20]
+        method = client_request(request).method.decode("latin-1")[:20]
         refused = Problem(405, f"{method} is not for this address; allowed are {allowed}", headers={"Allow": allowed})
-        return refused.response().apply(request)
+        return refused.response().apply(client_request(request))
 
     @app.handle_errors(NotFound, RequestRedirect)
-    def not_found(request: Any, failure: Failure) -> bytes:
-        return nothing_at(request).response().apply(request)
+    def not_found(request: IRequest, failure: Failure) -> bytes:
+        return nothing_at(client_request(request)).response().apply(client_request(request))
 
     @app.handle_errors(HTTPException)
-    def other_error(request: Any, failure: Failure) -> bytes:
-        error: Any = failure.value
-        return Problem(error.code or 500, error.description or "bad request").response().apply(request)
+    def other_error(request: IRequest, failure: Failure) -> bytes:
+        error = failure.value
+        assert isinstance(error, HTTPException)
+        return Problem(error.code or 500, error.description or "bad request").response().apply(client_request(request))
 
     @app.handle_errors(CancelledError)
-    def disconnected(request: Any, failure: Failure) -> None:
+    def disconnected(request: IRequest, failure: Failure) -> None:
         """The client left while it was held: there is nobody to answer."""

@@ -4,7 +4,8 @@ What the answers of the HTTP interface look like, as JSON Schemas of the OpenAPI
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any
 
 from jobpush.core.fields import Field, Kind
@@ -41,12 +42,12 @@ def object_of(properties: Mapping[str, Schema], optional: tuple[str, ...] = (), 
     return {"type": "object", "properties": dict(properties), "required": required, **more}
 
 
-def enum_of(values: Any, **more: object) -> Schema:
+def enum_of(values: Iterable[Enum | str], **more: object) -> Schema:
     """One of these texts, or of the members of an enumeration."""
-    return {"type": "string", "enum": sorted(value.value if hasattr(value, "value") else value for value in values), **more}
+    return {"type": "string", "enum": sorted(value.value if isinstance(value, Enum) else value for value in values), **more}
 
 
-def _nullable_enum(values: Any) -> Schema:
+def _nullable_enum(values: Iterable[Enum]) -> Schema:
     found = sorted(value.value for value in values)
     return {"type": ["string", "null"], "enum": [*found, None]}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from jobpush.core import wire
 from jobpush.web.requests import ClientRequest
@@ -62,7 +61,7 @@ class Problem(Exception):
             close=self.close,
         )
 
-    def send(self, request: Any) -> None:
+    def send(self, request: ClientRequest) -> None:
         """Answer a request that nothing else will answer."""
         request.write(self.response().apply(request))
         request.finish()

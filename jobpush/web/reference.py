@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from jobpush.web.openapi_schemas import Schema
 
 _STYLE = """
 :root{color-scheme:light dark}
@@ -24,12 +25,12 @@ nav ul{columns:2;padding-left:1.2rem}
 _TAGS = ("jobs", "changes", "barriers", "workflows", "streams", "operations")
 
 
-def page(document: Mapping[str, Any]) -> bytes:
+def page(document: Schema) -> bytes:
     """The page, in HTML."""
     return "".join(_page(document)).encode()
 
 
-def _page(document: Mapping[str, Any]) -> Iterator[str]:
+def _page(document: Schema) -> Iterator[str]:
     info = document["info"]
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -59,7 +60,7 @@ def _page(document: Mapping[str, Any]) -> Iterator[str]:
     yield "</main></body></html>"
 
 
-def _operation(method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
+def _operation(method: str, path: str, operation: Schema, document: Schema) -> Iterator[str]:
     yield f'<h3 id="{operation["operationId"]}"><code>{method.upper()} {_text(path)}</code></h3>'
     yield f"<p><strong>{_text(operation['summary'])}.</strong> {_text(operation['description'])}</p>"
     parameters = operation.get("parameters", [])
@@ -76,12 +77,12 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], document: M
     yield '<div class="scrolls"><table><thead><tr><th scope="col">status</th><th scope="col">answer</th></tr></thead><tbody>'
     for status, answer in operation["responses"].items():
         found = document["components"]["responses"][answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
-        schema: dict[str, Any] = next((media.get("schema", {}) for media in found.get("content", {}).values()), {})
+        schema: Schema = next((media.get("schema", {}) for media in found.get("content", {}).values()), {})
         yield f"<tr><td>{status}</td><td>{_text(found['description'])} {_type(schema)}</td></tr>"
     yield "</tbody></table></div>"
 
 
-def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
+def _fields(schema: Schema) -> Iterator[str]:
     yield '<div class="scrolls"><table><thead><tr><th scope="col">field</th><th scope="col">type</th>'
     yield '<th scope="col">meaning</th></tr></thead><tbody>'
     for name, field in schema["properties"].items():
@@ -91,7 +92,7 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
     yield "</tbody></table></div>"
 
 
-def _type(schema: Mapping[str, Any]) -> str:
+def _type(schema: Schema) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f'<a href="#schema-{name}">{_text(name)}</a>'
@@ -99,11 +100,11 @@ def _type(schema: Mapping[str, Any]) -> str:
         return " or ".join(_type(part) for part in schema["anyOf"])
     if "enum" in schema:
         return ", ".join(f"<code>{_text(value)}</code>" for value in schema["enum"])
-    kind = schema.get("type", "")
+    kind: str | list[str] = schema.get("type", "")
     if kind == "array":
         return f"list of {_type(schema['items'])}"
     names = kind if isinstance(kind, list) else [kind]
-    text = " or ".join(schema.get("format", name) if name == "string" else name for name in names)
+    text = " or ".join(str(schema.get("format", name)) if name == "string" else name for name in names)
     return _text(text)
 
 

@@ -5,11 +5,14 @@ Requests and transports of Twisted's, as far as jobpush uses them.
 from __future__ import annotations
 
 import socket
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IRequest
+from zope.interface import Interface
 
 from jobpush.web.principal import Principal
 
@@ -26,7 +29,7 @@ class Transport(Protocol):
     disconnecting: bool
     socket: socket.socket
     protocol: IProtocol
-    client: tuple[Any, ...]
+    client: tuple[str | int | None, ...]
     TLS: bool
 
     def write(self, data: bytes, /) -> None: ...
@@ -36,6 +39,40 @@ class Transport(Protocol):
     def resumeProducing(self) -> None: ...
     def unregisterProducer(self) -> None: ...
     def getPeer(self) -> IAddress: ...
+
+
+class Channel(Protocol):
+    """
+    An HTTP channel of jobpush's: one connection.
+
+    :ivar requests: those that are not answered yet; the first one is.
+    :ivar persistent: whether more requests may come.
+    :ivar piece: what came from the network last, if it is the beginning of a request.
+    :ivar has_unread: whether bytes were read that no request has taken.
+    :ivar site: what it belongs to, a `jobpush.web.held.summary.SiteLike`.
+    """
+
+    transport: Transport
+    requests: list[ClientRequest]
+    persistent: int
+    piece: bytes
+    site: Any
+
+    @property
+    def has_unread(self) -> bool: ...
+
+    def setTimeout(self, seconds: float | None, /) -> None: ...
+    def makeConnection(self, transport: Transport, /) -> None: ...
+    def dataReceived(self, data: bytes, /) -> None: ...
+    def forceAbortClient(self) -> None: ...
+    def connectionLost(self, reason: Failure, /) -> None: ...
+
+
+class IdleConnections(Protocol):
+    """What takes connections that wait for their next request."""
+
+    def idle(self, channel: Channel, request: ClientRequest) -> None:
+        """A request was answered, and the next one has not come."""
 
 
 class ClientRequest(Protocol):
@@ -57,12 +94,13 @@ class ClientRequest(Protocol):
     requestHeaders: Headers
     startedWriting: int
     finished: int
-    channel: Any
+    channel: Channel
     prepath: list[bytes]
     postpath: list[bytes]
+    notifications: list[Deferred[None]]
     principal: Principal
     admitted: bool
-    connections: Any
+    connections: IdleConnections | None
     came_at: float
 
     def getHeader(self, name: bytes, /) -> bytes | None: ...
@@ -74,4 +112,10 @@ class ClientRequest(Protocol):
     def registerProducer(self, producer: object, streaming: bool, /) -> None: ...
     def unregisterProducer(self) -> None: ...
     def write(self, data: bytes, /) -> None: ...
+    def unsetComponent(self, interfaceClass: type[Interface], /) -> None: ...
     def finish(self) -> None: ...
+
+
+def client_request(request: IRequest | object) -> ClientRequest:
+    """Return one of Twisted's requests with the names that jobpush uses, which its interfaces do not all have."""
+    return cast(ClientRequest, request)

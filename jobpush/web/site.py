@@ -4,7 +4,7 @@ The HTTP server around the resource: limits that hold while a request arrives, e
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.interfaces import IProtocol, IReactorTime, ITCPTransport
 from twisted.logger import Logger
@@ -17,6 +17,7 @@ from jobpush.web.access_log import AccessLog, client_words, line_format, request
 from jobpush.web.held.websocket import SocketGuard
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest, IdleConnections, client_request
 from jobpush.web.twisted_internals import GuardedChannel
 
 #: Bytes that a request's body may have. Ten thousand long job ids take a quarter of that.
@@ -29,13 +30,6 @@ LINGER_S = 2.0
 IDLE_S = 75
 
 WEB = Logger(namespace="jobpush.web")
-
-
-class IdleConnections(Protocol):
-    """What takes connections that wait for their next request."""
-
-    def idle(self, channel: Any, request: Any) -> None:
-        """A request was answered, and the next one has not come."""
 
 
 class JobpushRequest(Request):
@@ -61,7 +55,7 @@ class JobpushRequest(Request):
 
     def process(self) -> None:
         if self.path == b"*" and self.method != b"OPTIONS":
-            Problem(400, "only OPTIONS may ask about the server as a whole", "path").send(self)
+            Problem(400, "only OPTIONS may ask about the server as a whole", "path").send(client_request(self))
         else:
             super().process()
 
@@ -100,7 +94,7 @@ class JobpushRequest(Request):
         if self.startedWriting:
             self.channel.forceAbortClient()  # the client must not take half a response for a whole one
         else:
-            Problem(500, "an error of the server; its log tells more").send(self)
+            Problem(500, "an error of the server; its log tells more").send(client_request(self))
         return reason
 
 
@@ -126,7 +120,7 @@ class JobpushChannel(GuardedChannel):
             super().dataReceived(data)
             self.piece = b""
 
-    def requestDone(self, request: Any) -> None:
+    def requestDone(self, request: ClientRequest) -> None:
         super().requestDone(request)
         if not self.refused and self.transport is not None and request.connections is not None:
             request.connections.idle(self, request)

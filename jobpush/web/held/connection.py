@@ -8,9 +8,9 @@ about fifteen kilobytes. None of it is needed to wait. So the transport gets one
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IProtocol, ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -21,6 +21,9 @@ from jobpush.web.principal import Principal
 from jobpush.web.requests import Transport
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import unsent
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Host(Protocol):
@@ -70,7 +73,7 @@ class HeldConnection:
         return self.summary.block.principal
 
     @classmethod
-    def deliver_all(cls, members: Sequence[Any], response: Response) -> None:
+    def deliver_all(cls, members: Sequence[Self], response: Response) -> None:
         """
         Send a response to these.
 
@@ -97,7 +100,7 @@ class HeldConnection:
 
     # -- IProtocol
 
-    def makeConnection(self, transport: Any) -> None:
+    def makeConnection(self, transport: ITransport) -> None:
         """It has one."""
 
     def connectionMade(self) -> None:
@@ -180,7 +183,7 @@ class StreamConnection:
 
     # -- IProtocol
 
-    def makeConnection(self, transport: Any) -> None:
+    def makeConnection(self, transport: ITransport) -> None:
         """It has one."""
 
     def connectionMade(self) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from klein.interfaces import IKleinRequest
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.logger import Logger
 
 from jobpush.core.filters import ALL, Visibility
@@ -31,7 +31,7 @@ from jobpush.web.held.summary import SiteLike, Summaries, Summary
 from jobpush.web.params import jittered
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
-from jobpush.web.requests import ClientRequest
+from jobpush.web.requests import Channel, ClientRequest
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim
 
@@ -118,7 +118,7 @@ class Connections:
             and is_clear(channel.transport, flush=begun)
         )
 
-    def _is_free(self, channel: Any) -> bool:
+    def _is_free(self, channel: Channel) -> bool:
         """Return whether nothing about this connection needs its channel."""
         transport: Any = channel.transport
         return bool(
@@ -145,13 +145,13 @@ class Connections:
         transport.protocol = stream
         return stream
 
-    def idle(self, channel: Any, request: ClientRequest) -> None:
+    def idle(self, channel: Channel, request: ClientRequest) -> None:
         """A request was answered, and the next one has not come: take the connection from its channel, if that can be done."""
         answered = not channel.requests and request.clientproto == b"HTTP/1.1"
         if answered and self._is_free(channel) and is_clear(channel.transport, flush=True):
             self._rest([self._take(channel, request)])
 
-    def _take(self, channel: Any, request: ClientRequest) -> HeldConnection:
+    def _take(self, channel: Channel, request: ClientRequest) -> HeldConnection:
         summary, came_at = self._summary(channel, request), self.summaries.moment(request.came_at)
         transport = channel.transport
         connection = HeldConnection(self, transport, summary, came_at)
@@ -159,7 +159,7 @@ class Connections:
         transport.protocol = connection
         return connection
 
-    def _summary(self, channel: Any, request: ClientRequest) -> Summary:
+    def _summary(self, channel: Channel, request: ClientRequest) -> Summary:
         """What is remembered of a request."""
         raw = b""
         principal: Principal = getattr(request, "principal", ANONYMOUS)
@@ -251,9 +251,10 @@ class Connections:
         """Read the next request on a connection the ordinary way."""
         self.registry.wheel.clear(connection)
         transport = connection.transport
-        channel: Any = connection.summary.block.site.buildProtocol(transport.getPeer())
+        channel = connection.summary.block.site.buildProtocol(transport.getPeer())
+        assert channel is not None, "a site always makes a channel"
         transport.protocol = channel
-        channel.makeConnection(transport)
+        channel.makeConnection(cast(ITransport, transport))
         channel.dataReceived(data)
 
     # -- what becomes of held requests
@@ -328,7 +329,7 @@ def visibility_of(principal: Principal) -> Visibility:
     return ALL
 
 
-def detach(channel: Any) -> None:
+def detach(channel: Channel) -> None:
     """
     Take the transport from a channel and its request, if it has one, which is over for whoever holds it: nothing of them refers
     to the transport any more, nor they to each other.
@@ -336,7 +337,7 @@ def detach(channel: Any) -> None:
     channel.transport.unregisterProducer()
     slim(channel.transport)
     channel.setTimeout(None)
-    channel.transport = None
+    channel.transport = None  # type: ignore[assignment]
     requests, channel.requests = channel.requests, []
     for request in requests:
         notifications, request.notifications = request.notifications, []
@@ -345,4 +346,4 @@ def detach(channel: Any) -> None:
         request.unsetComponent(IKleinRequest)
         if request.content is not None:
             request.content.close()
-        request.channel = None
+        request.channel = None  # type: ignore[assignment]

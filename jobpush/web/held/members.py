@@ -5,12 +5,15 @@ The members of groups: what a held request is to those that hold it, whatever it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 
 from jobpush.web.principal import Principal
 from jobpush.web.responses import Response
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Held(Protocol):
@@ -38,7 +41,7 @@ class Member(Held, Protocol):
     """One held request that is answered once."""
 
     @classmethod
-    def deliver_all(cls, members: Sequence[Any], response: Response) -> None:
+    def deliver_all(cls, members: Sequence[Self], response: Response) -> None:
         """
         Answer these, which are of this class. They are held no more.
 
@@ -61,8 +64,8 @@ class DeferredMember:
     def __init__(
         self,
         principal: Principal,
-        expired: Callable[[Held], None],
-        left: Callable[[Held], None],
+        expired: Callable[[DeferredMember], None],
+        left: Callable[[DeferredMember], None],
     ) -> None:
         self.due: float | None = None
         self.principal = principal
@@ -74,7 +77,7 @@ class DeferredMember:
         self._expired(self)
 
     @classmethod
-    def deliver_all(cls, members: Sequence[Any], response: Response) -> None:
+    def deliver_all(cls, members: Sequence[Self], response: Response) -> None:
         """Fire their Deferreds. What comes of the response is the business of those that wait for them."""
         for member in members:
             member.deferred.callback(response)

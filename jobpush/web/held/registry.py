@@ -24,7 +24,7 @@ from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Held, Member
 from jobpush.web.held.questions import Hold, Later, Outcome, Ready
 from jobpush.web.held.response_group import ResponseGroup
-from jobpush.web.held.stream_group import BEAT_S, StreamGroup, StreamMember, Streams
+from jobpush.web.held.stream_group import BEAT_S, AnyStream, AnyStreamGroup, AnyStreams, StreamGroup, Streams
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Response
@@ -38,7 +38,7 @@ NEAR = 0.9
 #: The kinds of held requests.
 KINDS = ("poll", "stream", "socket")
 
-Group = ResponseGroup | Streams[Any]
+Group = ResponseGroup | AnyStreams
 
 
 class Schedulers(Protocol):
@@ -92,9 +92,9 @@ class Registry:
         self._members: dict[Held, Group] = {}
         #: The groups that can be joined: by what they wait for, and by what they follow.
         self._groups: dict[Hashable, ResponseGroup] = {}
-        self._streams: dict[Selection, StreamGroup[Any]] = {}
+        self._streams: dict[Selection, AnyStreamGroup] = {}
         #: Streams that are told elsewhere what they have missed.
-        self._catching_up: Streams[Any] = Streams(self)
+        self._catching_up: AnyStreams = Streams(self)
         self._warned = False
         self._beat = LoopingCall(self._alive)
         self._beat.clock = reactor
@@ -109,7 +109,7 @@ class Registry:
     def __contains__(self, member: object) -> bool:
         return member in self._members
 
-    def told_up_to(self, stream: StreamMember[Any]) -> int:
+    def told_up_to(self, stream: AnyStream) -> int:
         """The number up to which a stream was told everything that it follows; 0 if it is not held."""
         group = self._members.get(stream)
         return group.told_up_to(stream) if isinstance(group, Streams) else 0
@@ -186,7 +186,7 @@ class Registry:
         """Return whether a request can still be held in that group."""
         return self._groups.get(group.hold.key) is group
 
-    def stream(self, member: StreamMember[Any]) -> None:
+    def stream(self, member: AnyStream) -> None:
         """
         Hold a stream that is told elsewhere what it has missed; it has signs of life.
 
@@ -198,7 +198,7 @@ class Registry:
             self.check(member.principal)
         self._join(member, self._catching_up, 0)
 
-    def follow(self, member: StreamMember[Any], selection: Selection, since: int) -> None:
+    def follow(self, member: AnyStream, selection: Selection, since: int) -> None:
         """
         Tell a stream what happens from now on. It was held already, perhaps in another form: the limit is not asked again.
 
@@ -242,8 +242,8 @@ class Registry:
             if not group.members:
                 self._drop(group)
 
-    def answer(self, members: Sequence[Any], response: Response) -> None:
-        """See `response_group.Keeper`."""
+    def answer(self, members: Sequence[Member], response: Response) -> None:
+        """See `response_group.GroupRegistry`."""
         group = self._members[members[0]]
         self._release(members, group)
         for kind in {type(member): None for member in members}:
@@ -268,7 +268,7 @@ class Registry:
             self._beat.stop()
 
     def retire(self, group: Group) -> None:
-        """See `response_group.Keeper`."""
+        """See `response_group.GroupRegistry`."""
         if isinstance(group, ResponseGroup) and self._groups.get(group.hold.key) is group:
             del self._groups[group.hold.key]
         elif isinstance(group, StreamGroup) and self._streams.get(group.selection) is group:
@@ -276,7 +276,7 @@ class Registry:
 
     # -- what becomes of them
 
-    def time_is_up(self, member: Held) -> None:
+    def time_is_up(self, member: Member) -> None:
         """A held request's deadline has come."""
         group = self._members.get(member)
         if isinstance(group, ResponseGroup):
@@ -287,17 +287,17 @@ class Registry:
             else:
                 group.time_is_up(member)
 
-    def end_one(self, member: Held, response: Response) -> None:
+    def end_one(self, member: Member, response: Response) -> None:
         """Answer one held request with a response of its own."""
         if isinstance(self._members.get(member), ResponseGroup):
             self.answer((member,), response)
 
     def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
-        """See `response_group.Keeper`."""
+        """See `response_group.GroupRegistry`."""
         return self._schedulers.fresh(clusters)
 
     def settle(self, group: ResponseGroup, outcome: Outcome) -> None:
-        """See `response_group.Keeper`."""
+        """See `response_group.GroupRegistry`."""
         self.retire(group)
         if isinstance(outcome, Ready):
             render = outcome.render

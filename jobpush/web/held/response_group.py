@@ -7,7 +7,7 @@ The members of a group may be connections without channels or requests with a De
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -36,7 +36,7 @@ MAKING_S = 5.0
 _NOTHING = Targets(frozenset())
 
 
-class Keeper(Protocol):
+class GroupRegistry(Protocol):
     """What a group needs of the registry that keeps it."""
 
     tracker: JobStatusTracker
@@ -65,15 +65,15 @@ class ResponseGroup(Continuation):
     :ivar members: in the order in which they came.
     """
 
-    __slots__ = ("_keeper", "_looking", "_timed_out", "hold", "members")
+    __slots__ = ("_looking", "_registry", "_timed_out", "hold", "members")
 
     log = Logger()
 
-    def __init__(self, keeper: Keeper, hold: Hold) -> None:
+    def __init__(self, registry: GroupRegistry, hold: Hold) -> None:
         super().__init__(hold.watch.selection if hold.watch is not None else _NOTHING, hold.since)
         self.hold = hold
         self.members: dict[Member, None] = {}
-        self._keeper = keeper
+        self._registry = registry
         self._looking: tuple[Deferred[None], ...] = ()
         self._timed_out: tuple[object, Response] | None = None
 
@@ -84,7 +84,7 @@ class ResponseGroup(Continuation):
 
     def begin(self) -> None:
         """Wait for events, and look where that was asked for."""
-        self._keeper.tracker.enter(self)
+        self._registry.tracker.enter(self)
         self._looking = tuple(self._look(look) for look in self.hold.looks)
 
     def add(self, member: Member) -> None:
@@ -93,7 +93,7 @@ class ResponseGroup(Continuation):
 
     def end(self) -> None:
         """It has no members any more."""
-        self._keeper.tracker.leave(self)
+        self._registry.tracker.leave(self)
         self._stop_looking()
 
     # -- what it waits for
@@ -108,10 +108,10 @@ class ResponseGroup(Continuation):
     def touched(self, tracker: JobStatusTracker, events: list[Event]) -> None:
         super().touched(tracker, events)
         if self.wake is not None:
-            self._keeper.retire(self)
+            self._registry.retire(self)
 
     def _look(self, look: Look) -> Deferred[None]:
-        looking = self._keeper.fresh(look.clusters)
+        looking = self._registry.fresh(look.clusters)
         looking.addCallback(lambda _: self._seen(look)).addErrback(self._not_seen)
         return looking
 
@@ -120,9 +120,9 @@ class ResponseGroup(Continuation):
             return
         outcome = look.seen()
         if outcome is not None:
-            self._keeper.settle(self, outcome)
+            self._registry.settle(self, outcome)
         elif self.hold.watch is not None:
-            self._keeper.tracker.select(self, self.hold.watch.selection)
+            self._registry.tracker.select(self, self.hold.watch.selection)
             if self.take(()):
                 self.claim()
 
@@ -137,8 +137,8 @@ class ResponseGroup(Continuation):
 
     def claim(self, closing: bool = False) -> None:
         """From now on its members get what it has gathered; nobody joins it."""
-        self._keeper.retire(self)
-        self._keeper.tracker.claim(self, closing)
+        self._registry.retire(self)
+        self._registry.tracker.claim(self, closing)
 
     # -- what its members get
 
@@ -155,7 +155,7 @@ class ResponseGroup(Continuation):
             return Problem(500, "an error of the server; its log tells more", close=True).response()
 
         def run(rendering: Rendering) -> Response | Deferred[Response]:
-            return rendering if isinstance(rendering, Response) else self._keeper.cooperator.run(rendering)
+            return rendering if isinstance(rendering, Response) else self._registry.cooperator.run(rendering)
 
         made: Deferred[Response] = maybeDeferred(render).addCallback(run)
         return made.addErrback(fault)
@@ -175,30 +175,30 @@ class ResponseGroup(Continuation):
             del left[-AT_ONCE:]
             for number, each in enumerate(responses):
                 if members := part[number :: len(responses)]:
-                    self._keeper.answer(members, each)
+                    self._registry.answer(members, each)
             if wake is not None and not closing:
-                self._keeper.tracker.woke("poll", len(part))
+                self._registry.tracker.woke("poll", len(part))
             if left:
-                self._keeper.cooperator.soon(some)
+                self._registry.cooperator.soon(some)
 
         some()
 
-    def time_is_up(self, member: Any) -> None:
+    def time_is_up(self, member: Member) -> None:
         """Answer this member alone. Those whose time is up in the same second share a response."""
         if self.wake is not None:
             return  # its response is on its way
-        head = self._keeper.tracker.head
-        like = (head, len(self.gathered), int(self._keeper.seconds()))
+        head = self._registry.tracker.head
+        like = (head, len(self.gathered), int(self._registry.seconds()))
         if self._timed_out is not None and self._timed_out[0] == like:
-            self._keeper.answer((member,), self._timed_out[1])
+            self._registry.answer((member,), self._timed_out[1])
             return
 
         def send(response: Response) -> None:
             self._timed_out = (like, response)
             if member in self.members:  # it may have left, or been answered, while the response was made
-                self._keeper.answer((member,), response)
+                self._registry.answer((member,), response)
 
         self.made(lambda: self.hold.render(Wake(self.gathered, head, timed_out=True))).addCallback(send)
         if member in self.members:
             # The response takes more than a turn to make. A request has a deadline as long as it is held.
-            self._keeper.wheel.set(member, MAKING_S)
+            self._registry.wheel.set(member, MAKING_S)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from jobpush.core.filters import Selection
 from jobpush.core.record import Event
@@ -78,6 +78,10 @@ class StreamMember(Held, Protocol[Chunk]):
         """End in order: nothing is told any more."""
 
 
+#: A stream, in whatever form it is told.
+AnyStream = StreamMember[Any]
+
+
 def reads(member: StreamMember[Chunk]) -> bool:
     """Return whether a client reads what it is told; drop its connection if not, and too much waits for it."""
     if member.unread <= BUFFER_LIMIT:
@@ -92,7 +96,7 @@ def tell(member: StreamMember[Chunk], chunk: Chunk) -> None:
         member.write(chunk)
 
 
-class Keeper(Protocol):
+class StreamRegistry(Protocol):
     """What a group needs of the registry that keeps it."""
 
     tracker: JobStatusTracker
@@ -111,9 +115,9 @@ class Streams(Generic[Chunk]):
 
     size = 0
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, registry: StreamRegistry) -> None:
         self.members: dict[StreamMember[Chunk], int] = {}
-        self._keeper = keeper
+        self._registry = registry
         self._round_at = 0.0
         self._beating: list[StreamMember[Chunk]] = []
 
@@ -127,7 +131,7 @@ class Streams(Generic[Chunk]):
 
     def beat(self) -> None:
         """Once a second: give some of the members a sign of life."""
-        now = self._keeper.seconds()
+        now = self._registry.seconds()
         if not self._beating and now >= self._round_at:
             self._round_at = now + ROUND_S
             self._beating = list(self.members)[::-1]
@@ -155,14 +159,14 @@ class StreamGroup(Streams[Chunk]):
     :ivar selection: what they follow.
     """
 
-    def __init__(self, keeper: Keeper, selection: Selection, since: int) -> None:
-        super().__init__(keeper)
+    def __init__(self, registry: StreamRegistry, selection: Selection, since: int) -> None:
+        super().__init__(registry)
         self.selection = selection
         self._sent_seq = since
-        self._bookmark_at = keeper.seconds() + BOOKMARK_S
+        self._bookmark_at = registry.seconds() + BOOKMARK_S
         #: What is still to be written: in its order, each with the members that have not got it yet.
         self._due: list[tuple[dict[Form[Chunk], Chunk], list[StreamMember[Chunk]], bool]] = []
-        self._subscription = keeper.tracker.subscribe(selection, since, self._deliver)
+        self._subscription = registry.tracker.subscribe(selection, since, self._deliver)
 
     def told_up_to(self, member: StreamMember[Chunk]) -> int:
         return max(self.members[member], self._sent_seq)
@@ -195,7 +199,7 @@ class StreamGroup(Streams[Chunk]):
         if members:
             self._due.append((chunks, members, woken))
             if len(self._due) == 1:
-                self._keeper.cooperator.soon(self._write_some)
+                self._registry.cooperator.soon(self._write_some)
 
     def _write_some(self) -> None:
         if not self._due:
@@ -207,11 +211,11 @@ class StreamGroup(Streams[Chunk]):
             if member in self.members:
                 tell(member, chunks[member.form])
         if woken:
-            self._keeper.tracker.woke("stream", len(some))
+            self._registry.tracker.woke("stream", len(some))
         if not members:
             del self._due[0]
         if self._due:
-            self._keeper.cooperator.soon(self._write_some)
+            self._registry.cooperator.soon(self._write_some)
 
     # -- signs of life
 
@@ -219,7 +223,7 @@ class StreamGroup(Streams[Chunk]):
         """Once a second: give some of the members a sign of life; now and then all of them one that moves their place."""
         if self._subscription.waiting or self._due:
             return  # what is sent is a sign of life
-        now, head = self._keeper.seconds(), self._keeper.tracker.head
+        now, head = self._registry.seconds(), self._registry.tracker.head
         if now < self._bookmark_at and head - self._sent_seq < BOOKMARK_EVENTS:
             super().beat()
             return
@@ -240,3 +244,8 @@ class StreamGroup(Streams[Chunk]):
 
 def _one_of_each_form(members: Sequence[StreamMember[Chunk]]) -> list[StreamMember[Chunk]]:
     return list({member.form: member for member in members}.values())
+
+
+#: The same for streams in whatever form they are told.
+AnyStreams = Streams[Any]
+AnyStreamGroup = StreamGroup[Any]

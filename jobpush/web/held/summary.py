@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 
 from jobpush.web.access_log import AccessLog
 from jobpush.web.principal import Principal
@@ -33,7 +33,7 @@ class SiteLike(Protocol):
     reactor: IReactorTime
     timeOut: float | None
 
-    def buildProtocol(self, addr: object) -> object:
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
         """Make a channel."""
 
 

@@ -100,7 +100,7 @@ class Messages:
         return (message("reset", cursor=self._feed.cursor(seq), snapshot_url="/v1/jobs"),)
 
 
-def message(kind: str, **fields: Any) -> bytes:
+def message(kind: str, **fields: object) -> bytes:
     """A JSON object of that type, for what is no event of the journal."""
     return wire.dumps({"type": kind, **fields})
 
@@ -170,7 +170,7 @@ class SocketProtocol:
         """The client is there."""
         self.received = 0
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure) -> None:
         """It is over: the HTTP channel, of which this was a request, hears of it too, and the access log."""
         self.lost = True
         channel = self._request.channel
@@ -295,7 +295,7 @@ class SocketGuard:
         """As `IProtocol`."""
         self._protocol.makeConnection(transport)
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure) -> None:
         """As `IProtocol`."""
         self._protocol.connectionLost(reason)
 

@@ -80,6 +80,18 @@ class Poll:
     size: int = 0
 
 
+@attrs.frozen(eq=False)
+class _Rendered:
+    """Makes the response to a held question. Thousands are kept: a closure takes four times the memory."""
+
+    answer: Callable[[Page], Rendering]
+    limit: int
+    since: int
+
+    def __call__(self, wake: Wake) -> Rendering:
+        return self.answer(Feed.page((), self.since, wake, self.limit))
+
+
 class Polls:
     """Makes outcomes of questions that are answered with events, and finds jobs."""
 
@@ -105,14 +117,11 @@ class Polls:
         news = not found.gathered and found.since == feed.head
         alike = news and poll.enough is None
 
-        def render(wake: Wake) -> Rendering:
-            return poll.answer(Feed.page((), found.since, wake, poll.limit))
-
         return Hold(
             key=(*poll.key, None if alike else since),
             since=found.since,
             watch=NextEvents(poll.selection, found, poll.enough),
-            render=render,
+            render=_Rendered(poll.answer, poll.limit, found.since),
             deadline=poll.deadline,
             clusters=poll.selection.clusters,
             wait=poll.wait if news else None,

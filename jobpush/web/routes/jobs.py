@@ -9,7 +9,7 @@ import binascii
 import heapq
 import json
 from collections.abc import Generator, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import attrs
 
@@ -66,6 +66,19 @@ class _Asked:
     condition: Preference | None
     began_at: int
     wait: float | None
+
+
+@attrs.frozen(eq=False)
+class _OfJob:
+    """Makes the response to a question on one job."""
+
+    routes: JobRoutes
+    key: JobKey
+    found: Found
+    zero: bool
+
+    def __call__(self, page: Page) -> Response:
+        return self.routes.response(self.key, self.found, page, self.zero)
 
 
 class JobRoutes:
@@ -251,16 +264,16 @@ class JobRoutes:
             return self._unless_modified(asked, deadline, key, record)
         enough = _enough(asked.until, key)
         met = enough is not None and _is_enough(asked.until, job)
+        answer = _OfJob(self, key, found, asked.zero)
         if asked.since is None and (enough is None or met):
-            page = Page((), self._service.feed.head)
-            return Ready(lambda: self._job_response(key, found, page, asked.zero))
+            return Ready(partial(answer, Page((), self._service.feed.head)))
         since = asked.began_at if asked.since is None else asked.since
         poll = Poll(
             key=("job", key, asked.until, asked.zero, asked.visibility),
             selection=OfSubject(key, asked.visibility),
             limit=JOB_EVENTS,
             enough=enough,
-            answer=lambda page: self._job_response(key, found, page, asked.zero),
+            answer=answer,
             deadline=0.0 if met else deadline,
             asked=asked.wait is not None and asked.wait > 0 and not met,
             wait=asked.wait,
@@ -277,7 +290,7 @@ class JobRoutes:
             if page.events:
                 found = self._polls.known(key)
                 assert found is not None, "a job with a new event is in the table"
-                response = self._job_response(key, found, page, False)
+                response = self.response(key, found, page, False)
                 return attrs.evolve(response, headers=(*applied, *response.headers))
             cursor = self._service.feed.cursor(page.seq)
             response = json_response(b"", cursor, closing=page.closing)
@@ -298,7 +311,7 @@ class JobRoutes:
         )
         return self._polls.after(poll, record.last_seq)
 
-    def _job_response(self, key: JobKey, found: Found, page: Page, zero: bool) -> Response:
+    def response(self, key: JobKey, found: Found, page: Page, zero: bool) -> Response:
         """
         The job as it is now, with the events of a page.
 

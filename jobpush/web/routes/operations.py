@@ -4,8 +4,6 @@ The routes for operators and hooks: health, readiness, nudges.
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
 from jobpush import __version__
@@ -49,5 +47,5 @@ class OperationRoutes:
         clusters = [nudge.cluster] if nudge.cluster is not None else list(self._service.monitors)
         return self._json({"clusters": clusters, "jobs": list(nudge.jobs)}, 202)
 
-    def _json(self, fields: dict[str, Any], status: int = 200) -> Response:
+    def _json(self, fields: dict[str, object], status: int = 200) -> Response:
         return attrs.evolve(json_response(wire.dumps(fields), self._service.feed.cursor()), status=status)

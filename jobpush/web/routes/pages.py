@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from twisted.web.http import CACHED
 from werkzeug.exceptions import NotFound
@@ -49,11 +48,11 @@ class PageRoutes:
         self._metrics = metrics
         self._static_files = static_files
 
-    def root(self, request: ClientRequest) -> Any:
+    def root(self, request: ClientRequest) -> object:
         """The site's own page, if there is one; else the dashboard."""
         return self._static_files if self._static_files is not None else self.dashboard(request)
 
-    def static(self, request: ClientRequest) -> Any:
+    def static(self, request: ClientRequest) -> object:
         """The site's own files."""
         if self._static_files is None:
             raise NotFound()

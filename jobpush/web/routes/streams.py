@@ -35,7 +35,7 @@ class StreamRoutes:
         self._chunks_form = ChunkedServerSentEvents(service.feed)
         self._messages_form = Messages(service.feed)
 
-    async def events(self, request: ClientRequest) -> Any:
+    async def events(self, request: ClientRequest) -> object:
         """Server-sent events."""
         visibility = visibility_of(request.principal)
         params = Params(self._service, decoded(request.args), _EVENTS, visibility)
@@ -57,7 +57,7 @@ class StreamRoutes:
         await stream.run(selection, since)
         return NOT_DONE_YET
 
-    def socket(self, request: ClientRequest) -> Any:
+    def socket(self, request: ClientRequest) -> object:
         """A WebSocket."""
         visibility = visibility_of(request.principal)
         params = Params(self._service, decoded(request.args), _SOCKET, visibility)
