@@ -75,8 +75,8 @@ class Options(CommandLine):
         for factory in queue_factories():
             print(f"  {factory.queue_type:<12} {factory.queue_help}")
         print("Listeners, for --listener TYPE:")
-        for factory in listener_factories():
-            print(f"  {factory.listener_type:<12} {factory.listener_help}")
+        for listener in listener_factories():
+            print(f"  {listener.listener_type:<12} {listener.listener_help}")
         raise SystemExit(0)
 
     def opt_help_queue_type(self, kind: str) -> None:
@@ -86,9 +86,9 @@ class Options(CommandLine):
                 print(f"--queue {kind}[:key=value:…]: {factory.queue_help}\n\n{factory.arg_string_format}")
                 print(help_text(declared(CommonOptions)))
                 raise SystemExit(0)
-        for factory in listener_factories():
-            if factory.listener_type == kind:
-                print(f"--listener {kind}[:key=value:…]: {factory.listener_help}\n\n{factory.arg_string_format}")
+        for listener in listener_factories():
+            if listener.listener_type == kind:
+                print(f"--listener {kind}[:key=value:…]: {listener.listener_help}\n\n{listener.arg_string_format}")
                 raise SystemExit(0)
         raise usage.UsageError(f"there is no queue or listener type {kind!r}; see --help-queues")
 

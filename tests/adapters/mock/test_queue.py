@@ -84,6 +84,17 @@ class FileTests(SynchronousTestCase):
             self.assertIn(f"{self.path}, line {number}: ", snapshot.rejected[number - 4])
         self.assertLessEqual({"2", "3", "4", "5", "6"}, snapshot.rejected_ids)
 
+    def test_what_leaves(self) -> None:
+        """A line that leaves or changes is told by its job's id, which it may write as it likes; a comment makes all lines be read."""
+        lines = [b'{"id": "7_3", "state": "RUNNING"}', b'{"state": "RUNNING", "native": {"id": "x"}, "\\u0069d": "\\u0037"}', b'{"id": "9", "state": "RUNNING"}']
+        self.assertEqual(set(self.look(*lines).jobs), {"7_3", "7", "9"})
+        self.assertEqual(set(self.look(lines[2]).gone), {"7_3", "7"})
+        again = self.look(*lines)
+        self.assertEqual((set(again.fresh or ()), again.gone), ({"7_3", "7"}, ()))
+        commented = self.look(b"# x", b"", *lines)
+        self.assertEqual((commented.fresh, set(commented.jobs), commented.rejected_count), (None, {"7_3", "7", "9"}, 0))
+        self.assertTrue(all(commented.jobs[job_id] is job for job_id, job in again.jobs.items()))
+
     def test_whole(self) -> None:
         """What the file says, and when it was read; who says where it is from is believed."""
         job = self.look({"id": "1", "state": "RUNNING"}, {"id": "2", "state": "RUNNING", "source": "squeue", "observed_at": "2026-11-22T05:00:00Z"}).jobs
