@@ -34,6 +34,7 @@ from jobpush.core.model import (
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common
 from jobpush_adapters.common.commands import first_failure, succeeded
+from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.common.texts import parts
 from jobpush_adapters.common.unchanged import RowReader
 from jobpush_adapters.common.watch import Watching
@@ -49,8 +50,8 @@ PLAIN_FIELDS = (
 #: Those that may hold anything, as users write them, or what they had run says why: each is framed by a token.
 FREE_FIELDS = ("Reason", "Account", "WorkDir", "Comment", "Name")
 
-#: What is asked of accounting: nothing that users write, so that ``|`` is a safe separator.
-SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason")
+#: What is asked of accounting: nothing that jobs' owners write, so that ``|`` is a safe separator.
+SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason", "User")
 
 #: How many ids one ``sacct`` is asked for (100 cost what one costs).
 SACCT_IDS = 500
@@ -392,21 +393,21 @@ def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) ->
     """
     The outcomes of these jobs by the last record of each.
 
-    A record counts if it is of the same submission, or of a later one of the same job (a requeue is a new submission to
-    Slurm); one that says that the job has not ended does not (records come late).
+    A record counts if it is of the same submission, or of a later one by the same user (a requeue is a new submission to
+    Slurm, and keeps its id); one that says that the job has not ended does not (records come late).
     """
     found: dict[str, tuple[float, JobDescriptor]] = {}
     for line in stdout.decode("utf-8", "replace").split("\n"):
         fields = line.split("|")
         if len(fields) != len(SACCT_FIELDS):
             continue
-        shown, state, code, submit, start, end, partition, nodes, reason = fields
+        shown, state, code, submit, start, end, partition, nodes, reason, user = fields
         # What never ran of an array has one record: 33_[2-9]
         rest = _RANGE.fullmatch(shown)
         job_id = rest[1] if rest is not None else shown
         job = jobs.get(job_id)
         submitted_at = _time(submit)
-        if job is None or submitted_at is None or submitted_at < (job.submitted_at or 0):
+        if job is None or submitted_at is None or submitted_at < (job.submitted_at or 0) or not is_same_user(job, user):
             continue
         if job_id in found and found[job_id][0] > submitted_at:
             continue
