@@ -593,12 +593,12 @@ NATIVE = {"QUEUED": "PENDING", "RUNNING": "RUNNING", "COMPLETED": "COMPLETED"}
 class Recorded(Programs):
     """An adapter with commands that answer what a test has written down."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, **options: Any) -> None:
         super().__init__(directory)
         self.write("squeue", FAKE_SQUEUE)
         self.write("scontrol", f'#!/bin/sh\ncat "{CAPTURES}/scontrol-show-config.txt"\n')
         self.write("sacct", "#!/bin/sh\nexit 0\n")
-        self.queue = slurm.SlurmQueue(reactor, directory=str(self.directory), conf=str(self.directory / "slurm.conf"))
+        self.queue = slurm.SlurmQueue(reactor, directory=str(self.directory), conf=str(self.directory / "slurm.conf"), **options)
         self.show({})
 
     def show(self, jobs: Any) -> Any:
@@ -606,9 +606,19 @@ class Recorded(Programs):
         (self.directory / "rows").write_bytes(b"".join(rows))
         return jobs
 
+    def record(self, job: JobDescriptor) -> None:
+        """Let ``sacct`` know of this submission."""
+        assert job.submitted_at is not None
+        at = int(job.submitted_at)
+        record = f"{job.id}|COMPLETED|0:0|{at}|{at + 1}|{at + 9}|debug|n1|None|{job.user}"
+        self.write("sacct", f"#!/bin/sh\necho '{record}'\n")
+
+
 def recorded(case: TestCase) -> QueueUnderTest:
-    fake = Recorded(case.mktemp())
-    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids=("1", "4711", "33_4", "46+1"), task=("33_4", "33", 4))
+    fake = Recorded(case.mktemp(), timeout=3.0)
+    ids = ("1", "4711", "33_4", "46+1")
+    commands = fake.commands("squeue")
+    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids, ("33_4", "33", 4), commands, record=fake.record)
 
 
 class SlurmContractTests(makeQueueServiceTests(recorded)):  # type: ignore[misc]
