@@ -130,6 +130,7 @@ class FakeCommands:
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
         os.makedirs(self.directory, exist_ok=True)
+        self._outputs: dict[str, dict[str, str]] = {}
 
     def write(self, name: str, script: str) -> None:
         """
@@ -146,13 +147,17 @@ class FakeCommands:
         with open(self._path(name), encoding="utf-8") as file:
             self.write(name, file.read())
 
-    def prints(self, name: str, output: str) -> None:
-        """Make a program that prints this, and succeeds."""
-        self._put(f".fake-{name}.output", output)
-        self.write(name, f"#!/bin/sh\nexec cat {shlex.quote(self._path(f'.fake-{name}.output'))}\n")
+    def prints(self, name: str, output: str, *arguments: str) -> None:
+        """Make a program that prints this if it is called with these arguments, and what it was given before for others."""
+        outputs = self._outputs.setdefault(name, {})
+        path = self._path(f".fake-{name}.{len(outputs)}")
+        shown = outputs.setdefault(" ".join(arguments), path)
+        self._put(os.path.basename(shown), output)
+        cases = "".join(f"{shlex.quote(words)}) exec cat {shlex.quote(file)};;\n" for words, file in outputs.items())
+        self.write(name, f'#!/bin/sh\ncase "$*" in\n{cases}esac\necho "unexpected arguments: $*" >&2\nexit 2\n')
 
     def fails(self, name: str, message: str = "cannot connect", status: int = 1) -> None:
-        """Make a program that prints nothing but this message, on standard error, and ends with that status."""
+        """Make a program that prints only this message, on standard error, and ends with that status, until `prints`."""
         self.write(name, f"#!/bin/sh\necho {shlex.quote(message)} >&2\nexit {status}\n")
 
     def slow(self, seconds: float) -> None:
@@ -444,8 +449,8 @@ def makeQueueServiceTests(factory: Callable[[TestCase], QueueUnderTest]) -> type
             seen = (await self._snapshot()).jobs.get(job_id)
             self.assertFalse(
                 seen is not None and seen.outcome is not None,
-                f"job {job_id} has left the list, and the snapshot says that it has ended. Expected: it is left out; only "
-                "accounting tells how it ended",
+                f"job {job_id} has left the list, and the snapshot says that it has ended. Expected: it is left "
+                "out, unless accounting or a log says how it ended",
             )
             if job is not None:
                 outcomes = await self._outcomes(job)

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from jobpush.adapter import testing
-from jobpush.adapter.command import CommandResult, find_executable, run_command
+from jobpush.adapter.command import CommandFailed, CommandResult, find_executable, run_command
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import FakeCommands, MemoryQueue, QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import Confidence, JobDescriptor, Outcome, Outcomes, Phase, QueueFacts, Snapshot, split_state
@@ -367,7 +367,7 @@ class LineQueue:
     def task_id(self, array: str, index: int) -> str:
         return f"{array}_{index}"
 
-    # -- and how it does not
+    # -- what it does instead
 
     def _run(self, name: str, *arguments: str) -> Deferred[CommandResult]:
         return self._start([find_executable(name, self._directory), *arguments])
@@ -429,6 +429,64 @@ def line_queue(case: TestCase, fault: str = "") -> QueueUnderTest:
 
 class LineContractTests(makeQueueServiceTests(line_queue)):  # type: ignore[misc]
     """A queue that asks commands and has no fault passes all of it."""
+
+
+class CommandTests(TestCase):
+    """`FakeCommands`."""
+
+    def setUp(self) -> None:
+        self.commands = FakeCommands(self.mktemp())
+
+    async def run_command(self, *arguments: str, timeout: float = 5.0) -> tuple[int, bytes, bytes]:
+        path = os.path.join(self.commands.directory, "list")
+        result = await run_command(reactor, [path, *arguments], {}, timeout)
+        return result.status, result.stdout, result.stderr
+
+    async def test_prints(self) -> None:
+        """What it was given for the arguments; other arguments are an error."""
+        self.commands.prints("list", "it's\nall\n")
+        self.commands.prints("list", "ended\n", "-e", "1")
+        self.assertEqual(await self.run_command(), (0, b"it's\nall\n", b""))
+        self.assertEqual(await self.run_command("-e", "1"), (0, b"ended\n", b""))
+        self.assertEqual(await self.run_command("-x"), (2, b"", b"unexpected arguments: -x\n"))
+        self.commands.prints("list", "changed\n", "-e", "1")
+        self.assertEqual([await self.run_command(), await self.run_command("-e", "1")], [(0, b"it's\nall\n", b""), (0, b"changed\n", b"")])
+        self.commands.fails("list", "it's down", 3)
+        self.assertEqual(await self.run_command(), (3, b"", b"it's down\n"))
+        self.commands.prints("list", "up\n")
+        self.assertEqual(await self.run_command(), (0, b"up\n", b""))
+
+    async def test_cut(self) -> None:
+        """The last bytes are missing, from then on; the status is the program's own."""
+        self.commands.write("list", "#!/bin/sh\nprintf 'a\\nbcd\\n'\nexit 4\n")
+        for missing, expected in ((1, b"a\nbcd"), (4, b"a\n"), (6, b""), (99, b""), (0, b"a\nbcd\n")):
+            self.commands.cut(missing)
+            self.assertEqual(await self.run_command(), (4, expected, b""), missing)
+        self.assertEqual([name for name in os.listdir(self.commands.directory) if "answer" in name], [])
+
+    async def test_slow(self) -> None:
+        """It takes so long, from then on; ended meanwhile, it leaves no process behind."""
+        self.commands.prints("list", "a\n")
+        self.commands.slow(0.3)
+        began = time.monotonic()
+        self.assertEqual(await self.run_command(), (0, b"a\n", b""))
+        self.assertGreater(time.monotonic() - began, 0.29)
+        self.commands.slow(77.125)
+        await self.assertFailure(run_command(reactor, [os.path.join(self.commands.directory, "list")], {}, 0.2), CommandFailed)
+        processes = subprocess.run(["ps", "-e", "-o", "args"], stdout=subprocess.PIPE, check=True).stdout
+        self.assertNotIn(b"sleep 77.125", processes)
+        self.commands.slow(0)
+        self.assertEqual(await self.run_command(timeout=2.0), (0, b"a\n", b""))
+
+    async def test_wrap(self) -> None:
+        """A program that is there already does as before."""
+        path = os.path.join(self.commands.directory, "list")
+        with open(path, "w") as file:
+            file.write("#!/bin/sh\necho \"$@\"\n")
+        self.commands.wrap("list")
+        self.assertEqual(await self.run_command("a", "b  c"), (0, b"a b  c\n", b""))
+        self.commands.cut(4)
+        self.assertEqual(await self.run_command("a", "b  c"), (0, b"a b", b""))
 
 
 class FaultTests(SynchronousTestCase):
