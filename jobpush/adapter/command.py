@@ -155,6 +155,7 @@ class _Output(FileDescriptor):
         os.set_blocking(reading, False)
         self.size = 0
         self._pause: IDelayedCall | None = None
+        self._closed = False
         try:
             fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIECE)
             self._large = True
@@ -164,7 +165,7 @@ class _Output(FileDescriptor):
         self.startReading()
 
     def fileno(self) -> int:
-        return -1 if self._pipe.closed else self._pipe.fileno()
+        return self._pipe.fileno() if self.open else -1
 
     def doRead(self) -> Exception | None:
         data = self._pipe.read(PIECE)
@@ -185,14 +186,22 @@ class _Output(FileDescriptor):
     @property
     def open(self) -> bool:
         """Whether more can be read."""
-        return not self._pipe.closed
+        return not self._closed
 
     def close(self) -> None:
-        """Read no more."""
+        """
+        Read no more.
+
+        The pipe is closed in the reactor's next turn: this one may have an event for its number still, which what is opened in
+        the meantime would get, if the number were free.
+        """
+        if self._closed:
+            return
         if self._pause is not None and self._pause.active():
             self._pause.cancel()
         self.stopReading()
-        self._pipe.close()
+        self._closed = True
+        self._later(0, self._pipe.close)
 
 
 class _Command(ProcessProtocol):

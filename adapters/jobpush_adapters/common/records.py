@@ -33,6 +33,17 @@ class HowEnded(Protocol):
         """The reason in jobpush's vocabulary."""
 
 
+def is_same_user(job: JobDescriptor, user: str | None) -> bool:
+    """
+    Return whether a record of this user can be of this job. Ids recur: another user's job had the id before or has it now.
+
+    A number is no name: a scheduler that cannot resolve a user shows one.
+
+    :param user: None or empty if the record does not say.
+    """
+    return not user or not job.user or user == job.user or user.isdigit() or job.user.isdigit()
+
+
 def ended_by_record(job: JobDescriptor, end: HowEnded, **fields: object) -> JobDescriptor:
     """
     Return the job as ended, confirmed by accounting.

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 import attrs
 
 from jobpush.core.model import JobDescriptor, Outcome
-from jobpush_adapters.common.records import ended_by_record
+from jobpush_adapters.common.records import ended_by_record, is_same_user
 from jobpush_adapters.pbs.parse import moment, nodes, number
 from jobpush_adapters.pbs.states import exit_of
 
@@ -76,6 +76,8 @@ def ended(job: JobDescriptor, entry: LoggedEnd, now: float) -> JobDescriptor | N
     fields = entry.fields or {}
     ctime = moment(fields.get("ctime"))
     if ctime is not None and job.submitted_at is not None and ctime != int(job.submitted_at):
+        return None
+    if not is_same_user(job, fields.get("user")):
         return None
     status = number(fields.get("Exit_status"))
     if status is None and not entry.deleted:

@@ -22,6 +22,7 @@ from jobpush.adapter.work import Work
 from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.commands import Commands, succeeded
+from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.pbs import accounting as pbs_accounting
 from jobpush_adapters.pbs.facts import keeps_history, pbs_facts
 from jobpush_adapters.pbs.parse import Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
@@ -250,7 +251,7 @@ class OpenPbs:
             if job.id in attributes:
                 ended = describe(self._cluster, job.id, attributes[job.id], now)
                 same = None in (ended.submitted_at, job.submitted_at) or ended.submitted_at == job.submitted_at
-                if ended.done and same:
+                if ended.done and same and is_same_user(job, ended.user):
                     found[job.id] = ended
         return Outcomes(answered=True, jobs=found)
 

@@ -15,6 +15,7 @@ import attrs
 
 from jobpush.core.model import JobDescriptor, ReasonCode
 from jobpush_adapters.common.logs import NOWHERE, LogFollower, Place, look_back, rotated
+from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.sge.accounting import (
     AccountingRecord,
     Deletion,
@@ -99,14 +100,14 @@ class EndedJobs:
         found: dict[str, tuple[list[AccountingRecord], Deletion | None]] = {}
         for record in self._records_back(since - SKEW_S):
             job = wanted.get(record.job_id)
-            if job is not None and belongs(job, record.submitted_at):
+            if job is not None and belongs(job, record):
                 found.setdefault(record.job_id, ([], None))[0].append(record)
         if self._reporting is not None:
             for deletion in self._deletions_back(since - SKEW_S):
                 # An array whose pending tasks were deleted is asked about as a whole.
                 for job_id in {deletion.job_id, deletion.number}:
                     job = wanted.get(job_id)
-                    if job is not None and belongs(job, deletion.submitted_at):
+                    if job is not None and belongs(job, deletion):
                         found[job_id] = (found.get(job_id, ([], None))[0], deletion)
         return found
 
@@ -195,15 +196,20 @@ class EndedJobs:
 
     @staticmethod
     def _belongs(kept: _Told, known: JobDescriptor) -> bool:
-        submits = [record.submitted_at for record in kept.records if record.submitted_at > 0]
+        told: list[AccountingRecord | Deletion] = [record for record in kept.records if record.submitted_at > 0]
         if kept.deletion is not None:
-            submits.append(kept.deletion.submitted_at)
-        return not submits or belongs(known, max(submits))
+            told.append(kept.deletion)
+        return not told or belongs(known, max(told, key=lambda one: one.submitted_at))
 
 
-def belongs(job: JobDescriptor, submitted_at: float) -> bool:
-    """Does a line with that time of submission belong to this job? A rescheduled job has a later one; 0 says nothing."""
-    return job.submitted_at is None or submitted_at <= 0 or submitted_at >= int(job.submitted_at)
+def belongs(job: JobDescriptor, told: AccountingRecord | Deletion) -> bool:
+    """
+    Return whether a record or deletion is of this job: of the same user and submitted at the same time.
+
+    A rescheduled job has a later time of submission; 0 says nothing.
+    """
+    at = told.submitted_at
+    return is_same_user(job, told.user) and (job.submitted_at is None or at <= 0 or at >= int(job.submitted_at))
 
 
 def _collect(path: str, parse: Callable[[bytes], _T | None], old: Callable[[bytes], bool], upto: Place | None) -> list[_T]:

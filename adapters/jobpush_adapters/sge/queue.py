@@ -394,7 +394,7 @@ class GridEngineQueue(Watching, CommandQueue):
             records = await self._qacct(number)
             self._asked_at[number] = now
             for job in jobs:
-                own = [record for record in records if record.job_id == job.id and belongs(job, record.submitted_at)]
+                own = [record for record in records if record.job_id == job.id and belongs(job, record)]
                 ended = descriptor(self.cluster, own, "deleting" in job.flags, job, now, "qacct") if own else None
                 if ended is not None:
                     found[job.id] = ended

@@ -35,6 +35,7 @@ from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.commands import first_failure, succeeded
 from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
+from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.slurm.probe import SlurmProbe, find_library
 from jobpush_adapters.slurm.states import STATES, with_state
@@ -51,8 +52,8 @@ PLAIN_FIELDS = (
 #: The fields that may contain anything, as users, or programs that they run, write them: each ends with a token.
 FREE_FIELDS = ("Reason", "Account", "WorkDir", "Comment", "Name")
 
-#: What is asked of accounting: nothing that users write, so that ``|`` is a safe separator.
-SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason")
+#: What is asked of accounting: nothing that jobs' owners write, so that ``|`` is a safe separator.
+SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason", "User")
 
 #: The most ids in one call of ``sacct`` (100 cost what one costs).
 SACCT_IDS = 500
@@ -399,21 +400,21 @@ def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) ->
     """
     Return the outcomes of these jobs, each by its last record.
 
-    A record counts if it is of the same submission, or of a later one of the same job (a requeue is a new submission to
-    Slurm); one that says that the job has not ended does not (records come late).
+    A record counts if it is of the same submission, or of a later one by the same user (a requeue is a new submission to
+    Slurm, and keeps its id); one that says that the job has not ended does not (records come late).
     """
     found: dict[str, tuple[float, JobDescriptor]] = {}
     for line in stdout.decode("utf-8", "replace").split("\n"):
         fields = line.split("|")
         if len(fields) != len(SACCT_FIELDS):
             continue
-        shown, state, code, submit, start, end, partition, nodes, reason = fields
+        shown, state, code, submit, start, end, partition, nodes, reason, user = fields
         # What never ran of an array has one record: 33_[2-9]
         rest = _RANGE.fullmatch(shown)
         job_id = rest[1] if rest is not None else shown
         job = jobs.get(job_id)
         submitted_at = _time(submit)
-        if job is None or submitted_at is None or submitted_at < (job.submitted_at or 0):
+        if job is None or submitted_at is None or submitted_at < (job.submitted_at or 0) or not is_same_user(job, user):
             continue
         if job_id in found and found[job_id][0] > submitted_at:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -32,11 +33,20 @@ def file_queue(case: TestCase) -> QueueUnderTest:
     path = os.path.abspath(case.mktemp())
 
     def show(jobs: Any) -> Any:
-        write(path, *({"id": job_id, "state": state} for job_id, state in jobs.items()))
+        task = {"7_3": {"parent": "7", "task_index": 3}}
+        write(path, *({"id": job_id, "state": state, **task.get(job_id, {})} for job_id, state in jobs.items()))
+        content.append(Path(path).read_bytes())
         return jobs
 
+    def cut(missing: int) -> None:
+        whole = content[-1]
+        Path(path).write_bytes(whole[: max(0, len(whole) - missing)])
+
+    content: list[bytes] = []
     show({})
-    return QueueUnderTest(FileQueue(reactor, path), show, lambda: os.unlink(path), ids=("1", "a-b", "7_3"), task=("7_3", "7", 3))
+    return QueueUnderTest(
+        FileQueue(reactor, path), show, lambda: os.unlink(path), ids=("1", "a-b", "7_3"), task=("7_3", "7", 3), cut=cut
+    )
 
 
 class FileContractTests(makeQueueServiceTests(file_queue)):  # type: ignore[misc]

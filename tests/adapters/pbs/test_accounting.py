@@ -106,6 +106,8 @@ class LogTests(SynchronousTestCase):
             (job, {"Exit_status": "0"}, False, Outcome.COMPLETED), (attrs.evolve(job, submitted_at=None), {"ctime": "101", "Exit_status": "0"}, False, Outcome.COMPLETED),
             (job, {"ctime": "100"}, False, None), (job, {"ctime": "100", "Exit_status": "x"}, False, None), (job, {}, True, Outcome.CANCELLED),
             (job, {"Exit_status": "-3"}, True, Outcome.CANCELLED), (job, {"Exit_status": "-3"}, False, Outcome.LAUNCH_FAIL), (job, None, False, None),
+            (attrs.evolve(job, user="kim"), {"user": "kim", "Exit_status": "0"}, False, Outcome.COMPLETED),
+            (attrs.evolve(job, user="kim"), {"user": "robin", "Exit_status": "0"}, False, None),
         ]:  # fmt: skip
             found = pbs_accounting.ended(seen, pbs_accounting.LoggedEnd(fields, deleted), NOW)
             self.assertEqual(found and found.outcome, expected, fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import attrs
 from twisted.internet import reactor
@@ -185,10 +186,10 @@ class ServerTests(TorqueCase):
 class RecordedTorque(Programs):
     """An adapter with a stand-in for Torque's ``qstat``."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, **options: Any) -> None:
         super().__init__(directory)
         self.write("qstat", TORQUE)
-        self.queue = PbsQueue(reactor, directory=str(self.directory))
+        self.queue = PbsQueue(reactor, directory=str(self.directory), **options)
         self.show({})
 
     def show(self, jobs: Mapping[str, str]) -> Mapping[str, str]:
@@ -199,9 +200,9 @@ class RecordedTorque(Programs):
 
 
 def recorded_torque(case: TestCase) -> QueueUnderTest:
-    fake = RecordedTorque(case.mktemp())
+    fake = RecordedTorque(case.mktemp(), timeout=3.0)
     ids = ("1.torque1", "4711.torque1", "9.torque1", "33[4].torque1")
-    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids=ids, task=("33[4].torque1", "33[].torque1", 4))
+    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids, ("33[4].torque1", "33[].torque1", 4), fake.commands("qstat"))
 
 
 class TorqueContractTests(makeQueueServiceTests(recorded_torque)):  # type: ignore[misc]
