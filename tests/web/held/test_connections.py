@@ -4,6 +4,7 @@ Held requests over real sockets, parked and not: the same bytes either way, what
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from jobpush.core import wire
-from jobpush.web import resource
+from jobpush.web import access_log, resource
 from jobpush.web.held import response_group
 from jobpush.web.held.connection import HeldConnection, StreamConnection
 from jobpush.web.held.connections import EARLY_BYTES
@@ -629,6 +630,25 @@ class HeldRequests(Stage):
             return sorted(agent for _, agent, _ in lines)
 
         self.assertEqual(await self.both(scene), sorted(f'"{agents[number]}"' for number in stay))
+
+    async def test_an_access_log_that_cannot_be_written(self) -> None:
+        """Everybody is answered, and goes on."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(10)]
+            for client in clients:
+                await house.hold(client)
+            sink = mock.Mock()
+            sink.write.side_effect = OSError(errno.ENOSPC, "No space left on device")
+            with (
+                mock.patch.object(house.site.access_log, "_sink", sink),
+                mock.patch.object(access_log, "BUFFER", 0),
+                mock.patch.object(response_group, "AT_ONCE", 3),
+            ):
+                house.lab.set("1", "SUSPENDED")
+                return [await client.answers(1) for client in clients]
+
+        await self.both(scene)
 
     async def test_a_fault_in_an_answer(self) -> None:
         """Is logged once for each answer that is rendered, and everybody is told 500."""
