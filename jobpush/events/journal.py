@@ -295,9 +295,11 @@ class SQLiteJournal:
             db.execute("BEGIN IMMEDIATE")
             write(db)
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error):
+                raise  # a fault of ours, in this batch alone: the next one can begin
             raise JournalError(f"the journal in {self.directory or 'memory'} cannot be written: {error}") from None
 
     # -- reading

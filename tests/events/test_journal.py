@@ -7,6 +7,7 @@ import sqlite3
 import time
 from threading import current_thread
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -109,6 +110,16 @@ class DurabilityTests(JournalCase):
         failure = self.failureResultOf(journal.commit([event], [Record(event.subject, UNSEEN)], []), JournalError)
         self.assertNotIn("\n", str(failure.value))
         self.assertEqual((journal.last_seq, self.read(journal)), (1, [1]))
+
+    def test_a_fault_of_ours(self) -> None:
+        """A batch that cannot be encoded fails alone, whole: the next one can be committed."""
+        journal = self.open()
+        event = wire.number(journal.epoch, 1, change("1", "RUNNING"))
+        with mock.patch.object(wire, "record_bytes", side_effect=TypeError("a test says so")):
+            self.failureResultOf(journal.commit([event], [Record(event.subject, UNSEEN)], []), TypeError)
+        self.write(journal, change("2", "RUNNING"))
+        found = self.successResultOf(journal.read(0, 1, 10, lambda e: True, None))
+        self.assertEqual([e.job.id for e in found], ["2"])
 
     def test_numbers_follow_each_other(self) -> None:
         """An event out of order is a fault of the caller."""
