@@ -35,6 +35,10 @@ T = TypeVar("T")
 #: more.
 PAGE = 8192
 
+#: Bytes of the write-ahead log that are kept when it begins anew: twice of what it has between two checkpoints. SQLite itself
+#: keeps it as large as it once was, after a first look at a huge queue, for as long as the service runs.
+WAL_KEPT = 16 * 1024 * 1024
+
 #: How many events a reader looks at before it lets a writer of an in-memory journal in.
 READ_CHUNK = 1000
 
@@ -139,6 +143,7 @@ class SQLiteJournal:
                 self._writer.execute(f"PRAGMA page_size={PAGE}")
                 self._writer.execute("PRAGMA journal_mode=WAL")
                 self._writer.execute("PRAGMA synchronous=FULL")
+                self._writer.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
                 self._reader = self._connect(path)
             self._upgrade()
             return self._load()

@@ -19,7 +19,7 @@ from jobpush.core.record import UNSEEN, Change, Event, Record
 from jobpush.core.workflow import NO_CLUSTER, Member, Membership, Workflow
 from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
-from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal, Threads
+from jobpush.events.journal import MIGRATIONS, WAL_KEPT, Retention, SQLiteJournal, Threads
 from jobpush.events.state_directory import NETWORK_FILE_SYSTEMS
 from tests.support import NOW, Lab, StepThreads
 
@@ -137,6 +137,17 @@ class DurabilityTests(JournalCase):
         journal = self.open()
         self.assertEqual(journal._writer.execute("PRAGMA journal_mode").fetchone()[0], "wal")
         self.assertEqual(journal._writer.execute("PRAGMA synchronous").fetchone()[0], 2)
+
+    def test_space_is_given_back(self) -> None:
+        """After a large batch the write-ahead log becomes small again, while the journal is in use."""
+        journal = self.open()
+        records = [Record(change(str(n), "RUNNING", comment="x" * 50_000).subject, UNSEEN) for n in range(500)]
+        self.successResultOf(journal.commit([], records, []))
+        log = os.path.join(self.directory, "journal.sqlite-wal")
+        self.assertGreater(os.path.getsize(log), 20_000_000)
+        for _ in range(2):
+            self.write(journal, change("1", "RUNNING"))
+        self.assertLessEqual(os.path.getsize(log), WAL_KEPT)
 
     def test_new_epoch(self) -> None:
         """A restored backup begins a new sequence: old cursors are gone, the known jobs are not."""
