@@ -166,6 +166,35 @@ class FollowerTests(LabCase):
         self.assertEqual((protocol.closed, self.lab.registry.held, self.lab.service.tracker.idle), (None, 0, True))
 
 
+class HandshakeTests(TestCase):
+    """What is wrong with a handshake, over a real socket."""
+
+    timeout = 60
+
+    async def test_what_is_missing(self) -> None:
+        """Each problem names the header, in the protocol's form; nothing is logged as an error."""
+        house = House(self, True)
+        headers = {
+            "Upgrade": "websocket", "Connection": "keep-alive, upgrade", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "MDAwMDAwMDAwMDAwMDAwMA==", "Host": "localhost",
+        }  # fmt: skip
+        try:
+            for missing, status, version in (
+                ("Upgrade", 426, "1.1"), ("Connection", 400, "1.1"), ("Sec-WebSocket-Version", 426, "1.1"),
+                ("Sec-WebSocket-Key", 400, "1.1"), ("Host", 400, "1.1"), ("", 400, "1.0"), ("", 101, "1.1"),
+            ):  # fmt: skip
+                client = house.client()
+                lines = [f"{name}: {value}" for name, value in headers.items() if name != missing]
+                client.send("\r\n".join([f"GET /v1/socket HTTP/{version}", *lines, "", ""]).encode())
+                await client.until(lambda client=client: b"\r\n\r\n" in client.got)
+                self.assertTrue(client.got.startswith(f"HTTP/{version} {status} ".encode()), (missing, client.got))
+                if status == 400:
+                    self.assertIn(b"application/problem+json", client.got)
+                    self.assertIn((missing or "request line").encode(), client.got.partition(b"\r\n\r\n")[2])
+        finally:
+            await house.stop()
+
+
 def frame(opcode: int, payload: bytes) -> bytes:
     """A client's frame (RFC 6455, 5.2), masked with zeros, of at most 65,535 bytes."""
     size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
