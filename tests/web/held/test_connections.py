@@ -856,6 +856,23 @@ class ParkedTests(TestCase):
         self.assertEqual((house.resource.connections._unread, house.violations()), ({}, []))
         await house.stop()
 
+    async def test_pipelined_behind_the_last_response(self) -> None:
+        """What came while a request was held is forgotten when the response ends the connection, however long its end takes."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await deferLater(reactor, 0.02)
+        (transport,) = house.transports
+        with mock.patch.object(transport, "loseConnection") as lose:
+            house.lab.service.announce_end()
+            await house.until(lambda: lose.called)
+            self.assertEqual(house.violations(), [])
+        transport.loseConnection()
+        await client.until(lambda: client.closed)
+        self.assertEqual(len(bodies(client.got)), 1)
+        await house.stop()
+
     async def test_one_bay(self) -> None:
         """Those that wait for the same are one continuation, and leave nothing behind."""
         house = House(self, True)
