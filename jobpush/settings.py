@@ -244,7 +244,8 @@ class Settings:
         "The file of the access log, a new one each day",
         default_text="the service's log",
         example="/var/log/jobpush/access.log",
-        details="Combined Log Format, then the seconds for which the request was held.",
+        details="Combined Log Format, then the seconds for which the request was held. What is no ordinary file "
+        "(`/dev/stdout`, a link) is not moved away for a new one.",
     )
     static: str | None = setting(
         Path(), None, "A directory with a site's own pages, served beside the API", example="/usr/share/jobpush/site"

@@ -36,6 +36,10 @@ T = TypeVar("T")
 #: more.
 PAGE = 8192
 
+#: Bytes of the write-ahead log that are kept when it begins anew: twice of what it has between two checkpoints. SQLite itself
+#: keeps it as large as it once was, after a first look at a huge queue, for as long as the service runs.
+WAL_KEPT = 16 * 1024 * 1024
+
 #: How many events a reader looks at before it lets a writer of an in-memory journal in.
 READ_CHUNK = 1000
 
@@ -140,6 +144,7 @@ class SQLiteJournal:
                 self._writer.execute(f"PRAGMA page_size={PAGE}")
                 self._writer.execute("PRAGMA journal_mode=WAL")
                 self._writer.execute("PRAGMA synchronous=FULL")
+                self._writer.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
                 self._reader = self._connect(path)
             self._upgrade()
             return self._load()
@@ -296,9 +301,11 @@ class SQLiteJournal:
             db.execute("BEGIN IMMEDIATE")
             write(db)
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error):
+                raise  # a fault of ours, in this batch alone: the next one can begin
             raise JournalError(f"the journal in {self.directory or 'memory'} cannot be written: {error}") from None
 
     # -- reading

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from threading import current_thread
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -18,7 +19,7 @@ from jobpush.core.record import UNSEEN, Change, Event, Record
 from jobpush.core.workflow import NO_CLUSTER, Membership, Workflow, WorkflowMember
 from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
-from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal, Threads
+from jobpush.events.journal import MIGRATIONS, WAL_KEPT, Retention, SQLiteJournal, Threads
 from jobpush.events.state_directory import NETWORK_FILE_SYSTEMS
 from tests.support import NOW, Lab, StepThreads
 
@@ -110,6 +111,16 @@ class DurabilityTests(JournalCase):
         self.assertNotIn("\n", str(failure.value))
         self.assertEqual((journal.last_seq, self.read(journal)), (1, [1]))
 
+    def test_a_fault_of_ours(self) -> None:
+        """A batch that cannot be encoded fails alone, whole: the next one can be committed."""
+        journal = self.open()
+        event = wire.number(journal.epoch, 1, change("1", "RUNNING"))
+        with mock.patch.object(wire, "record_bytes", side_effect=TypeError("a test says so")):
+            self.failureResultOf(journal.commit([event], [Record(event.subject, UNSEEN)], []), TypeError)
+        self.write(journal, change("2", "RUNNING"))
+        found = self.successResultOf(journal.read(0, 1, 10, lambda e: True, None))
+        self.assertEqual([e.job.id for e in found], ["2"])
+
     def test_numbers_follow_each_other(self) -> None:
         """An event out of order is a fault of the caller."""
         journal = self.open()
@@ -126,6 +137,17 @@ class DurabilityTests(JournalCase):
         journal = self.open()
         self.assertEqual(journal._writer.execute("PRAGMA journal_mode").fetchone()[0], "wal")
         self.assertEqual(journal._writer.execute("PRAGMA synchronous").fetchone()[0], 2)
+
+    def test_space_is_given_back(self) -> None:
+        """After a large batch the write-ahead log becomes small again, while the journal is in use."""
+        journal = self.open()
+        records = [Record(change(str(n), "RUNNING", comment="x" * 50_000).subject, UNSEEN) for n in range(500)]
+        self.successResultOf(journal.commit([], records, []))
+        log = os.path.join(self.directory, "journal.sqlite-wal")
+        self.assertGreater(os.path.getsize(log), 20_000_000)
+        for _ in range(2):
+            self.write(journal, change("1", "RUNNING"))
+        self.assertLessEqual(os.path.getsize(log), WAL_KEPT)
 
     def test_new_epoch(self) -> None:
         """A restored backup begins a new sequence: old cursors are gone, the known jobs are not."""

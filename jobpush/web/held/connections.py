@@ -33,7 +33,7 @@ from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
 from jobpush.web.requests import Channel, ClientRequest
 from jobpush.web.responses import Response
-from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim
+from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim, unsent
 
 #: Bytes that may come while a request is held, before the connection is not read any more: as many as Twisted's channel takes.
 EARLY_BYTES = 0x4000
@@ -92,6 +92,8 @@ class Connections:
             )
         #: What has come while requests were held.
         self._early: dict[HeldConnection, bytes] = {}
+        #: Bytes of their last responses that waited for clients when the time for their next requests was up.
+        self._unread: dict[HeldConnection, int] = {}
         self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility], LastHold] = OrderedDict()
 
     def forget_header_blocks(self) -> None:
@@ -177,7 +179,9 @@ class Connections:
             early = self._early[connection] = self._early.get(connection, b"") + data
             if len(early) > EARLY_BYTES:
                 connection.transport.pauseProducing()
-        elif not self._take_fast(connection, data):
+            return
+        self._unread.pop(connection, None)
+        if not self._take_fast(connection, data):
             self._give_channel(connection, data)
 
     def _take_fast(self, connection: HeldConnection, data: bytes) -> bool:
@@ -266,6 +270,7 @@ class Connections:
         self._rest(connections)
         if response.close:
             for connection in connections:
+                self._early.pop(connection, None)
                 connection.transport.loseConnection()
         elif self._early:
             for connection in connections:
@@ -315,13 +320,21 @@ class Connections:
         if isinstance(connection, HeldConnection):
             self.registry.wheel.clear(connection)
             self._early.pop(connection, None)
+            self._unread.pop(connection, None)
 
     def time_is_up(self, connection: HeldConnection) -> None:
-        """See `connection.Host`."""
+        """See `connection.Host`. A client that has read nothing of its response in all the time is not waited for."""
         if connection in self.registry:
             self.registry.time_is_up(connection)
-        else:
+            return
+        left = unsent(connection.transport)
+        if not left:
             connection.transport.loseConnection()
+        elif self._unread.get(connection) == left:
+            connection.transport.abortConnection()
+        else:
+            self._unread[connection] = left
+            self._rest([connection])
 
 
 def visibility_of(principal: Principal) -> Visibility:

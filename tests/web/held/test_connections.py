@@ -4,6 +4,7 @@ Held requests over real sockets, with and without their channels: the same bytes
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,11 +20,12 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from jobpush.core import wire
-from jobpush.web import resource
+from jobpush.web import access_log, resource
 from jobpush.web.held import response_group
 from jobpush.web.held.connection import HeldConnection, StreamConnection
 from jobpush.web.held.connections import EARLY_BYTES
 from jobpush.web.site import JobpushSite
+from jobpush.web.twisted_internals import unsent
 from tests.support import Lab
 
 reactor: Any = real_reactor
@@ -633,6 +635,25 @@ class HeldRequests(Stage):
 
         self.assertEqual(await self.both(scene), sorted(f'"{agents[number]}"' for number in stay))
 
+    async def test_an_access_log_that_cannot_be_written(self) -> None:
+        """Everybody is answered, and goes on."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(10)]
+            for client in clients:
+                await house.hold(client)
+            sink = mock.Mock()
+            sink.write.side_effect = OSError(errno.ENOSPC, "No space left on device")
+            with (
+                mock.patch.object(house.site.access_log, "_sink", sink),
+                mock.patch.object(access_log, "BUFFER", 0),
+                mock.patch.object(response_group, "AT_ONCE", 3),
+            ):
+                house.lab.set("1", "SUSPENDED")
+                return [await client.answers(1) for client in clients]
+
+        await self.both(scene)
+
     async def test_a_fault_in_an_answer(self) -> None:
         """Is logged once for each answer that is rendered, and everybody is told 500."""
 
@@ -810,6 +831,50 @@ class WithoutChannelsTests(TestCase):
         self.assertFalse(client.closed)
         house.lab.clock.advance(4)
         await client.until(lambda: client.closed)
+        await house.stop()
+
+    async def test_a_response_that_is_not_read(self) -> None:
+        """A client that reads some of it is waited for; one that reads nothing for the usual time is disconnected."""
+        house = House(self, True)
+        client = house.client()
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        client.get(f"/v1/changes?since={house.lab.cursor}&wait=60&limit=10000")
+        await house.held(1)
+        (transport,) = house.transports
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for number in range(3000):
+            house.lab.queue.set(str(100 + number), "QUEUED", name="n" * 1000)
+        house.lab.tick(3)
+        await house.held(0)
+        for _ in range(4):
+            house.lab.clock.advance(78)
+            await deferLater(reactor, 0.02)
+            self.assertTrue(transport.connected)
+            left = unsent(transport)
+            await client.until(lambda left=left: unsent(transport) < left)
+            await deferLater(reactor, 0.02)
+            self.assertGreater(unsent(transport), 0)
+        for _ in range(2):
+            house.lab.clock.advance(78)
+        await house.until(lambda: not transport.connected)
+        self.assertEqual((house.resource.connections._unread, house.violations()), ({}, []))
+        await house.stop()
+
+    async def test_pipelined_behind_the_last_response(self) -> None:
+        """What came while a request was held is forgotten when the response ends the connection, however long its end takes."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await deferLater(reactor, 0.02)
+        (transport,) = house.transports
+        with mock.patch.object(transport, "loseConnection") as lose:
+            house.lab.service.announce_end()
+            await house.until(lambda: lose.called)
+            self.assertEqual(house.violations(), [])
+        transport.loseConnection()
+        await client.until(lambda: client.closed)
+        self.assertEqual(len(bodies(client.got)), 1)
         await house.stop()
 
     async def test_one_group(self) -> None:

@@ -200,6 +200,21 @@ class FastPathTests(Stage):
         self.assertTrue(head.endswith(b"\r\n\r\n"))
         self.assertIn(b'"job":', old)
 
+    async def test_a_blank_line_before_a_request(self) -> None:
+        """Such a request leaves no header block: a later one with two request lines is refused as it is the ordinary way."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            request = b"GET /v1/jobs/memory/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            client.send(b"\r\n" + request)
+            await client.answers(1)
+            await house.until(lambda: house.free_connections == house.without_channels)
+            client.send(b"GET /v1/changes HTTP/1.1\r\n" + request)
+            await client.until(lambda: client.closed)
+            return re.findall(rb"HTTP/1.1 (\d+)", client.got)
+
+        self.assertEqual(await self.both(scene, without=False), [b"200", b"400"])
+
     async def test_barriers_and_workflows(self) -> None:
         """Barriers and workflows are asked for on the fast path too, held and answered as by the ordinary way."""
 

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
 
 from jobpush.core.filters import Selection
 from jobpush.web.held.stream_group import HEARTBEAT_S
-from jobpush.web.held.websocket import GOING_AWAY, SILENCE_S, Messages, SocketFollower
+from jobpush.web.held.websocket import GOING_AWAY, MESSAGE_LIMIT, SILENCE_S, TOO_BIG, Messages, SocketFollower
 from jobpush.web.params import Params, resolve
 from jobpush.web.principal import ANONYMOUS
 from jobpush.web.routes.common import SELECTION
 from tests.support import LabCase
+from tests.web.held.test_connections import House
 
 
 class Protocol:
@@ -162,3 +164,66 @@ class FollowerTests(LabCase):
         protocol.lost = True
         follower.finish()
         self.assertEqual((protocol.closed, self.lab.registry.held, self.lab.service.tracker.idle), (None, 0, True))
+
+
+class HandshakeTests(TestCase):
+    """What is wrong with a handshake, over a real socket."""
+
+    timeout = 60
+
+    async def test_what_is_missing(self) -> None:
+        """Each problem names the header, in the protocol's form; nothing is logged as an error."""
+        house = House(self, True)
+        headers = {
+            "Upgrade": "websocket", "Connection": "keep-alive, upgrade", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "MDAwMDAwMDAwMDAwMDAwMA==", "Host": "localhost",
+        }  # fmt: skip
+        try:
+            for missing, status, version in (
+                ("Upgrade", 426, "1.1"), ("Connection", 400, "1.1"), ("Sec-WebSocket-Version", 426, "1.1"),
+                ("Sec-WebSocket-Key", 400, "1.1"), ("Host", 400, "1.1"), ("", 400, "1.0"), ("", 101, "1.1"),
+            ):  # fmt: skip
+                client = house.client()
+                lines = [f"{name}: {value}" for name, value in headers.items() if name != missing]
+                client.send("\r\n".join([f"GET /v1/socket HTTP/{version}", *lines, "", ""]).encode())
+                await client.until(lambda client=client: b"\r\n\r\n" in client.got)
+                self.assertTrue(client.got.startswith(f"HTTP/{version} {status} ".encode()), (missing, client.got))
+                if status == 400:
+                    self.assertIn(b"application/problem+json", client.got)
+                    self.assertIn((missing or "request line").encode(), client.got.partition(b"\r\n\r\n")[2])
+        finally:
+            await house.stop()
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A client's frame (RFC 6455, 5.2), masked with zeros, of at most 65,535 bytes."""
+    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
+    return bytes([opcode]) + size + bytes(4) + payload
+
+
+class LimitTests(TestCase):
+    """How long a client's message may be, over a real socket."""
+
+    timeout = 60
+
+    async def test_control_frames_in_a_message(self) -> None:
+        """Pings and pongs between the frames of a message neither add to its length nor take from it."""
+        house = House(self, True)
+        try:
+            client = house.client()
+            client.get(
+                "/v1/socket", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==",
+            )  # fmt: skip
+            await client.until(lambda: b"selected" in client.got)
+            size = 40_000
+            client.send(frame(0x01, b"x" * size))
+            for number in range(2, MESSAGE_LIMIT // size + 1):
+                client.send(frame(0x00, b"x" * size) + frame(0x8A, b"") + frame(0x89, b"%d" % number))
+                await client.until(lambda number=number: client.got.endswith(b"%d" % number))
+            self.assertFalse(client.closed)
+            client.send(frame(0x00, b"x" * size) + frame(0x8A, b""))
+            await client.until(lambda: client.closed)
+            self.assertIn(TOO_BIG.to_bytes(2, "big") + b"a message is longer", client.got)
+        finally:
+            await house.stop()
