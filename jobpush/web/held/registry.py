@@ -163,10 +163,7 @@ class Registry:
         self.check(member.principal)
         group = self._group(hold)
         self._join(member, group)
-        seconds = hold.deadline - self._reactor.seconds()
-        if member.principal.expires_at is not None:
-            seconds = min(seconds, member.principal.expires_at - self._reactor.seconds())
-        self.wheel.set(member, max(0.0, seconds))
+        self._set_deadline(member, hold.deadline - self._reactor.seconds())
         self._schedulers.awaited(hold.clusters)
         return group
 
@@ -179,8 +176,15 @@ class Registry:
         """
         self.check(member.principal)
         self._join(member, group)
-        self.wheel.set(member, seconds)
+        self._set_deadline(member, seconds)
         self._schedulers.awaited(group.hold.clusters)
+
+    def _set_deadline(self, member: Member, seconds: float) -> None:
+        """Set a deadline in that many seconds, or when the identity expires, if that is earlier."""
+        expires_at = member.principal.expires_at
+        if expires_at is not None:
+            seconds = min(seconds, expires_at - self._reactor.seconds())
+        self.wheel.set(member, max(0.0, seconds))
 
     def can_be_joined(self, group: ResponseGroup) -> bool:
         """Return whether a request can still be held in that group."""
@@ -313,7 +317,12 @@ class Registry:
             assert isinstance(outcome, Later)
             finding = Deferred.fromCoroutine(outcome.find())
             finding.addErrback(self._failed)
-            finding.addCallback(lambda found: self.settle(group, found) if group.members else None)
+            finding.addCallback(lambda found: self._found(group, found))
+
+    def _found(self, group: ResponseGroup, outcome: Outcome) -> None:
+        """It has been found out, unless the members have their response by now, or are about to have it."""
+        if group.members and group.wake is None:
+            self.settle(group, outcome)
 
     def _failed(self, failure: Failure) -> Outcome:
         if failure.check(Problem):

@@ -291,6 +291,15 @@ class RegistryTests(SynchronousTestCase):
         self.lab.clock.advance(55)
         self.assertEqual(waits.got, [b"timed out []"])
 
+    def test_the_least_deadline_of_one_that_joins(self) -> None:
+        """A request that joins a group by itself ends when its identity expires, too."""
+        first, second = self.member(), self.member("lee", expires_at=10.0)
+        self.lab.hold(first)
+        self.registry.join(second, self.registry._members[first], 60.0)  # type: ignore[arg-type]
+        self.lab.clock.advance(11)
+        self.assertIn(b'"status":401', second.got[0])
+        self.assertEqual(first.got, [])
+
     def test_a_look_answers(self) -> None:
         """Those that wait for a look alone get what the look says, rendered once."""
         members = [self.member() for _ in range(3)]
