@@ -320,7 +320,7 @@ class Registry:
             finding.addCallback(lambda found: self._found(group, found))
 
     def _found(self, group: ResponseGroup, outcome: Outcome) -> None:
-        """It has been found out, unless the members have their response by now, or are about to have it."""
+        """Take what was found out, unless the members have been answered meanwhile, or are about to be."""
         if group.members and group.wake is None:
             self.settle(group, outcome)
 

@@ -21,7 +21,7 @@ from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import FINEST_S, SHARE, TimerWheel
 from jobpush.web.held import response_group
-from jobpush.web.held.questions import Hold, Look, Outcome, Ready
+from jobpush.web.held.questions import Hold, Later, Look, Outcome, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
@@ -332,6 +332,23 @@ class RegistryTests(SynchronousTestCase):
         self.lab.publish("1")
         self.lab.settle()
         self.assertEqual(first.got, [b"changed"])
+
+    def test_the_end_while_something_is_found_out(self) -> None:
+        """Those for whom the journal is read when the service ends are answered, and held in no other group after that."""
+        reading: Deferred[Outcome] = Deferred()
+
+        async def find() -> Outcome:
+            return await reading
+
+        member = self.member()
+        self.lab.hold(member, looks=(Look(("lab",), lambda: Later(find)),))
+        self.lab.looks[0].callback(None)
+        self.registry.close()
+        reading.callback(
+            Hold(key="found", since=0, watch=Watch("1"), deadline=60.0, render=lambda wake: Response(200, (), b"late"))
+        )
+        self.lab.settle()
+        self.assertEqual((member.got, self.registry.held), ([b"closing []"], 0))
 
     def test_a_look_is_given_up(self) -> None:
         """When the last that waits for a look leaves, the look is not waited for any more."""
