@@ -64,6 +64,7 @@ class AccessLog:
         self._lines: list[str] = []
         self._length = 0
         self._flushing: IDelayedCall | None = None
+        self._failed = False
 
     def open(self) -> None:
         """Open the file. Raises `OSError` if that cannot be done."""
@@ -89,7 +90,18 @@ class AccessLog:
             self._flushing = None
         lines, self._lines, self._length = self._lines, [], 0
         if lines and self._sink is not None:
-            self._sink.write("".join(lines))
+            self._write(self._sink, "".join(lines))
+
+    def _write(self, sink: Sink, lines: str) -> None:
+        """Write lines. Where that fails, they are lost, and the log says so once, until it succeeds again."""
+        try:
+            sink.write(lines)
+        except (OSError, ValueError) as error:  # a file that could not be opened for a new day stays closed
+            if not self._failed:
+                LOG.error("the access log {path} cannot be written: {error}", path=self._path, error=str(error))
+            self._failed = True
+        else:
+            self._failed = False
 
     def close(self) -> None:
         """Write what was kept back, and close the file."""

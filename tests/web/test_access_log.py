@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,3 +96,16 @@ class WritingTests(SynchronousTestCase):
         self.assertEqual(Path(path).read_text(), "today\n")
         (old,) = [each for each in Path(path).parent.iterdir() if each.name.startswith(f"{Path(path).name}.")]
         self.assertEqual(old.read_text(), "yesterday\n")
+
+    def test_a_full_disk(self) -> None:
+        """A write that fails disturbs nobody: its lines are lost, and the log says so once, until a write succeeds again."""
+        log = AccessLog(self.clock, os.path.abspath(self.mktemp()))
+        log.open()
+        full = OSError(28, "No space left on device")
+        with mock.patch.object(logfile.DailyLogFile, "write", side_effect=[full, full, None, full]):
+            for _ in range(4):
+                log.write("x" * BUFFER + "\n")
+        log.close()
+        texts = [json.loads(json_line(event))["text"] for event in self.events]
+        self.assertEqual(len(texts), 2)
+        self.assertIn("cannot be written: [Errno 28] No space left on device", texts[0])
