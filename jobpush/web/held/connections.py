@@ -38,6 +38,9 @@ from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim
 #: Bytes that may come while a request is held, before the connection is not read any more: as many as Twisted's channel takes.
 EARLY_BYTES = 0x4000
 
+#: Seconds in which a client may read the rest of a response, when its connection is closed: as many as Twisted's channel gives.
+ABORT_S = 15.0
+
 #: Of how many questions is remembered how the last one was held.
 MOST_LAST_HOLDS = 512
 
@@ -266,6 +269,7 @@ class Connections:
         self._rest(connections)
         if response.close:
             for connection in connections:
+                self._early.pop(connection, None)
                 connection.transport.loseConnection()
         elif self._early:
             for connection in connections:
@@ -320,8 +324,12 @@ class Connections:
         """See `connection.Host`."""
         if connection in self.registry:
             self.registry.time_is_up(connection)
+        elif connection.transport.disconnecting:
+            connection.transport.abortConnection()
         else:
+            # This waits until the client has read its last response, if it ever does.
             connection.transport.loseConnection()
+            self.registry.wheel.set(connection, ABORT_S)
 
 
 def visibility_of(principal: Principal) -> Visibility:

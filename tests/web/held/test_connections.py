@@ -22,7 +22,7 @@ from jobpush.core import wire
 from jobpush.web import resource
 from jobpush.web.held import response_group
 from jobpush.web.held.connection import HeldConnection, StreamConnection
-from jobpush.web.held.connections import EARLY_BYTES
+from jobpush.web.held.connections import ABORT_S, EARLY_BYTES
 from jobpush.web.site import JobpushSite
 from tests.support import Lab
 
@@ -806,6 +806,39 @@ class ParkedTests(TestCase):
         self.assertFalse(client.closed)
         house.lab.clock.advance(4)
         await client.until(lambda: client.closed)
+        await house.stop()
+
+    async def test_a_client_that_does_not_read_its_response(self) -> None:
+        """Its connection is closed after the usual time, and dropped a little later if the response is not read then either."""
+        house = House(self, True)
+        client = house.client()
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+        client.get(f"/v1/changes?since={house.lab.cursor}&wait=60&limit=10000")
+        await house.held(1)
+        (transport,) = house.transports
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for number in range(6000):
+            house.lab.queue.set(str(100 + number), "QUEUED", name="n" * 1000)
+        house.lab.tick(3)
+        await house.held(0)
+        house.lab.clock.advance(78)
+        await deferLater(reactor, 0.02)
+        self.assertTrue(transport.connected)
+        house.lab.clock.advance(ABORT_S + 1)
+        await house.until(lambda: not transport.connected)
+        await house.stop()
+
+    async def test_early_bytes_at_the_end(self) -> None:
+        """What a client has sent behind a request that ends its connection is not kept."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        client.send(b"GET /healthz HTTP/1.1\r\n")
+        await house.until(lambda: house.resource.connections._early)
+        house.lab.service.announce_end()
+        while not house.lab.service.cooperator.idle:
+            house.lab.clock.advance(0)
+        self.assertEqual((house.registry.held, house.violations()), (0, []))
         await house.stop()
 
     async def test_one_bay(self) -> None:
