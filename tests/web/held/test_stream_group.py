@@ -49,6 +49,18 @@ class GroupTests(SynchronousTestCase):
         self.lab.settle()
         self.assertEqual([stream.got[-1] for stream in (first, told_some, told_all)], ["events [4]"] * 3)
 
+    def test_told_up_to_where_something_is_still_to_be_written(self) -> None:
+        """What waits to be written to a stream has not been told to it."""
+        self.patch(stream_group, "AT_ONCE", 1)
+        streams = [self.stream() for _ in range(2)]
+        told: list[list[int]] = []
+        for stream in streams:
+            stream.write = lambda chunk: told.append([self.lab.registry.told_up_to(each) for each in streams])  # type: ignore[method-assign]
+        for jobs in (("1",), ("1", "1")):
+            self.lab.publish(*jobs)
+            self.lab.settle()
+        self.assertEqual(told, [[0, 1], [1, 1], [1, 3], [3, 3]])
+
     def test_one_leaves_before_it_is_told(self) -> None:
         """A stream that leaves between publishing and telling is told nothing."""
         self.patch(stream_group, "AT_ONCE", 1)
