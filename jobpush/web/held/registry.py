@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.core.filters import Selection
+from jobpush.events.interfaces import JournalError
 from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
@@ -25,6 +26,7 @@ from jobpush.web.held.members import Held, Member
 from jobpush.web.held.questions import Hold, Later, Outcome, Ready
 from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import BEAT_S, AnyStream, AnyStreamGroup, AnyStreams, StreamGroup, Streams
+from jobpush.web.params import journal_fails
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Response
@@ -325,12 +327,15 @@ class Registry:
             self.settle(group, outcome)
 
     def _failed(self, failure: Failure) -> Outcome:
-        if failure.check(Problem):
-            problem = failure.value
+        error = failure.value
+        if isinstance(error, Problem):
+            problem = error
+        elif isinstance(error, JournalError):
+            problem = journal_fails(error)
         else:
             self.log.failure("what held requests wait for could not be found out", failure)
             problem = Problem(500, "an error of the server; its log tells more", close=True)
-        response = problem.response()  # type: ignore[union-attr]
+        response = problem.response()
         return Ready(lambda: response)
 
     def close(self) -> None:

@@ -11,8 +11,6 @@ from jobpush.core.filters import OfSubject
 from jobpush.core.model import JobDescriptor, JobKey
 from jobpush.core.record import Subject
 from jobpush.core.workflow import WorkflowRecord, workflow_key
-from jobpush.events.interfaces import JournalError
-from jobpush.events.publisher import ChangeWorkflows
 from jobpush.events.reader import Enough, Page
 from jobpush.runtime.cooperate import finish
 from jobpush.service import JobPush
@@ -161,7 +159,7 @@ class WorkflowRoutes:
             return remembered[key].job if key in remembered else None
 
         now = self._service.reactor.seconds()
-        await self._change(lambda w: w.define(name, members, edges, known, now))
+        await self._service.publisher.apply_to_workflows(lambda w: w.define(name, members, edges, known, now))
         page = Page((), self._service.feed.head)
         response = await self._service.cooperator.run(self._response(workflows.records[name], page))
         response.status = 201 if new else 200
@@ -173,14 +171,8 @@ class WorkflowRoutes:
         if name not in self._service.workflows.records:
             raise _no_workflow(name)
         now = self._service.reactor.seconds()
-        await self._change(lambda w: w.delete([name], now))
+        await self._service.publisher.apply_to_workflows(lambda w: w.delete([name], now))
         return Response(204, ((b"jobpush-cursor", self._service.feed.cursor().encode()),), b"")
-
-    async def _change(self, change: ChangeWorkflows) -> None:
-        try:
-            await self._service.publisher.apply_to_workflows(change)
-        except JournalError as error:
-            raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
 
     def _members(self, params: Params) -> Generator[None, None, dict[JobKey, str]]:
         """The jobs of a workflow by key, as the client wrote them. A task counts once if its array is one of them."""

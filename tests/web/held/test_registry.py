@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.filters import OfSubject, Selection
 from jobpush.core.record import Event
+from jobpush.events.interfaces import JournalError
 from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import FINEST_S, SHARE, TimerWheel
@@ -332,6 +333,19 @@ class RegistryTests(SynchronousTestCase):
         self.lab.publish("1")
         self.lab.settle()
         self.assertEqual(first.got, [b"changed"])
+
+    def test_what_cannot_be_found_out(self) -> None:
+        """Where the journal cannot be read, those that wait for that are told to come back; another fault is logged."""
+        for error, expected, logged in ((JournalError("no"), b'"status":503', 0), (KeyError("x"), b'"status":500', 1)):
+
+            async def find(error: Exception = error) -> Outcome:
+                raise error
+
+            member, looks = self.member(), (Look(("lab",), lambda find=find: Later(find)),)  # type: ignore[misc]
+            self.lab.hold(member, looks=looks, key=expected)
+            self.lab.looks[-1].callback(None)
+            self.assertIn(expected, member.got[0])
+            self.assertEqual(len(self.flushLoggedErrors(type(error))), logged)
 
     def test_the_end_while_something_is_found_out(self) -> None:
         """Those for whom the journal is read when the service ends are answered, and held in no other group after that."""
