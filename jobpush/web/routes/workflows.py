@@ -14,6 +14,7 @@ from jobpush.core.workflow import WorkflowRecord, workflow_key
 from jobpush.events.reader import Enough, Page
 from jobpush.runtime.cooperate import finish
 from jobpush.service import JobPush
+from jobpush.web.held.connections import visibility_of
 from jobpush.web.held.questions import Hold, Look, Outcome, Question, Ready
 from jobpush.web.params import DEFAULT_WAIT_S, Params, body_of, check_workflow, decoded, jittered
 from jobpush.web.problems import Problem
@@ -42,7 +43,7 @@ class WorkflowRoutes:
 
     def list(self, request: ClientRequest) -> Response:
         """Workflows now, without their jobs, a page at a time, by name."""
-        params = Params(self._service, decoded(request.args), _LIST)
+        params = Params(self._service, decoded(request.args), _LIST, visibility_of(request.principal))
         selection, limit, after = params.selection(), params.limit(highest=2000), params.text("after") or ""
         records = self._service.workflows.records
         names = sorted(name for name, r in records.items() if name > after and selection.takes(r.subject))
@@ -63,17 +64,18 @@ class WorkflowRoutes:
         if wait is None and (since is not None or until is not None):
             wait = DEFAULT_WAIT_S
         deadline = question.came_at + jittered(wait) if wait is not None else question.came_at
-        records = self._service.workflows.records
         tagging = tuple(sorted(self._service.workflows.tagging))
-        if name in records:
-            return self._of_workflow(question, name, since, until, wait, deadline)
+        record = self._visible(question, name)
+        if record is not None:
+            return self._of_workflow(question, record, since, until, wait, deadline)
         if "@" not in name or deadline <= self._service.reactor.seconds() or not tagging:
             raise _no_workflow(name)
 
         def seen() -> Outcome:
-            if name not in records:
+            record = self._visible(question, name)
+            if record is None:
                 return Ready(lambda: _no_workflow(name).response())
-            return self._of_workflow(question, name, since, until, wait, deadline)
+            return self._of_workflow(question, record, since, until, wait, deadline)
 
         begun = tuple(self._service.monitors[cluster].looks_begun for cluster in tagging)
         return Hold(
@@ -86,10 +88,21 @@ class WorkflowRoutes:
             looks=(Look(tagging, seen),),
         )
 
+    def _visible(self, question: Question, name: str) -> WorkflowRecord | None:
+        """The workflow of that name, if there is one that the client may see."""
+        record = self._service.workflows.records.get(name)
+        return record if record is not None and question.visibility.shows(record.subject.user) else None
+
     def _of_workflow(
-        self, question: Question, name: str, since: int | None, until: str | None, wait: float | None, deadline: float
+        self,
+        question: Question,
+        record: WorkflowRecord,
+        since: int | None,
+        until: str | None,
+        wait: float | None,
+        deadline: float,
     ) -> Outcome:
-        record = self._service.workflows.records[name]
+        name = record.subject.key[1]
         enough = _enough(until)
         met = enough is not None and _is_enough(until, record.subject)
         head = self._service.feed.head
