@@ -96,13 +96,13 @@ class Answering:
             outcome = await outcome.find()
         if isinstance(outcome, Ready):
             return (await self.rendered(outcome.render())).apply(request)
-        return await self._hold(request, outcome)
+        return await self._hold(request, outcome, question.size)
 
     async def rendered(self, rendering: Rendering) -> Response:
         """A response, made in turns if it takes long."""
         return rendering if isinstance(rendering, Response) else await self._cooperator.run(rendering)
 
-    async def _hold(self, request: ClientRequest, hold: Hold) -> bytes | int:
+    async def _hold(self, request: ClientRequest, hold: Hold, size: int) -> bytes | int:
         """Hold the request; without its channel, where that can be done."""
         if self._registry.closing:
             gathered = hold.watch.gathered if hold.watch is not None else ()
@@ -110,8 +110,8 @@ class Answering:
             return (await self.rendered(hold.render(wake))).apply(request)
         self._registry.check(request.principal)
         if self._connections.can_take(request):
-            self._registry.hold(self._connections.take(request), hold)
+            self._registry.hold(self._connections.take(request), hold, size)
             return NOT_DONE_YET
         member = DeferredMember(request.principal, self._registry.time_is_up, self._registry.leave)
-        self._registry.hold(member, hold)
+        self._registry.hold(member, hold, size)
         return (await member.deferred).apply(request)

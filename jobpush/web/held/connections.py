@@ -190,13 +190,14 @@ class Connections:
             return False
         uri = fast_path.target_in(data, block.raw)
         target = fast_path.read_target(uri) if uri is not None else None
-        if target is None or self.registry.closing:
+        if uri is None or target is None or self.registry.closing:
             return False
         now = self._reactor.seconds()
         visibility = visibility_of(block.principal)
         if self._hold_again(connection, target, visibility):
             return True
-        outcome = self._ask(Question(target.route, target.arguments, target.parameters, now, visibility))
+        question = Question(target.route, target.arguments, target.parameters, now, visibility, size=len(uri))
+        outcome = self._ask(question)
         if isinstance(outcome, Ready):
             response = outcome.render()
             if not isinstance(response, Response):
@@ -206,7 +207,7 @@ class Connections:
             if outcome.deadline <= now:
                 return False
             try:
-                self._hold(connection, target, visibility, outcome)
+                self._hold(connection, target, visibility, outcome, question.size)
             except Problem as problem:
                 response = problem.response()
             else:
@@ -219,10 +220,10 @@ class Connections:
         return True
 
     def _hold(
-        self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility, hold: Hold
+        self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility, hold: Hold, size: int
     ) -> None:
         """Hold a request of a connection that waited for it. Raises `Problem`, if no more requests may be held."""
-        group = self.registry.hold(connection, hold)
+        group = self.registry.hold(connection, hold, size)
         self._remember(connection, target)
         if hold.wait is not None:
             head, forgotten = self._moment()

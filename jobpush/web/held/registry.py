@@ -155,15 +155,16 @@ class Registry:
                 headers={"Retry-After": str(random.randint(2, 10))},
             )
 
-    def hold(self, member: Member, hold: Hold) -> ResponseGroup:
+    def hold(self, member: Member, hold: Hold, size: int = 0) -> ResponseGroup:
         """
         Hold a request until what it waits for has come or its time is up.
 
+        :param size: bytes that its question takes up.
         :return: the group that it is held in.
         :raise Problem: 503, if no more requests may be held.
         """
         self.check(member.principal)
-        group = self._group(hold)
+        group = self._group(hold, size)
         self._join(member, group)
         self._set_deadline(member, hold.deadline - self._reactor.seconds())
         self._schedulers.awaited(hold.clusters)
@@ -217,11 +218,11 @@ class Registry:
         self._join(member, group, since)
         self._schedulers.awaited(selection.clusters)
 
-    def _group(self, hold: Hold) -> ResponseGroup:
+    def _group(self, hold: Hold, size: int) -> ResponseGroup:
         """The group of those that wait for the same."""
         group = self._groups.get(hold.key)
         if group is None:
-            group = self._groups[hold.key] = ResponseGroup(self, hold)
+            group = self._groups[hold.key] = ResponseGroup(self, hold, size)
             group.begin()
         return group
 
@@ -309,7 +310,7 @@ class Registry:
             render = outcome.render
             group.made(render).addCallback(group.send)
         elif isinstance(outcome, Hold):
-            other = self._group(outcome)
+            other = self._group(outcome, group.size)
             for member in list(group.members):
                 del group.members[member]
                 self._join(member, other)

@@ -62,25 +62,22 @@ class GroupRegistry(Protocol):
 class ResponseGroup(Continuation):
     """
     :param hold: what the first member waits for, and so all of them.
+    :ivar size: bytes that its question takes up.
     :ivar members: in the order in which they came.
     """
 
-    __slots__ = ("_looking", "_registry", "_timed_out", "hold", "members")
+    __slots__ = ("_looking", "_registry", "_timed_out", "hold", "members", "size")
 
     log = Logger()
 
-    def __init__(self, registry: GroupRegistry, hold: Hold) -> None:
+    def __init__(self, registry: GroupRegistry, hold: Hold, size: int) -> None:
         super().__init__(hold.watch.selection if hold.watch is not None else _NOTHING, hold.since)
         self.hold = hold
+        self.size = size
         self.members: dict[Member, None] = {}
         self._registry = registry
         self._looking: tuple[Deferred[None], ...] = ()
         self._timed_out: tuple[object, Response] | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes that its question takes up."""
-        return self.hold.size
 
     def begin(self) -> None:
         """Wait for events, and look where that was asked for."""

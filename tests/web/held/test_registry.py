@@ -90,7 +90,7 @@ class Lab:
 
     # -- what a test does
 
-    def hold(self, member: Member, job: str = "1", wait: float = 60.0, need: int = 1, **more: Any) -> None:
+    def hold(self, member: Member, job: str = "1", wait: float = 60.0, need: int = 1, size: int = 0, **more: Any) -> None:
         """Hold a request for events of a job; the response tells why it came."""
 
         def render(wake: Wake) -> Response:
@@ -106,7 +106,7 @@ class Lab:
             clusters=frozenset({"lab"}),
             **more,
         )
-        self.registry.hold(member, hold)
+        self.registry.hold(member, hold, size)
 
     def publish(self, *jobs: str) -> None:
         """An event of each of these jobs, in one batch."""
