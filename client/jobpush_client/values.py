@@ -45,7 +45,7 @@ class _Ended(Value):
 
     @property
     def succeeded(self) -> bool:
-        """Has it ended, and well?"""
+        """Whether it has ended, and well."""
         return self.state == "COMPLETED"
 
     @property
@@ -92,7 +92,7 @@ class Job(_Ended):
 
     @property
     def terminal(self) -> bool:
-        """Has it ended, and is that confirmed?"""
+        """Whether it has ended, and that is confirmed."""
         return self.phase == "DONE" and bool(self.fields.get("settled"))
 
     @property
@@ -177,7 +177,7 @@ class Workflow(_Ended):
 
     @property
     def terminal(self) -> bool:
-        """Have all of its jobs ended, for good?"""
+        """Whether all of its jobs have ended, for good."""
         return self.fields.get("phase") == "DONE" and bool(self.fields.get("settled"))
 
     @property

@@ -184,7 +184,7 @@ class _Output(FileDescriptor):
 
     @property
     def open(self) -> bool:
-        """May more come?"""
+        """Whether more may come."""
         return not self._pipe.closed
 
     def close(self) -> None:
@@ -275,7 +275,7 @@ class _Command(ProcessProtocol):
         self._over()
 
     def _over(self) -> None:
-        """The process or its output has ended: has the other one, too?"""
+        """End the command if both the process and its output have ended."""
         ended, failure = self.ended, self.failure
         if ended is None or (self.output.open and failure is None):
             return

@@ -129,7 +129,7 @@ class Look:
         return True
 
     def _worth_naming(self, names: Sequence[str], most: int) -> bool:
-        """Is it enough to ask for these jobs, and cheaper than asking for all?"""
+        """Return whether it is enough to ask for these jobs, and cheaper than asking for all."""
         jobs = self._publisher.table.cluster(self.queue.cluster)
         for name in names:
             record = jobs.get(jobs.canonical(name))

@@ -146,7 +146,7 @@ class JobStatusMonitor:
 
     @property
     def announced(self) -> bool:
-        """Are changes announced by nudges, so that the poll has become a reconciler?"""
+        """Whether nudges announce changes, so that polling only finds what they missed."""
         return self._foresight.good
 
     def _soonest(self, now: float) -> float:
@@ -266,7 +266,7 @@ class JobStatusMonitor:
                 waiting.callback(None)
 
     def _is_settled(self, name: str | None, early: bool, seen_seq: int) -> bool:
-        """Has this job changed since, if that was announced early, and is it in a state that it can stay in?"""
+        """Return whether this job can stay in its state and, if its change was announced early, has changed since."""
         if name is None:
             return self._look.changed or not early
         jobs = self._publisher.table.cluster(self.queue.cluster)

@@ -81,7 +81,7 @@ class Wishes:
 
     @property
     def fresh(self) -> bool:
-        """Is there one that has not been looked at yet?"""
+        """Whether there is one that has not been looked at yet."""
         return any(not wish.looks for wish in self._wishes.values())
 
     @property
@@ -116,17 +116,17 @@ class Wishes:
 
 
 class Foresight:
-    """Do nudges announce what changes? Only then the poll may become a mere reconciler."""
+    """Whether nudges announce what changes. Only then may polling become rare."""
 
     def __init__(self) -> None:
         self._announced: deque[bool] = deque(maxlen=REMEMBERED_LOOKS)
 
     def found(self, announced: bool) -> None:
-        """A look has found changes; was it a nudge that wanted it?"""
+        """Note that a look has found changes, and whether a nudge had asked for it."""
         self._announced.append(announced)
 
     @property
     def good(self) -> bool:
-        """Can changes be expected to be announced?"""
+        """Whether changes can be expected to be announced."""
         looks = len(self._announced)
         return looks >= FEWEST_LOOKS and sum(self._announced) >= ANNOUNCED_SHARE * looks

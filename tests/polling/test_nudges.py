@@ -293,7 +293,7 @@ class SourceTests(SynchronousTestCase):
 
 
 class SeveralQueuesTests(SynchronousTestCase):
-    """Whose job is it?"""
+    """Whose job a nudge is about."""
 
     def test_jobs_want_a_cluster(self) -> None:
         """Where there are several; without jobs all are looked at."""

@@ -44,7 +44,7 @@ class Commands:
 
     @property
     def remote(self) -> bool:
-        """Do they run on another host, whose files cannot be read here?"""
+        """Whether they run on another host, whose files cannot be read here."""
         return bool(self.prefix)
 
     def run(self, name: str, *arguments: str) -> Deferred[CommandResult]:

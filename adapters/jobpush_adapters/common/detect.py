@@ -45,7 +45,7 @@ def _beside_qstat(own: tuple[str, ...], others: tuple[str, ...]) -> str | None:
 
 
 def _is_slurms(path: str) -> bool:
-    """Is it one of the scripts that Slurm has for people who know Torque's commands?"""
+    """Return whether it is one of the scripts that Slurm has for people who know Torque's commands."""
     try:
         with open(path, "rb") as file:
             head = file.read(4096)

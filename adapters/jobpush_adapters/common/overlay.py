@@ -46,7 +46,7 @@ class Patched(Mapping[str, JobDescriptor]):
 
     @property
     def heavy(self) -> bool:
-        """Has so much changed that a dict of its own is better?"""
+        """Whether so much has changed that a dict of its own is better."""
         return len(self._changed) + len(self._gone) > max(FEW, len(self._base) // SHARE)
 
     def __getitem__(self, job_id: str) -> JobDescriptor:

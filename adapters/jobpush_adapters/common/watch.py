@@ -80,7 +80,7 @@ class LogWatch:
                 self.log.warn("{path} cannot be watched: what is written there is seen by polling", path=directory)
 
     def _listen(self, directory: str, call: Callable[[], None]) -> bool:
-        """Have the kernel say when something is written there. Can it?"""
+        """Have the kernel say when something is written there. Return whether it can."""
         try:
             self._kernel.watch(FilePath(directory), _MASK, callbacks=[lambda *_: call()])
         except inotify.INotifyError:  # the directory may not be there or not be readable, or there are no watches left

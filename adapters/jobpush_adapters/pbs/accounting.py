@@ -96,7 +96,7 @@ def ended(job: JobDescriptor, entry: Entry, now: float) -> JobDescriptor | None:
 
 
 def readable(directory: str) -> bool:
-    """May the log be read?"""
+    """Return whether the log may be read."""
     try:
         names = sorted(name for name in os.listdir(directory) if name.isdigit())
         return not names or os.access(os.path.join(directory, names[-1]), os.R_OK)

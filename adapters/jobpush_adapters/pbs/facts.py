@@ -28,7 +28,7 @@ def users(patterns: str) -> set[str]:
 
 
 def keeps_history(a: Attributes) -> bool:
-    """Does the server keep jobs that have ended?"""
+    """Return whether the server keeps jobs that have ended."""
     return a.get("job_history_enable", "False").lower() in ("true", "1")
 
 

@@ -271,5 +271,5 @@ class OpenPbs:
 
 
 def _starts(job: JobDescriptor | None) -> bool:
-    """Is it in a state that passes into the next one without another letter?"""
+    """Return whether the job is in a state that passes into the next one without another letter."""
     return job is None or job.phase is Phase.STARTING

@@ -132,7 +132,7 @@ def is_about_job(line: bytes) -> bool:
 
 
 def is_about_end(line: bytes) -> bool:
-    """Is it about how a job has ended?"""
+    """Return whether it is about how a job has ended."""
     found = line.split(b":", 4)
     return is_about_job(line) and (found[1] != b"job_log" or found[3] in (b"deleted", b"finished")) and found[1] != b"new_job"
 

@@ -142,7 +142,7 @@ def _spool(bootstrap: str) -> str | None:
 
 
 def _may_read(path: str) -> bool:
-    """Can it be read, or does it not exist yet?"""
+    """Return whether it can be read, or does not exist yet."""
     return not os.path.exists(path) or os.access(path, os.R_OK)
 
 

@@ -247,7 +247,7 @@ class GridEngineQueue(Watching, CommandQueue):
             reader.rejected.append(f"two rows have the id {job_id}")
 
     def _due(self, entry: Entry, now: float) -> bool:
-        """Is it a job whose start time has come, which its row does not tell?"""
+        """Return whether it is a job whose start time has come, which its row does not tell."""
         if not entry.jobs or entry.jobs[0].reason_code is not ReasonCode.BEGIN_TIME:
             return False
         begin_at = self._details.get(entry.row.number, _NOTHING).begin_at

@@ -27,7 +27,7 @@ from jobpush.web.responses import Rendering, Response
 AT_ONCE = 128
 
 #: Different responses at the end of the service, so that clients come back at different times.
-FAREWELLS = 8
+CLOSING_RESPONSES = 8
 
 #: Seconds in which a response that takes long is made, when a request's time is up; then it is made again.
 MAKING_S = 5.0
@@ -164,7 +164,7 @@ class ResponseGroup(Continuation):
         :param wake: why; None if it was no batch that answered them.
         """
         closing = wake is not None and wake.closing
-        responses = [response, *(response.later_return() for _ in range(FAREWELLS - 1))] if closing else [response]
+        responses = [response, *(response.later_return() for _ in range(CLOSING_RESPONSES - 1))] if closing else [response]
         left = list(self.members)
 
         def some() -> None:
