@@ -21,7 +21,7 @@ from jobpush.web.held.members import DeferredMember
 from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.params import body_of, decoded, preference
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Rendering, Response
 
@@ -48,7 +48,7 @@ class Routes:
             response = problem.response()
         except Exception:
             self.log.failure("a question could not be answered", Failure())
-            response = Problem(500, "an error of the server; its log tells more").response()
+            response = fault().response()
         return Ready(lambda: response)
 
 

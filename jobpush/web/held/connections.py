@@ -16,6 +16,7 @@ import attrs
 from klein.interfaces import IKleinRequest
 from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.core.filters import ALL, Visibility
 from jobpush.events.instruments import Instruments
@@ -30,7 +31,7 @@ from jobpush.web.held.stream_group import Form
 from jobpush.web.held.summary import SiteLike, Summaries, Summary
 from jobpush.web.params import jittered
 from jobpush.web.principal import ANONYMOUS, Principal
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import Channel, ClientRequest
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim
@@ -199,7 +200,11 @@ class Connections:
         question = Question(target.route, target.arguments, target.parameters, now, visibility, size=len(uri))
         outcome = self._ask(question)
         if isinstance(outcome, Ready):
-            response = outcome.render()
+            try:
+                response = outcome.render()
+            except Exception:
+                self.log.failure("a response could not be made", Failure())
+                response = fault().response()
             if not isinstance(response, Response):
                 response.close()
                 return False

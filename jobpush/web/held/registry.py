@@ -28,7 +28,7 @@ from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import BEAT_S, AnyStream, AnyStreamGroup, AnyStreams, StreamGroup, Streams
 from jobpush.web.params import journal_fails
 from jobpush.web.principal import Principal
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, fault
 from jobpush.web.responses import Response
 
 #: Descriptors kept for everything but held requests: listening, the journal, commands, requests that are not held.
@@ -335,7 +335,7 @@ class Registry:
             problem = journal_fails(error)
         else:
             self.log.failure("what held requests wait for could not be found out", failure)
-            problem = Problem(500, "an error of the server; its log tells more", close=True)
+            problem = fault(close=True)
         response = problem.response()
         return Ready(lambda: response)
 

@@ -20,7 +20,7 @@ from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Member
 from jobpush.web.held.questions import Hold, Look, Outcome
-from jobpush.web.problems import Problem
+from jobpush.web.problems import fault
 from jobpush.web.responses import Rendering, Response
 
 #: Members that are answered before other work may have its turn.
@@ -147,15 +147,15 @@ class ResponseGroup(Continuation):
     def made(self, render: Callable[[], Rendering]) -> Deferred[Response]:
         """Make a response, in turns if it takes long. A fault of ours becomes a problem that says so."""
 
-        def fault(failure: Failure) -> Response:
+        def failed(failure: Failure) -> Response:
             self.log.failure("a response to held requests could not be made", failure)
-            return Problem(500, "an error of the server; its log tells more", close=True).response()
+            return fault(close=True).response()
 
         def run(rendering: Rendering) -> Response | Deferred[Response]:
             return rendering if isinstance(rendering, Response) else self._registry.cooperator.run(rendering)
 
         made: Deferred[Response] = maybeDeferred(render).addCallback(run)
-        return made.addErrback(fault)
+        return made.addErrback(failed)
 
     def send(self, response: Response, wake: Wake | None = None) -> None:
         """
