@@ -355,7 +355,10 @@ class Registry:
     def _alive(self) -> None:
         """Once a second: signs of life for streams."""
         for group in (*self._streams.values(), self._catching_up):
-            group.beat()
+            try:
+                group.beat()
+            except Exception:  # which would end the signs of life of all streams
+                self.log.failure("signs of life could not be sent")
 
     # -- invariants
 

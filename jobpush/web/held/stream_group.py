@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
+from twisted.logger import Logger
 
 from jobpush.core.filters import Selection
 from jobpush.core.record import Event
@@ -161,6 +162,8 @@ class StreamGroup(Streams[Chunk]):
     :ivar selection: what they follow.
     """
 
+    log = Logger()
+
     def __init__(self, registry: StreamRegistry, selection: Selection, since: int) -> None:
         super().__init__(registry)
         self.selection = selection
@@ -212,7 +215,11 @@ class StreamGroup(Streams[Chunk]):
         del due.members[-AT_ONCE:]
         for member in some:
             if member in self.members:
-                tell(member, due.chunks[member.form])
+                try:
+                    tell(member, due.chunks[member.form])
+                except Exception:  # the others are written to all the same
+                    self.log.failure("a stream could not be written to")
+                    member.abort()
         if due.woken:
             self._registry.tracker.woke("stream", len(some))
         if not due.members:

@@ -70,6 +70,23 @@ class GroupTests(SynchronousTestCase):
         self.lab.settle()
         self.assertEqual([len(stream.got) for stream in streams], [1, 0, 1])
 
+    def test_a_fault_of_one(self) -> None:
+        """A stream that cannot be written to is dropped; the others are told everything, and have signs of life."""
+
+        def fault(*_: object) -> None:
+            raise ZeroDivisionError
+
+        first, broken, last = (self.stream() for _ in range(3))
+        broken.write = broken.alive = fault  # type: ignore[method-assign]
+        for _ in range(2):
+            self.lab.publish("1")
+            self.lab.settle()
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((first.got, last.got, broken.got), (*[["events [1]", "events [2]"]] * 2, ["aborted"] * 2))
+        self.lab.clock.pump([1] * int(HEARTBEAT_S))
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+        self.assertTrue(self.lab.registry._beat.running)
+
     def test_signs_of_life(self) -> None:
         """Each member has a sign of life at least every 15 seconds, from when it joins; not all in the same second."""
         streams = []
