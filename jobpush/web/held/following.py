@@ -48,8 +48,8 @@ class Follower(ABC, Generic[Chunk]):
         self._paused = False
         self._kept = bytearray()
         self._resumed: Deferred[None] | None = None
-        #: Which of the client's wishes is followed: a newer one ends the catching up for an older one.
-        self._wish = 0
+        #: Which of the client's selections is followed: a newer one ends the catching up for an older one.
+        self._selection_number = 0
         #: The number up to which the client has been told everything, while it catches up.
         self._caught_up = feed.head
 
@@ -106,19 +106,19 @@ class Follower(ABC, Generic[Chunk]):
         """From now on follow this: what the client has missed after that number, then what comes."""
         if not self.open:
             return
-        self._wish += 1
-        wish = self._wish
+        self._selection_number += 1
+        number = self._selection_number
         self._wake()
         self._registry.stream(self)
         since = self._reset() if since is None else since
-        while self.open and wish == self._wish:
+        while self.open and number == self._selection_number:
             self._caught_up = since
             try:
                 page = await self._feed.next(selection, since, 0, REPLAY)
             except CursorGone:
                 since = self._reset()
                 continue
-            if not self.open or wish != self._wish:
+            if not self.open or number != self._selection_number:
                 return
             since = self._caught_up = page.seq
             if page.events:
@@ -190,7 +190,7 @@ class Follower(ABC, Generic[Chunk]):
         self._wake()
 
     def _wake(self) -> None:
-        """Let what waits for the client to read go on; where there is a newer wish by now, it ends."""
+        """Let what waits for the client to read go on; where there is a newer selection by now, it ends."""
         resumed, self._resumed = self._resumed, None
         if resumed is not None:
             resumed.callback(None)
