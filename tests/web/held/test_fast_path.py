@@ -351,7 +351,7 @@ class FastPathTests(Stage):
             self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
             return re.findall(rb"HTTP/1.1 (\d+)", given)
 
-        await self.both(scene, parked=False)
+        await self.both(scene, without=False)
 
 
 class KeptTests(TestCase):
