@@ -20,10 +20,10 @@ from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 
 class QueueError(Exception):
     """
-    The scheduler could not be asked, or its answer as a whole is not valid.
+    The scheduler could not be asked, or its answer as a whole cannot be believed.
 
-    It says nothing about any job: what is known is kept, and the queue becomes stale. The text is for people and has no line
-    breaks.
+    It says nothing about any job: what is known stays, and the queue counts as stale. The text is for people and holds no
+    line breaks.
     """
 
 
@@ -48,7 +48,12 @@ class IQueueReactor(IReactorTime, IReactorProcess, IReactorFDSet, IReactorThread
 
 
 class IBatchQueueService(Interface):
-    """One batch scheduler, asked with one query for all of its jobs."""
+    """
+    One batch scheduler, asked with one query for all of its jobs.
+
+    Each method that returns a Deferred returns it at once and raises nothing; the Deferred fires or fails within ``timeout``
+    seconds. Nothing blocks the reactor: commands are run with `jobpush.adapter.command.run_command`.
+    """
 
     cluster: str = Attribute("The name under which its jobs are served, ``[A-Za-z0-9][A-Za-z0-9_.-]*``.")
     queue_type: str = Attribute("The adapter's type, as in ``--queue TYPE``.")
@@ -60,78 +65,86 @@ class IBatchQueueService(Interface):
         """
         Find out what this account may see, and what the scheduler remembers.
 
-        Called at the start, now and then, and before a job without a row is taken for one that left. Fires with `QueueFacts`;
-        fails with `QueueError` if that cannot be found out at present.
+        Asked at the start, now and then, and before a missing row is believed. Fires with `QueueFacts`; fails with
+        `QueueError` if that cannot be told at present.
         """
 
     def snapshot() -> Deferred[Snapshot]:
         """
         Ask once for all jobs of all users.
 
-        Fires with a `Snapshot` when the scheduler has answered in full. Fails with `QueueError` if it could not be asked in
-        time or its answer is not valid. A row that is not understood is counted in ``Snapshot.rejected`` and fails nothing. A
-        job whose row is the same as last time should be the same object again: it is then not compared. At most one call is in
-        progress at a time. Cancelling ends the commands that run.
+        Fires with a `Snapshot` when the scheduler has answered in full. Fails with `QueueError` if it could not be asked
+        in time or its answer cannot be believed, because it was cut off, say. A row that cannot be understood, or lacks its
+        end, is counted in ``Snapshot.rejected_count``, its id is in ``rejected_ids`` as far as it can be read, and it fails
+        nothing. A task of an array has its ``parent`` and ``task_index``, as ``task_of`` has them.
+
+        A job whose row is the same as last time should be the same object again: it is then not compared. The jobs of a
+        snapshot do not change later. At most one call is in progress at a time. Cancelling ends what runs.
         """
 
     def outcomes(jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
         """
         Ask accounting how these jobs, which left the queue, have ended.
 
-        Fires with `Outcomes`; never fails for a job that accounting does not know. A record must belong to the same submission
-        of the id. An adapter without accounting fires with ``Outcomes(answered=False)``.
+        Fires with `Outcomes`; never fails for a job that it does not know. A record must belong to that very submission of
+        the id: its user and its time of submission are the job's. An adapter without accounting answers
+        ``Outcomes(answered=False)``.
         """
 
     def canonical_id(text: str) -> str:
         """
-        Return the canonical form of a job id that a client wrote.
+        The canonical form of a job id that a client wrote.
 
-        Pure: nothing is run. The result is safe as an argument of the scheduler's commands.
+        Pure: nothing is run. What it returns is safe as an argument of the scheduler's commands.
 
-        :raise InvalidJobId: if the text is no job id of this scheduler.
+        :raise InvalidJobId: if the text is not within the scheduler's grammar.
         """
 
     def task_of(job_id: str) -> tuple[str, int] | None:
-        """Return the array's id and the index, if this canonical id is an array task's; else None."""
+        """
+        The array's id and the index, if this canonical id is an array task's; else None.
+
+        The descriptor of that task has them as ``parent`` and ``task_index``.
+        """
 
     def task_id(array: str, index: int) -> str:
-        """Return the canonical id of that task: the inverse of ``task_of``."""
+        """The canonical id of that task: the inverse of ``task_of``."""
 
 
 class INamedJobsQueue(IBatchQueueService):
     """A queue that can be asked for a few jobs at less than the cost of asking for all."""
 
-    most_named: int = Attribute("The most jobs in one call of ``named``.")
+    most_named: int = Attribute("How many jobs one such question may name.")
 
     def named(jobs: Sequence[str]) -> Deferred[Snapshot]:
         """
         Ask for these jobs (canonical ids) alone.
 
-        Fires and fails as ``snapshot`` does. A job that the scheduler does not list is left out, which says nothing of it: all
-        jobs are then asked for. Never called while ``snapshot`` is in progress.
+        Fires and fails as ``snapshot`` does. What the scheduler does not list is left out and says nothing: all jobs are then
+        asked for. Never at the same time as ``snapshot``.
         """
 
 
 class IWatchfulQueue(IBatchQueueService):
-    """A queue that finds out when to look: it follows the scheduler's log, or asks something cheaper than a query."""
+    """A queue that learns by itself when to look: it follows the scheduler's log, or asks it something cheaper than a query."""
 
     echo: Sequence[float] = Attribute(
-        "Seconds from each look at a job that a hook has named, and whose change is not listed yet, to the next look: how soon "
-        "this scheduler's list shows what its hooks announce."
+        "Seconds from each look at a job that a hook has named, and that is on its way still, to the next: how soon this "
+        "scheduler's list shows what its hooks announce."
     )
 
     def watch(nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
         """
         Begin to watch.
 
-        :param nudge: to be called on the reactor's thread when a job may have changed, with the canonical ids of the jobs if
-            they are known. It costs little and may be called often.
-        :return: a function that ends it; its Deferred, if any, fires when nothing runs any more.
+        :param nudge: to be called, in the reactor's thread, when something may have changed, with the canonical ids of the
+            jobs if they are known. It costs little and may be called often.
+        :return: what ends it; its Deferred, if any, fires when nothing runs any more.
         """
 
 
 class IBatchQueueFactory(Interface):
-    """A plugin that makes queues of one type. Cheap to import: it loads the adapter when it makes a queue."""
+    """A plugin that makes queues of one type. Cheap to import: it loads the adapter when it is asked to make one."""
 
     queue_type: str = Attribute("The word in ``--queue TYPE``: ``[a-z][a-z0-9_-]*``.")
     queue_help: str = Attribute("One line on what it is for.")
@@ -139,11 +152,11 @@ class IBatchQueueFactory(Interface):
 
     def generate_queue(reactor: object, options: Mapping[str, object]) -> IBatchQueueService:
         """
-        Make a queue. Uses no network, no file and no process.
+        Make a queue. Touches no network, no file and no process.
 
         :param options: the ``key=value`` pairs of ``--queue`` (strings) or the table of a configuration file (TOML's types).
         :raise BadQueueOption: if an option is unknown, missing or malformed.
         """
 
     def detect() -> str | None:
-        """Return evidence that this scheduler is on this host (``/usr/bin/squeue``), or None. Runs nothing."""
+        """Evidence that this scheduler is on this host (``/usr/bin/squeue``), or None. Runs nothing."""

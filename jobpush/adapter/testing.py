@@ -7,27 +7,20 @@ Subclass what `makeQueueServiceTests` returns before you write your adapter; see
 from __future__ import annotations
 
 import os
-import shlex
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from types import BuiltinFunctionType, FrameType
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from jobpush.adapter.fakes import FakeCommands, MemoryQueue
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
-from jobpush.core.model import JobDescriptor, Outcome, Outcomes, Phase, QueueFacts, Snapshot, split_state
+from jobpush.adapter.watched import INSTEAD, WatchedCase, ended, sleep
+from jobpush.core.model import JobDescriptor, Outcome, Outcomes, Phase, QueueFacts, Snapshot
+
+__all__ = ["FakeCommands", "MemoryQueue", "QueueUnderTest", "makeQueueServiceTests"]
 
 _T = TypeVar("_T")
 
@@ -36,170 +29,6 @@ NEVER_IDS = (
     "", " ", "--help", "-1", "1;rm -rf /", "1 2", "1\n2", "$(id)", "`id`", "1|2", "1&2", "../1", "1/2", "é", "1\0", "a" * 5000,
     "'1'", '"1"', "*", "?", "1>2", "%s", "\u0661",
 )  # fmt: skip
-
-
-@implementer(IBatchQueueService)
-class MemoryQueue:
-    """
-    A queue whose jobs a test sets: ``queue.set("1", "RUNNING")``.
-
-    :ivar facts: what ``check`` answers; an exception fails it.
-    :ivar failure: if set, what ``snapshot`` fails with.
-    :ivar records: what accounting knows, by id.
-    :ivar pending: if a list, ``snapshot`` answers only when the test fires the Deferreds that it finds there.
-    :ivar queries: how often it was asked.
-    """
-
-    queue_type = "memory"
-
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        cluster: str = "memory",
-        interval: float | None = 1.0,
-        timeout: float = 10.0,
-        grace: float = 5.0,
-    ) -> None:
-        self.cluster = cluster
-        self.interval = interval
-        self.timeout = timeout
-        self.grace = grace
-        self.jobs: dict[str, JobDescriptor] = {}
-        self.facts: QueueFacts | Exception = QueueFacts(sees_all=True, evidence="memory hides nothing")
-        self.failure: Exception | None = None
-        self.records: dict[str, JobDescriptor] = {}
-        self.pending: list[Deferred[None]] | None = None
-        self.queries = 0
-        self._reactor = reactor
-
-    def set(self, job_id: str, state: str, **fields: Any) -> JobDescriptor:
-        """The job with that id is now in that flat state."""
-        phase, outcome = split_state(state)
-        fields.setdefault("settled", outcome is not None)
-        fields.setdefault("submitted_at", 1.0)
-        fields.setdefault("native", {"state": state})
-        task = self.task_of(job_id)
-        if task is not None and "parent" not in fields:
-            fields.update(parent=task[0], task_index=task[1])
-        job = JobDescriptor(
-            cluster=self.cluster, id=job_id, phase=phase, outcome=outcome, observed_at=self._reactor.seconds(), **fields
-        )
-        self.jobs[job_id] = job
-        return job
-
-    def check(self) -> Deferred[QueueFacts]:
-        return fail(self.facts) if isinstance(self.facts, Exception) else succeed(self.facts)
-
-    def snapshot(self) -> Deferred[Snapshot]:
-        self.queries += 1
-        if self.failure is not None:
-            return fail(self.failure)
-        snapshot = Snapshot(jobs=dict(self.jobs), began_at=self._reactor.seconds(), ended_at=self._reactor.seconds())
-        if self.pending is None:
-            return succeed(snapshot)
-        answer: Deferred[None] = Deferred()
-        self.pending.append(answer)
-        return answer.addCallback(lambda _: snapshot)
-
-    def outcomes(self, jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
-        accounting = isinstance(self.facts, QueueFacts) and self.facts.accounting
-        known = {job.id: record for job in jobs if (record := self.records.get(job.id)) is not None and _of_one(job, record)}
-        return succeed(Outcomes(answered=accounting, jobs=known if accounting else {}))
-
-    def canonical_id(self, text: str) -> str:
-        if not (text.isascii() and text.replace("_", "").isalnum() and len(text) <= 64):
-            raise InvalidJobId("expected up to 64 letters, digits and '_'")
-        return text
-
-    def task_of(self, job_id: str) -> tuple[str, int] | None:
-        array, _, index = job_id.partition("_")
-        return (array, int(index)) if index.isdigit() else None
-
-    def task_id(self, array: str, index: int) -> str:
-        return f"{array}_{index}"
-
-
-class FakeCommands:
-    """
-    Programs in a directory, in place of a scheduler's commands; a test makes them slow, or cuts off what they print.
-
-    :param directory: for the programs; it is made if it does not exist. The files in it whose names begin with ``.fake-`` are
-        this object's own.
-    """
-
-    def __init__(self, directory: str) -> None:
-        self.directory = os.path.abspath(directory)
-        os.makedirs(self.directory, exist_ok=True)
-        self._outputs: dict[str, dict[str, str]] = {}
-
-    def write(self, name: str, script: str) -> None:
-        """
-        Make a program, or make it anew.
-
-        :param name: of the command, such as ``squeue``.
-        :param script: the whole text of the program, with its ``#!`` line.
-        """
-        self._write_program(f".fake-{name}", script)
-        self._write_program(name, _WRAPPER.format(directory=shlex.quote(self.directory), name=shlex.quote(name)))
-
-    def wrap(self, name: str) -> None:
-        """Do the same with a program that is in the directory already."""
-        with open(self._path(name), encoding="utf-8") as file:
-            self.write(name, file.read())
-
-    def prints(self, name: str, output: str, *arguments: str) -> None:
-        """Make a program that prints this if it is called with these arguments, and what it was given before for others."""
-        outputs = self._outputs.setdefault(name, {})
-        path = self._path(f".fake-{name}.{len(outputs)}")
-        shown = outputs.setdefault(" ".join(arguments), path)
-        self._put(os.path.basename(shown), output)
-        cases = "".join(f"{shlex.quote(words)}) exec cat {shlex.quote(file)};;\n" for words, file in outputs.items())
-        self.write(name, f'#!/bin/sh\ncase "$*" in\n{cases}esac\necho "unexpected arguments: $*" >&2\nexit 2\n')
-
-    def fails(self, name: str, message: str = "cannot connect", status: int = 1) -> None:
-        """Make a program that prints only this message, on standard error, and ends with that status, until `prints`."""
-        self.write(name, f"#!/bin/sh\necho {shlex.quote(message)} >&2\nexit {status}\n")
-
-    def slow(self, seconds: float) -> None:
-        """From now on each program takes this long before it does anything; 0 ends that."""
-        self._put(".fake-delay", f"{seconds:g}" if seconds else "")
-
-    def cut(self, missing: int) -> None:
-        """From now on each program prints all but the last ``missing`` bytes, with the same status; 0 ends that."""
-        self._put(".fake-cut", str(missing) if missing else "")
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self.directory, name)
-
-    def _put(self, name: str, text: str) -> None:
-        with open(self._path(name), "w", encoding="utf-8") as file:
-            file.write(text)
-
-    def _write_program(self, name: str, text: str) -> None:
-        self._put(name, text)
-        os.chmod(self._path(name), 0o755)
-
-
-#: What stands between an adapter and a program of `FakeCommands`.
-_WRAPPER = """\
-#!/bin/sh
-PATH=$PATH:/usr/bin:/bin
-directory={directory} name={name}
-if [ -s "$directory/.fake-delay" ]; then
-    sleep "$(cat "$directory/.fake-delay")" >/dev/null 2>&1 &
-    trap 'kill $!; exit 143' TERM
-    wait
-    trap - TERM
-fi
-[ -s "$directory/.fake-cut" ] || exec "$directory/.fake-$name" "$@"
-answer=$directory/.fake-answer.$$
-"$directory/.fake-$name" "$@" >"$answer"
-status=$?
-kept=$(($(wc -c <"$answer") - $(cat "$directory/.fake-cut")))
-[ "$kept" -le 0 ] || head -c "$kept" "$answer"
-rm "$answer"
-exit $status
-"""
 
 
 @attrs.define
@@ -238,9 +67,6 @@ class QueueUnderTest:
             self.cut = self.cut or self.commands.cut
 
 
-#: Seconds past its own time-out within which whatever a queue is asked must have ended: a command that ignores TERM takes two.
-MARGIN_S = 3.0
-
 #: When the submissions that accounting is asked about were made, in seconds since the epoch.
 SUBMITTED_AT = 1795333000.0
 
@@ -249,78 +75,7 @@ SUBMITTED_AT = 1795333000.0
 CUTS = (range(1, 9), range(16, 20), range(32, 36), range(64, 68), range(128, 132), range(256, 260), range(512, 516))
 
 #: Seconds that the scheduler takes where it is tested that the reactor runs meanwhile, and for which part of them it may not.
-SLOW_S, BLOCKED_PART = 1.0, 0.6
-
-#: The functions that block. They are found by what they are, however the adapter has imported them.
-_BLOCKING_C: dict[object, str] = {
-    time.sleep: "time.sleep",
-    os.system: "os.system",
-    socket.gethostbyname: "socket.gethostbyname",
-}
-_BLOCKING = {subprocess.Popen.__init__.__code__: "subprocess", socket.getaddrinfo.__code__: "socket.getaddrinfo"}
-
-_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "csh", "tcsh", "fish"})
-
-_INSTEAD = (
-    "While it does, the whole service stands still and no client is served. Expected: jobpush.adapter.command.run_command for "
-    "a command, twisted.internet.task.deferLater for a pause, twisted.internet.threads.deferToThread for what cannot but block."
-)
-
-
-class _Watch:
-    """
-    What a queue does while it is asked, in the reactor's thread. A context manager.
-
-    :ivar blocking: the functions that block which it called.
-    :ivar commands: the commands that it started, each as its words.
-    :ivar processes: those commands' process transports.
-    :ivar longest: the longest time, in seconds, for which the reactor did nothing else.
-    """
-
-    def __init__(self, reactor: Any) -> None:
-        self.blocking: list[str] = []
-        self.commands: list[Sequence[str]] = []
-        self.processes: list[Any] = []
-        self.longest = 0.0
-        self._reactor = reactor
-
-    def __enter__(self) -> _Watch:
-        self._spawn = self._reactor.spawnProcess
-        self._reactor.spawnProcess = self._spawned
-        self._profile = sys.getprofile()
-        self._at = time.monotonic()
-        self._timer = self._reactor.callLater(0, self._tick)
-        sys.setprofile(self._called)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        sys.setprofile(self._profile)
-        self._tick()
-        self._timer.cancel()
-        self._reactor.spawnProcess = self._spawn
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        self.longest = max(self.longest, now - self._at)
-        self._at = now
-        if self._timer.active():
-            self._timer.cancel()
-        self._timer = self._reactor.callLater(0.01, self._tick)
-
-    def _called(self, frame: FrameType, event: str, argument: object) -> None:
-        name = None
-        if event == "c_call" and isinstance(argument, BuiltinFunctionType):
-            name = _BLOCKING_C.get(argument)
-        elif event == "call":
-            name = _BLOCKING.get(frame.f_code)
-        if name is not None and name not in self.blocking:
-            self.blocking.append(name)
-
-    def _spawned(self, protocol: Any, executable: str, args: Sequence[str] = (), *more: Any, **options: Any) -> Any:
-        self.commands.append(list(args) or [executable])
-        process = self._spawn(protocol, executable, args, *more, **options)
-        self.processes.append(process)
-        return process
+SLOW_S, BLOCKED_PART = 1.0, 0.8
 
 
 def makeQueueServiceTests(factory: Callable[[TestCase], QueueUnderTest]) -> type[TestCase]:
@@ -330,14 +85,14 @@ def makeQueueServiceTests(factory: Callable[[TestCase], QueueUnderTest]) -> type
     :param factory: called before each test with the test case (for ``addCleanup``, ``mktemp``); makes a fresh queue.
     """
 
-    class QueueServiceTests(TestCase):
+    class QueueServiceTests(WatchedCase):
         """The contract of `IBatchQueueService`."""
 
         def setUp(self) -> None:
+            super().setUp()
             self.under_test = factory(self)
             self.queue = self.under_test.queue
-            self.watch = _Watch(_reactor())
-            self.addCleanup(_end, self.watch.processes)
+            self.timeout_s = self.queue.timeout
 
         # -- what it is
 
@@ -487,14 +242,14 @@ def makeQueueServiceTests(factory: Callable[[TestCase], QueueUnderTest]) -> type
             await self._snapshot()
             self.assertLess(
                 self.watch.longest, seconds * BLOCKED_PART,
-                f"snapshot() blocked the reactor for {self.watch.longest:.1f} s; the scheduler took {seconds:g} s. {_INSTEAD}",
+                f"snapshot() blocked the reactor for {self.watch.longest:.1f} s; the scheduler took {seconds:g} s. {INSTEAD}",
             )  # fmt: skip
 
         async def test_silent_scheduler(self) -> None:
             """A query that the scheduler does not answer has failed when the queue's time-out is over."""
             slow = self._needs(self.under_test.slow, "slow", "whether a query ends that the scheduler does not answer")
             self._show("RUNNING")
-            slow(self.queue.timeout + 2 * MARGIN_S)
+            slow(self.queue.timeout + 2 * self.margin)
             await self._refusal("the scheduler did not answer within the time-out")
 
         async def test_cancel(self) -> None:
@@ -503,17 +258,17 @@ def makeQueueServiceTests(factory: Callable[[TestCase], QueueUnderTest]) -> type
             shown = self._show("RUNNING")
             slow(self.queue.timeout)
             with self.watch:
-                answer = self._begin("snapshot()", self.queue.snapshot)
-                await _sleep(min(0.2, self.queue.timeout / 4))
+                answer = self.begin("snapshot()", self.queue.snapshot)
+                await sleep(min(0.2, self.queue.timeout / 4))
                 answer.cancel()
-                result = await self._settled("snapshot(), when it was cancelled,", answer, MARGIN_S)
+                result = await self.settled("snapshot(), when it was cancelled,", answer, self.margin)
             self.assertIsInstance(
                 result, Failure, "snapshot() was cancelled and fired with a snapshot all the same. Expected: it fails"
             )
             self.assertTrue(
-                await _ended(self.watch.processes),
-                f"snapshot() was cancelled, and its command still ran {MARGIN_S:g} s later. Expected: cancelling the Deferred "
-                "ends the command, as that of jobpush.adapter.command.run_command does where it is awaited or returned",
+                await ended(self.watch.processes, self.margin),
+                f"snapshot() was cancelled, and its command still ran {self.margin:g} s later. Expected: cancelling the "
+                "Deferred ends the command, as that of jobpush.adapter.command.run_command does if it is awaited or returned",
             )
             slow(0)
             self.assertEqual(set((await self._snapshot()).jobs), set(shown), "the query after one that was cancelled")
@@ -675,13 +430,13 @@ def makeQueueServiceTests(factory: Callable[[TestCase], QueueUnderTest]) -> type
                 )
 
         async def _check(self) -> QueueFacts:
-            return await self._ask("check()", self.queue.check)
+            return await self.ask("check()", self.queue.check)
 
         async def _snapshot(self) -> Snapshot:
-            return await self._ask("snapshot()", self.queue.snapshot)
+            return await self.ask("snapshot()", self.queue.snapshot)
 
         async def _outcomes(self, *jobs: JobDescriptor) -> Outcomes:
-            return await self._ask("outcomes()", lambda: self.queue.outcomes(jobs))
+            return await self.ask("outcomes()", lambda: self.queue.outcomes(jobs))
 
         async def _refusal(self, why: str) -> QueueError:
             """The error of a query that must fail."""
@@ -698,101 +453,8 @@ def makeQueueServiceTests(factory: Callable[[TestCase], QueueUnderTest]) -> type
                 "where a failure is taken for an answer"
             )
 
-        async def _ask(self, what: str, call: Callable[[], Deferred[_T]]) -> _T:
-            """What the queue answers; fails as it does, and if it breaks the rules that hold for each call."""
-            with self.watch:
-                answer = self._begin(what, call)
-                result = await self._settled(what, answer, self.queue.timeout + MARGIN_S)
-            self._judge(what)
-            if isinstance(result, Failure):
-                result.raiseException()
-            return result
-
-        def _begin(self, what: str, call: Callable[[], Deferred[_T]]) -> Deferred[_T]:
-            expected = "Expected: it returns a Deferred, which fails with QueueError where it cannot answer"
-            try:
-                answer = call()
-            except Exception as error:
-                self.fail(f"{what} raised {error!r}. {expected}")
-            self.assertIsInstance(answer, Deferred, f"{what} returned {type(answer).__name__}. {expected}")
-            return answer
-
-        async def _settled(self, what: str, answer: Deferred[_T], limit: float) -> _T | Failure:
-            """What became of the Deferred, by then."""
-            done: Deferred[_Result[_T]] = Deferred()
-            timer = _reactor().callLater(limit, done.cancel)
-
-            def settled(result: _T | Failure) -> None:
-                if not done.called:
-                    timer.cancel()
-                    done.callback(_Result(result))
-
-            answer.addBoth(settled)
-            try:
-                return (await done).result
-            except CancelledError:
-                answer.cancel()
-                self.fail(
-                    f"{what} has neither fired nor failed within {limit:g} s; the queue's timeout is {self.queue.timeout:g} s. "
-                    "Expected: each Deferred fires or fails by the timeout, whatever the scheduler does"
-                )
-
-        def _judge(self, what: str) -> None:
-            """Fail for what the queue did that none may do."""
-            if self.watch.blocking:
-                self.fail(f"{what} called {', '.join(self.watch.blocking)} in the reactor's thread. {_INSTEAD}")
-            for words in self.watch.commands:
-                if os.path.basename(words[0]) in _SHELLS and any(word.startswith("-") and "c" in word for word in words[1:2]):
-                    self.fail(
-                        f"{what} started a shell: {' '.join(words)[:100]}. Expected: the command itself with a list of "
-                        "arguments, by jobpush.adapter.command.run_command; a job's name must not become a command"
-                    )
-
     return QueueServiceTests
-
-
-def _of_one(job: JobDescriptor, record: JobDescriptor) -> bool:
-    """Return whether a record is of this very submission."""
-    return job.is_same_submission(record) and (None in (job.user, record.user) or job.user == record.user)
-
-
-@attrs.frozen
-class _Result(Generic[_T]):
-    """What became of a Deferred, as a value."""
-
-    result: _T | Failure
 
 
 def _states(snapshot: Snapshot) -> dict[str, str]:
     return {job_id: job.state for job_id, job in snapshot.jobs.items()}
-
-
-def _sleep(seconds: float) -> Deferred[None]:
-    return deferLater(_reactor(), seconds)
-
-
-async def _end(processes: Sequence[Any]) -> None:
-    """Kill those that still run: nothing is left behind by a queue that does not end them."""
-    for process in processes:
-        try:
-            process.signalProcess("KILL")
-        except ProcessExitedAlready:
-            pass
-    await _ended(processes)
-
-
-async def _ended(processes: Sequence[Any]) -> bool:
-    """Return whether none of these runs any more, `MARGIN_S` from now at the latest."""
-    until = time.monotonic() + MARGIN_S
-    while any(process.pid is not None for process in processes):
-        if time.monotonic() > until:
-            return False
-        await _sleep(0.02)
-    return True
-
-
-def _reactor() -> Any:
-    """The reactor; importing it installs one, which importing this module must not."""
-    from twisted.internet import reactor
-
-    return reactor
