@@ -295,6 +295,16 @@ class LinkTests(SynchronousTestCase):
                 if "://" not in target:
                     self.assertTrue((page.parent / target).exists(), f"{page.name}: {target}")
 
+    def test_modules(self) -> None:
+        """Each module that a page names is there: by its path, or by the end of it."""
+        modules = [str(path.relative_to(ROOT)) for top in ("jobpush", "adapters", "client") for path in (ROOT / top).rglob("*.py")]
+        pages = [ROOT / "README.md", *DOCS.glob("*.md")]
+        named = re.compile(r"`((?:jobpush|adapters|client)/[\w/]+\.py|[a-z_]+\.py)`")
+        for page in pages:
+            for name in named.findall(page.read_text()):
+                if name not in ("gateway.py", "test_lsq.py", "jobpush_lsq.py"):  # the reader's own
+                    self.assertTrue(any(f"/{module}".endswith(f"/{name}") for module in modules), f"{page.name}: {name}")
+
     def test_options_are_documented(self) -> None:
         """Every option that the README names is one."""
         known = {f"--{name.rstrip('=')}" for name in Options().longOpt}

@@ -43,7 +43,7 @@ class IJobStatusListenerFactory(Interface):
 
 
 class JournalError(Exception):
-    """The journal cannot be opened or written. One line, for people."""
+    """The journal cannot be opened, read or written. One line, for people."""
 
 
 class CursorGone(Exception):
@@ -90,7 +90,8 @@ class IJournal(Interface):
         :param members: the members that are new or changed, by the name of their workflow; of a record that has no members yet,
             these are all.
 
-        Fires when it is durable. Fails with `JournalError` if nothing was written.
+        Fires when it is durable, whether or not events that are too old could be removed. Fails with `JournalError` if nothing
+        was written.
         """
 
     def read(
@@ -102,11 +103,15 @@ class IJournal(Interface):
         :param matches: pure; called on another thread.
         :param keys: if not None, only events of these jobs and workflows (and of the parts of these) can match.
 
-        Fails with `CursorGone` if events after ``since`` have been removed.
+        Fails with `CursorGone` if events after ``since`` have been removed, with `JournalError` if it cannot be read.
         """
 
     def last_of(keys: Sequence[JobKey]) -> Deferred[dict[JobKey, Event]]:
-        """Read the last event of each of these jobs and workflows, as far as the journal holds one."""
+        """
+        Read the last event of each of these jobs and workflows, as far as the journal holds one.
+
+        Fails with `JournalError` if it cannot be read.
+        """
 
     def save_cursor(listener: str, seq: int) -> Deferred[None]:
         """Keep a listener's place."""

@@ -20,6 +20,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -106,6 +107,8 @@ class SQLiteJournal:
     :param directory: the state directory; None keeps the journal in memory.
     :param new_epoch: begin a new sequence: every cursor that was given out is gone. For a restored backup.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -250,14 +253,21 @@ class SQLiteJournal:
                 db.executemany(_PUT_MEMBER, ((name, *key, wire.member_bytes(member)) for key, member in changed.items()))
             _forget(db, forgotten)
 
-        def work() -> None:
+        def work() -> str | None:
             self._transaction(write)
-            if events:
-                self._trim(events[-1].seq, now)
+            try:
+                if events:
+                    self._trim(events[-1].seq, now)
+            except (sqlite3.Error, JournalError) as error:
+                return str(error)
+            return None
 
-        def committed(_: None) -> None:
+        def committed(not_trimmed: str | None) -> None:
+            # What is committed counts, whatever became of the trim: that comes again with the next batch.
             if events:
                 self.last_seq = events[-1].seq
+            if not_trimmed is not None:
+                self.log.warn("old events could not be removed from the journal: {error}", error=not_trimmed)
 
         return self._threads.run("write", work).addCallback(committed)
 
@@ -314,6 +324,17 @@ class SQLiteJournal:
     def _reading(self) -> str:
         return "write" if self.directory is None else "read"
 
+    def _run_reading(self, read: Callable[[], T]) -> Deferred[T]:
+        """Read on the thread for that. Fails with `JournalError` if SQLite does."""
+
+        def work() -> T:
+            try:
+                return read()
+            except sqlite3.Error as error:
+                raise JournalError(f"the journal in {self.directory or 'memory'} cannot be read: {error}") from None
+
+        return self._threads.run(self._reading, work)
+
     def read(
         self,
         since: int,
@@ -323,7 +344,7 @@ class SQLiteJournal:
         keys: Sequence[JobKey] | None,
     ) -> Deferred[list[Event]]:
         if keys is not None and len(keys) <= 32:
-            return self._threads.run(self._reading, lambda: self._read_jobs(since, upto, limit, matches, keys))
+            return self._run_reading(lambda: self._read_jobs(since, upto, limit, matches, keys))
         found: list[Event] = []
 
         def chunk(begin: int) -> Deferred[list[Event]]:
@@ -332,7 +353,7 @@ class SQLiteJournal:
                 found.extend(events[: limit - len(found)])
                 return found if len(found) >= limit or end >= upto else chunk(end)
 
-            return self._threads.run(self._reading, lambda: self._read_chunk(begin, upto, matches)).addCallback(looked)
+            return self._run_reading(lambda: self._read_chunk(begin, upto, matches)).addCallback(looked)
 
         return chunk(since)
 
@@ -378,7 +399,7 @@ class SQLiteJournal:
                 found.update((key, event) for event in _decode(rows))
             return found
 
-        return self._threads.run(self._reading, read)
+        return self._run_reading(read)
 
 
 def _write_records(db: sqlite3.Connection, records: Sequence[AnyRecord], events: Sequence[Event]) -> None:

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from jobpush.core.filters import Selects
 from jobpush.core.model import JobKey
@@ -212,6 +213,8 @@ class JobStatusTracker:
     :param workflows_of: the names of the workflows that a job belongs to.
     """
 
+    log = Logger()
+
     def __init__(
         self,
         reactor: IReactorTime,
@@ -304,7 +307,10 @@ class JobStatusTracker:
                     else:
                         events.append(event)
         for interest, events in touched.items():
-            interest.touched(self, events)
+            try:
+                interest.touched(self, events)
+            except Exception:  # the batch is durable: it becomes visible to all others
+                self.log.failure("a batch could not be handed to what waits for it")
 
     def claim(self, continuation: Continuation, closing: bool = False) -> None:
         """From now on it can only be answered with what it has gathered, or be left."""

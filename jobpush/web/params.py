@@ -18,7 +18,7 @@ from jobpush.adapter.interfaces import InvalidJobId
 from jobpush.core.filters import ALL, Selection, Visibility
 from jobpush.core.model import STATES, Cursor, JobKey
 from jobpush.core.workflow import WORKFLOW_NAME
-from jobpush.events.interfaces import CursorGone
+from jobpush.events.interfaces import CursorGone, JournalError
 from jobpush.runtime.cooperate import finish
 from jobpush.runtime.timer_wheel import SHARE
 from jobpush.service import JobPush
@@ -279,6 +279,11 @@ def gone(service: JobPush) -> Problem:
         oldest_cursor=service.feed.cursor(service.feed.oldest),
         snapshot_url="/v1/jobs",
     )
+
+
+def journal_fails(error: JournalError) -> Problem:
+    """503: the journal cannot be read or written at the moment."""
+    return Problem(503, str(error), headers={"Retry-After": "5"})
 
 
 def only_cluster(service: JobPush, name: str) -> str:

@@ -16,7 +16,7 @@ from jobpush.events.instruments import Instruments
 from jobpush.web.access_log import AccessLog, client_words, line_format, request_line
 from jobpush.web.held.websocket import SocketGuard
 from jobpush.web.principal import ANONYMOUS, Principal
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest, IdleConnections, client_request
 from jobpush.web.twisted_internals import GuardedChannel
 
@@ -94,7 +94,7 @@ class JobpushRequest(Request):
         if self.startedWriting:
             self.channel.forceAbortClient()  # the client must not take half a response for a whole one
         else:
-            Problem(500, "an error of the server; its log tells more").send(client_request(self))
+            fault().send(client_request(self))
         return reason
 
 

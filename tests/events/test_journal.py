@@ -11,6 +11,7 @@ from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.core import wire
@@ -413,6 +414,27 @@ class RetentionTests(JournalCase):
         self.write(journal, change("2", "FAILED"))
         self.assertLessEqual(journal.trimmed_seq, 1500)
         self.assertEqual(self.read(journal, since=1500), [1501, 1502])
+
+    def test_a_trim_that_fails(self) -> None:
+        """What was committed counts, also where old events cannot be removed; they are removed with a later batch."""
+        journal = self.open(retention=Retention(events=1))
+        self.write(journal, change("1", "RUNNING"))
+        broken = mock.patch.object(SQLiteJournal, "_trim", side_effect=sqlite3.OperationalError("disk I/O error"))
+        with broken, capturedLogs() as events:
+            self.write(journal, change("1", "SUSPENDED"))
+        self.assertEqual((journal.last_seq, journal.trimmed_seq), (2, 0))
+        self.assertEqual(formatEvent(events[0]), "old events could not be removed from the journal: disk I/O error")
+        self.write(journal, change("1", "FAILED"))
+        self.assertEqual((journal.last_seq, journal.trimmed_seq), (3, 2))
+
+    def test_cannot_be_read(self) -> None:
+        """A read that SQLite fails is an error of the journal, with one line that says why."""
+        journal = self.open()
+        self.write(journal, change("1", "RUNNING"))
+        journal._writer.execute("ALTER TABLE event RENAME TO gone")
+        key = ("c", "1")
+        for read in (journal.read(0, 1, 10, lambda e: True, None), journal.read(0, 1, 10, lambda e: True, [key]), journal.last_of([key])):
+            self.assertIn("cannot be read: no such table", str(self.failureResultOf(read, JournalError).value))
 
     def test_numbers_go_on(self) -> None:
         """When all events are gone the numbers still go on."""

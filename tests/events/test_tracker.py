@@ -246,6 +246,21 @@ class WaitingTests(SynchronousTestCase):
         self.tracker.woke("poll", 3)
         self.assertEqual((sum(self.instruments.wake_s["poll"].counts), self.instruments.wake_s["poll"].most), (3, 0.25))
 
+    def test_a_fault_of_one(self) -> None:
+        """A batch reaches the others also where one of those that wait cannot take it."""
+
+        def fault(event: object) -> bool:
+            raise ZeroDivisionError
+
+        broken = self.tracker.wait(EVERYTHING, 0, 60.0, enough=fault)
+        waiting = self.tracker.wait(EVERYTHING, 0, 60.0)
+        self.tell(self.event("1"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(self.successResultOf(waiting).events)
+        self.assertNoResult(broken)
+        broken.cancel()
+        self.failureResultOf(broken, CancelledError)
+
 
 class SubscriptionTests(SynchronousTestCase):
     """Who follows."""

@@ -16,6 +16,7 @@ import attrs
 from klein.interfaces import IKleinRequest
 from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.core.filters import ALL, Visibility
 from jobpush.events.instruments import Instruments
@@ -30,7 +31,7 @@ from jobpush.web.held.stream_group import Form
 from jobpush.web.held.summary import SiteLike, Summaries, Summary
 from jobpush.web.params import jittered
 from jobpush.web.principal import ANONYMOUS, Principal
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import Channel, ClientRequest
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim, unsent
@@ -191,15 +192,20 @@ class Connections:
             return False
         uri = fast_path.target_in(data, block.raw)
         target = fast_path.read_target(uri) if uri is not None else None
-        if target is None or self.registry.closing:
+        if uri is None or target is None or self.registry.closing:
             return False
         now = self._reactor.seconds()
         visibility = visibility_of(block.principal)
         if self._hold_again(connection, target, visibility):
             return True
-        outcome = self._ask(Question(target.route, target.arguments, target.parameters, now, visibility))
+        question = Question(target.route, target.arguments, target.parameters, now, visibility, size=len(uri))
+        outcome = self._ask(question)
         if isinstance(outcome, Ready):
-            response = outcome.render()
+            try:
+                response = outcome.render()
+            except Exception:
+                self.log.failure("a response could not be made", Failure())
+                response = fault().response()
             if not isinstance(response, Response):
                 response.close()
                 return False
@@ -207,7 +213,7 @@ class Connections:
             if outcome.deadline <= now:
                 return False
             try:
-                self._hold(connection, target, visibility, outcome)
+                self._hold(connection, target, visibility, outcome, question.size)
             except Problem as problem:
                 response = problem.response()
             else:
@@ -220,10 +226,10 @@ class Connections:
         return True
 
     def _hold(
-        self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility, hold: Hold
+        self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility, hold: Hold, size: int
     ) -> None:
         """Hold a request of a connection that waited for it. Raises `Problem`, if no more requests may be held."""
-        group = self.registry.hold(connection, hold)
+        group = self.registry.hold(connection, hold, size)
         self._remember(connection, target)
         if hold.wait is not None:
             head, forgotten = self._moment()

@@ -94,7 +94,6 @@ class Hold:
     :ivar deadline: the reactor's time at which it is answered all the same.
     :ivar wait: the seconds that the client asked for, if the same question at the same moment is held in the same way; else
         None.
-    :ivar size: bytes that the question takes up.
     """
 
     key: Hashable
@@ -105,7 +104,6 @@ class Hold:
     clusters: frozenset[str] = frozenset()
     looks: tuple[LookRequest, ...] = ()
     wait: float | None = None
-    size: int = 0
 
 
 @attrs.frozen(eq=False)

@@ -80,7 +80,7 @@ class BarrierRoutes:
         if len(jobs) + len(names) > MOST_IDS:
             raise Problem(413, f"jobs: {len(jobs) + len(names)} jobs and workflows; at most {MOST_IDS} in one request", "jobs")
         wait = params.wait(DEFAULT_WAIT_S) or 0.0
-        held = _Held(question.came_at + jittered(wait), wait, question.size)
+        held = _Held(question.came_at + jittered(wait), wait)
         if len(jobs) > _SLICE:
             return Later(lambda: self._read_many(params, question.visibility, held))
         return self._begin(finish(self._read(params, question.visibility)), held)
@@ -137,7 +137,6 @@ class BarrierRoutes:
             clusters=frozenset(cluster for cluster, _ in (*barrier.open, *barrier.unseen) if cluster),
             looks=looks,
             wait=None if barrier.unseen else held.wait,
-            size=held.size,
         )
 
     def _known(self, asked: _BarrierQuery, key: JobKey) -> Found | None:
@@ -214,12 +213,10 @@ class _Held:
 
     :ivar deadline: the reactor's time.
     :ivar wait: the seconds that the client asked for.
-    :ivar size: bytes of the question.
     """
 
     deadline: float
     wait: float
-    size: int
 
 
 def _need(mode: object, targets: int) -> int | None:

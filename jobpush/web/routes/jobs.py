@@ -261,7 +261,7 @@ class JobRoutes:
         job, record = found
         key = job.key
         if asked.condition is not None and _etag(self._service, record) in asked.condition.etags:
-            return self._unless_modified(asked, deadline, key, record)
+            return self._unless_modified(asked, deadline, found)
         enough = _enough(asked.until, key)
         met = enough is not None and _is_enough(asked.until, job)
         answer = _OfJob(self, key, found, asked.zero)
@@ -280,16 +280,16 @@ class JobRoutes:
         )
         return self._polls.after(poll, since)
 
-    def _unless_modified(self, asked: _JobQuery, deadline: float, key: JobKey, record: JobRecord) -> Outcome:
+    def _unless_modified(self, asked: _JobQuery, deadline: float, found: Found) -> Outcome:
         """The client has this version: 304 at once, or, with ``Prefer: wait``, 200 when there is another."""
         assert asked.condition is not None
+        job, record = found
+        key = job.key
         waits = asked.condition.wait is not None
         applied = [(b"preference-applied", f"wait={asked.wait:g}".encode())] if waits else []
 
         def answer(page: Page) -> Response:
             if page.events:
-                found = self._polls.known(key)
-                assert found is not None, "a job with a new event is in the table"
                 response = self.response(key, found, page, False)
                 return attrs.evolve(response, headers=(*applied, *response.headers))
             cursor = self._service.feed.cursor(page.seq)

@@ -290,6 +290,23 @@ class HeldRequests(Stage):
 
         await self.both(scene)
 
+    async def test_size(self) -> None:
+        """A held question takes up the bytes of its address, whatever it asks and whichever way it came."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            for route in ("/v1/jobs/memory/1?", "/jobstatus?jobId=1&", "/v1/changes?job=memory/1&", "/v1/wait?job=memory/1&"):
+                for _ in range(2):
+                    house.lab.set("1", "RUNNING")
+                    path = f"{route}since={house.lab.cursor}"
+                    client.get(path)
+                    await house.held(1)
+                    self.assertEqual(house.registry.size(), len(path))
+                    house.lab.set("1", "COMPLETED")
+                    await house.held(0)
+
+        await self.both(scene)
+
     async def test_until(self) -> None:
         """What is gathered on the way is in the answer: for each from its own cursor on."""
 
@@ -875,6 +892,19 @@ class WithoutChannelsTests(TestCase):
         transport.loseConnection()
         await client.until(lambda: client.closed)
         self.assertEqual(len(bodies(client.got)), 1)
+        await house.stop()
+
+    async def test_early_bytes_at_the_end(self) -> None:
+        """What a client has sent behind a request that ends its connection is not kept."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        client.send(b"GET /healthz HTTP/1.1\r\n")
+        await house.until(lambda: house.resource.connections._early)
+        house.lab.service.announce_end()
+        while not house.lab.service.cooperator.idle:
+            house.lab.clock.advance(0)
+        self.assertEqual((house.registry.held, house.violations()), (0, []))
         await house.stop()
 
     async def test_one_group(self) -> None:

@@ -8,6 +8,7 @@ import gc
 import json
 import re
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
@@ -16,6 +17,7 @@ from twisted.trial.unittest import TestCase
 from jobpush.core.model import QueueFacts
 from jobpush.web.held import fast_path, summary
 from jobpush.web.held.fast_path import PLAIN
+from jobpush.web.routes.jobs import JobRoutes
 from tests.service_process import ROOT
 from tests.web.held.test_connections import Client, House, Stage, bodies
 
@@ -352,6 +354,19 @@ class FastPathTests(Stage):
 
         for given in await self.both(scene):
             self.assertIn(b"Connection: close", given)
+
+    async def test_a_fault_in_a_response(self) -> None:
+        """A response that cannot be made is a 500, too."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await ask(client, "/v1/jobs/memory/1")
+            with mock.patch.object(JobRoutes, "response", None):
+                given = await ask(client, "/v1/jobs/memory/1")
+            self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+            return re.findall(rb"HTTP/1.1 (\d+)", given)
+
+        await self.both(scene, without=False)
 
 
 class KeptTests(TestCase):

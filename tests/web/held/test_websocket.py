@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from jobpush.core.filters import Selection
+from jobpush.web.held import following
 from jobpush.web.held.stream_group import HEARTBEAT_S
 from jobpush.web.held.websocket import GOING_AWAY, MESSAGE_LIMIT, SILENCE_S, TOO_BIG, Messages, SocketFollower
 from jobpush.web.params import Params, resolve
@@ -118,6 +119,46 @@ class FollowerTests(LabCase):
         self.lab.set("10", "RUNNING")
         self.lab.set("11", "RUNNING")
         self.assertEqual(self.told(protocol), ["11", "11"])
+
+    def behind(self) -> str:
+        """A cursor after which events are that only the journal has: those of jobs 10 to 15."""
+        begin = self.lab.cursor
+        for number in range(6):
+            self.lab.set(str(number + 10), "QUEUED")
+        self.lab.service.tail._events = self.lab.service.tail._events[-1:]
+        return begin
+
+    def test_a_newer_wish_while_events_are_read_for_an_older_one(self) -> None:
+        """Without ``since`` the newer one begins where the older one did, as nothing was told since then."""
+        begin = self.behind()
+        follower, protocol = self.follow(job=["memory/1"])
+        self.lab.threads.hold("write")
+        follower.told(json.dumps({"select": {"job": ["memory/10"]}, "since": begin}))
+        follower.told(json.dumps({"select": {"job": ["memory/11"]}}))
+        self.lab.threads.release()
+        for _ in range(5):
+            self.lab.clock.advance(0)
+        self.assertEqual(self.told(protocol), ["11"])
+
+    def test_a_newer_wish_of_a_client_that_does_not_read(self) -> None:
+        """What is told for the older one ends, and the socket is closed in order at the end of the service."""
+        self.patch(following, "REPLAY", 2)
+        self.patch(Protocol, "attachProducer", lambda protocol, producer: producer.pauseProducing())
+        begin = self.behind()
+        follower, protocol = self.follow(since=resolve(self.lab.service, begin, "since"))
+        follower.told(json.dumps({"select": {}, "since": begin}))
+        for _ in range(5):
+            self.lab.clock.advance(0)
+        self.lab.service.announce_end()
+        self.assertEqual(protocol.closed and protocol.closed[0], GOING_AWAY)
+        self.assertEqual((self.lab.registry.held, protocol.failures), (0, []))
+
+    def test_a_message_after_the_end(self) -> None:
+        """A message that comes when the stream has ended is not followed, and nothing is held for it."""
+        follower, _ = self.follow()
+        self.lab.service.announce_end()
+        follower.told(json.dumps({"select": {}}))
+        self.assertEqual(self.lab.registry.held, 0)
 
     def test_bad_messages(self) -> None:
         """What is wrong with a message is said, and changes nothing."""

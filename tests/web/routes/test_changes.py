@@ -129,6 +129,15 @@ class ListTests(LabCase):
             answer = self.lab.get(f"/v1/jobs?after={after}")
             self.assertEqual((answer.status, answer.json()["parameter"]), (400, "after"))
 
+    def test_the_journal_cannot_be_read(self) -> None:
+        """Who asks for what only the journal has is told to come back a little later."""
+        self.lab.service.tail._events = []
+        self.lab.journal._writer.execute("ALTER TABLE event RENAME TO gone")
+        for path in ("/v1/changes?since=0", "/v1/jobs/memory/9", "/v1/wait?job=memory/9"):
+            answer = self.lab.get(path)
+            self.assertEqual((path, answer.status, answer.header("retry-after")), (path, 503, "5"))
+            self.assertIn("cannot be read", answer.json()["detail"])
+
 
 class EndTests(LabCase):
     """The service ends."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from jobpush.adapter.interfaces import QueueError
+from jobpush.core.job_table import JobTable
 from jobpush.core.tasks import TaskSet
 from tests.support import Lab, LabCase
 
@@ -111,6 +114,14 @@ class OneJobTests(LabCase):
         answer = self.lab.get("/v1/jobs/memory/1", headers=headers)
         self.lab.tick(20)
         self.assertEqual((answer.status, answer.header("preference-applied")), (304, "wait=20"))
+
+    def test_prefer_wait_for_a_job_that_is_forgotten(self) -> None:
+        """A job that the table forgets between its event and the answer is answered as the event has it."""
+        etag = self.lab.get("/v1/jobs/memory/1").header("etag") or ""
+        answer = self.lab.get("/v1/jobs/memory/1", headers={"If-None-Match": etag, "Prefer": "wait=20"})
+        with mock.patch.object(JobTable, "find", return_value=None):
+            self.lab.set("1", "RUNNING")
+            self.assertEqual((answer.status, answer.json()["events"][0]["job"]["state"]), (200, "RUNNING"))
 
     def test_since_beats_if_none_match(self) -> None:
         """With both, ``since`` counts."""
