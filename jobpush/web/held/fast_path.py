@@ -71,7 +71,7 @@ def header_block(piece: bytes, method: bytes, version: bytes, headers: Iterable[
     if (
         method != b"GET"
         or version != b"HTTP/1.1"
-        or end < 0
+        or not piece.startswith(b"GET ")  # an empty line may come before it (RFC 9112, 2.2)
         or not 4 < len(piece) - end <= LONGEST
         or piece.find(b"\r\n\r\n") != len(piece) - 4
     ):

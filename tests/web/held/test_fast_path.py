@@ -179,6 +179,22 @@ class LaneTests(Stage):
         given = await self.both(scene, parked=False)
         self.assertIn(b"HTTP/1.1 400 ", given)
 
+    async def test_an_empty_line_before_the_first_request(self) -> None:
+        """The headers of a request begin after its request line, not after an empty line that was passed over."""
+
+        async def scene(house: House) -> Any:
+            watch, client = Watch(house), house.client()
+            first = b"\r\nGET /v1/jobs/memory/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            client.send(first)
+            await client.answers(1)
+            client.send(b"GET /v1/changes HTTP/1.1" + first)  # two request lines
+            await client.until(lambda: client.closed)
+            self.assertEqual(watch.taken, [])
+            return house.plain(client.got)
+
+        given = await self.both(scene, parked=False)
+        self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", given), [b"200", b"400"])
+
     async def test_other_methods_and_versions(self) -> None:
         """Another method, or HTTP/1.0, with the headers of the request before is answered as what it is."""
 
