@@ -313,7 +313,8 @@ class Registry:
             assert isinstance(outcome, Later)
             finding = Deferred.fromCoroutine(outcome.find())
             finding.addErrback(self._failed)
-            finding.addCallback(lambda found: self.settle(group, found) if group.members else None)
+            # It may have been claimed meanwhile, as the service ends: then its answer is on its way.
+            finding.addCallback(lambda found: self.settle(group, found) if group.members and group.wake is None else None)
 
     def _failed(self, failure: Failure) -> Outcome:
         if failure.check(Problem):

@@ -21,7 +21,7 @@ from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import FINEST_S, SHARE, TimerWheel
 from jobpush.web.held import response_group
-from jobpush.web.held.questions import Hold, Look, Outcome, Ready
+from jobpush.web.held.questions import Hold, Later, Look, Outcome, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
@@ -323,6 +323,23 @@ class RegistryTests(SynchronousTestCase):
         self.lab.publish("1")
         self.lab.settle()
         self.assertEqual(first.got, [b"changed"])
+
+    def test_the_end_while_the_journal_is_read(self) -> None:
+        """Who waits for what must be read from the journal when the service ends is answered, whatever is read then."""
+        member, read = self.member(), Deferred[Outcome]()
+
+        async def find() -> Outcome:
+            return await read
+
+        self.lab.hold(member, looks=(Look(("lab",), lambda: Later(find)),))
+        self.lab.looks[0].callback(None)
+        self.registry.close()
+        read.callback(
+            Hold(key="read", since=0, watch=Watch("1"), deadline=60.0, render=lambda wake: Response(200, (), b"never"))
+        )
+        self.lab.settle()
+        self.assertEqual((member.got, self.registry.held), ([b"closing []"], 0))
+        self.assertTrue(self.lab.tracker.idle)
 
     def test_a_look_is_given_up(self) -> None:
         """When the last that waits for a look leaves, the look is not waited for any more."""
