@@ -183,13 +183,13 @@ class Connections:
     def _take_fast(self, connection: HeldConnection, data: bytes) -> bool:
         """Answer or hold the request in these bytes; return False if it is for the ordinary way."""
         block = connection.summary.block
-        if not self.summaries.usable(block) or not is_clear(connection.transport):
+        now = self._reactor.seconds()
+        if not self.summaries.usable(block, now) or not is_clear(connection.transport):
             return False
         uri = fast_path.target_in(data, block.raw)
         target = fast_path.read_target(uri) if uri is not None else None
         if target is None or self.registry.closing:
             return False
-        now = self._reactor.seconds()
         visibility = visibility_of(block.principal)
         if self._hold_again(connection, target, visibility):
             return True

@@ -163,10 +163,7 @@ class Registry:
         self.check(member.principal)
         group = self._group(hold)
         self._join(member, group)
-        seconds = hold.deadline - self._reactor.seconds()
-        if member.principal.expires_at is not None:
-            seconds = min(seconds, member.principal.expires_at - self._reactor.seconds())
-        self.wheel.set(member, max(0.0, seconds))
+        self._set_deadline(member, hold.deadline - self._reactor.seconds())
         self._schedulers.awaited(hold.clusters)
         return group
 
@@ -179,7 +176,7 @@ class Registry:
         """
         self.check(member.principal)
         self._join(member, group)
-        self.wheel.set(member, seconds)
+        self._set_deadline(member, seconds)
         self._schedulers.awaited(group.hold.clusters)
 
     def can_be_joined(self, group: ResponseGroup) -> bool:
@@ -231,6 +228,12 @@ class Registry:
                 held=len(self._members),
                 limit=self.limit,
             )
+
+    def _set_deadline(self, member: Member, seconds: float) -> None:
+        """Give it a deadline in that many seconds, or when its principal expires, whichever is earlier."""
+        if member.principal.expires_at is not None:
+            seconds = min(seconds, member.principal.expires_at - self._reactor.seconds())
+        self.wheel.set(member, max(0.0, seconds))
 
     # -- requests go
 

@@ -13,9 +13,11 @@ from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from jobpush import web
 from jobpush.core.model import QueueFacts
 from jobpush.web.held import fast_path, summary
 from jobpush.web.held.fast_path import PLAIN
+from jobpush.web.principal import Principal
 from tests.service_process import ROOT
 from tests.web.held.test_connections import Client, House, Stage, bodies
 
@@ -311,6 +313,19 @@ class LaneTests(Stage):
 
         for statuses in await self.both(scene, parked=False):
             self.assertEqual(statuses, [b"400"])
+
+    async def test_who_has_expired(self) -> None:
+        """A request of a principal that has expired meanwhile is read anew."""
+
+        async def scene(house: House) -> Any:
+            self.patch(web, "ANONYMOUS", Principal("anonymous", house.lab.clock.seconds() + 30))
+            watch, client = Watch(house), house.client()
+            await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/1")
+            house.lab.clock.advance(31)
+            await ask(client, "/v1/jobs/memory/1")
+            self.assertEqual((len(watch.taken), len(watch.left)), (house.parking, house.parking))
+
+        await self.both(scene, parked=False)
 
     async def test_too_many(self) -> None:
         """The cap holds on the lane too."""

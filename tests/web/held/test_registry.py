@@ -291,6 +291,17 @@ class RegistryTests(SynchronousTestCase):
         self.lab.clock.advance(55)
         self.assertEqual(waits.got, [b"timed out []"])
 
+    def test_the_least_deadline_of_one_that_joins(self) -> None:
+        """One that joins a group has the least of its deadlines too."""
+        waits, expires = self.member(), self.member("kim", expires_at=10.0)
+        self.lab.hold(waits, wait=60)
+        group = self.registry._members[waits]
+        assert isinstance(group, response_group.ResponseGroup)
+        self.registry.join(expires, group, 60.0)
+        self.lab.clock.advance(11)
+        self.assertIn(b'"status":401', expires.got[0])
+        self.assertEqual(waits.got, [])
+
     def test_a_look_answers(self) -> None:
         """Those that wait for a look alone get what the look says, rendered once."""
         members = [self.member() for _ in range(3)]
