@@ -8,6 +8,7 @@ channel; both ways give the same bytes.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -33,10 +34,13 @@ from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
 from jobpush.web.requests import Channel, ClientRequest
 from jobpush.web.responses import Response
-from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim
+from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim, unsent
 
 #: Bytes that may come while a request is held, before the connection is not read any more: as many as Twisted's channel takes.
 EARLY_BYTES = 0x4000
+
+#: Seconds after which the connection of a client that takes nothing of its response ends.
+PROGRESS_S = 60.0
 
 #: Of how many questions is remembered how the last one was held.
 MOST_LAST_HOLDS = 512
@@ -92,6 +96,8 @@ class Connections:
             )
         #: What has come while requests were held.
         self._early: dict[HeldConnection, bytes] = {}
+        #: How many bytes of their responses waited for clients that read slowly, when that was looked at last.
+        self._unread: dict[HeldConnection, int] = {}
         self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility], LastHold] = OrderedDict()
 
     def forget_header_blocks(self) -> None:
@@ -250,6 +256,7 @@ class Connections:
     def _give_channel(self, connection: HeldConnection, data: bytes) -> None:
         """Read the next request on a connection the ordinary way."""
         self.registry.wheel.clear(connection)
+        self._unread.pop(connection, None)
         transport = connection.transport
         channel = connection.summary.block.site.buildProtocol(transport.getPeer())
         assert channel is not None, "a site always makes a channel"
@@ -278,6 +285,9 @@ class Connections:
 
     def _rest(self, connections: Sequence[HeldConnection]) -> None:
         """These wait for their next requests; not for ever."""
+        if self._unread:
+            for connection in connections:
+                self._unread.pop(connection, None)
         seconds = connections[0].summary.block.site.timeOut
         if seconds is not None:
             self.registry.wheel.set_all(connections, seconds)
@@ -315,13 +325,21 @@ class Connections:
         if isinstance(connection, HeldConnection):
             self.registry.wheel.clear(connection)
             self._early.pop(connection, None)
+            self._unread.pop(connection, None)
 
     def time_is_up(self, connection: HeldConnection) -> None:
         """See `connection.Host`."""
         if connection in self.registry:
             self.registry.time_is_up(connection)
-        else:
+            return
+        unread = unsent(connection.transport)
+        if not unread:
             connection.transport.loseConnection()
+        elif unread < self._unread.get(connection, math.inf):
+            self._unread[connection] = unread
+            self.registry.wheel.set(connection, PROGRESS_S)
+        else:
+            connection.transport.abortConnection()  # to lose it would wait for a client that does not read
 
 
 def visibility_of(principal: Principal) -> Visibility:

@@ -4,6 +4,7 @@ Held requests over real sockets, parked and not: the same bytes either way, what
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from jobpush.web.held import response_group
 from jobpush.web.held.connection import HeldConnection, StreamConnection
 from jobpush.web.held.connections import EARLY_BYTES
 from jobpush.web.site import JobpushSite
+from jobpush.web.twisted_internals import unsent
 from tests.support import Lab
 
 reactor: Any = real_reactor
@@ -806,6 +808,33 @@ class ParkedTests(TestCase):
         self.assertFalse(client.closed)
         house.lab.clock.advance(4)
         await client.until(lambda: client.closed)
+        await house.stop()
+
+    async def test_a_client_that_does_not_read(self) -> None:
+        """A long response that its client reads slowly goes on; when nothing of it is read for a minute, the connection ends."""
+        house = House(self, True)
+        client = house.client()
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.get(f"/v1/changes?since={house.lab.cursor}&wait=60&limit=10000")
+        await house.held(1)
+        (transport,) = house.transports
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for number in range(3000):
+            house.lab.queue.set(str(100 + number), "QUEUED", name="n" * 1000)
+        house.lab.tick(3)
+        await house.held(0)
+        house.lab.clock.advance(79)
+        for _ in range(3):
+            before = unsent(transport)
+            while unsent(transport) == before:
+                with contextlib.suppress(BlockingIOError):
+                    client.socket.recv(1 << 16)
+                await deferLater(reactor, 0.01)
+            house.lab.clock.advance(63)
+            self.assertEqual(house.transports, [transport])
+        self.assertGreater(unsent(transport), 0)
+        await house.until(lambda: (house.lab.clock.advance(63), not house.transports)[1])
+        await house.until(lambda: not house.resource.connections._unread)
         await house.stop()
 
     async def test_one_bay(self) -> None:
