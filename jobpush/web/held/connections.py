@@ -273,6 +273,7 @@ class Connections:
         self._rest(connections)
         if response.close:
             for connection in connections:
+                self._early.pop(connection, None)
                 connection.transport.loseConnection()
         elif self._early:
             for connection in connections:

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from twisted.internet import reactor as real_reactor
@@ -24,6 +24,7 @@ from jobpush.web import resource
 from jobpush.web.held import response_group
 from jobpush.web.held.connection import HeldConnection, StreamConnection
 from jobpush.web.held.connections import EARLY_BYTES
+from jobpush.web.responses import Response
 from jobpush.web.site import JobpushSite
 from jobpush.web.twisted_internals import unsent
 from tests.support import Lab
@@ -835,6 +836,24 @@ class ParkedTests(TestCase):
         self.assertGreater(unsent(transport), 0)
         await house.until(lambda: (house.lab.clock.advance(63), not house.transports)[1])
         await house.until(lambda: not house.resource.connections._unread)
+        await house.stop()
+
+    async def test_more_behind_the_last_response(self) -> None:
+        """What has come behind a request whose response ends the connection is not kept while that is sent."""
+        house = House(self, True)
+        client = house.client()
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        await house.hold(client)
+        (transport,) = house.transports
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.get("/healthz")
+        await house.until(lambda: house.resource.connections._early)
+        (member,) = house.registry.of("anonymous")
+        house.registry.end_one(cast(HeldConnection, member), Response(401, (), b"x" * 1_000_000, close=True))
+        self.assertGreater(unsent(transport), 0)
+        self.assertEqual(house.violations(), [])
+        await client.until(lambda: client.closed)
+        self.assertEqual(client.got.count(b"x" * 1_000_000), 1)
         await house.stop()
 
     async def test_one_bay(self) -> None:
