@@ -188,13 +188,13 @@ class Connections:
     def _take_fast(self, connection: HeldConnection, data: bytes) -> bool:
         """Answer or hold the request in these bytes; return False if it is for the ordinary way."""
         block = connection.summary.block
-        if not self.summaries.usable(block) or not is_clear(connection.transport):
+        now = self._reactor.seconds()
+        if not self.summaries.usable(block, now) or not is_clear(connection.transport):
             return False
         uri = fast_path.target_in(data, block.raw)
         target = fast_path.read_target(uri) if uri is not None else None
         if uri is None or target is None or self.registry.closing:
             return False
-        now = self._reactor.seconds()
         visibility = visibility_of(block.principal)
         if self._hold_again(connection, target, visibility):
             return True
@@ -260,6 +260,7 @@ class Connections:
     def _give_channel(self, connection: HeldConnection, data: bytes) -> None:
         """Read the next request on a connection the ordinary way."""
         self.registry.wheel.clear(connection)
+        self._unread.pop(connection, None)
         transport = connection.transport
         channel = connection.summary.block.site.buildProtocol(transport.getPeer())
         assert channel is not None, "a site always makes a channel"
@@ -289,6 +290,9 @@ class Connections:
 
     def _rest(self, connections: Sequence[HeldConnection]) -> None:
         """These wait for their next requests; not for ever."""
+        if self._unread:
+            for connection in connections:
+                self._unread.pop(connection, None)
         seconds = connections[0].summary.block.site.timeOut
         if seconds is not None:
             self.registry.wheel.set_all(connections, seconds)
@@ -339,8 +343,8 @@ class Connections:
         elif self._unread.get(connection) == left:
             connection.transport.abortConnection()
         else:
-            self._unread[connection] = left
             self._rest([connection])
+            self._unread[connection] = left
 
 
 def visibility_of(principal: Principal) -> Visibility:

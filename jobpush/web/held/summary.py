@@ -111,9 +111,14 @@ class Summaries:
         self._blocks.clear()
         self._summaries.clear()
 
-    def usable(self, block: HeaderBlock) -> bool:
-        """Return whether the next request may be compared with this block."""
-        return bool(block.raw) and block.epoch == self.epoch
+    def usable(self, block: HeaderBlock, now: float) -> bool:
+        """
+        Return whether the next request may be compared with this block.
+
+        :param now: the reactor's time; a block is of no use when its principal has expired.
+        """
+        expires_at = block.principal.expires_at
+        return bool(block.raw) and block.epoch == self.epoch and (expires_at is None or now < expires_at)
 
     def moment(self, seconds: float) -> float:
         """Return that time to a millisecond: the same object for all requests in it."""

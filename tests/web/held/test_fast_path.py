@@ -14,9 +14,11 @@ from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from jobpush import web
 from jobpush.core.model import QueueFacts
 from jobpush.web.held import fast_path, summary
 from jobpush.web.held.fast_path import PLAIN
+from jobpush.web.principal import Principal
 from jobpush.web.routes.jobs import JobRoutes
 from tests.service_process import ROOT
 from tests.web.held.test_connections import Client, House, Stage, bodies
@@ -181,6 +183,22 @@ class FastPathTests(Stage):
         given = await self.both(scene, without=False)
         self.assertIn(b"HTTP/1.1 400 ", given)
 
+    async def test_an_empty_line_before_the_first_request(self) -> None:
+        """The headers of a request begin after its request line, not after an empty line that was passed over."""
+
+        async def scene(house: House) -> Any:
+            watch, client = Watch(house), house.client()
+            first = b"\r\nGET /v1/jobs/memory/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            client.send(first)
+            await client.answers(1)
+            client.send(b"GET /v1/changes HTTP/1.1" + first)  # two request lines
+            await client.until(lambda: client.closed)
+            self.assertEqual(watch.taken, [])
+            return house.plain(client.got)
+
+        given = await self.both(scene, without=False)
+        self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", given), [b"200", b"400"])
+
     async def test_other_methods_and_versions(self) -> None:
         """Another method, or HTTP/1.0, with the headers of the request before is answered as what it is."""
 
@@ -312,6 +330,19 @@ class FastPathTests(Stage):
 
         for statuses in await self.both(scene, without=False):
             self.assertEqual(statuses, [b"400"])
+
+    async def test_who_has_expired(self) -> None:
+        """A request of a principal that has expired meanwhile is read anew."""
+
+        async def scene(house: House) -> Any:
+            self.patch(web, "ANONYMOUS", Principal("anonymous", house.lab.clock.seconds() + 30))
+            watch, client = Watch(house), house.client()
+            await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/1")
+            house.lab.clock.advance(31)
+            await ask(client, "/v1/jobs/memory/1")
+            self.assertEqual((len(watch.taken), len(watch.left)), (house.without_channels, house.without_channels))
+
+        await self.both(scene, without=False)
 
     async def test_too_many(self) -> None:
         """The cap holds on the fast path too."""
