@@ -191,7 +191,7 @@ class WaitingTests(LabCase):
         moments.append(self.lab.service.moment())
         del self.lab.queue.jobs["1"]
         head = self.lab.service.feed.head
-        self.lab.clock.run(100.0, step=1.0)
+        self.lab.clock.run(200.0, step=1.0)
         self.assertEqual((self.lab.states(), self.lab.service.feed.head), ({}, head))
         moments.append(self.lab.service.moment())
         self.assertEqual(len(set(moments)), len(moments))
