@@ -53,7 +53,7 @@ class PageTests(SynchronousTestCase):
     """`page`."""
 
     def setUp(self) -> None:
-        self.page = Page(page(DOCUMENT))
+        self.page = Page(page(document()))
 
     def test_html(self) -> None:
         """Each element is ended, each id is there once, each link of the page leads to one."""
@@ -74,6 +74,14 @@ class PageTests(SynchronousTestCase):
                     row = rows[first.index(parameter["name"])]
                     self.assertEqual((row[1], row[3]), (parameter["in"], parameter["description"].replace("`", "")))
                 self.assertLessEqual(set(operation["responses"]), set(first))
+
+    def test_bodies(self) -> None:
+        """The fields of a body are told, and which of them may be absent."""
+        rows = {row[0]: row for row in self.page.rows["putWorkflow"]}
+        fields = DOCUMENT["paths"]["/v1/workflows/{name}"]["put"]["requestBody"]["content"]["application/json"]["schema"]
+        self.assertIn("edges", fields["properties"])
+        for name in fields["properties"]:
+            self.assertEqual(rows[name][1].endswith(" (may be absent)"), name not in fields.get("required", ()), name)
 
     def test_each_value(self) -> None:
         """Each value that has fields has them told, with what they hold and whether they may be absent."""

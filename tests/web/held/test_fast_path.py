@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.core.model import QueueFacts
 from jobpush.web.held import fast_path, summary
@@ -398,3 +398,42 @@ class KeptTests(TestCase):
             self.assertFalse(name.startswith(("accept", "sec-", "x-forwarded-")))
         for text in ('getHeader(b"accept', 'getHeader(b"x-forwarded', 'getHeader(b"cache-control', 'getHeader(b"user'):
             self.assertEqual(source.count(text), 1 if "user" in text else 0, text)
+
+
+class BlockTests(SynchronousTestCase):
+    """`header_block` and `target_in`: what is kept of a request, and what is taken for one like it."""
+
+    HEADERS = ((b"Host", [b"x"]), (b"User-Agent", [b"a"]))
+    RAW = b"\r\nHost: x\r\nUser-Agent: a\r\n\r\n"
+
+    def block(self, piece: bytes, method: bytes = b"GET", version: bytes = b"HTTP/1.1", *more: tuple[bytes, list[bytes]]) -> bytes:
+        """What is kept of a request."""
+        return fast_path.header_block(piece, method, version, (*self.HEADERS, *more))
+
+    def test_kept(self) -> None:
+        """All that followed the request line of one whole request."""
+        self.assertEqual(self.block(b"GET / HTTP/1.1" + self.RAW), self.RAW)
+        keep_alive = (b"Connection", [b"Keep-Alive"])
+        self.assertEqual(self.block(b"GET / HTTP/1.1" + self.RAW, b"GET", b"HTTP/1.1", keep_alive), self.RAW)
+
+    def test_not_kept(self) -> None:
+        """Of another method or version, of pieces, of more than one request, of one that is too long, and of other headers: nothing."""
+        whole = b"GET / HTTP/1.1" + self.RAW
+        self.assertEqual(self.block(whole, b"POST"), b"")
+        self.assertEqual(self.block(whole, b"GET", b"HTTP/1.0"), b"")
+        for piece in (b"", whole[:-2], whole + b"x", whole + whole, whole + b"\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1"):
+            self.assertEqual(self.block(piece), b"", piece)
+        self.assertEqual(self.block(b"GET / HTTP/1.1\r\nHost: " + b"x" * fast_path.LONGEST + b"\r\n\r\n"), b"")
+        for header in ((b"Connection", [b"close"]), (b"connection", [b"keep-alive", b"close"]), (b"If-None-Match", [b"x"]), (b"Cookie", [b"x"])):
+            self.assertEqual(self.block(whole, b"GET", b"HTTP/1.1", header), b"", header)
+        self.assertEqual(fast_path.header_block(whole, b"GET", b"HTTP/1.1", [(b"User-Agent", [b"a"])]), b"")
+
+    def test_like_it(self) -> None:
+        """A whole GET with the same bytes behind its request line."""
+        self.assertEqual(fast_path.target_in(b"GET /v1/jobs HTTP/1.1" + self.RAW, self.RAW), b"/v1/jobs")
+        for data in (
+            b"PUT /v1/jobs HTTP/1.1" + self.RAW, b"GET /v1/jobs HTTP/1.0" + self.RAW, b"GET http://x/ HTTP/1.1" + self.RAW,
+            b"GET /v1/jobs HTTP/1.1\r\nX: y" + self.RAW, b"GET /v1/jobs HTTP/1.1" + self.RAW + b"x", b"GET /v1/jobs HTTP/1.1" + self.RAW[:-2],
+            self.RAW, b"GET /", b"",
+        ):  # fmt: skip
+            self.assertIsNone(fast_path.target_in(data, self.RAW), data)
