@@ -108,6 +108,41 @@ class DocumentTests(LabCase):
                     answer = self.lab.get(f"{address}?{parameter['name']}={value}&x_=1")
                     self.assertEqual((answer.status, answer.json()["parameter"]), (400, "x_"), f"{path} {parameter['name']}")
 
+    def test_all_parameters(self) -> None:
+        """Each parameter that a route takes from its query is described."""
+        seen: list[str] = []
+        for path, methods in self.document["paths"].items():
+            operation = methods.get("get")
+            if operation is None:
+                continue
+            answer = self.lab.get(f"{path.format(cluster='memory', id='1', name='none')}?x_=1")
+            if answer.status == 400 and "known here are " in answer.json()["detail"]:
+                known = set(answer.json()["detail"].partition("known here are ")[2].split(", "))
+                described = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"}
+                self.assertEqual(described, known, path)
+                seen.append(path)
+        self.assertIn("/v1/changes", seen)
+
+    def test_all_fields(self) -> None:
+        """Each field that a route takes from its body is described; a body says ``jobs`` and ``workflows``."""
+        for method, path in (("post", "/v1/changes"), ("post", "/v1/wait"), ("put", "/v1/workflows/{name}")):
+            answer = self.lab.request(method.upper(), path.format(name="w"), data=b'{"x_": 1}')
+            known = set(answer.json()["detail"].partition("known here are ")[2].split(", "))
+            described = self.document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+            self.assertEqual(set(described), {{"job": "jobs", "workflow": "workflows"}.get(name, name) for name in known}, path)
+
+    def test_paths(self) -> None:
+        """Each varying part of a path is described; each operation has a name of its own, and a tag that the reference knows."""
+        names = []
+        for path, methods in self.document["paths"].items():
+            for operation in methods.values():
+                names.append(operation["operationId"])
+                parts = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
+                self.assertEqual(parts, set(re.findall(r"{(\w+)}", path)), path)
+                (tag,) = operation["tags"]
+                self.assertIn(tag, {"jobs", "changes", "barriers", "workflows", "streams", "operations"})
+        self.assertEqual(len(names), len(set(names)))
+
     def test_stream_parameters(self) -> None:
         """The same of the streams, which would not end."""
         for path in ("/v1/events", "/v1/socket"):
