@@ -14,7 +14,7 @@ from zope.interface import Attribute, Interface
 
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event, JobStatusEvent, Record
-from jobpush.core.workflow import Member
+from jobpush.core.workflow import WorkflowMember
 
 
 class IJobStatusListener(Interface):
@@ -54,6 +54,10 @@ class CursorGone(Exception):
         self.oldest_seq = oldest_seq
 
 
+#: The last known jobs, by cluster and id, and the known workflows, by ``""`` and name.
+KnownRecords = Mapping[str, Mapping[str, Record[Any, Any]]]
+
+
 class IJournal(Interface):
     """
     The numbered, durable sequence of events, with the last known jobs.
@@ -65,7 +69,7 @@ class IJournal(Interface):
     last_seq: int = Attribute("The number of the last event that was committed, whether or not it is published yet.")
     trimmed_seq: int = Attribute("The number of the last event that was removed; 0 if none was.")
 
-    def open() -> Mapping[str, Mapping[str, Record[Any, Any]]]:
+    def open() -> KnownRecords:
         """
         Open it and read the last known jobs, by cluster and id, and the known workflows, which have the cluster ``""``. Blocks.
 
@@ -76,7 +80,7 @@ class IJournal(Interface):
         events: Sequence[Event],
         records: Sequence[AnyRecord],
         forgotten: Sequence[JobKey],
-        members: Mapping[str, Mapping[JobKey, Member]] = {},
+        members: Mapping[str, Mapping[JobKey, WorkflowMember]] = {},
     ) -> Deferred[None]:
         """
         Append events, whose numbers follow ``last_seq``, and update the known jobs and workflows, all of it or none.

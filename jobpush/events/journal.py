@@ -14,19 +14,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from jobpush.core import wire
 from jobpush.core.model import JobKey
-from jobpush.core.record import AnyRecord, Event, Record
-from jobpush.core.workflow import NO_CLUSTER, Member, Membership
-from jobpush.events.interfaces import CursorGone, IJournal, JournalError
+from jobpush.core.record import AnyRecord, Event
+from jobpush.core.workflow import NO_CLUSTER, Membership, WorkflowMember
+from jobpush.events.interfaces import CursorGone, IJournal, JournalError, KnownRecords
 from jobpush.events.state_directory import create_file, lock_directory
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ class Retention:
 class Threads:
     """Where the journal's blocking work runs: one thread writes, one reads, each in the order of the calls."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorFromThreads) -> None:
         self._reactor = reactor
         self._pools = {name: ThreadPool(1, 1, f"journal-{name}") for name in ("write", "read")}
 
@@ -127,7 +128,7 @@ class SQLiteJournal:
 
     # -- opening and closing
 
-    def open(self) -> Mapping[str, Mapping[str, Record[Any, Any]]]:
+    def open(self) -> KnownRecords:
         try:
             if self.directory is None:
                 self._writer = self._reader = self._connect(":memory:")
@@ -177,7 +178,7 @@ class SQLiteJournal:
             db.execute(f"PRAGMA user_version={version:d}")
             db.execute("COMMIT")
 
-    def _load(self) -> Mapping[str, Mapping[str, Record[Any, Any]]]:
+    def _load(self) -> KnownRecords:
         db = self._writer
         meta = dict(db.execute("SELECT name, value FROM meta"))
         newest = db.execute("SELECT max(seq) FROM event").fetchone()[0] or 0
@@ -192,10 +193,10 @@ class SQLiteJournal:
             _set_meta(db, epoch=self.epoch, trimmed_seq=self.trimmed_seq)
             db.execute("COMMIT")
         self._cursors = dict(db.execute("SELECT name, seq FROM listener"))
-        known: dict[str, dict[str, Record[Any, Any]]] = {}
+        known: dict[str, dict[str, AnyRecord]] = {}
         for cluster, job, body in db.execute("SELECT cluster, job, body FROM job"):
             known.setdefault(cluster, {})[job] = wire.job_record_from_bytes(body)
-        members: dict[str, dict[JobKey, Member]] = {}
+        members: dict[str, dict[JobKey, WorkflowMember]] = {}
         for name, cluster, job, body in db.execute("SELECT workflow, cluster, job, body FROM member"):
             members.setdefault(name, {})[(cluster, job)] = wire.member_from_bytes(body)
         for name, body in db.execute("SELECT name, body FROM workflow"):
@@ -228,7 +229,7 @@ class SQLiteJournal:
         events: Sequence[Event],
         records: Sequence[AnyRecord],
         forgotten: Sequence[JobKey],
-        members: Mapping[str, Mapping[JobKey, Member]] = {},  # noqa: B006
+        members: Mapping[str, Mapping[JobKey, WorkflowMember]] = {},  # noqa: B006
     ) -> Deferred[None]:
         if events and events[0].seq != self.last_seq + 1:
             raise ValueError(f"event {events[0].seq} does not follow {self.last_seq}")
@@ -319,7 +320,7 @@ class SQLiteJournal:
         found: list[Event] = []
 
         def chunk(begin: int) -> Deferred[list[Event]]:
-            def looked(result: tuple[list[Event], int]) -> Any:
+            def looked(result: tuple[list[Event], int]) -> list[Event] | Deferred[list[Event]]:
                 events, end = result
                 found.extend(events[: limit - len(found)])
                 return found if len(found) >= limit or end >= upto else chunk(end)

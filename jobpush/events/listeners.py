@@ -1,5 +1,5 @@
 """
-Listeners inside the service: each is told every event of a job, in order, at its own pace, and goes on where it stopped.
+Listeners inside the service: each is told every event of a job, in order, at its own speed, and goes on where it stopped.
 """
 
 from __future__ import annotations

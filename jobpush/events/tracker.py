@@ -218,11 +218,11 @@ class JobStatusTracker:
         cooperator: Cooperator,
         head: Callable[[], int] = lambda: 0,
         workflows_of: Callable[[Subject], Iterable[str]] = lambda _: (),
-        measures: Instruments | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         self._head = head
         self.cooperator = cooperator
-        self._measures = measures or Instruments()
+        self._instruments = instruments or Instruments()
         self._workflows_of = workflows_of
         self._reactor = reactor
         self._by_key: _Index[JobKey] = _Index()
@@ -314,7 +314,7 @@ class JobStatusTracker:
 
     def woke(self, kind: str, count: int = 1) -> None:
         """Note that so many of that kind have just been answered after a batch."""
-        self._measures.woke(kind, self._reactor.seconds(), count)
+        self._instruments.woke(kind, self._reactor.seconds(), count)
 
     def close(self) -> None:
         """Claim every continuation ``timed_out`` and ``closing``. Those that are claimed already are answered before."""

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from jobpush.core import wire
 from jobpush.core.model import JobDescriptor, split_state
 from jobpush.core.record import UNSEEN, Change, Event, Record
-from jobpush.core.workflow import NO_CLUSTER, Member, Membership, Workflow
+from jobpush.core.workflow import NO_CLUSTER, Membership, Workflow, WorkflowMember
 from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
 from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal, Threads
@@ -169,10 +169,10 @@ class DurabilityTests(JournalCase):
     def test_workflows(self) -> None:
         """What was written last of each, with its members; without the members of a workflow by that name before, and not what was dropped."""
         journal = self.open()
-        members = {("c", str(number)): Member(state="QUEUED") for number in range(3)}
+        members = {("c", str(number)): WorkflowMember(state="QUEUED") for number in range(3)}
         first = [Record(Workflow(name), Membership()) for name in ("a", "b", "d")]
         self.successResultOf(journal.commit([], first, [], dict.fromkeys(("a", "b", "d"), members)))
-        one = {("c", "1"): Member(state="RUNNING")}
+        one = {("c", "1"): WorkflowMember(state="RUNNING")}
         changed = [Record(Workflow("a"), Membership()), Record(Workflow("b"), Membership(dict(members)))]
         self.successResultOf(journal.commit([], changed, [(NO_CLUSTER, "d")], {"a": one, "b": one}))
         self.close()

@@ -36,7 +36,7 @@ class LimitTests(TestCase):
     async def exchange(self, data: bytes) -> bytes:
         """Send that, and read to the end."""
 
-        def talk() -> bytes:
+        def exchange() -> bytes:
             with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
                 received = b""
                 try:
@@ -47,7 +47,7 @@ class LimitTests(TestCase):
                     pass
                 return received
 
-        return await deferToThread(talk)
+        return await deferToThread(exchange)
 
     async def refused(self, data: bytes, status: int, parameter: str) -> None:
         """It is answered with that problem, and the connection is closed."""
@@ -107,7 +107,7 @@ class LimitTests(TestCase):
     async def test_keep_alive(self) -> None:
         """One connection, several requests."""
 
-        def talk() -> list[int]:
+        def exchange() -> list[int]:
             import http.client
 
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -120,7 +120,7 @@ class LimitTests(TestCase):
             connection.close()
             return statuses
 
-        self.assertEqual(await deferToThread(talk), [200, 404, 200, 404])
+        self.assertEqual(await deferToThread(exchange), [200, 404, 200, 404])
 
 
 class ProblemTests(SynchronousTestCase):

@@ -55,7 +55,7 @@ class EmbeddingTests(TestCase):
             await client.answers(count + 1)
         client.get(f"/jobs/v1/jobs/memory/1?since={house.lab.cursor}&wait=60")
         await house.held(1)
-        self.assertEqual(house.parked, 1)
+        self.assertEqual(house.free_connections, 1)
         house.lab.set("1", "SUSPENDED")
         await client.answers(6)
         client.get("/own")

@@ -73,7 +73,7 @@ class Connections:
         registry: Registry,
         ask: Callable[[Question], Outcome],
         moment: Callable[[], tuple[int, int]],
-        measures: Instruments,
+        instruments: Instruments,
         enabled: bool = True,
     ) -> None:
         self.registry = registry
@@ -81,7 +81,7 @@ class Connections:
         self._reactor = reactor
         self._ask = ask
         self._moment = moment
-        self._measures = measures
+        self._instruments = instruments
         self._enabled = enabled
         if enabled and (why := twisted_internals.unexpected()) is not None:
             self._enabled = False
@@ -261,7 +261,7 @@ class Connections:
 
     def delivered(self, connections: Sequence[HeldConnection], response: Response) -> None:
         """See `connection.Host`."""
-        self._measures.answered(response.status, len(connections))
+        self._instruments.answered(response.status, len(connections))
         self._write_log(connections, response)
         self._rest(connections)
         if response.close:
@@ -300,7 +300,7 @@ class Connections:
     def ended(self, stream: StreamConnection) -> None:
         """See `connection.Host`."""
         response = Response(200, (), b"")
-        self._measures.answered(response.status)
+        self._instruments.answered(response.status)
         self._write_log([stream], response)
 
     def violations(self) -> Iterator[str]:

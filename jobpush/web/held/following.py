@@ -49,8 +49,8 @@ class Follower(ABC, Generic[Chunk]):
         self._paused = False
         self._kept = bytearray()
         self._resumed: Deferred[None] | None = None
-        #: Which of the client's wishes is followed: a newer one ends the catching up for an older one.
-        self._wish = 0
+        #: Which of the client's selections is followed: a newer one ends the catching up for an older one.
+        self._selection_number = 0
         #: The number up to which the client has been told everything, while it catches up.
         self._caught_up = feed.head
 
@@ -105,17 +105,17 @@ class Follower(ABC, Generic[Chunk]):
 
     async def follow(self, selection: Selection, since: int | None) -> None:
         """From now on follow this: what the client has missed after that number, then what comes."""
-        self._wish += 1
-        wish, self._selection = self._wish, selection
+        self._selection_number += 1
+        number, self._selection = self._selection_number, selection
         self._registry.stream(self)
         since = self._reset() if since is None else since
-        while self.open and wish == self._wish:
+        while self.open and number == self._selection_number:
             try:
                 page = await self._feed.next(selection, since, 0, REPLAY)
             except CursorGone:
                 since = self._reset()
                 continue
-            if not self.open or wish != self._wish:
+            if not self.open or number != self._selection_number:
                 return
             self._caught_up = since = page.seq
             if page.events:

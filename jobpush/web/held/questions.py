@@ -60,7 +60,7 @@ class Watch(Protocol):
 
 
 @attrs.frozen(eq=False)
-class Look:
+class LookRequest:
     """
     A look at some schedulers that is to begin after the question came, and what it tells.
 
@@ -104,7 +104,7 @@ class Hold:
     render: Callable[[Wake], Rendering]
     deadline: float
     clusters: frozenset[str] = frozenset()
-    looks: tuple[Look, ...] = ()
+    looks: tuple[LookRequest, ...] = ()
     wait: float | None = None
     size: int = 0
 

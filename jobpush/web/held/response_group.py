@@ -19,7 +19,7 @@ from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Member
-from jobpush.web.held.questions import Hold, Look, Outcome
+from jobpush.web.held.questions import Hold, LookRequest, Outcome
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Rendering, Response
 
@@ -37,7 +37,7 @@ _NOTHING = Targets(frozenset())
 
 
 class GroupRegistry(Protocol):
-    """What a group needs of the registry that keeps it."""
+    """What a response group needs of the registry."""
 
     tracker: JobStatusTracker
     cooperator: Cooperator
@@ -110,12 +110,12 @@ class ResponseGroup(Continuation):
         if self.wake is not None:
             self._registry.retire(self)
 
-    def _look(self, look: Look) -> Deferred[None]:
+    def _look(self, look: LookRequest) -> Deferred[None]:
         looking = self._registry.fresh(look.clusters)
         looking.addCallback(lambda _: self._seen(look)).addErrback(self._not_seen)
         return looking
 
-    def _seen(self, look: Look) -> None:
+    def _seen(self, look: LookRequest) -> None:
         if self.wake is not None:
             return
         outcome = look.seen()

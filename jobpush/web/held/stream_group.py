@@ -97,7 +97,7 @@ def tell(member: StreamMember[Chunk], chunk: Chunk) -> None:
 
 
 class StreamRegistry(Protocol):
-    """What a group needs of the registry that keeps it."""
+    """What a stream group needs of the registry."""
 
     tracker: JobStatusTracker
     cooperator: Cooperator

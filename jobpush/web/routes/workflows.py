@@ -16,7 +16,7 @@ from jobpush.events.publisher import ChangeWorkflows
 from jobpush.events.reader import Enough, Page
 from jobpush.runtime.cooperate import finish
 from jobpush.service import JobPush
-from jobpush.web.held.questions import Hold, Look, Outcome, Question, Ready
+from jobpush.web.held.questions import Hold, LookRequest, Outcome, Question, Ready
 from jobpush.web.params import DEFAULT_WAIT_S, Params, body_of, check_workflow, decoded, jittered
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
@@ -85,7 +85,7 @@ class WorkflowRoutes:
             render=lambda wake: _no_workflow(name).response(),
             deadline=deadline,
             clusters=frozenset(tagging),
-            looks=(Look(tagging, seen),),
+            looks=(LookRequest(tagging, seen),),
         )
 
     def _of_workflow(

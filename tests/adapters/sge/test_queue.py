@@ -103,10 +103,17 @@ class Recorded(Programs):
         (self.common / "accounting").write_bytes(ended)
         return jobs
 
+    def record(self, job: JobDescriptor) -> None:
+        """Let the accounting file know of this submission."""
+        assert job.submitted_at is not None
+        record = line(int(job.id), submitted=int(job.submitted_at)).replace(b":kim:", f":{job.user}:".encode())
+        (self.common / "accounting").write_bytes(record + b"\n")
+
 
 def recorded(case: TestCase) -> QueueUnderTest:
-    fake = Recorded(case.mktemp())
-    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids=("1", "4711", "9", "12"), task=("33.4", "33", 4))
+    fake = Recorded(case.mktemp(), timeout=3.0)
+    ids = ("1", "4711", "9", "12")
+    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids, ("33.4", "33", 4), fake.commands("qstat"), record=fake.record)
 
 
 class GridEngineContractTests(makeQueueServiceTests(recorded)):  # type: ignore[misc]

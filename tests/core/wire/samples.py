@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from jobpush.core import wire
-from jobpush.core.fields import Kind
+from jobpush.core.fields import FieldKind
 from jobpush.core.model import JOB_FIELDS, Confidence, JobDescriptor, Outcome, Phase, ReasonCode
 from jobpush.core.record import HistoryEntry
 from jobpush.core.tasks import TaskSet
@@ -48,7 +48,7 @@ def jobs(draw: Any, texts: st.SearchStrategy[str] = TEXTS) -> JobDescriptor:
     }  # fmt: skip
     for field in JOB_FIELDS:
         if field.name not in values and field.name not in ("state", "phase", "outcome"):
-            kinds = {Kind.TEXT: st.none() | texts, Kind.NUMBER: NUMBERS, Kind.TIME: TIMES}
+            kinds = {FieldKind.TEXT: st.none() | texts, FieldKind.NUMBER: NUMBERS, FieldKind.TIME: TIMES}
             values[field.name] = kinds[field.kind]
     return JobDescriptor(phase=phase, outcome=outcome, **{name: draw(value) for name, value in values.items()})
 
@@ -60,9 +60,9 @@ def as_the_json_module_has_it(job: JobDescriptor) -> bytes:
         value = getattr(job, field.name)
         if value is None and field.optional:
             continue
-        if value is not None and field.kind is Kind.TIME:
+        if value is not None and field.kind is FieldKind.TIME:
             value = wire.to_time(value)
-        elif value is not None and field.kind is Kind.TASKS:
+        elif value is not None and field.kind is FieldKind.TASKS:
             value = str(value)
         written[field.name] = getattr(value, "value", value)
     text = json.dumps(written, ensure_ascii=False, separators=(",", ":"))

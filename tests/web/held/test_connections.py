@@ -1,5 +1,5 @@
 """
-Held requests over real sockets, parked and not: the same bytes either way, whatever the client does meanwhile.
+Held requests over real sockets, with and without their channels: the same bytes either way, whatever the client does meanwhile.
 """
 
 from __future__ import annotations
@@ -100,13 +100,13 @@ def stream_of(data: bytes) -> bytes:
 class House:
     """A service behind a real port, whose clock the test moves."""
 
-    def __init__(self, case: TestCase, parking: bool, max_held: int = 1000, path: str | None = None) -> None:
+    def __init__(self, case: TestCase, without_channels: bool, max_held: int = 1000, path: str | None = None) -> None:
         self.lab = Lab()
         self.lab.queue.set("1", "RUNNING", name="a")
         self.lab.start()
-        self.parking = parking
+        self.without_channels = without_channels
         self.path = path
-        self.resource = resource(self.lab.service, max_held=max_held, parking=parking)
+        self.resource = resource(self.lab.service, max_held=max_held, keep_channels=not without_channels)
         self.registry = self.resource.registry
         self.log = os.path.abspath(case.mktemp())
         self.site = self.make_site()
@@ -122,8 +122,8 @@ class House:
         return self.clients[-1]
 
     @property
-    def parked(self) -> int:
-        """How many connections are parked, held or not."""
+    def free_connections(self) -> int:
+        """The number of connections without channels, whether a request is held on them or not."""
         return sum(isinstance(transport.protocol, HeldConnection | StreamConnection) for transport in self.transports)
 
     def violations(self) -> list[str]:
@@ -144,7 +144,7 @@ class House:
             self.lab.clock.advance(0)
 
     async def held(self, count: int) -> None:
-        """So many requests are held; parked, where they can be."""
+        """So many requests are held, without their channels where they can be."""
         await self.until(lambda: self.registry.held == count, lambda: f"{self.registry.held} are held")
 
     async def hold(self, client: Client, *headers: str, query: str = "", **how: Any) -> None:
@@ -182,14 +182,18 @@ class Stage(TestCase):
 
     timeout = 60
 
-    async def both(self, scene: Scene, parked: bool = True, **how: Any) -> Any:
-        """What it gives."""
+    async def both(self, scene: Scene, without: bool = True, **how: Any) -> Any:
+        """
+        Play it without channels and with them, and return what it gives.
+
+        :param without: whether a request of the scene can be held without its channel.
+        """
         given = []
-        for parking in (True, False):
+        for without_channels in (True, False):
             if how.get("path"):
                 how["path"] = f"{os.path.relpath(self.mktemp())}"
                 Path(how["path"]).parent.mkdir(parents=True, exist_ok=True)
-            house = House(self, parking, **how)
+            house = House(self, without_channels, **how)
             taken: list[bool] = []
             join = house.registry._join
 
@@ -204,7 +208,7 @@ class Stage(TestCase):
                 self.assertTrue(house.lab.service.tracker.idle)
             finally:
                 await house.stop()
-            self.assertEqual(any(taken), parking and parked, "was it parked?")
+            self.assertEqual(any(taken), without_channels and without, "whether a request was held without its channel")
         self.assertEqual(given[0], given[1])
         return given[0]
 
@@ -431,7 +435,7 @@ class HeldRequests(Stage):
             house.lab.set("1", "SUSPENDED")
             return await client.answers(2)
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertIn(b'"ok"', bodies(given)[1])
 
     async def test_pipelined_later(self) -> None:
@@ -468,7 +472,7 @@ class HeldRequests(Stage):
 
         await self.both(scene)
 
-    async def test_not_to_be_parked(self) -> None:
+    async def test_not_without_their_channels(self) -> None:
         """HTTP/1.0, ``Connection: close``, HEAD: held by their Deferreds, and right."""
 
         async def scene(house: House) -> Any:
@@ -484,7 +488,7 @@ class HeldRequests(Stage):
                 given.append(house.plain(client.got))
             return given
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertTrue(given[2].endswith(b"\r\n\r\n"))
 
     async def test_disconnected(self) -> None:
@@ -787,8 +791,8 @@ class OpenStreams(Stage):
         self.assertEqual(given.count(b"HTTP/1.1"), 1)
 
 
-class ParkedTests(TestCase):
-    """What only a parked connection does."""
+class WithoutChannelsTests(TestCase):
+    """What only a connection without a channel does."""
 
     timeout = 30
 
@@ -799,7 +803,7 @@ class ParkedTests(TestCase):
         await house.hold(client)
         house.lab.set("1", "SUSPENDED")
         await client.answers(1)
-        self.assertEqual(house.parked, 1)
+        self.assertEqual(house.free_connections, 1)
         house.lab.clock.advance(74)
         await deferLater(reactor, 0.02)
         client.read()
@@ -808,13 +812,13 @@ class ParkedTests(TestCase):
         await client.until(lambda: client.closed)
         await house.stop()
 
-    async def test_one_bay(self) -> None:
+    async def test_one_group(self) -> None:
         """Those that wait for the same are one continuation, and leave nothing behind."""
         house = House(self, True)
         clients = [house.client() for _ in range(10)]
         for client in clients:
             await house.hold(client)
-        self.assertEqual((house.parked, house.lab.service.tracker.waiting), (10, 1))
+        self.assertEqual((house.free_connections, house.lab.service.tracker.waiting), (10, 1))
         for client in clients:
             client.socket.close()
         await house.held(0)

@@ -1,5 +1,5 @@
 """
-The express lane: the next request on a connection, over real sockets, on the lane and off it: the same bytes either way.
+The fast path: the next request on a connection, over real sockets, by it and without it: the same bytes either way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ reactor: Any = real_reactor
 
 
 class Watch:
-    """What the lane of a house took, and what it left."""
+    """What the fast path of a house took, and what it left."""
 
     def __init__(self, house: House) -> None:
         self.taken: list[bytes] = []
@@ -48,8 +48,8 @@ async def ask(client: Client, *paths: str, headers: tuple[str, ...] = (), **how:
     return client.house.plain(client.got)
 
 
-class LaneTests(Stage):
-    """Each scene with and without parking, and so without the lane."""
+class FastPathTests(Stage):
+    """Each scene with the fast path, and with channels kept, and so without it."""
 
     async def test_answers_at_once(self) -> None:
         """Jobs, changes, the call of 2010, errors of each kind: as by the long way."""
@@ -67,11 +67,11 @@ class LaneTests(Stage):
                 "/v1/changes?state=RUNNING;state=FAILED", "/v1/jobs/memory/1?since=0&since=0",
             ]  # fmt: skip
             given = await ask(client, *paths)
-            self.assertEqual(len(watch.taken), (len(paths) - 3) * house.parking, watch.left)
-            self.assertEqual(house.parked, house.parking)
+            self.assertEqual(len(watch.taken), (len(paths) - 3) * house.without_channels, watch.left)
+            self.assertEqual(house.free_connections, house.without_channels)
             return given
 
-        given = bodies(await self.both(scene, parked=False))
+        given = bodies(await self.both(scene, without=False))
         self.assertEqual(json.loads(given[0])["job"]["id"], "1")
         self.assertEqual([json.loads(body)["status"] for body in given[9:16]], [400, 400, 400, 410, 404, 400, 400])
 
@@ -90,7 +90,7 @@ class LaneTests(Stage):
                 await house.hold(client, query="&until=terminal")
             house.lab.clock.advance(61)
             given = [await client.answers(4) for client in clients]
-            self.assertEqual(len(watch.taken), 60 * house.parking)
+            self.assertEqual(len(watch.taken), 60 * house.without_channels)
             return given
 
         given = await self.both(scene)
@@ -125,7 +125,7 @@ class LaneTests(Stage):
             house.lab.set("1", "SUSPENDED")
             given = [await client.answers(2) for client in clients[:5]]
             given.append(await ask(clients[5], path))  # it has happened
-            if house.parking:
+            if house.without_channels:
                 self.assertEqual(joined, [False, True, False, False, True, False])
             return given
 
@@ -133,7 +133,7 @@ class LaneTests(Stage):
         self.assertEqual(len(set(given)), 1)
 
     async def test_the_long_way(self) -> None:
-        """What is out of the ordinary is not for the lane, and right all the same; the next one may be."""
+        """What is out of the ordinary is not for the fast path, and right all the same; the next one may be."""
 
         async def scene(house: House) -> Any:
             watch, client = Watch(house), house.client()
@@ -146,10 +146,10 @@ class LaneTests(Stage):
             await ask(client, "/v1/jobs/memory/1", headers=("Cookie: a=b",))
             self.assertEqual(watch.taken, [])
             await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/1")
-            self.assertEqual(len(watch.taken), int(house.parking))
+            self.assertEqual(len(watch.taken), int(house.without_channels))
             return house.plain(client.got)
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertIn(b"HTTP/1.1 304 Not Modified\r\n", given)
 
     async def test_in_pieces(self) -> None:
@@ -176,7 +176,7 @@ class LaneTests(Stage):
             await client.until(lambda: client.closed)
             return house.plain(client.got)
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertIn(b"HTTP/1.1 400 ", given)
 
     async def test_other_methods_and_versions(self) -> None:
@@ -195,7 +195,7 @@ class LaneTests(Stage):
                 given.append(house.plain(client.got[before:]))
             return given
 
-        put, head, old = await self.both(scene, parked=False)
+        put, head, old = await self.both(scene, without=False)
         self.assertTrue(put.startswith(b"HTTP/1.1 405 "))
         self.assertTrue(head.endswith(b"\r\n\r\n"))
         self.assertIn(b'"job":', old)
@@ -216,7 +216,7 @@ class LaneTests(Stage):
                     house.lab.clock.advance(61)
                 await house.held(0)
             given = await client.answers(5)
-            self.assertEqual(len(watch.taken), 4 * house.parking, watch.left)
+            self.assertEqual(len(watch.taken), 4 * house.without_channels, watch.left)
             return given
 
         given = bodies(await self.both(scene))
@@ -238,7 +238,7 @@ class LaneTests(Stage):
             self.assertEqual(watch.taken, [])
             return await client.answers(2)
 
-        given = bodies(await self.both(scene, parked=False))
+        given = bodies(await self.both(scene, without=False))
         self.assertEqual(len(json.loads(given[1])["events"]), 31)
 
     async def test_unknown_jobs(self) -> None:
@@ -276,7 +276,7 @@ class LaneTests(Stage):
                 given.append(again.got)
             return [house.plain(got) for got in given]
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertEqual([re.findall(rb"HTTP/1.1 (\d+)", got) for got in given], [[b"200", b"200", b"403"], [b"403"], [b"403"]])
 
     async def test_refusals(self) -> None:
@@ -293,11 +293,11 @@ class LaneTests(Stage):
                     given.append(re.findall(rb"HTTP/1.1 (\d+)", client.got))
             return given
 
-        for statuses in await self.both(scene, parked=False):
+        for statuses in await self.both(scene, without=False):
             self.assertEqual(statuses, [b"400"])
 
     async def test_too_many(self) -> None:
-        """The cap holds on the lane too."""
+        """The cap holds on the fast path too."""
 
         async def scene(house: House) -> Any:
             one, two = house.client(), house.client()
@@ -319,7 +319,7 @@ class LaneTests(Stage):
             await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/7", headers=("User-Agent: a\"b", "Referer: r"))
             return [line.split("]")[1].rpartition(" ")[0] for line in house.access_log()]
 
-        self.assertEqual(len(await self.both(scene, parked=False)), 2)
+        self.assertEqual(len(await self.both(scene, without=False)), 2)
 
     async def test_the_end_of_the_service(self) -> None:
         """Who is held is told to come back on another connection; who asks after that is not held."""
@@ -340,7 +340,7 @@ class LaneTests(Stage):
 
 
 class KeptTests(TestCase):
-    """What is kept for the lane, and how much of it."""
+    """What is kept for the fast path, and how much of it."""
 
     timeout = 60
 
@@ -367,12 +367,12 @@ class KeptTests(TestCase):
         self.assertLessEqual(fast_path.read_target.cache_info().currsize, fast_path.MOST_TARGETS)
         await house.stop()
 
-    async def test_idle_connections_are_parked(self) -> None:
+    async def test_idle_connections_have_no_channel(self) -> None:
         """Also those on which nothing was held; they end when nothing comes for the usual time."""
         house = House(self, True)
         client = house.client()
         await ask(client, "/healthz")
-        self.assertEqual(house.parked, 1)
+        self.assertEqual(house.free_connections, 1)
         house.lab.clock.advance(78)
         await client.until(lambda: client.closed)
         await house.stop()
@@ -387,11 +387,11 @@ class KeptTests(TestCase):
         self.assertIn(b"HTTP/1.1 500 Internal Server Error", client.got)
         self.assertNotIn(b"Traceback", client.got)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
-        self.assertEqual(house.parked, 1)
+        self.assertEqual(house.free_connections, 1)
         await house.stop()
 
     async def test_routes_look_at_no_plain_header(self) -> None:
-        """What the lane passes over is nothing that an answer depends on."""
+        """What the fast path passes over is nothing that an answer depends on."""
         source = "".join(path.read_text() for path in (ROOT / "jobpush" / "web").rglob("*.py"))
         for name in ("if-none-match", "prefer", "last-event-id", "upgrade", "connection", "authorization", "cookie", "range", "expect"):
             self.assertNotIn(name.encode(), PLAIN)

@@ -21,7 +21,7 @@ from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import FINEST_S, SHARE, TimerWheel
 from jobpush.web.held import response_group
-from jobpush.web.held.questions import Hold, Look, Outcome, Ready
+from jobpush.web.held.questions import Hold, LookRequest, Outcome, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
@@ -296,7 +296,7 @@ class RegistryTests(SynchronousTestCase):
         members = [self.member() for _ in range(3)]
         outcome: Outcome = Ready(lambda: Response(404, (), b"unknown"))
         for member in members:
-            self.lab.hold(member, looks=(Look(("lab",), lambda: outcome),))
+            self.lab.hold(member, looks=(LookRequest(("lab",), lambda: outcome),))
         self.assertEqual(len(self.lab.looks), 1)
         self.lab.looks[0].callback(None)
         self.lab.settle()
@@ -314,7 +314,7 @@ class RegistryTests(SynchronousTestCase):
             )  # fmt: skip
 
         for member, wait in ((first, 60), (second, 20)):
-            self.lab.hold(member, wait=wait, looks=(Look(("lab",), seen),), key="unknown")
+            self.lab.hold(member, wait=wait, looks=(LookRequest(("lab",), seen),), key="unknown")
         self.lab.clock.advance(1)
         self.lab.looks[0].callback(None)
         self.assertEqual((self.registry.held, list(self.registry.violations())), (2, []))
@@ -327,7 +327,7 @@ class RegistryTests(SynchronousTestCase):
     def test_a_look_is_given_up(self) -> None:
         """When the last that waits for a look leaves, the look is not waited for any more."""
         member = self.member()
-        self.lab.hold(member, looks=(Look(("lab",), lambda: None),))
+        self.lab.hold(member, looks=(LookRequest(("lab",), lambda: None),))
         self.registry.leave(member)
         self.assertIsNone(self.successResultOf(self.lab.looks[0]))  # its cancellation is no fault
         self.assertTrue(self.lab.tracker.idle)

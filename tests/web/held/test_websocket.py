@@ -106,7 +106,7 @@ class FollowerTests(LabCase):
         self.lab.clock.advance(0)
         self.assertEqual(self.told(protocol), ["2"])
 
-    def test_a_newer_wish_ends_an_older_one(self) -> None:
+    def test_a_newer_selection_ends_an_older_one(self) -> None:
         """Of two messages in a row the last one counts, also while the first is being caught up with."""
         for number in range(6):
             self.lab.set(str(number + 10), "QUEUED")

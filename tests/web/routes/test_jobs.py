@@ -238,7 +238,7 @@ class UnknownJobTests(LabCase):
         self.assertEqual(self.lab.registry.held, 1)
         answer.cancel()
         self.assertEqual(self.lab.registry.held, 0)
-        self.assertEqual(len(self.lab.clock.getDelayedCalls()), 3, "only the next ticks of the monitor and the keeper, and the heartbeat")
+        self.assertEqual(len(self.lab.clock.getDelayedCalls()), 3, "only the next ticks of the monitor and of the expiry of workflows, and the heartbeat")
 
 
 class JobStatusTests(LabCase):
