@@ -16,7 +16,7 @@ from jobpush.core.model import QueueFacts
 from jobpush.core.workflows import Tag
 from jobpush.events.interfaces import JournalError
 from jobpush.events.journal import SQLiteJournal
-from jobpush.polling.queue_options import QueueOptions
+from jobpush.polling.queue_options import PollingOptions
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S
 from jobpush.service import DRAIN_S, JobPush
 from tests.support import Lab, LabCase, ManualClock, StepThreads, step_until
@@ -106,9 +106,9 @@ class StartTests(SynchronousTestCase):
         clock = ManualClock()
         queues = [MemoryQueue(clock, cluster=name, interval=None) for name in ("own", "usual")]
         journal = SQLiteJournal(StepThreads(), None, clock=clock.seconds)  # type: ignore[arg-type]
-        service = JobPush(clock, queues, journal, options={"own": QueueOptions(tag=None)}, keep_ended=60.0)
+        service = JobPush(clock, queues, journal, options={"own": PollingOptions(tag=None)}, keep_ended=60.0)
         self.assertEqual(list(service.workflows.tagging), ["usual"])
-        self.assertIsInstance(QueueOptions().tag, Tag)
+        self.assertIsInstance(PollingOptions().tag, Tag)
         self.assertFalse(service.closing)
 
     def test_what_may_be_seen(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from jobpush.core.fields import Field, Kind
+from jobpush.core.fields import Field, FieldKind
 from jobpush.core.model import JOB_FIELDS, Phase
 from jobpush.web.openapi_schemas import SCHEMAS, enum_of, list_of, object_of, or_null, ref, schema_of
 from tests.support import LabCase
@@ -56,18 +56,18 @@ class PartsTests(LabCase):
 
     def test_fields(self) -> None:
         """A declared field of each kind, with null where it may be null, and its description."""
-        kinds: dict[Kind, tuple[object, object]] = {
-            Kind.TEXT: ("x", 1), Kind.NUMBER: (1, "1"), Kind.BOOLEAN: (True, "true"), Kind.TIME: ("2026-01-01T00:00:00Z", 1.5),
-            Kind.TEXTS: (["x"], "x"), Kind.TABLE: ({"a": "x"}, {"a": 1}), Kind.COUNTS: ({"a": 1}, {"a": "x"}), Kind.TASKS: ("0-9", 5),
+        kinds: dict[FieldKind, tuple[object, object]] = {
+            FieldKind.TEXT: ("x", 1), FieldKind.NUMBER: (1, "1"), FieldKind.BOOLEAN: (True, "true"), FieldKind.TIME: ("2026-01-01T00:00:00Z", 1.5),
+            FieldKind.TEXTS: (["x"], "x"), FieldKind.TABLE: ({"a": "x"}, {"a": 1}), FieldKind.COUNTS: ({"a": 1}, {"a": "x"}), FieldKind.TASKS: ("0-9", 5),
         }  # fmt: skip
-        self.assertEqual(set(Kind) - set(kinds), {Kind.WORD})
+        self.assertEqual(set(FieldKind) - set(kinds), {FieldKind.WORD})
         for kind, (right, wrong) in kinds.items():
             self.assertEqual([fits(schema_of(Field("f", kind)), value) for value in (right, wrong, None)], [True, False, False], kind)
             self.assertTrue(fits(schema_of(Field("f", kind, nullable=True)), None), kind)
-        word = Field("f", Kind.WORD, words={"a": 1, "b": 2})
+        word = Field("f", FieldKind.WORD, words={"a": 1, "b": 2})
         self.assertEqual([fits(schema_of(word), value) for value in ("a", "c", None)], [True, False, False])
-        self.assertEqual(schema_of(Field("f", Kind.TEXT, description="what"))["description"], "what")
-        nullable = Field("f", Kind.WORD, words={"a": 1}, nullable=True)
+        self.assertEqual(schema_of(Field("f", FieldKind.TEXT, description="what"))["description"], "what")
+        nullable = Field("f", FieldKind.WORD, words={"a": 1}, nullable=True)
         self.assertEqual([fits(schema_of(nullable), value) for value in ("a", "c", None)], [True, False, True])
 
 

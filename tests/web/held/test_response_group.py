@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.events.tracker import Wake
 from jobpush.runtime.cooperate import TURN_S
 from jobpush.web.held import response_group
-from jobpush.web.held.questions import Hold, Look, Outcome, Ready
+from jobpush.web.held.questions import Hold, LookRequest, Outcome, Ready
 from jobpush.web.held.response_group import FAREWELLS, MAKING_S
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Rendering, Response, json_response
@@ -44,7 +44,7 @@ class LookTests(GroupCase):
 
         member = Member(self.lab)
         self.lab.registry.hold(member, Hold(
-            key="alias", since=0, watch=watch, deadline=60.0, looks=(Look(("lab",), seen),),
+            key="alias", since=0, watch=watch, deadline=60.0, looks=(LookRequest(("lab",), seen),),
             render=lambda wake: Response(200, (), f"{[event.seq for event in wake.events]}".encode()),
         ))  # fmt: skip
         self.lab.looks[0].callback(None)
@@ -64,7 +64,7 @@ class LookTests(GroupCase):
 
         member = Member(self.lab)
         self.lab.registry.hold(member, Hold(
-            key="enough", since=0, watch=watch, deadline=60.0, looks=(Look(("lab",), seen),),
+            key="enough", since=0, watch=watch, deadline=60.0, looks=(LookRequest(("lab",), seen),),
             render=lambda wake: Response(200, (), b"timed out" if wake.timed_out else b"enough"),
         ))  # fmt: skip
         self.lab.looks[0].callback(None)
@@ -74,7 +74,7 @@ class LookTests(GroupCase):
     def test_several_looks(self) -> None:
         """Each is begun once for all of the group, and the first that settles it ends the others."""
         outcome = Ready(lambda: Response(404, (), b"unknown"))
-        members = self.members(3, looks=(Look(("a",), lambda: None), Look(("b",), lambda: outcome), Look(("c",), lambda: None)))
+        members = self.members(3, looks=(LookRequest(("a",), lambda: None), LookRequest(("b",), lambda: outcome), LookRequest(("c",), lambda: None)))
         self.assertEqual(len(self.lab.looks), 3)
         self.lab.looks[0].callback(None)
         self.lab.settle()
@@ -86,7 +86,7 @@ class LookTests(GroupCase):
 
     def test_a_look_comes_too_late(self) -> None:
         """What is claimed already gets what it was claimed for, whatever a look says then."""
-        (member,) = self.members(1, looks=(Look(("lab",), lambda: Ready(lambda: Response(404, (), b"unknown"))),))
+        (member,) = self.members(1, looks=(LookRequest(("lab",), lambda: Ready(lambda: Response(404, (), b"unknown"))),))
         self.lab.publish("1")
         self.lab.looks[0].callback(None)
         self.lab.settle()
@@ -94,7 +94,7 @@ class LookTests(GroupCase):
 
     def test_a_look_that_fails(self) -> None:
         """A fault in a look is logged, and those that wait for it time out."""
-        (member,) = self.members(1, wait=10.0, looks=(Look(("lab",), lambda: None),))
+        (member,) = self.members(1, wait=10.0, looks=(LookRequest(("lab",), lambda: None),))
         self.lab.looks[0].errback(ZeroDivisionError())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.lab.clock.advance(10.5)
