@@ -155,6 +155,13 @@ class ValuesTests(LabCase):
         Params(self.lab.service, {"_": ["1"], "_c": ["1"]}, frozenset())
         self.assertEqual(len(self.refused(Params, self.lab.service, {"c" * 500: []}, frozenset()).fields["parameter"]), 100)  # type: ignore[arg-type]
 
+    def test_until(self) -> None:
+        """What a job may be waited for to do."""
+        self.assertEqual([self.params(until=value).until() for value in ("change", "started", "terminal")], ["change", "started", "terminal"])
+        self.assertIsNone(self.params().until())
+        for value in ("", "Change", "ended", 5):
+            self.assertEqual(self.refused(self.params(until=value).until).fields["parameter"], "until", value)
+
     def test_since(self) -> None:
         """``now`` is the head, ``0`` the oldest, a cursor its number; one that is not there yet, or of another journal, is gone."""
         service, epoch = self.lab.service, self.lab.service.feed.epoch

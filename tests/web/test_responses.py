@@ -80,7 +80,9 @@ class BytesTests(SynchronousTestCase):
 
     def test_unknown_status(self) -> None:
         """A status without a reason phrase has one all the same."""
-        self.assertTrue(Response(299, (), b"").rendered.data.startswith(b"HTTP/1.1 299 Unknown\r\n"))
+        rendered = Response(299, (), b"").rendered
+        self.assertTrue(rendered.data.startswith(b"HTTP/1.1 299 Unknown\r\n"))
+        self.assertFalse(rendered.close, "nobody has said that the connection ends")
 
 
 class ReturnTests(SynchronousTestCase):

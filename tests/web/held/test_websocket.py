@@ -286,11 +286,16 @@ class WireTests(LabCase):
 
     def test_what_breaks_the_protocol(self) -> None:
         """Is answered with the code that says so; what follows is not read."""
-        client = Client(self)
-        client.raw(b"\xff\xff\xff\xff")
-        assert client.closed is not None
-        self.assertEqual(client.closed[0], 1002)
-        client.raw(b"\xff" * 100)
+        for data, code in (
+            (b"\xff\xff\xff\xff", 1002), (b"\x8b\x80\0\0\0\0", 1002), (b"\x81\x02{}", 1002), (b"\x80\x82\0\0\0\0{}", 1002),
+            (b"\x88\x81\0\0\0\0\0", 1002), (b"\x88\x83\0\0\0\0\x03\xe8\xff", 1007), (b"\x81\x82\0\0\0\0\xff\xff", 1007),
+        ):  # fmt: skip
+            client = Client(self)
+            client.raw(data)
+            assert client.closed is not None, data
+            self.assertEqual(client.closed[0], code, data)
+            client.raw(b"\xff" * 100)
+            client.leave()
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_silence(self) -> None:

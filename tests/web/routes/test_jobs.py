@@ -334,3 +334,20 @@ class AliasTests(LabCase):
         for query in self.lab.queue.pending:
             query.callback(None)
         self.lab.queue.pending = None
+
+
+class ReadingTests(LabCase):
+    """Jobs that are looked for in the journal."""
+
+    def make_lab(self) -> Lab:
+        return Lab(self.mktemp())
+
+    def test_seen_meanwhile(self) -> None:
+        """A job that is seen while the journal is read for it is answered as it was seen."""
+        self.lab.service.table.cluster("memory").forget("1")
+        self.lab.threads.hold("read")
+        answer = self.lab.get("/v1/jobs/memory/1")
+        self.assertTrue(answer.held)
+        self.lab.set("1", "RUNNING")
+        self.lab.threads.release()
+        self.assertEqual((answer.json()["job"]["state"], answer.json()["cursor"]), ("RUNNING", self.lab.cursor))

@@ -56,6 +56,8 @@ class PutTests(WorkflowCase):
         answer = self.put(jobs=jobs, edges=[[f"memory/{end}" for end in edge] for edge in edges])
         self.assertEqual((answer.status, answer.json()["parameter"]), (400, "edges"))
         self.assertRegex(answer.json()["detail"], "memory/[abc] would have to follow itself")
+        elsewhere = self.put(jobs=[f"memory/{name}" for name in "xypq"], edges=[[f"memory/{begin}", f"memory/{end}"] for begin, end in ("xy", "pq", "qp")])
+        self.assertEqual((elsewhere.status, elsewhere.json()["parameter"]), (400, "edges"))
         self.assertEqual(self.put(jobs=jobs, edges=[["memory/a", "memory/b"], ["memory/a", "memory/c"], ["memory/b", "memory/c"]]).status, 201)
 
     def test_edges_of_others(self) -> None:
