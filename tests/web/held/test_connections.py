@@ -847,3 +847,15 @@ class WithoutChannelsTests(TestCase):
         transport.abortConnection()
         await house.held(0)
         await house.stop()
+
+    async def test_left_with_early_bytes(self) -> None:
+        """What a client has sent while it was held is forgotten when it leaves."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        await deferLater(reactor, 0.02)
+        client.socket.close()
+        await house.held(0)
+        self.assertEqual(house.violations(), [])
+        await house.stop()

@@ -400,6 +400,28 @@ class KeptTests(TestCase):
             self.assertEqual(source.count(text), 1 if "user" in text else 0, text)
 
 
+class LimitTests(Stage):
+    """As many as may be held."""
+
+    async def test_held_already(self) -> None:
+        """Who asks what another one is held for is told 503 where no more may be held, and its connection goes on."""
+
+        async def scene(house: House) -> Any:
+            first, second = house.client(), house.client()
+            for client in (first, second):
+                await ask(client, "/v1/jobs/memory/1")
+            path = f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60"
+            first.get(path)
+            await house.held(1)
+            await ask(second, path, path)
+            house.lab.set("1", "SUSPENDED")
+            await first.answers(2)
+            return [await ask(client, "/v1/jobs/memory/1") for client in (first, second)]
+
+        given = await self.both(scene, max_held=1)
+        self.assertEqual([re.findall(rb"HTTP/1.1 (\d+)", got) for got in given], [[b"200"] * 3, [b"200", b"503", b"503", b"200"]])
+
+
 class BlockTests(SynchronousTestCase):
     """`header_block` and `target_in`: what is kept of a request, and what is taken for one like it."""
 
@@ -437,3 +459,18 @@ class BlockTests(SynchronousTestCase):
             self.RAW, b"GET /", b"",
         ):  # fmt: skip
             self.assertIsNone(fast_path.target_in(data, self.RAW), data)
+
+    def test_addresses(self) -> None:
+        """Addresses of which a router would make nothing else; all others are for the ordinary way."""
+        target = fast_path.read_target(b"/v1/jobs/memory/1?since=0&wait=5")
+        assert target is not None
+        self.assertEqual((target.route, target.arguments, target.parameters), ("job", ("memory", "1"), {"since": ["0"], "wait": ["5"]}))
+        target = fast_path.read_target(b"/v1/workflows/w@kim")
+        assert target is not None
+        self.assertEqual((target.route, target.arguments), ("workflow", ("w@kim",)))
+        for uri in (
+            b"/v1/changes?user=a b", b"/v1/changes?user=\xc3\xbc", b"/v1/changes?user=a\tb", b"/v1/changes?user=%ff", b"/v1/jobs/memory/1%2F2",
+            b"/v1/jobs/memory/1/2", b"/v1/jobs/memory/", b"/v1/jobs/memory", b"/v1/jobs//1", b"/v1/workflows/", b"/v1/workflows/a/b", b"/healthz", b"/",
+            b"/v1/changes?user=" + b"x" * fast_path.LONGEST,
+        ):  # fmt: skip
+            self.assertIsNone(fast_path.read_target(uri), uri)

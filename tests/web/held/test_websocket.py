@@ -20,7 +20,7 @@ from jobpush.web.params import Params, resolve
 from jobpush.web.principal import ANONYMOUS
 from jobpush.web.routes.common import SELECTION
 from jobpush.web.site import JobpushSite
-from tests.support import LabCase
+from tests.support import Lab, LabCase
 
 
 class Protocol:
@@ -319,3 +319,25 @@ class WireTests(LabCase):
         client.read()
         assert client.closed is not None
         self.assertEqual(client.closed[0], GOING_AWAY)
+
+
+class CatchingUpTests(LabCase):
+    """A WebSocket whose client goes back to an earlier cursor."""
+
+    def make_lab(self) -> Lab:
+        return Lab(self.mktemp(), tail=2)
+
+    def test_in_order(self) -> None:
+        """What happens while the past is read comes after it, and once."""
+        for state in ("RUNNING", "SUSPENDED") * 4:
+            self.lab.set("1", state)
+        client = Client(self)
+        self.lab.threads.hold("read")
+        client.send(wsproto.events.TextMessage(data=json.dumps({"select": {}, "since": "0"})))
+        self.lab.set("1", "RUNNING")
+        client.read()
+        self.assertEqual([text["type"] for text in client.texts], ["selected", "selected"])
+        self.lab.threads.release()
+        self.lab.set("1", "SUSPENDED")
+        client.read()
+        self.assertEqual([text["seq"] for text in client.texts if text["type"] == "job"], list(range(1, 12)))

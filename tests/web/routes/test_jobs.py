@@ -351,3 +351,12 @@ class ReadingTests(LabCase):
         self.lab.set("1", "RUNNING")
         self.lab.threads.release()
         self.assertEqual((answer.json()["job"]["state"], answer.json()["cursor"]), ("RUNNING", self.lab.cursor))
+
+    def test_first_seen_meanwhile(self) -> None:
+        """A job that is seen for the first time while the journal is read for it is found, also by who will not wait."""
+        self.lab.threads.hold("read")
+        answer = self.lab.get("/v1/jobs/memory/5?wait=0")
+        self.assertTrue(answer.held)
+        self.lab.set("5", "RUNNING")
+        self.lab.threads.release()
+        self.assertEqual(answer.json()["job"]["state"], "RUNNING")
