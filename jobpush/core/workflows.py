@@ -231,7 +231,6 @@ class Workflows:
         before = self.records.get(name)
         if before is not None and before.detail is not record.detail:
             self._forget_members(name, before.detail.members)
-            members = own
         own.update(members)
         for key in members:
             self._of.setdefault(key, {})[name] = None

@@ -78,6 +78,19 @@ class PutTests(WorkflowCase):
         self.lab.set("3", "RUNNING")
         self.assertEqual(self.workflow()["counts"], {"QUEUED": 2}, "3 is none of its jobs any more")
 
+    def test_other_jobs(self) -> None:
+        """A workflow that is put with other jobs has these, follows them, and ends when they do; the others are none of its."""
+        self.put(jobs=("1", "2"))
+        answer = self.put(jobs=("2", "3")).json()
+        self.assertEqual([job["job"] for job in answer["jobs"]], ["memory/2", "memory/3"])
+        self.lab.set("1", "FAILED", exit_code=1)
+        self.lab.set("2", "RUNNING")
+        self.assertEqual(self.workflow()["counts"], {"QUEUED": 1, "RUNNING": 1})
+        self.assertEqual([job["state"] for job in self.workflow()["jobs"]], ["RUNNING", "QUEUED"])
+        self.lab.queue.set("2", "COMPLETED")
+        self.lab.set("3", "COMPLETED")
+        self.assertEqual((self.workflow()["state"], self.workflow()["settled"]), ("COMPLETED", True))
+
     def test_jobs_that_nobody_has_seen(self) -> None:
         """Count as unknown, and join when they appear."""
         self.put(jobs=("1", "77"))

@@ -3,7 +3,8 @@ What clients ask, and what can come of it: the values between the routes, which 
 the request meanwhile.
 
 A question comes from a request of Twisted's or straight from a connection's bytes, and it is the same then: one function of its
-route makes an outcome of it.
+route makes an outcome of it. tests/web/routes/test_common.py has which outcome, tests/web/held/test_registry.py what becomes of
+it.
 """
 
 from __future__ import annotations

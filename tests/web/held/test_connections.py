@@ -920,3 +920,37 @@ class WithoutChannelsTests(TestCase):
         self.assertEqual((house.lab.service.tracker.waiting, house.violations()), (0, []))
         self.assertTrue(house.lab.service.tracker.idle)
         await house.stop()
+
+    async def test_no_more_is_read(self) -> None:
+        """While a request is held no more of what its client sends is read than is kept: it must wait."""
+        house = House(self, True)
+        client = house.client()
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        await house.hold(client)
+        (transport,) = house.transports
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        sent = 0
+        for _ in range(300):
+            try:
+                sent += client.socket.send(b"x" * (1 << 16))
+            except BlockingIOError:
+                pass
+            await deferLater(reactor, 0.001)
+        self.assertLess(sent, 1 << 21)  # what the two kernels' buffers take, and no more
+        client.socket.close()
+        house.registry.close()
+        transport.abortConnection()
+        await house.held(0)
+        await house.stop()
+
+    async def test_left_with_early_bytes(self) -> None:
+        """What a client has sent while it was held is forgotten when it leaves."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        await deferLater(reactor, 0.02)
+        client.socket.close()
+        await house.held(0)
+        self.assertEqual(house.violations(), [])
+        await house.stop()

@@ -12,7 +12,7 @@ from unittest import mock
 
 from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush import web
 from jobpush.core.model import QueueFacts
@@ -459,3 +459,78 @@ class KeptTests(TestCase):
             self.assertFalse(name.startswith(("accept", "sec-", "x-forwarded-")))
         for text in ('getHeader(b"accept', 'getHeader(b"x-forwarded', 'getHeader(b"cache-control', 'getHeader(b"user'):
             self.assertEqual(source.count(text), 1 if "user" in text else 0, text)
+
+
+class LimitTests(Stage):
+    """As many as may be held."""
+
+    async def test_held_already(self) -> None:
+        """Who asks what another one is held for is told 503 where no more may be held, and its connection goes on."""
+
+        async def scene(house: House) -> Any:
+            first, second = house.client(), house.client()
+            for client in (first, second):
+                await ask(client, "/v1/jobs/memory/1")
+            path = f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60"
+            first.get(path)
+            await house.held(1)
+            await ask(second, path, path)
+            house.lab.set("1", "SUSPENDED")
+            await first.answers(2)
+            return [await ask(client, "/v1/jobs/memory/1") for client in (first, second)]
+
+        given = await self.both(scene, max_held=1)
+        self.assertEqual([re.findall(rb"HTTP/1.1 (\d+)", got) for got in given], [[b"200"] * 3, [b"200", b"503", b"503", b"200"]])
+
+
+class BlockTests(SynchronousTestCase):
+    """`header_block` and `target_in`: what is kept of a request, and what is taken for one like it."""
+
+    HEADERS = ((b"Host", [b"x"]), (b"User-Agent", [b"a"]))
+    RAW = b"\r\nHost: x\r\nUser-Agent: a\r\n\r\n"
+
+    def block(self, piece: bytes, method: bytes = b"GET", version: bytes = b"HTTP/1.1", *more: tuple[bytes, list[bytes]]) -> bytes:
+        """What is kept of a request."""
+        return fast_path.header_block(piece, method, version, (*self.HEADERS, *more))
+
+    def test_kept(self) -> None:
+        """All that followed the request line of one whole request."""
+        self.assertEqual(self.block(b"GET / HTTP/1.1" + self.RAW), self.RAW)
+        keep_alive = (b"Connection", [b"Keep-Alive"])
+        self.assertEqual(self.block(b"GET / HTTP/1.1" + self.RAW, b"GET", b"HTTP/1.1", keep_alive), self.RAW)
+
+    def test_not_kept(self) -> None:
+        """Of another method or version, of pieces, of more than one request, of one that is too long, and of other headers: nothing."""
+        whole = b"GET / HTTP/1.1" + self.RAW
+        self.assertEqual(self.block(whole, b"POST"), b"")
+        self.assertEqual(self.block(whole, b"GET", b"HTTP/1.0"), b"")
+        for piece in (b"", whole[:-2], whole + b"x", whole + whole, whole + b"\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1"):
+            self.assertEqual(self.block(piece), b"", piece)
+        self.assertEqual(self.block(b"GET / HTTP/1.1\r\nHost: " + b"x" * fast_path.LONGEST + b"\r\n\r\n"), b"")
+        for header in ((b"Connection", [b"close"]), (b"connection", [b"keep-alive", b"close"]), (b"If-None-Match", [b"x"]), (b"Cookie", [b"x"])):
+            self.assertEqual(self.block(whole, b"GET", b"HTTP/1.1", header), b"", header)
+        self.assertEqual(fast_path.header_block(whole, b"GET", b"HTTP/1.1", [(b"User-Agent", [b"a"])]), b"")
+
+    def test_like_it(self) -> None:
+        """A whole GET with the same bytes behind its request line."""
+        self.assertEqual(fast_path.target_in(b"GET /v1/jobs HTTP/1.1" + self.RAW, self.RAW), b"/v1/jobs")
+        for data in (
+            b"PUT /v1/jobs HTTP/1.1" + self.RAW, b"GET /v1/jobs HTTP/1.0" + self.RAW, b"GET http://x/ HTTP/1.1" + self.RAW,
+            b"GET /v1/jobs HTTP/1.1\r\nX: y" + self.RAW, b"GET /v1/jobs HTTP/1.1" + self.RAW + b"x", b"GET /v1/jobs HTTP/1.1" + self.RAW[:-2],
+            self.RAW, b"GET /", b"",
+        ):  # fmt: skip
+            self.assertIsNone(fast_path.target_in(data, self.RAW), data)
+
+    def test_addresses(self) -> None:
+        """Addresses of which a router would make nothing else; all others are for the ordinary way."""
+        target = fast_path.read_target(b"/v1/jobs/memory/1?since=0&wait=5")
+        assert target is not None
+        self.assertEqual((target.route, target.arguments, target.parameters), ("job", ("memory", "1"), {"since": ["0"], "wait": ["5"]}))
+        target = fast_path.read_target(b"/v1/workflows/w@kim")
+        assert target is not None
+        self.assertEqual((target.route, target.arguments), ("workflow", ("w@kim",)))
+        for uri in (
+            b"/v1/changes?user=a b", b"/v1/changes?user=\xc3\xbc", b"/v1/changes?user=a\tb", b"/v1/changes?user=%ff", b"/v1/jobs/memory/1%2F2",
+            b"/v1/jobs/memory/1/2", b"/v1/jobs/memory/", b"/v1/jobs/memory", b"/v1/jobs//1", b"/v1/workflows/", b"/v1/workflows/a/b", b"/healthz", b"/",
+        ):  # fmt: skip
+            self.assertIsNone(fast_path.read_target(uri), uri)

@@ -86,6 +86,24 @@ class ChangesTests(LabCase):
         self.assertEqual([e["seq"] for e in answer.json()["events"]], [3])
 
 
+class EmptyTests(LabCase):
+    """A journal without events."""
+
+    def setUp(self) -> None:
+        self.lab = self.make_lab()
+        self.lab.start()
+        self.addCleanup(self.lab.stop)
+
+    def test_since_zero(self) -> None:
+        """Who asked for all that is kept is told where that begins; who asked with the same place as a cursor is not."""
+        zero = self.lab.get("/v1/changes?since=0&wait=60")
+        cursor = self.lab.get(f"/v1/changes?since={self.lab.cursor}&wait=60")
+        self.assertEqual((zero.held, cursor.held), (True, True))
+        self.lab.set("1", "QUEUED")
+        self.assertEqual(["oldest_cursor" in answer.json() for answer in (zero, cursor)], [True, False])
+        self.assertEqual([len(answer.json()["events"]) for answer in (zero, cursor)], [1, 1])
+
+
 class RetentionTests(LabCase):
     """A journal that keeps little."""
 
