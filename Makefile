@@ -66,7 +66,7 @@ bench: $(VENV)/dev
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh etc/setup-venv.sh ".[bench]"
 	@rm -f $(VENV)/held.json
 	$(BIN)/python -m benchmarks.held --results $(VENV)/held.json
-	$(BIN)/python -m benchmarks.held jobpush jobpush-no-parking nchan jetty klein aiohttp tornado --results $(VENV)/held.json \
+	$(BIN)/python -m benchmarks.held jobpush jobpush-keep-channels nchan jetty klein aiohttp tornado --results $(VENV)/held.json \
 		--count 1000 2000 5000 19000 --passes 1 --rounds 3 --picture docs/held.svg --page README.md
 	$(BIN)/python -m benchmarks.held nchan jobpush --streams
 	$(BIN)/python -m benchmarks.held nchan jobpush --different --rounds 5

@@ -75,6 +75,8 @@ setup(
     install_requires=[
         "attrs >= 22.2",
         "klein >= 24.8",
+        # All unit tests pass with 26.10.0. tests/web passes with 25.5.0 and 26.4.0 too, and fails with 24.3.0, 24.7.0, 24.11.0:
+        # their sites do not know parsePOSTFormSubmission. Versions before 26.10 were not tested any further.
         "Twisted >= 26.10",
         "Werkzeug >= 2.3",
         "zope.interface >= 6",

@@ -266,14 +266,14 @@ static const char *connect_one(struct connection *connection, const struct order
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = (uint32_t)(connection - connections)}};
-    struct timeval patience = {.tv_sec = CONNECT_SECONDS};
+    struct timeval timeout = {.tv_sec = CONNECT_SECONDS};
     const int yes = 1;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     memset(connection, 0, sizeof *connection);
     connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (connection->fd < 0)
         return "socket";
-    setsockopt(connection->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* bounds connect() too */
+    setsockopt(connection->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout); /* bounds connect() too */
     setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     if (connect(connection->fd, (struct sockaddr *)&address, sizeof address) < 0)
         return "connect";

@@ -273,12 +273,12 @@ class LoggingServer(JobpushServer):
     arguments = ("--access-log", "access.log")
 
 
-class UnparkedServer(JobpushServer):
+class ChannelsServer(JobpushServer):
     """jobpush with a whole HTTP channel for each held request."""
 
-    name = "jobpush --no-parking"
-    options = "--state DIR --no-parking"
-    arguments = ("--no-parking",)
+    name = "jobpush --keep-channels"
+    options = "--state DIR --keep-channels"
+    arguments = ("--keep-channels",)
 
 
 class PythonPeer(Server):
@@ -442,7 +442,7 @@ class JettyPeer(Server):
 SERVERS: dict[str, type[Server]] = {
     "jobpush": JobpushServer,
     "jobpush-access-log": LoggingServer,
-    "jobpush-no-parking": UnparkedServer,
+    "jobpush-keep-channels": ChannelsServer,
     "nchan": NchanPeer,
     "nchan-buffered-log": BufferedNchanPeer,
     "nchan-no-log": SilentNchanPeer,

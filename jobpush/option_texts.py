@@ -12,14 +12,26 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from jobpush.adapter.kinds import Many
 from jobpush.adapter.options import DeclaredOptions, Option, declared
 from jobpush.adapter.registry import queue_factories
 from jobpush.events.listeners import listener_factories
 from jobpush.polling.queue_options import CommonOptions
-from jobpush.settings import Place, Setting, settings_at
+from jobpush.settings import AnySetting, Place, settings_at
+
+#: A declaration, whatever the type of its value.
+AnyOption = Option[Any]
+
+
+class Factory(Protocol):
+    """A factory of queues or listeners."""
+
+    @property
+    def arg_string_format(self) -> str:
+        """The options that it takes, one ``key=VALUE: meaning`` a line."""
+
 
 #: The longest line of either text.
 WIDTH = 118
@@ -89,13 +101,13 @@ def reference() -> str:
     return "\n".join([_PAGE_HEAD, *sections, _QUEUE_HEAD, every, *queues, _LISTENER_HEAD, *listeners])
 
 
-def _sentences(item: Setting[Any]) -> str:
+def _sentences(item: AnySetting) -> str:
     """Return the help and the details of an option, and its default where no value shows it."""
     default = f"Default: {item.default_text}." if item.default_text else ""
     return " ".join(sentence for sentence in (f"{item.help}.", default, item.details) if sentence)
 
 
-def _options_of(factory: Any) -> tuple[Option[Any], ...]:
+def _options_of(factory: Factory) -> tuple[AnyOption, ...]:
     """Return the options of a factory; none if it does not declare them by a class."""
     return declared(factory.options_class) if isinstance(factory, DeclaredOptions) else ()
 
@@ -103,12 +115,12 @@ def _options_of(factory: Any) -> tuple[Option[Any], ...]:
 # -- the sample
 
 
-def _line(item: Setting[Any]) -> str:
+def _line(item: AnySetting) -> str:
     """Return a line that gives an option its default, or an example as a comment."""
     return f"{item.assignment}\n" if item.example is None or item.in_sample else f"# {item.assignment}\n"
 
 
-def _tables(name: str, factories: Iterable[Any], active: Collection[str], common: Sequence[Option[Any]]) -> str:
+def _tables(name: str, factories: Iterable[Factory], active: Collection[str], common: Sequence[AnyOption]) -> str:
     """Return a table for each type, the active ones first. The first has the common options too."""
     by_type = {getattr(factory, f"{name}_type"): factory for factory in factories}
     tables: list[str] = []
@@ -123,7 +135,7 @@ def _tables(name: str, factories: Iterable[Any], active: Collection[str], common
     return "\n".join(tables)
 
 
-def _option_lines(option: Option[Any], is_active: bool) -> list[str]:
+def _option_lines(option: AnyOption, is_active: bool) -> list[str]:
     if not is_active or option.in_sample:
         return _beside(option.assignment, option.help_line)
     return [f"# {line}" for line in _beside(option.assignment, option.help_line, COMMENT_COLUMN - 2)]
@@ -144,7 +156,7 @@ def _comment(text: str) -> str:
 # -- the reference page
 
 
-def _section(item: Setting[Any]) -> str:
+def _section(item: AnySetting) -> str:
     facts = [f"command line: {_switches(item)}"] if item.places & Place.COMMAND_LINE else []
     if item.places & Place.FILE:
         facts.append(f"file: `{item.key if item.is_table else item.assignment}`")
@@ -155,19 +167,19 @@ def _section(item: Setting[Any]) -> str:
     return f"### {item.name}\n\n{_fill(_sentences(item))}\n\n" + "".join(f"- {fact}\n" for fact in facts)
 
 
-def _switches(item: Setting[Any]) -> str:
+def _switches(item: AnySetting) -> str:
     value = "" if item.is_flag else f" {item.kind.placeholder}"
     switches = [f"`--{item.switch}{value}`", *([f"`-{item.short}{value}`"] if item.short else [])]
     return " or ".join(switches) + (", repeatable" if item.is_repeated else "")
 
 
-def _type_section(component_type: str, help: str, factory: Any) -> str:
+def _type_section(component_type: str, help: str, factory: Factory) -> str:
     options = _options_of(factory)
     listed = _bullets(options) if options else f"```\n{factory.arg_string_format}\n```\n"
     return f"### {component_type}\n\n{_fill(f'`{component_type}` is {help}.')}\n\n{listed}"
 
 
-def _bullets(options: Iterable[Option[Any]]) -> str:
+def _bullets(options: Iterable[AnyOption]) -> str:
     lines = (f"- `{option.name}={option.kind.placeholder}`: {option.help_line}" for option in options)
     return "".join(f"{_fill(line, '  ')}\n" for line in lines)
 

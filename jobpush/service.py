@@ -7,10 +7,11 @@ The service without its wire: queues watched, changes journaled, waiters woken. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -29,7 +30,7 @@ from jobpush.events.tracker import JobStatusTracker
 from jobpush.events.workflow_expiry import WorkflowExpiry
 from jobpush.polling.monitor import JobStatusMonitor
 from jobpush.polling.nudges import Nudge, Nudges
-from jobpush.polling.queue_options import QueueOptions
+from jobpush.polling.queue_options import PollingOptions
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.heartbeat import Heartbeat
 
@@ -55,7 +56,7 @@ class JobPush(MultiService):
     :param options: of the queues, by the name of the cluster.
     :param keep_workflows: seconds for which workflows that ended are known.
     :ivar monitors: by the name of the cluster.
-    :ivar measures: what is counted and timed while it runs.
+    :ivar instruments: what is counted and timed while it runs.
     :ivar nudges: takes what says "look now".
     :ivar cooperator: in whose turns long work is done.
     """
@@ -64,12 +65,12 @@ class JobPush(MultiService):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         queues: Sequence[IBatchQueueService],
         journal: IJournal,
         listeners: Sequence[IJobStatusListener] = (),
         keep_ended: float = 86400.0,
-        options: Mapping[str, QueueOptions] | None = None,
+        options: Mapping[str, PollingOptions] | None = None,
         keep_workflows: float = 7 * 86400.0,
     ) -> None:
         super().__init__()
@@ -80,14 +81,14 @@ class JobPush(MultiService):
         self.tail = Tail()
         tags = {queue.cluster: self._options_of(queue).tag for queue in queues}
         self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None})
-        self.measures = Instruments()
+        self.instruments = Instruments()
         self.cooperator = Cooperator(reactor)
-        self._heartbeat = Heartbeat(reactor, self.measures.stall_s)
+        self._heartbeat = Heartbeat(reactor, self.instruments.stall_s)
         self.tracker = JobStatusTracker(
-            reactor, self.cooperator, lambda: self.tail.head, self.workflows.names_of, self.measures
+            reactor, self.cooperator, lambda: self.tail.head, self.workflows.names_of, self.instruments
         )
         self.publisher = Publisher(
-            reactor, self.cooperator, journal, self.table, self.tail, self.tracker, self.workflows, self.measures
+            reactor, self.cooperator, journal, self.table, self.tail, self.tracker, self.workflows, self.instruments
         )
         self.feed = Feed(reactor, journal, self.tail, self.tracker)
         self.monitors = {
@@ -98,8 +99,8 @@ class JobPush(MultiService):
                 interested=lambda: self.busy,
                 keep_ended=keep_ended,
                 checked=self._checked,
-                pace=self._options_of(queue).pace,
-                measures=self.measures,
+                schedule=self._options_of(queue).schedule,
+                instruments=self.instruments,
             )
             for queue in queues
         }
@@ -113,8 +114,8 @@ class JobPush(MultiService):
         for listener in listeners:
             ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
 
-    def _options_of(self, queue: IBatchQueueService) -> QueueOptions:
-        return self.options.get(queue.cluster, QueueOptions())
+    def _options_of(self, queue: IBatchQueueService) -> PollingOptions:
+        return self.options.get(queue.cluster, PollingOptions())
 
     def _checked(self, facts: QueueFacts) -> None:
         for call in self.on_check:
@@ -139,7 +140,7 @@ class JobPush(MultiService):
         """What an adapter calls when its scheduler's log, or a probe, says that something has changed."""
         return lambda jobs: self.nudges.take("adapter", Nudge(cluster, tuple(jobs), early=False))
 
-    def stopService(self) -> Deferred[Any]:
+    def stopService(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stop())
 
     def serve(self, clients: Clients) -> None:

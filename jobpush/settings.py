@@ -96,6 +96,10 @@ class Setting(Option[T]):
         return (self.switch_help or self.help) + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
+#: A declaration, whatever the type of its value.
+AnySetting = Setting[Any]
+
+
 def setting(
     kind: Kind[T],
     default: T,
@@ -222,12 +226,11 @@ class Settings:
         example=20000,
         details="In a systemd unit that limit is LimitNOFILE.",
     )
-    parking: bool = setting(
+    keep_channels: bool = setting(
         YesNo(),
-        True,
-        "Hold requests without their HTTP channels where that can be done",
-        switch_help="Keep the whole HTTP channel of each held request (ten times the memory)",
-        details="With false the whole channel of each is kept: ten times the memory.",
+        False,
+        "Keep the whole HTTP channel of each held request (ten times the memory)",
+        details="With false requests are held without their channels where that can be done.",
     )
     debug_invariants: bool = setting(
         YesNo(),
@@ -241,7 +244,8 @@ class Settings:
         "The file of the access log, a new one each day",
         default_text="the service's log",
         example="/var/log/jobpush/access.log",
-        details="Combined Log Format, then the seconds for which the request was held.",
+        details="Combined Log Format, then the seconds for which the request was held. What is no ordinary file "
+        "(`/dev/stdout`, a link) is not moved away for a new one.",
     )
     static: str | None = setting(
         Path(), None, "A directory with a site's own pages, served beside the API", example="/usr/share/jobpush/site"
@@ -278,7 +282,7 @@ class Settings:
     )
 
 
-def settings_at(place: Place) -> tuple[Setting[Any], ...]:
+def settings_at(place: Place) -> tuple[AnySetting, ...]:
     """Return the options that may stand there, in the order of the table."""
     return tuple(item for item in declared(Settings) if isinstance(item, Setting) and item.places & place)
 
@@ -331,10 +335,10 @@ def read_file(path: str) -> dict[str, Given]:
     return {known[key].field: _given_in_file(path, known[key], value) for key, value in table.items()}
 
 
-def _given_in_file(path: str, item: Setting[Any], value: object) -> Given:
+def _given_in_file(path: str, item: AnySetting, value: object) -> Given:
     directory = os.path.dirname(os.path.abspath(path))
 
-    def one(kind: Kind[Any], part: object, where: str) -> Any:
+    def one(kind: Kind[object], part: object, where: str) -> object:
         if not is_toml_of(kind, part):
             raise ConfigError(f"{where}: {kind.unexpected()}")
         return _read(kind, part, where, directory)
@@ -349,7 +353,7 @@ def _given_in_file(path: str, item: Setting[Any], value: object) -> Given:
     return Given(tuple(one(element, part, place) for part, place in zip(value, places, strict=True)), where)
 
 
-def _read(kind: Kind[Any], value: object, where: str, directory: str = "") -> Any:
+def _read(kind: Kind[object], value: object, where: str, directory: str = "") -> object:
     try:
         read = kind.read(value, directory)
     except ValueError as error:
@@ -401,7 +405,7 @@ class CommandLine(usage.Options):
         items = [(item, self._texts(item)) for item in settings_at(Place.COMMAND_LINE)]
         return {item.field: _given_on_command_line(item, texts) for item, texts in items if texts}
 
-    def _texts(self, item: Setting[Any]) -> Sequence[str]:
+    def _texts(self, item: AnySetting) -> Sequence[str]:
         """Return the values that were given: of a flag an empty text."""
         if item.is_repeated:
             return self._repeated.get(item.field, ())
@@ -411,7 +415,7 @@ class CommandLine(usage.Options):
         return () if value is None else (value,)
 
     @classmethod
-    def repeatable(cls, item: Setting[Any]) -> None:
+    def repeatable(cls, item: AnySetting) -> None:
         """Add an option that may be given several times."""
 
         def take(self: CommandLine, text: str) -> None:
@@ -428,7 +432,7 @@ for _item in settings_at(Place.COMMAND_LINE):
         CommandLine.repeatable(_item)
 
 
-def _given_on_command_line(item: Setting[Any], texts: Sequence[str]) -> Given:
+def _given_on_command_line(item: AnySetting, texts: Sequence[str]) -> Given:
     if item.is_flag:
         return Given(not item.default, f"--{item.switch}")
     spelled = [f"--{item.switch} {shlex.quote(text)}" for text in texts]

@@ -8,13 +8,14 @@ import atexit
 import ipaddress
 import os
 import sys
-from typing import Any
+from typing import cast
 
 from twisted.application import strports
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -27,17 +28,18 @@ from jobpush.events.journal import Retention, SQLiteJournal, Threads
 from jobpush.events.listeners import distinct, listener_factories, make_listener_from_table
 from jobpush.polling.nudge_sockets import (
     SOCKET_NAME,
+    IDatagramReactor,
     NudgeSocket,
     NudgeSocketError,
     UdpAddress,
     UnixAddress,
     read_secret,
 )
-from jobpush.polling.queue_options import CommonOptions, QueueOptions, take_common_options
-from jobpush.runtime.gc_pauses import GarbageService
+from jobpush.polling.queue_options import CommonOptions, PollingOptions, take_common_options
+from jobpush.runtime.gc_pauses import GcPausesService
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S, CommandLine, ConfigError, Given, Settings, explained, is_digits, make_settings, read_file
-from jobpush.web import resource
+from jobpush.web import ApiResource, resource
 from jobpush.web.site import JobpushSite
 
 #: Connections that may wait to be accepted. Thousands of clients come back at once after each event; the default of 50
@@ -60,7 +62,7 @@ class Options(CommandLine):
         super().__init__()
         self.settings = Settings()
         self.queues: list[IBatchQueueService] = []
-        self.queue_options: dict[str, QueueOptions] = {}
+        self.queue_options: dict[str, PollingOptions] = {}
         self.listeners: list[IJobStatusListener] = []
         self.nudge_addresses: list[UnixAddress | UdpAddress] = []
         self.nudge_secret: bytes | None = None
@@ -73,8 +75,8 @@ class Options(CommandLine):
         for factory in queue_factories():
             print(f"  {factory.queue_type:<12} {factory.queue_help}")
         print("Listeners, for --listener TYPE:")
-        for factory in listener_factories():
-            print(f"  {factory.listener_type:<12} {factory.listener_help}")
+        for listener in listener_factories():
+            print(f"  {listener.listener_type:<12} {listener.listener_help}")
         raise SystemExit(0)
 
     def opt_help_queue_type(self, kind: str) -> None:
@@ -84,9 +86,9 @@ class Options(CommandLine):
                 print(f"--queue {kind}[:key=value:…]: {factory.queue_help}\n\n{factory.arg_string_format}")
                 print(help_text(declared(CommonOptions)))
                 raise SystemExit(0)
-        for factory in listener_factories():
-            if factory.listener_type == kind:
-                print(f"--listener {kind}[:key=value:…]: {factory.listener_help}\n\n{factory.arg_string_format}")
+        for listener in listener_factories():
+            if listener.listener_type == kind:
+                print(f"--listener {kind}[:key=value:…]: {listener.listener_help}\n\n{listener.arg_string_format}")
                 raise SystemExit(0)
         raise usage.UsageError(f"there is no queue or listener type {kind!r}; see --help-queues")
 
@@ -123,7 +125,7 @@ class Options(CommandLine):
         where = given.where if given is not None else f"{field} = {getattr(self.settings, field)}"
         return where if path in where else f"{where}: {path}"
 
-    def _make_queues(self, reactor: Any) -> None:
+    def _make_queues(self, reactor: object) -> None:
         interval = {} if self.settings.interval is None else {"interval": self.settings.interval}
         for asked in self.settings.queues:
             with explained(asked):
@@ -147,7 +149,7 @@ class Options(CommandLine):
             raise BadQueueOption(f"two queues are called {queue.cluster!r}: tell them apart with cluster=")
         self.queues.append(queue)
 
-    def _make_listeners(self, reactor: Any) -> None:
+    def _make_listeners(self, reactor: object) -> None:
         for asked in self.settings.listeners:
             with explained(asked):
                 self.listeners.append(make_listener_from_table(reactor, asked.type, asked.options))
@@ -169,7 +171,7 @@ class Options(CommandLine):
         elif any(isinstance(address, UdpAddress) for address in self.nudge_addresses):
             raise ConfigError(f"{self.where('nudge')}: nudges by UDP must be signed, with nudge_secret (--nudge-secret FILE)")
 
-    def _check_port(self, reactor: Any) -> None:
+    def _check_port(self, reactor: object) -> None:
         where = self.where("port")
         try:
             serverFromString(reactor, self.endpoint)
@@ -219,7 +221,7 @@ class CannotStart(Exception):
 class Assembly(MultiService):
     """The port and what it serves; what fails at the start becomes one line and a non-zero exit."""
 
-    def __init__(self, reactor: Any, options: Options, service: JobPush, site: JobpushSite, api: Any) -> None:
+    def __init__(self, reactor: IReactorTime, options: Options, service: JobPush, site: JobpushSite, api: ApiResource) -> None:
         super().__init__()
         self._options = options
         self._service = service
@@ -227,8 +229,8 @@ class Assembly(MultiService):
         self._port = strports.service(options.endpoint, site)
         self._port.setServiceParent(self)
         service.setServiceParent(self)
-        self._garbage = GarbageService(reactor)
-        self._garbage.setServiceParent(self)
+        self._gc_pauses = GcPausesService(reactor)
+        self._gc_pauses.setServiceParent(self)
         service.on_check.append(self._checked)
         self._started = False
 
@@ -247,8 +249,8 @@ class Assembly(MultiService):
         if path is None:
             return
         try:
-            with open(path, "ab+"):
-                pass
+            # A pipe that nobody reads is refused, and not waited for.
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666))
         except OSError as error:
             self._die(f"{self._options.where('access_log', path)}: the file cannot be written: {error.strerror}")
 
@@ -295,16 +297,15 @@ class Assembly(MultiService):
             monitor.status.facts is not None for monitor in self._service.monitors.values()
         )
 
-    def stopService(self) -> Deferred[Any]:
+    def stopService(self) -> Deferred[None]:
         """Stop listening, answer everybody, then end."""
         self.running = False
-        stopped: Deferred[Any] = Deferred.fromCoroutine(self._stop())
-        return stopped
+        return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         await self._port.stopService()
         await self._service.stopService()
-        self._garbage.stopService()
+        self._gc_pauses.stopService()
 
 
 def makeService(options: Options) -> IService:
@@ -313,16 +314,20 @@ def makeService(options: Options) -> IService:
 
     settings = options.settings
     retention = Retention(settings.keep_events, settings.keep_days * DAY_S)
-    journal = SQLiteJournal(Threads(reactor), settings.state, retention, new_epoch=settings.new_epoch)
+    threads = Threads(cast(IReactorFromThreads, reactor))
+    journal = SQLiteJournal(threads, settings.state, retention, new_epoch=settings.new_epoch)
     service = JobPush(
         reactor, options.queues, journal, options.listeners, options=options.queue_options, keep_workflows=retention.seconds
     )
     for address in options.nudge_addresses:
-        NudgeSocket(reactor, service.nudges, address, options.nudge_secret, bool(settings.nudge)).setServiceParent(service)
+        socket = NudgeSocket(
+            cast(IDatagramReactor, reactor), service.nudges, address, options.nudge_secret, bool(settings.nudge)
+        )
+        socket.setServiceParent(service)
     root = resource(
-        service, settings.allow_anonymous, settings.max_held, settings.static, settings.parking, settings.debug_invariants
+        service, settings.allow_anonymous, settings.max_held, settings.static, settings.keep_channels, settings.debug_invariants
     )
-    site = JobpushSite(root, reactor, settings.access_log, service.measures)
+    site = JobpushSite(root, reactor, settings.access_log, service.instruments)
     return Assembly(reactor, options, service, site, root)
 
 

@@ -1,5 +1,5 @@
 """
-What stands in for ``twistd``, ``jobpush`` and ``curl`` while blocks of the documentation run: the same commands, of this
+What stands in for ``twistd``, ``jobpush``, ``curl`` and ``python`` while blocks of the documentation run: the same commands, of this
 checkout, with the port of the test in place of 8080, and an end to what would run until somebody stops it.
 
     DOCUMENT_PORT=40123 python -m tests.doc_commands curl -s localhost:8080/v1/jobs
@@ -73,6 +73,11 @@ def jobpush(arguments: list[str]) -> int:
     return subprocess.call(command)
 
 
+def python(arguments: list[str]) -> int:
+    """``python``, the one that runs the tests."""
+    return subprocess.call([sys.executable, *arguments])
+
+
 def curl(arguments: list[str]) -> int:
     """``curl``, with a status other than 0 for an error of the server; a stream ends when an event has come."""
     program = next(path for path in _real("curl"))
@@ -115,7 +120,7 @@ def until_it_says(command: Sequence[str], expected: bytes) -> int:
     return 0 if expected in said else process.returncode or 1
 
 
-COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"twistd": twistd, "jobpush": jobpush, "curl": curl}
+COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"twistd": twistd, "jobpush": jobpush, "curl": curl, "python": python}
 
 if __name__ == "__main__":
     sys.exit(COMMANDS[sys.argv[1]](sys.argv[2:]))

@@ -65,6 +65,12 @@ class Block:
         return f"{self.page}:{self.line}"
 
     @property
+    def file(self) -> str | None:
+        """The name of the file that it is the whole of: its first line is a comment that says so."""
+        named = re.match(r"# (\S+\.(?:py|toml))\n", self.text)
+        return named[1] if named is not None else None
+
+    @property
     def why_not(self) -> str:
         """What it needs, for people."""
         return "needs " + ", ".join(NEEDS[need] for need in self.needs)
@@ -143,12 +149,11 @@ def all_blocks() -> Sequence[Block]:
 
 
 def write_files(page: str, directory: Path) -> None:
-    """Write the Python blocks of a page into files: each begins with a comment that is its file's name."""
+    """Write the files that a page shows, each of which is a block that begins with a comment on its name."""
     for block in blocks(page):
-        if block.language == "python":
-            name = re.match(r"# (\S+)\n", block.text)
-            if name is None:
-                raise BlockError(f"{block.name}: the first line is no comment with the name of a file")
-            path = directory / name[1]
+        if block.file is not None:
+            path = directory / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
+        elif block.language == "python":
+            raise BlockError(f"{block.name}: the first line is no comment with the name of a file")

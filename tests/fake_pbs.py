@@ -88,7 +88,7 @@ def qselect(server: dict[str, Any], arguments: list[str]) -> int:
 
 
 def main() -> int:
-    name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
+    name, arguments = os.path.basename(sys.argv[0]).removeprefix(".fake-"), sys.argv[1:]
     with open(os.path.join(DIR, "log"), "a", encoding="utf-8") as log:
         print(name, *arguments, file=log)
     if os.path.exists(os.path.join(DIR, "fail")) and arguments != ["--version"] and "-B" not in arguments:

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.testing import FakeCommands
 from jobpush.core.model import Snapshot
 from jobpush_adapters.common import commands
 from tests.support import ManualClock, step_until
@@ -47,6 +48,13 @@ class Programs:
     def fail(self) -> None:
         """Make the next query fail, if its program looks for this."""
         (self.directory / "fail").touch()
+
+    def commands(self, *names: str) -> FakeCommands:
+        """Return these programs as those of the public contract, which makes them slow and cuts off what they print."""
+        commands = FakeCommands(str(self.directory))
+        for name in names:
+            commands.wrap(name)
+        return commands
 
     def calls(self) -> list[str]:
         """How the programs were called."""

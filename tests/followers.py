@@ -33,18 +33,18 @@ class Follower:
         """Until that time of the loop's clock."""
         clock = asyncio.get_running_loop().time
         while clock() < until:
-            patience = self.draw.uniform(0.05, 3.0) if self.draw.random() < 0.3 else None
-            await self.ask(wait=min(20.0, max(0.1, until - clock())), patience=patience)
+            hangs_up_after = self.draw.uniform(0.05, 3.0) if self.draw.random() < 0.3 else None
+            await self.ask(wait=min(20.0, max(0.1, until - clock())), hangs_up_after=hangs_up_after)
 
-    async def ask(self, wait: float, patience: float | None = None) -> bool:
-        """One request; True if its answer said that there is more. Without patience the client hangs up first."""
+    async def ask(self, wait: float, hangs_up_after: float | None = None) -> bool:
+        """One request; True if its answer said that there is more, or the client hung up after so many seconds."""
         query = "&".join(f"job={quote(job, safe='')}" for job in self.jobs)
         path = f"/v1/changes?since={self.cursor}&wait={wait:.2f}&limit=3&{query}"
         self.requests += 1
         try:
-            answer = await asyncio.wait_for(get(self.port, path), patience if patience is not None else wait + 30)
+            answer = await asyncio.wait_for(get(self.port, path), hangs_up_after if hangs_up_after is not None else wait + 30)
         except (TimeoutError, asyncio.TimeoutError):
-            if patience is None:
+            if hangs_up_after is None:
                 raise
             self.disconnects += 1
             return True

@@ -102,7 +102,7 @@ class Verdict:
     """
     What became of a fault.
 
-    :ivar noticed: did a test fail?
+    :ivar noticed: whether a test failed.
     :ivar by: the test that failed first, or why none was needed ("time", "import").
     :ivar tests: how many tests were to be run.
     """

@@ -193,7 +193,7 @@ class GridEngine(Cluster):
         self.command("qconf", option, str(path))
 
     def _ready(self) -> bool:
-        """Is the queue there, in no state of error or unknown?"""
+        """Return whether the queue is there, in no state of error or unknown."""
         lines = self.run("qstat", "-f", "-q", "all.q").stdout.splitlines()
         return any(line.startswith("all.q@") and len(line.split()) == 5 for line in lines)
 

@@ -205,7 +205,7 @@ class Pending:
 
     @property
     def held(self) -> bool:
-        """Is it still without an answer?"""
+        """Whether it is still without an answer."""
         self._settle()
         return not self._answers and not self._failures
 

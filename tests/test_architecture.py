@@ -115,10 +115,9 @@ class LayoutTests(SynchronousTestCase):
 
     def test_each_module_has_its_tests(self) -> None:
         """``jobpush/core/diff.py`` is tested in ``tests/core/test_diff.py``; or its docstring names the file that does."""
-        # The web's modules are being put in order.
-        packages = ("jobpush/core", "jobpush/events", "jobpush/polling", "jobpush/runtime", "jobpush/adapter", "adapters", "client")
+        packages = ("jobpush", "adapters", "client")
         modules = [path for package in packages for path in sorted((ROOT / package).rglob("*.py")) if not path.name.startswith("__")]
-        self.assertGreater(len(modules), 60)
+        self.assertGreater(len(modules), 100)
         for path in modules:
             named = re.findall(r"tests/[\w/]+\.py", ast.get_docstring(ast.parse(path.read_text())) or "")
             own = mirror(str(path.relative_to(ROOT)))

@@ -49,7 +49,18 @@ class AdapterPageTests(SynchronousTestCase):
             cwd=self.site, env=self.environment, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
-        self.assertRegex(result.stdout, r"PASSED \(successes=1[0-9]\)")
+        self.assertRegex(result.stdout, r"PASSED \(successes=2[0-9]\)", "no test is skipped")
+
+    def test_its_distribution(self) -> None:
+        """What the page's pyproject.toml builds holds the adapter and its plugin, and nothing else of Twisted's packages."""
+        built = self.site / "built"
+        result = subprocess.run(
+            [sys.executable, "-c", "from setuptools import setup; setup()", "build", "--build-lib", str(built)],
+            cwd=self.site, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        self.assertEqual(result.returncode, 0, result.stderr)
+        files = [str(path.relative_to(built)) for path in sorted(built.rglob("*")) if path.is_file()]
+        self.assertEqual(files, ["jobpush_lsq.py", "twisted/plugins/jobpush_lsq_plugin.py"])
 
     def test_its_plugin_is_found(self) -> None:
         """twistd serves the example's queue."""
@@ -165,7 +176,7 @@ x = 1
     def test_toml(self) -> None:
         """Each configuration is read, its queues and listeners too."""
         for block in documents.all_blocks():
-            if block.language == "toml":
+            if block.language == "toml" and block.file != "pyproject.toml":
                 path = self.mktemp()
                 Path(path).write_text(block.text)
                 options = Options()
@@ -283,6 +294,16 @@ class LinkTests(SynchronousTestCase):
             for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
                 if "://" not in target:
                     self.assertTrue((page.parent / target).exists(), f"{page.name}: {target}")
+
+    def test_modules(self) -> None:
+        """Each module that a page names is there: by its path, or by the end of it."""
+        modules = [str(path.relative_to(ROOT)) for top in ("jobpush", "adapters", "client") for path in (ROOT / top).rglob("*.py")]
+        pages = [ROOT / "README.md", *DOCS.glob("*.md")]
+        named = re.compile(r"`((?:jobpush|adapters|client)/[\w/]+\.py|[a-z_]+\.py)`")
+        for page in pages:
+            for name in named.findall(page.read_text()):
+                if name not in ("gateway.py", "test_lsq.py", "jobpush_lsq.py"):  # the reader's own
+                    self.assertTrue(any(f"/{module}".endswith(f"/{name}") for module in modules), f"{page.name}: {name}")
 
     def test_options_are_documented(self) -> None:
         """Every option that the README names is one."""

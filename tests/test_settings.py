@@ -43,7 +43,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "listeners": ("log:name=x", {"name": "x"}),
 }
 
-FLAGS = {"allow_anonymous": True, "parking": False, "new_epoch": True, "debug_invariants": True}
+FLAGS = {"allow_anonymous": True, "keep_channels": True, "new_epoch": True, "debug_invariants": True}
 
 PATHS = {"config", "state", "access_log", "static", "nudge_secret"}
 
@@ -68,7 +68,7 @@ class TableTests(SynchronousTestCase):
         """Where nobody says anything, each option has its default."""
         self.assertEqual(make_settings({}), Settings())
         self.assertEqual((Settings().port, Settings().keep_events, Settings().keep_days), ("8080", 1_000_000, 7.0))
-        self.assertEqual((Settings().parking, Settings().allow_anonymous, Settings().max_held), (True, False, None))
+        self.assertEqual((Settings().keep_channels, Settings().allow_anonymous, Settings().max_held), (False, False, None))
 
     def test_help_is_one_line(self) -> None:
         """The help of an option is one line without a full stop: others are made of it."""
@@ -190,8 +190,8 @@ class FileTests(SynchronousTestCase):
         """An unknown key is named with all that are known."""
         self.assertEqual(
             self.refused("prot = 8080"),
-            "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, interval, keep_days, "
-            "keep_events, max_held, nudge, nudge_secret, parking, port, state, static",
+            "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, interval, keep_channels, "
+            "keep_days, keep_events, max_held, nudge, nudge_secret, port, state, static",
         )
 
     def test_wrong_values(self) -> None:
@@ -227,9 +227,9 @@ class FileTests(SynchronousTestCase):
 
     def test_file_below_command_line(self) -> None:
         """What the command line says goes before the file, option by option."""
-        path = self.write('port = 9999\ninterval = 5\nparking = true\n[[queue]]\ntype = "slurm"\n')
-        settings = make_settings({**read_file(path), **command_line("--port", "1234", "--queue", "mock", "--no-parking")})
-        self.assertEqual((settings.port, settings.interval, settings.parking), ("1234", 5.0, False))
+        path = self.write('port = 9999\ninterval = 5\nkeep_channels = false\n[[queue]]\ntype = "slurm"\n')
+        settings = make_settings({**read_file(path), **command_line("--port", "1234", "--queue", "mock", "--keep-channels")})
+        self.assertEqual((settings.port, settings.interval, settings.keep_channels), ("1234", 5.0, True))
         self.assertEqual([queue.type for queue in settings.queues], ["mock"])
 
     @given(st.sampled_from([item.name for item in settings_at(Place.FILE)]), TOML_TEXTS)

@@ -238,6 +238,9 @@ class TwistdTests(SynchronousTestCase):
             self.assertTrue(line.startswith(f"jobpush: {option} {path}: "), line)
             self.assertIn("Not a directory", line)
             self.assertNotIn("cannot listen", line)
+        pipe = str(self.directory / "pipe")
+        os.mkfifo(pipe)
+        self.assertIn(f"--access-log {pipe}: ", self.failure("--port", str(free_ports(1)[0]), "--access-log", pipe))
         line = self.failure("--port", str(free_ports(1)[0]), "--nudge", f"unix:{path}")
         self.assertTrue(line.startswith(f"jobpush: --nudge unix:{path}: "), line)
 

@@ -1,20 +1,24 @@
 """
-What jobpush's plugins are made of: light objects that load an adapter when they are asked to make a queue.
+The factories of jobpush's plugins: they load an adapter when they are asked to make a queue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService
+from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService, IQueueReactor
 from jobpush.adapter.kinds import Command, FarPath, Name, Number, Path, PathWhereCommandsRun, WholeNumber, YesNo, YesNoAuto
 from jobpush.adapter.options import DeclaredOptions, option, read_options
 from jobpush_adapters.common.detect import detect_grid_engine, detect_pbs, detect_slurm
+
+if TYPE_CHECKING:
+    from jobpush_adapters.common.base import CommonArguments
+    from jobpush_adapters.mock.queue import MockArguments
 
 
 def _cluster(kind: str, example: str) -> str:
@@ -34,7 +38,7 @@ def _follow(help: str, example: str, default_text: str = "") -> str | None:
 
 
 @attrs.frozen
-class QueueOptions:
+class AdapterOptions:
     """The options of every queue."""
 
     interval: float | None = option(
@@ -45,7 +49,7 @@ class QueueOptions:
 
 
 @attrs.frozen
-class CommandOptions(QueueOptions):
+class CommandOptions(AdapterOptions):
     """The options of a queue that runs commands."""
 
     bin: FarPath | None = option(
@@ -68,10 +72,9 @@ class CommandOptions(QueueOptions):
             return None
         return path.text if self.prefix else path.here
 
-    def common(self, cluster: str) -> dict[str, Any]:
+    def common(self) -> CommonArguments:
         """Return the arguments that every queue with commands takes."""
         return {
-            "cluster": cluster,
             "interval": self.interval,
             "timeout": self.timeout,
             "grace": self.grace,
@@ -116,15 +119,16 @@ class SlurmFactory(DeclaredOptions):
     queue_help = "Slurm: squeue for all jobs, sacct for those that left"
     options_class = SlurmOptions
 
-    def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
+    def generate_queue(self, reactor: object, options: Mapping[str, object]) -> IBatchQueueService:
         from jobpush_adapters.slurm.queue import SlurmQueue
 
         read = read_options(SlurmOptions, options)
         if read.probe and (read.clusters or read.prefix):
             raise BadQueueOption("probe=yes: expected neither clusters= nor prefix=, which are of other hosts")
         return SlurmQueue(
-            reactor,
-            **read.common(read.cluster),
+            cast(IQueueReactor, reactor),
+            cluster=read.cluster,
+            **read.common(),
             conf=read.path(read.conf),
             clusters=read.clusters,
             follow=_logs(read.follow),
@@ -164,13 +168,14 @@ class GridEngineFactory(DeclaredOptions):
     queue_help = "Grid Engine: qstat for all jobs, its accounting and reporting files for those that left"
     options_class = GridEngineOptions
 
-    def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
+    def generate_queue(self, reactor: object, options: Mapping[str, object]) -> IBatchQueueService:
         from jobpush_adapters.sge.queue import GridEngineQueue
 
         read = read_options(GridEngineOptions, options)
         return GridEngineQueue(
-            reactor,
-            **read.common(read.cluster),
+            cast(IQueueReactor, reactor),
+            cluster=read.cluster,
+            **read.common(),
             root=read.path(read.root),
             cell=read.cell,
             qmaster_port=read.qmaster_port,
@@ -207,18 +212,25 @@ class PbsFactory(DeclaredOptions):
     queue_help = "OpenPBS, PBS Pro and Torque: qstat for all jobs, the server's history for those that left"
     options_class = PbsOptions
 
-    def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
+    def generate_queue(self, reactor: object, options: Mapping[str, object]) -> IBatchQueueService:
         from jobpush_adapters.pbs.queue import PbsQueue
 
         read = read_options(PbsOptions, options)
-        return PbsQueue(reactor, **read.common(read.cluster), server=read.server, home=read.home, follow=_logs(read.follow))
+        return PbsQueue(
+            cast(IQueueReactor, reactor),
+            cluster=read.cluster,
+            **read.common(),
+            server=read.server,
+            home=read.home,
+            follow=_logs(read.follow),
+        )
 
     def detect(self) -> str | None:
         return detect_pbs()
 
 
 @attrs.frozen
-class MockOptions(QueueOptions):
+class MockOptions(AdapterOptions):
     """The options of ``--queue mock``."""
 
     cluster: str = _cluster("mock", "demo")
@@ -242,14 +254,19 @@ class MockFactory(DeclaredOptions):
     queue_help = "no scheduler: a demonstration, or jobs from a file that you edit"
     options_class = MockOptions
 
-    def generate_queue(self, reactor: Any, options: Mapping[str, object]) -> IBatchQueueService:
+    def generate_queue(self, reactor: object, options: Mapping[str, object]) -> IBatchQueueService:
         from jobpush_adapters.mock.queue import DemoQueue, FileQueue
 
         read = read_options(MockOptions, options)
-        common = {"cluster": read.cluster, "interval": read.interval, "timeout": read.timeout, "grace": read.grace}
+        common: MockArguments = {
+            "cluster": read.cluster,
+            "interval": read.interval,
+            "timeout": read.timeout,
+            "grace": read.grace,
+        }
         if read.file is not None:
-            return FileQueue(reactor, read.file, **common)
-        return DemoQueue(reactor, read.seed, **common)
+            return FileQueue(cast(IQueueReactor, reactor), read.file, **common)
+        return DemoQueue(cast(IQueueReactor, reactor), read.seed, **common)
 
     def detect(self) -> str | None:
         return None

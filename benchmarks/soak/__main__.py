@@ -75,11 +75,11 @@ class End:
         return found
 
 
-async def play(server: JobpushServer, ledger: Ledger, count: int, minutes: float, patience: float) -> End:
+async def play(server: JobpushServer, ledger: Ledger, count: int, minutes: float, within: float) -> End:
     """
     Let so many clients ask for so long, and print a line each minute.
 
-    :param patience: seconds in which all must be answered when the jobs of all have changed.
+    :param within: seconds in which all must be answered when the jobs of all have changed.
     """
     jobs = Jobs(server)
     jobs.write()
@@ -92,7 +92,7 @@ async def play(server: JobpushServer, ledger: Ledger, count: int, minutes: float
     changing.cancel()
     clients.over = True
     happen(jobs, ledger, jobs.end_all())
-    await asyncio.wait(running, timeout=patience)
+    await asyncio.wait(running, timeout=within)
     for client in running:
         client.cancel()
     for failure in await asyncio.gather(*running, return_exceptions=True):

@@ -16,25 +16,25 @@ What is said on the wire is in `jobpush_client.exchange`, which knows no socket;
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jobpush_client.exchange import Patience
+from jobpush_client.exchange import RetryPolicy
 from jobpush_client.sync import Client
 from jobpush_client.values import (
     ApiError,
-    Barrier,
+    BarrierResult,
+    ChangeEvent,
     ClientError,
-    CursorGone,
-    Event,
+    CursorExpired,
     Job,
+    JobList,
     Met,
     Reset,
-    Snapshot,
     Step,
     Unknown,
     Unreachable,
     WaitTimeout,
-    Workflow,
+    WorkflowStatus,
 )
 
 if TYPE_CHECKING:
@@ -45,25 +45,25 @@ __version__ = "0.1.0"
 __all__ = [
     "ApiError",
     "AsyncClient",
-    "Barrier",
+    "BarrierResult",
+    "ChangeEvent",
     "Client",
     "ClientError",
-    "CursorGone",
-    "Event",
+    "CursorExpired",
     "Job",
+    "JobList",
     "Met",
-    "Patience",
     "Reset",
-    "Snapshot",
+    "RetryPolicy",
     "Step",
     "Unknown",
     "Unreachable",
     "WaitTimeout",
-    "Workflow",
+    "WorkflowStatus",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Twisted is loaded when it is wanted: scripts and notebooks need none of it.
     if name == "AsyncClient":
         from jobpush_client.deferred import AsyncClient

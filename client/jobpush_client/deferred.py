@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import treq
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
-from jobpush_client.exchange import HOLD_S, Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk
+from jobpush_client.exchange import HOLD_S, Exchange, G, Give, NoReply, Pause, Reply, Request, RetryPolicy, Session, Stream
 from jobpush_client.sync import DEFAULT_URL, SLACK_S, connector
-from jobpush_client.values import Barrier, Event, Job, Met, Reset, Snapshot, Step, Workflow
+from jobpush_client.values import BarrierResult, ChangeEvent, Fields, Job, JobList, Met, Reset, Step, WorkflowStatus
 
 T = TypeVar("T")
+
+
+class HttpClient(Protocol):
+    """What speaks HTTP, as treq does."""
+
+    def request(self, method: str, url: str, *, data: bytes | None, headers: Mapping[str, str]) -> Deferred[IResponse]:
+        """Send a request; fires with the response when its headers are there."""
 
 
 class AsyncClient:
@@ -36,26 +44,27 @@ class AsyncClient:
     def __init__(
         self,
         url: str | None = None,
-        reactor: Any = None,
+        reactor: IReactorTime | None = None,
         headers: Mapping[str, str] | None = None,
-        patience: Patience = Patience(),  # noqa: B008
+        retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008
         hold: float = HOLD_S,
-        http: Any = None,
+        http: HttpClient | None = None,
     ) -> None:
         if reactor is None:
-            from twisted.internet import reactor
+            from twisted.internet import reactor as installed
+
+            reactor = cast(IReactorTime, installed)
         url = url or os.environ.get("JOBPUSH_URL") or DEFAULT_URL
         connector(url)  # says what is wrong with an address
         self._reactor = reactor
-        self._pool: Any = None
+        self._pool: HTTPConnectionPool | None = None
         if http is None:
             self._pool = HTTPConnectionPool(reactor)
             self._pool.retryAutomatically = False
-            http = treq.client.HTTPClient(_agent(reactor, url, self._pool))
-        self._http = http
+        self._http = http or cast(HttpClient, treq.client.HTTPClient(_agent(reactor, url, self._pool)))
         self._url = "http://localhost" if url.startswith("unix:") else url.rstrip("/")
         self._headers = {"Accept": "application/json", **(headers or {})}
-        self._speaker = Speaker(reactor.seconds, patience, hold)
+        self._session = Session(reactor.seconds, retry_policy, hold)
 
     async def close(self) -> None:
         """Close the connections that are kept."""
@@ -66,23 +75,23 @@ class AsyncClient:
 
     async def job(self, job: str) -> Job:
         """One job as it is now: ``cluster/id``, or its id alone where one cluster is served."""
-        return await self._run(self._speaker.job(job))
+        return await self._run(self._session.job(job))
 
     async def history(self, job: str) -> list[Step]:
         """The steps of a job's life, oldest first, as far as the server keeps them."""
-        return await self._run(self._speaker.history(job))
+        return await self._run(self._session.history(job))
 
     def jobs(self, **filters: str | Sequence[str] | None) -> AsyncIterator[Job]:
         """All jobs that are known now and match."""
-        return self._iterate(self._speaker.jobs(filters))
+        return self._iterate(self._session.jobs(filters))
 
-    async def snapshot(self, jobs: Sequence[str] = (), **filters: str | Sequence[str] | None) -> Snapshot:
+    async def snapshot(self, jobs: Sequence[str] = (), **filters: str | Sequence[str] | None) -> JobList:
         """All jobs that match, with the cursor from which ``events`` go on."""
-        return await self._run(self._speaker.snapshot(filters, jobs))
+        return await self._run(self._session.snapshot(filters, jobs))
 
     async def wait_for(self, job: str, until: str = "terminal", timeout: float | None = None) -> Job:
         """Wait until a job has ended (``terminal``) or begun (``started``), and return it."""
-        return await self._run(self._speaker.wait_for(job, until, timeout))
+        return await self._run(self._session.wait_for(job, until, timeout))
 
     async def wait(
         self,
@@ -91,87 +100,86 @@ class AsyncClient:
         mode: str | int = "all",
         until: str = "terminal",
         timeout: float | None = None,
-    ) -> Barrier:
+    ) -> BarrierResult:
         """Wait for ``"all"`` of these, ``"any"``, or so many."""
-        return await self._run(self._speaker.wait(jobs, workflows, mode, until, timeout))
+        return await self._run(self._session.wait(jobs, workflows, mode, until, timeout))
 
     def as_completed(self, jobs: Iterable[str], until: str = "terminal", timeout: float | None = None) -> AsyncIterator[Met]:
         """Each of these jobs when it has ended, in the order in which they end."""
-        return self._iterate(self._speaker.as_completed(jobs, until, timeout))
+        return self._iterate(self._session.as_completed(jobs, until, timeout))
 
     def events(
         self, jobs: Sequence[str] = (), since: str | None = None, **filters: str | Sequence[str] | None
-    ) -> AsyncIterator[Event | Reset]:
+    ) -> AsyncIterator[ChangeEvent | Reset]:
         """Each change that matches, for ever, over restarts of the server."""
-        return self._iterate(self._speaker.events(filters, jobs, since))
+        return self._iterate(self._session.events(filters, jobs, since))
 
-    async def workflow(self, name: str) -> Workflow:
+    async def workflow(self, name: str) -> WorkflowStatus:
         """A workflow as it is now."""
-        return await self._run(self._speaker.workflow(name))
+        return await self._run(self._session.workflow(name))
 
-    async def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]] = ()) -> Workflow:
+    async def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]] = ()) -> WorkflowStatus:
         """Say which jobs a workflow has, and which of them follow which."""
-        return await self._run(self._speaker.put_workflow(name, jobs, edges))
+        return await self._run(self._session.put_workflow(name, jobs, edges))
 
     async def delete_workflow(self, name: str) -> None:
         """Forget a workflow. Its jobs are not touched."""
-        await self._run(self._speaker.delete_workflow(name))
+        await self._run(self._session.delete_workflow(name))
 
-    async def wait_for_workflow(self, name: str, until: str = "terminal", timeout: float | None = None) -> Workflow:
+    async def wait_for_workflow(self, name: str, until: str = "terminal", timeout: float | None = None) -> WorkflowStatus:
         """Wait until all jobs of a workflow have ended, or the first has begun."""
-        return await self._run(self._speaker.wait_for_workflow(name, until, timeout))
+        return await self._run(self._session.wait_for_workflow(name, until, timeout))
 
-    async def ready(self) -> dict[str, Any]:
+    async def ready(self) -> Fields:
         """How the server and its queues are doing. Not tried again."""
-        return await self._run(self._speaker.ready())
+        return await self._run(self._session.ready())
 
     # -- how it is asked
 
-    async def _run(self, talk: Talk[T]) -> T:
+    async def _run(self, exchange: Exchange[T]) -> T:
         try:
-            step = next(talk)
+            step = next(exchange)
             while True:
-                assert not isinstance(step, Give)
                 try:
                     sent = await self._do(step)
                 except NoReply as error:
-                    step = talk.throw(error)
+                    step = exchange.throw(error)
                 else:
-                    step = talk.send(sent)
+                    step = exchange.send(sent)
         except StopIteration as end:
             value: T = end.value
             return value
 
-    async def _iterate(self, talk: Talk[Any]) -> AsyncIterator[Any]:
+    async def _iterate(self, exchange: Stream[G]) -> AsyncIterator[G]:
         try:
-            step = next(talk)
+            step = next(exchange)
             while True:
                 if isinstance(step, Give):
                     yield step.value
-                    step = talk.send(None)
+                    step = exchange.send(None)
                     continue
                 try:
                     sent = await self._do(step)
                 except NoReply as error:
-                    step = talk.throw(error)
+                    step = exchange.throw(error)
                 else:
-                    step = talk.send(sent)
+                    step = exchange.send(sent)
         except StopIteration:
             return
 
-    async def _do(self, step: Call | Pause) -> Reply | None:
+    async def _do(self, step: Request | Pause) -> Reply | None:
         """
         :raise NoReply: where the connection fails.
         """
         if isinstance(step, Pause):
             await deferLater(self._reactor, step.seconds)
             return None
-        return await self._call(step)
+        return await self._request(step)
 
-    async def _call(self, call: Call) -> Reply:
-        headers = {**self._headers, "Content-Type": "application/json"} if call.body is not None else self._headers
-        asked: Deferred[Reply] = Deferred.fromCoroutine(self._exchange(call, headers))
-        asked.addTimeout(call.hold + SLACK_S, self._reactor)
+    async def _request(self, request: Request) -> Reply:
+        headers = {**self._headers, "Content-Type": "application/json"} if request.body is not None else self._headers
+        asked: Deferred[Reply] = Deferred.fromCoroutine(self._send(request, headers))
+        asked.addTimeout(request.hold + SLACK_S, self._reactor)
         cancelled: list[bool] = []
         # Who cancels must not be told of a connection that failed, which would be tried again.
         replied: Deferred[Reply] = Deferred(lambda _: cancelled.append(True) or asked.cancel())  # type: ignore[func-returns-value]
@@ -185,8 +193,8 @@ class AsyncClient:
                 raise CancelledError from None
             raise NoReply(_why(error)) from None
 
-    async def _exchange(self, call: Call, headers: Mapping[str, str]) -> Reply:
-        response = await self._http.request(call.method, self._url + call.path, data=call.body, headers=headers)
+    async def _send(self, request: Request, headers: Mapping[str, str]) -> Reply:
+        response = await self._http.request(request.method, self._url + request.path, data=request.body, headers=headers)
         body = await treq.content(response)
         return Reply(
             response.code,
@@ -202,17 +210,18 @@ class AsyncClient:
 class _UnixEndpoints:
     """All addresses lead to one unix socket."""
 
-    def __init__(self, reactor: Any, path: str) -> None:
+    def __init__(self, reactor: IReactorTime, path: str) -> None:
         self._endpoint = UNIXClientEndpoint(reactor, path)
 
-    def endpointForURI(self, uri: Any) -> UNIXClientEndpoint:
+    def endpointForURI(self, uri: URI) -> UNIXClientEndpoint:
         """As `IAgentEndpointFactory`."""
         return self._endpoint
 
 
-def _agent(reactor: Any, url: str, pool: HTTPConnectionPool) -> Any:
+def _agent(reactor: IReactorTime, url: str, pool: HTTPConnectionPool | None) -> IAgent:
     if url.startswith("unix:"):
-        return Agent.usingEndpointFactory(reactor, _UnixEndpoints(reactor, url[5:].removeprefix("//")), pool)
+        agent: IAgent = Agent.usingEndpointFactory(reactor, _UnixEndpoints(reactor, url[5:].removeprefix("//")), pool)
+        return agent
     return Agent(reactor, pool=pool, connectTimeout=SLACK_S)
 
 

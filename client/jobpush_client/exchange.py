@@ -1,6 +1,7 @@
 """
-What a client says, without a socket: each operation is a generator that yields what is to be done (a `Call`, a `Pause`) and is
-sent what came of it. `jobpush_client.sync` does it by blocking, `jobpush_client.deferred` by waiting for Deferreds.
+What a client says, without a socket: each operation is a generator (an `Exchange`) that yields what is to be done (a `Request`,
+a `Pause`) and is sent what came of it. `jobpush_client.sync` does it by blocking, `jobpush_client.deferred` by waiting for
+Deferreds.
 
 Here stands all that makes a client well-behaved: one held request instead of many short ones, cursors, retries with full jitter
 (AWS Architecture Blog, "Exponential Backoff and Jitter"), the server's Retry-After, and a bucket of tokens that no error of
@@ -12,29 +13,31 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 import attrs
 
 from jobpush_client.values import (
     ApiError,
-    Barrier,
+    BarrierResult,
+    ChangeEvent,
     ClientError,
-    CursorGone,
-    Event,
+    CursorExpired,
+    Fields,
     Job,
+    JobList,
     Met,
     Reset,
-    Snapshot,
     Step,
     Unknown,
     Unreachable,
     WaitTimeout,
-    Workflow,
+    WorkflowStatus,
 )
 
 T = TypeVar("T")
+G = TypeVar("G", covariant=True)
 
 #: Seconds for which a request is held by default: under the minute after which many proxies give up.
 HOLD_S = 55.0
@@ -49,7 +52,7 @@ Filters = Mapping[str, "str | Sequence[str] | None"]
 
 
 @attrs.frozen
-class Call:
+class Request:
     """
     A request to be sent.
 
@@ -70,10 +73,10 @@ class Pause:
 
 
 @attrs.frozen
-class Give:
+class Give(Generic[G]):
     """A value for whoever iterates."""
 
-    value: Any
+    value: G
 
 
 @attrs.frozen
@@ -93,12 +96,15 @@ class NoReply(Exception):
     """The connection failed before there was a whole answer. The text says how."""
 
 
-#: What an operation asks for, what it is sent, and what it returns.
-Talk = Generator["Call | Pause | Give", "Reply | None", T]
+#: An operation that returns something: what it asks for, what it is sent, and what it returns.
+Exchange = Generator["Request | Pause", "Reply | None", T]
+
+#: An operation that gives one value after another.
+Stream = Generator["Request | Pause | Give[G]", "Reply | None", None]
 
 
 @attrs.frozen
-class Patience:
+class RetryPolicy:
     """
     How long a client tries again.
 
@@ -132,27 +138,29 @@ class TokenBucket:
         return max(0.0, -self._tokens / self._rate)
 
 
-class Speaker:
+class Session:
     """
+    The operations of a client on one server, and the rate at which it may send requests.
+
     :param clock: seconds, of any origin.
     """
 
-    def __init__(self, clock: Callable[[], float], patience: Patience, hold: float = HOLD_S) -> None:
+    def __init__(self, clock: Callable[[], float], retry_policy: RetryPolicy, hold: float = HOLD_S) -> None:
         self._clock = clock
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._hold = hold
         self._bucket = TokenBucket(clock)
         self._cluster: str | None = None
 
     # -- one request
 
-    def ask(self, call: Call, deadline: float | None = None) -> Talk[dict[str, Any]]:
+    def ask(self, request: Request, deadline: float | None = None) -> Exchange[Fields]:
         """
         The JSON of the answer; tried again while the server is away or busy.
 
         :param deadline: on the clock; not tried again after it.
         :raise ApiError: if it is refused.
-        :raise Unreachable: if patience is at its end.
+        :raise Unreachable: when the retry policy allows no further try.
         """
         failures, began = 0, self._clock()
         while True:
@@ -161,7 +169,7 @@ class Speaker:
                 yield Pause(wait)
             pause = 0.0
             try:
-                reply = yield call
+                reply = yield request
                 assert reply is not None
                 problem = _problem(reply)
                 if problem is None:
@@ -173,8 +181,8 @@ class Speaker:
             except NoReply as error:
                 why = str(error)
             failures += 1
-            pause = max(pause, self._patience.pause(failures))
-            left = None if self._patience.seconds is None else began + self._patience.seconds - self._clock()
+            pause = max(pause, self._retry_policy.pause(failures))
+            left = None if self._retry_policy.seconds is None else began + self._retry_policy.seconds - self._clock()
             if deadline is not None:
                 left = min(deadline - self._clock(), left) if left is not None else deadline - self._clock()
             if left is not None and left <= 0:
@@ -183,19 +191,19 @@ class Speaker:
 
     # -- jobs
 
-    def job(self, job: str) -> Talk[Job]:
+    def job(self, job: str) -> Exchange[Job]:
         """One job as it is now."""
         answer = yield from self._job(job, {"wait": self._hold}, None)
         if answer["job"] is None:
             raise WaitTimeout(f"whether there is a job {job} could not be found out: the scheduler does not answer", None)
         return Job(answer["job"])
 
-    def history(self, job: str) -> Talk[list[Step]]:
+    def history(self, job: str) -> Exchange[list[Step]]:
         """The steps of a job's life, as far as they are kept."""
         answer = yield from self._job(job, {"wait": self._hold}, None)
         return [Step(step) for step in answer["history"]]
 
-    def wait_for(self, job: str, until: str = "terminal", timeout: float | None = None) -> Talk[Job]:
+    def wait_for(self, job: str, until: str = "terminal", timeout: float | None = None) -> Exchange[Job]:
         """Until it has started or ended."""
         deadline = None if timeout is None else self._clock() + timeout
         last: Job | None = None
@@ -213,24 +221,24 @@ class Speaker:
             if deadline is not None and self._clock() >= deadline:
                 raise WaitTimeout(f"{job} was not {until} in time", last)
 
-    def _job(self, job: str, parameters: Mapping[str, Any], deadline: float | None) -> Talk[dict[str, Any]]:
+    def _job(self, job: str, parameters: Mapping[str, str | float], deadline: float | None) -> Exchange[Fields]:
         cluster, slash, job_id = job.partition("/")
         if not slash:
             cluster, job_id = (yield from self._only_cluster(deadline)), job
         path = f"/v1/jobs/{quote(cluster, safe='')}/{quote(job_id, safe='')}?{urlencode(parameters)}"
-        return (yield from self.ask(Call("GET", path, hold=float(parameters["wait"])), deadline))
+        return (yield from self.ask(Request("GET", path, hold=float(parameters["wait"])), deadline))
 
-    def _only_cluster(self, deadline: float | None) -> Talk[str]:
+    def _only_cluster(self, deadline: float | None) -> Exchange[str]:
         """The name of the one cluster that is served, for ids without one."""
         if self._cluster is None:
-            answer = yield from self.ask(Call("GET", "/v1/changes?limit=1"), deadline)
+            answer = yield from self.ask(Request("GET", "/v1/changes?limit=1"), deadline)
             clusters = sorted(answer["clusters"])
             if len(clusters) != 1:
                 raise ClientError(f"several clusters are served; write CLUSTER/ID with one of {', '.join(clusters)}")
             self._cluster = clusters[0]
         return self._cluster
 
-    def jobs(self, filters: Filters) -> Talk[None]:
+    def jobs(self, filters: Filters) -> Stream[Job]:
         """Give all jobs that match, a page at a time."""
         after: str | None = None
         while True:
@@ -241,67 +249,67 @@ class Speaker:
             if after is None:
                 return
 
-    def snapshot(self, filters: Filters, jobs: Sequence[str]) -> Talk[Snapshot]:
+    def snapshot(self, filters: Filters, jobs: Sequence[str]) -> Exchange[JobList]:
         """All jobs that match, and the cursor from which to follow them."""
         found: list[Job] = []
         after: str | None = None
         while True:
             try:
                 page = yield from self._page(filters, jobs, after)
-            except CursorGone:  # it took too long: begin anew
+            except CursorExpired:  # it took too long: begin anew
                 found, after = [], None
                 continue
             found.extend(Job(fields) for fields in page["jobs"])
             after = page.get("after")
             if after is None:
-                return Snapshot(page["cursor"], found)
+                return JobList(page["cursor"], found)
 
-    def _page(self, filters: Filters, jobs: Sequence[str], after: str | None) -> Talk[dict[str, Any]]:
+    def _page(self, filters: Filters, jobs: Sequence[str], after: str | None) -> Exchange[Fields]:
         pairs = [*_pairs(filters), *(("job", job) for job in jobs), ("limit", "2000"), *([("after", after)] if after else [])]
-        return (yield from self.ask(Call("GET", "/v1/jobs?" + urlencode(pairs))))
+        return (yield from self.ask(Request("GET", "/v1/jobs?" + urlencode(pairs))))
 
     # -- events
 
-    def events(self, filters: Filters, jobs: Sequence[str], since: str | None) -> Talk[None]:
+    def events(self, filters: Filters, jobs: Sequence[str], since: str | None) -> Stream[ChangeEvent | Reset]:
         """Give each matching event, for ever."""
         cursor = since or "now"
         if since is None:
-            cursor = (yield from self.ask(Call("GET", "/v1/changes?limit=1")))["cursor"]
+            cursor = (yield from self.ask(Request("GET", "/v1/changes?limit=1")))["cursor"]
         while True:
             try:
                 answer = yield from self.ask(self._changes(filters, jobs, cursor))
-            except CursorGone:
+            except CursorExpired:
                 now = yield from self.snapshot(filters, jobs)
                 cursor = now.cursor
                 yield Give(Reset(cursor, now.jobs))
                 continue
             for fields in answer["events"]:
-                yield Give(Event(fields))
+                yield Give(ChangeEvent(fields))
             cursor = answer["cursor"]
 
-    def _changes(self, filters: Filters, jobs: Sequence[str], cursor: str) -> Call:
+    def _changes(self, filters: Filters, jobs: Sequence[str], cursor: str) -> Request:
         pairs = [*_pairs(filters), *(("job", job) for job in jobs), ("since", cursor), ("wait", str(self._hold))]
         query = urlencode(pairs)
         if len(query) <= LONGEST_QUERY:
-            return Call("GET", "/v1/changes?" + query, hold=self._hold)
-        fields: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
+            return Request("GET", "/v1/changes?" + query, hold=self._hold)
+        fields = {name: value for name, value in filters.items() if value is not None}
         body = {**fields, "since": cursor, "wait": self._hold, **({"jobs": list(jobs)} if jobs else {})}
-        return Call("POST", "/v1/changes", json.dumps(body).encode(), self._hold)
+        return Request("POST", "/v1/changes", json.dumps(body).encode(), self._hold)
 
     # -- barriers
 
     def wait(
         self, jobs: Iterable[str], workflows: Iterable[str], mode: str | int, until: str, timeout: float | None
-    ) -> Talk[Barrier]:
+    ) -> Exchange[BarrierResult]:
         """Until any, all or so many of them have started or ended, or nothing is left but what nobody knows."""
         fields = {"jobs": list(jobs), "workflows": list(workflows), "mode": mode, "until": until}
         deadline = None if timeout is None else self._clock() + timeout
-        barrier: Barrier | None = None
+        barrier: BarrierResult | None = None
         while True:
             hold = self._held(deadline)
-            call = Call("POST", "/v1/wait", json.dumps({**fields, "wait": hold}).encode(), hold)
+            request = Request("POST", "/v1/wait", json.dumps({**fields, "wait": hold}).encode(), hold)
             try:
-                answer = yield from self.ask(call, deadline)
+                answer = yield from self.ask(request, deadline)
             except Unreachable:
                 if deadline is not None and self._clock() >= deadline:
                     raise WaitTimeout("not in time, and the server cannot be reached", barrier) from None
@@ -312,7 +320,7 @@ class Speaker:
             if deadline is not None and self._clock() >= deadline:
                 raise WaitTimeout(f"{len(barrier.open)} of {len(barrier.open) + len(barrier.met)} are not {until} yet", barrier)
 
-    def as_completed(self, jobs: Iterable[str], until: str, timeout: float | None) -> Talk[None]:
+    def as_completed(self, jobs: Iterable[str], until: str, timeout: float | None) -> Stream[Met]:
         """Give each job as it ends. A job that nobody knows is an error when all others have ended."""
         left = list(dict.fromkeys(jobs))
         deadline = None if timeout is None else self._clock() + timeout
@@ -330,40 +338,40 @@ class Speaker:
 
     # -- workflows
 
-    def workflow(self, name: str) -> Talk[Workflow]:
+    def workflow(self, name: str) -> Exchange[WorkflowStatus]:
         """A workflow as it is now."""
-        return Workflow((yield from self.ask(Call("GET", f"/v1/workflows/{quote(name, safe='')}"))))
+        return WorkflowStatus((yield from self.ask(Request("GET", f"/v1/workflows/{quote(name, safe='')}"))))
 
-    def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]]) -> Talk[Workflow]:
+    def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]]) -> Exchange[WorkflowStatus]:
         """Say which jobs a workflow has."""
         body = json.dumps({"jobs": list(jobs), "edges": [list(edge) for edge in edges]}).encode()
-        return Workflow((yield from self.ask(Call("PUT", f"/v1/workflows/{quote(name, safe='')}", body))))
+        return WorkflowStatus((yield from self.ask(Request("PUT", f"/v1/workflows/{quote(name, safe='')}", body))))
 
-    def delete_workflow(self, name: str) -> Talk[None]:
+    def delete_workflow(self, name: str) -> Exchange[None]:
         """Forget a workflow; its jobs are not touched."""
-        yield from self.ask(Call("DELETE", f"/v1/workflows/{quote(name, safe='')}"))
+        yield from self.ask(Request("DELETE", f"/v1/workflows/{quote(name, safe='')}"))
 
-    def wait_for_workflow(self, name: str, until: str, timeout: float | None) -> Talk[Workflow]:
+    def wait_for_workflow(self, name: str, until: str, timeout: float | None) -> Exchange[WorkflowStatus]:
         """Until it has started or ended."""
         deadline = None if timeout is None else self._clock() + timeout
         while True:
             hold = self._held(deadline)
             path = f"/v1/workflows/{quote(name, safe='')}?{urlencode({'until': until, 'wait': hold})}"
-            answer = yield from self.ask(Call("GET", path, hold=hold), deadline)
+            answer = yield from self.ask(Request("GET", path, hold=hold), deadline)
             if not answer["timed_out"]:
-                return Workflow(answer)
+                return WorkflowStatus(answer)
             if deadline is not None and self._clock() >= deadline:
-                raise WaitTimeout(f"{name} was not {until} in time", Workflow(answer))
+                raise WaitTimeout(f"{name} was not {until} in time", WorkflowStatus(answer))
 
     # -- operations
 
-    def ready(self) -> Talk[dict[str, Any]]:
+    def ready(self) -> Exchange[Fields]:
         """What ``/readyz`` says, ready or not."""
         wait = self._bucket.take()
         if wait:
             yield Pause(wait)
         try:
-            reply = yield Call("GET", "/readyz")
+            reply = yield Request("GET", "/readyz")
         except NoReply as error:
             raise Unreachable(str(error)) from None
         assert reply is not None
@@ -382,7 +390,7 @@ def _pairs(filters: Filters) -> list[tuple[str, str]]:
     return pairs
 
 
-def _json(reply: Reply) -> dict[str, Any]:
+def _json(reply: Reply) -> Fields:
     if not reply.body:
         return {}
     try:
@@ -409,7 +417,7 @@ def _problem(reply: Reply) -> ApiError | None:
     if reply.status == 404 and "parameter" in fields:  # an address that is none has no parameter
         kind = Unknown
     elif reply.status == 410:
-        kind = CursorGone
+        kind = CursorExpired
     return kind(reply.status, detail, fields)
 
 
@@ -418,6 +426,6 @@ def _retry_after(reply: Reply) -> float:
     return min(60.0, float(text)) if text.isascii() and text.isdigit() else 0.0
 
 
-def _barrier(answer: Mapping[str, Any]) -> Barrier:
+def _barrier(answer: Fields) -> BarrierResult:
     met = [Met(fields) for fields in answer["met"]]
-    return Barrier(answer["done"], answer["cursor"], met, answer["open"], answer["unknown"])
+    return BarrierResult(answer["done"], answer["cursor"], met, answer["open"], answer["unknown"])

@@ -6,13 +6,24 @@ import http.client
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-from jobpush_client.exchange import HOLD_S, Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk
-from jobpush_client.values import Barrier, ClientError, Event, Job, Met, Reset, Snapshot, Step, Workflow
+from jobpush_client.exchange import HOLD_S, Exchange, G, Give, NoReply, Pause, Reply, Request, RetryPolicy, Session, Stream
+from jobpush_client.values import (
+    BarrierResult,
+    ChangeEvent,
+    ClientError,
+    Fields,
+    Job,
+    JobList,
+    Met,
+    Reset,
+    Step,
+    WorkflowStatus,
+)
 
 T = TypeVar("T")
 
@@ -29,23 +40,23 @@ class Client:
     :param url: ``http://host:port``, ``https://…``, or ``unix:/path/of/a/socket``; by default what JOBPUSH_URL in the
         environment says, else ``http://localhost:8080``.
     :param headers: to be sent with each request, such as a proxy's ``Authorization``.
-    :param patience: for how long it tries again while the server cannot be reached.
+    :param retry_policy: for how long it tries again while the server cannot be reached.
     :param hold: seconds for which one request is held; make it less than the time-outs of proxies on the way.
 
-    Every call raises `ClientError`: `Unreachable` when patience is at its end, `ApiError` where the server refuses, `Unknown`
-    for a job that no scheduler knows, `WaitTimeout` when the time is up.
+    Every call raises `ClientError`: `Unreachable` when the retry policy allows no further try, `ApiError` where the server
+    refuses, `Unknown` for a job that no scheduler knows, `WaitTimeout` when the time is up.
     """
 
     def __init__(
         self,
         url: str | None = None,
         headers: Mapping[str, str] | None = None,
-        patience: Patience = Patience(),  # noqa: B008
+        retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008
         hold: float = HOLD_S,
     ) -> None:
         self._connect = connector(url or os.environ.get("JOBPUSH_URL") or DEFAULT_URL)
         self._headers = {"Accept": "application/json", **(headers or {})}
-        self._speaker = Speaker(time.monotonic, patience, hold)
+        self._session = Session(time.monotonic, retry_policy, hold)
         self._connection: http.client.HTTPConnection | None = None
 
     def __enter__(self) -> Client:
@@ -66,22 +77,22 @@ class Client:
 
     def job(self, job: str) -> Job:
         """One job as it is now: ``cluster/id``, or its id alone where one cluster is served."""
-        return self._run(self._speaker.job(job))
+        return self._run(self._session.job(job))
 
     def history(self, job: str) -> list[Step]:
         """The steps of a job's life, oldest first, as far as the server keeps them."""
-        return self._run(self._speaker.history(job))
+        return self._run(self._session.history(job))
 
     def jobs(self, **filters: str | Sequence[str] | None) -> Iterator[Job]:
         """
         All jobs that are known now and match: ``cluster``, ``user``, ``account``, ``state``, ``name``, ``comment``, ``queue``,
         ``workflow``; each a text, or several of which one must fit.
         """
-        return self._iterate(self._speaker.jobs(filters))
+        return self._iterate(self._session.jobs(filters))
 
-    def snapshot(self, jobs: Sequence[str] = (), **filters: str | Sequence[str] | None) -> Snapshot:
+    def snapshot(self, jobs: Sequence[str] = (), **filters: str | Sequence[str] | None) -> JobList:
         """All jobs that match, with the cursor from which ``events`` go on."""
-        return self._run(self._speaker.snapshot(filters, jobs))
+        return self._run(self._session.snapshot(filters, jobs))
 
     def wait_for(self, job: str, until: str = "terminal", timeout: float | None = None) -> Job:
         """
@@ -89,7 +100,7 @@ class Client:
 
         :param timeout: seconds; None waits as long as it takes.
         """
-        return self._run(self._speaker.wait_for(job, until, timeout))
+        return self._run(self._session.wait_for(job, until, timeout))
 
     def wait(
         self,
@@ -98,20 +109,20 @@ class Client:
         mode: str | int = "all",
         until: str = "terminal",
         timeout: float | None = None,
-    ) -> Barrier:
+    ) -> BarrierResult:
         """
         Wait for ``"all"`` of these, ``"any"``, or so many. Returns early, not done, when nothing is left but jobs that no
         scheduler knows.
         """
-        return self._run(self._speaker.wait(jobs, workflows, mode, until, timeout))
+        return self._run(self._session.wait(jobs, workflows, mode, until, timeout))
 
     def as_completed(self, jobs: Iterable[str], until: str = "terminal", timeout: float | None = None) -> Iterator[Met]:
         """Each of these jobs when it has ended, in the order in which they end."""
-        return self._iterate(self._speaker.as_completed(jobs, until, timeout))
+        return self._iterate(self._session.as_completed(jobs, until, timeout))
 
     def events(
         self, jobs: Sequence[str] = (), since: str | None = None, **filters: str | Sequence[str] | None
-    ) -> Iterator[Event | Reset]:
+    ) -> Iterator[ChangeEvent | Reset]:
         """
         Each change that matches, for ever, over restarts of the server.
 
@@ -119,79 +130,78 @@ class Client:
         :param since: the ``cursor`` of the last event that was taken care of; "0" begins with the oldest that is kept; None
             with now.
         """
-        return self._iterate(self._speaker.events(filters, jobs, since))
+        return self._iterate(self._session.events(filters, jobs, since))
 
-    def workflow(self, name: str) -> Workflow:
+    def workflow(self, name: str) -> WorkflowStatus:
         """A workflow as it is now."""
-        return self._run(self._speaker.workflow(name))
+        return self._run(self._session.workflow(name))
 
-    def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]] = ()) -> Workflow:
+    def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]] = ()) -> WorkflowStatus:
         """Say which jobs a workflow has, and which of them follow which; the same once more changes nothing."""
-        return self._run(self._speaker.put_workflow(name, jobs, edges))
+        return self._run(self._session.put_workflow(name, jobs, edges))
 
     def delete_workflow(self, name: str) -> None:
         """Forget a workflow. Its jobs are not touched."""
-        self._run(self._speaker.delete_workflow(name))
+        self._run(self._session.delete_workflow(name))
 
-    def wait_for_workflow(self, name: str, until: str = "terminal", timeout: float | None = None) -> Workflow:
+    def wait_for_workflow(self, name: str, until: str = "terminal", timeout: float | None = None) -> WorkflowStatus:
         """Wait until all jobs of a workflow have ended, or the first has begun."""
-        return self._run(self._speaker.wait_for_workflow(name, until, timeout))
+        return self._run(self._session.wait_for_workflow(name, until, timeout))
 
-    def ready(self) -> dict[str, Any]:
+    def ready(self) -> Fields:
         """How the server and its queues are doing. Not tried again."""
-        return self._run(self._speaker.ready())
+        return self._run(self._session.ready())
 
     # -- how it is asked
 
-    def _run(self, talk: Talk[T]) -> T:
+    def _run(self, exchange: Exchange[T]) -> T:
         try:
-            step = next(talk)
+            step = next(exchange)
             while True:
-                assert not isinstance(step, Give)
                 try:
                     sent = self._do(step)
                 except NoReply as error:
-                    step = talk.throw(error)
+                    step = exchange.throw(error)
                 else:
-                    step = talk.send(sent)
+                    step = exchange.send(sent)
         except StopIteration as end:
             value: T = end.value
             return value
 
-    def _iterate(self, talk: Talk[Any]) -> Iterator[Any]:
+    def _iterate(self, exchange: Stream[G]) -> Iterator[G]:
         try:
-            step = next(talk)
+            step = next(exchange)
             while True:
                 if isinstance(step, Give):
                     yield step.value
-                    step = talk.send(None)
+                    step = exchange.send(None)
                     continue
                 try:
                     sent = self._do(step)
                 except NoReply as error:
-                    step = talk.throw(error)
+                    step = exchange.throw(error)
                 else:
-                    step = talk.send(sent)
+                    step = exchange.send(sent)
         except StopIteration:
             return
         finally:
-            talk.close()
+            exchange.close()
 
-    def _do(self, step: Call | Pause) -> Reply | None:
+    def _do(self, step: Request | Pause) -> Reply | None:
         """
         :raise NoReply: where the connection fails.
         """
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
-        return self._call(step)
+        return self._request(step)
 
-    def _call(self, call: Call) -> Reply:
+    def _request(self, request: Request) -> Reply:
         """Send a request, on the connection of the last one if that is still open."""
         kept, self._connection = self._connection, None
         if kept is not None:
             try:
-                return self._exchange(kept, call)
+                return self._send(kept, request)
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 kept.close()  # it was closed while nothing was asked
             except (OSError, http.client.HTTPException) as error:
@@ -200,9 +210,9 @@ class Client:
             except BaseException:
                 kept.close()
                 raise
-        fresh = self._connect(call.hold + SLACK_S)
+        fresh = self._connect(request.hold + SLACK_S)
         try:
-            return self._exchange(fresh, call)
+            return self._send(fresh, request)
         except (OSError, http.client.HTTPException) as error:
             fresh.close()
             raise NoReply(_why(error)) from None
@@ -210,11 +220,11 @@ class Client:
             fresh.close()
             raise
 
-    def _exchange(self, connection: http.client.HTTPConnection, call: Call) -> Reply:
+    def _send(self, connection: http.client.HTTPConnection, request: Request) -> Reply:
         if connection.sock is not None:
-            connection.sock.settimeout(call.hold + SLACK_S)
-        headers = {**self._headers, "Content-Type": "application/json"} if call.body is not None else self._headers
-        connection.request(call.method, call.path, body=call.body, headers=headers)
+            connection.sock.settimeout(request.hold + SLACK_S)
+        headers = {**self._headers, "Content-Type": "application/json"} if request.body is not None else self._headers
+        connection.request(request.method, request.path, body=request.body, headers=headers)
         response = connection.getresponse()
         body = response.read()
         reply = Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
@@ -238,7 +248,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def connector(url: str) -> Any:
+def connector(url: str) -> Callable[[float], http.client.HTTPConnection]:
     """
     What makes a connection to a server, given a time-out in seconds.
 

@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
+
+#: A value of JSON: what the protocol says a field holds is known to whoever reads the field.
+Json: TypeAlias = Any
+
+#: An object of JSON.
+Fields = Mapping[str, Json]
 
 
 def moment(text: str | None) -> datetime.datetime | None:
@@ -25,12 +31,12 @@ def moment(text: str | None) -> datetime.datetime | None:
 class Value:
     """Something of the protocol: ``value["field"]`` is what the server said."""
 
-    fields: Mapping[str, Any] = attrs.field(repr=False)
+    fields: Fields = attrs.field(repr=False)
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Json:
         return self.fields[name]
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: Json = None) -> Json:
         """A field that may not be there."""
         return self.fields.get(name, default)
 
@@ -45,7 +51,7 @@ class _Ended(Value):
 
     @property
     def succeeded(self) -> bool:
-        """Has it ended, and well?"""
+        """Whether it has ended, and well."""
         return self.state == "COMPLETED"
 
     @property
@@ -92,7 +98,7 @@ class Job(_Ended):
 
     @property
     def terminal(self) -> bool:
-        """Has it ended, and is that confirmed?"""
+        """Whether it has ended, and that is confirmed."""
         return self.phase == "DONE" and bool(self.fields.get("settled"))
 
     @property
@@ -127,7 +133,7 @@ class Job(_Ended):
 
 
 class Met(_Ended):
-    """A job or workflow of a barrier that is as far as was wished, and how it ended."""
+    """A job or workflow of a barrier that is far enough, and how it ended."""
 
     def __repr__(self) -> str:
         return f"<Met {self.key} {self.state}>"
@@ -153,11 +159,11 @@ class Met(_Ended):
         return self.fields.get("reason")
 
 
-class Workflow(_Ended):
+class WorkflowStatus(_Ended):
     """A named set of jobs as one thing."""
 
     def __repr__(self) -> str:
-        return f"<Workflow {self.name} {self.state} {self.progress:.0%}>"
+        return f"<WorkflowStatus {self.name} {self.state} {self.progress:.0%}>"
 
     @property
     def name(self) -> str:
@@ -177,11 +183,11 @@ class Workflow(_Ended):
 
     @property
     def terminal(self) -> bool:
-        """Have all of its jobs ended, for good?"""
+        """Whether all of its jobs have ended, for good."""
         return self.fields.get("phase") == "DONE" and bool(self.fields.get("settled"))
 
     @property
-    def first_failure(self) -> Mapping[str, Any] | None:
+    def first_failure(self) -> Fields | None:
         """The job or task that was the first to end badly."""
         return self.fields.get("first_failure")
 
@@ -205,12 +211,12 @@ class Step(Value):
         return at
 
 
-class Event(Value):
+class ChangeEvent(Value):
     """A change of a job or a workflow."""
 
     def __repr__(self) -> str:
         what = self.job or self.workflow
-        return f"<Event {self.cursor} {what!r}>"
+        return f"<ChangeEvent {self.cursor} {what!r}>"
 
     @property
     def kind(self) -> str:
@@ -235,9 +241,9 @@ class Event(Value):
         return Job(self.fields["job"]) if "job" in self.fields else None
 
     @property
-    def workflow(self) -> Workflow | None:
+    def workflow(self) -> WorkflowStatus | None:
         """The workflow as it is from then on."""
-        return Workflow(self.fields["workflow"]) if "workflow" in self.fields else None
+        return WorkflowStatus(self.fields["workflow"]) if "workflow" in self.fields else None
 
     @property
     def previous(self) -> str | None:
@@ -246,7 +252,7 @@ class Event(Value):
 
 
 @attrs.frozen(eq=False)
-class Snapshot:
+class JobList:
     """Jobs as they are, and the cursor from which their changes can be followed."""
 
     cursor: str
@@ -254,7 +260,7 @@ class Snapshot:
 
 
 @attrs.frozen(eq=False)
-class Reset(Snapshot):
+class Reset(JobList):
     """
     The server no longer has what followed the last event (it keeps a limited past, or its journal was begun anew): changes may
     have been missed. What is now is in ``jobs``; events go on from there.
@@ -262,12 +268,12 @@ class Reset(Snapshot):
 
 
 @attrs.frozen(eq=False)
-class Barrier:
+class BarrierResult:
     """
     How far some jobs and workflows are.
 
-    :ivar done: is enough of them met?
-    :ivar met: those that are as far as was wished.
+    :ivar done: whether enough of them are met.
+    :ivar met: those that are far enough.
     :ivar open: ``cluster/id`` or names of those that are not.
     :ivar unknown: those that no scheduler knows.
     """
@@ -295,7 +301,7 @@ class ApiError(ClientError):
     :ivar parameter: what was wrong, if the server said so.
     """
 
-    def __init__(self, status: int, detail: str, fields: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, detail: str, fields: Fields) -> None:
         super().__init__(detail)
         self.status = status
         self.fields = fields
@@ -306,7 +312,7 @@ class Unknown(ApiError):
     """There is no such job or workflow: a query of the scheduler that began after the call did not find it."""
 
 
-class CursorGone(ApiError):
+class CursorExpired(ApiError):
     """The server no longer has what follows this cursor."""
 
 
@@ -317,6 +323,6 @@ class WaitTimeout(ClientError):
     :ivar last: what was known then; None if nothing was.
     """
 
-    def __init__(self, text: str, last: Job | Barrier | Workflow | None) -> None:
+    def __init__(self, text: str, last: Job | BarrierResult | WorkflowStatus | None) -> None:
         super().__init__(text)
         self.last = last

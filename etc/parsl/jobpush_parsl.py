@@ -16,7 +16,7 @@ from typing import Any
 from parsl.jobs.states import JobState, JobStatus
 from parsl.providers import SlurmProvider
 
-from jobpush_client import Client, ClientError, Job, Patience
+from jobpush_client import Client, ClientError, Job, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class JobpushSlurmProvider(SlurmProvider):
         known: dict[str, JobStatus] = self.__dict__.setdefault("_known", {})
         if job_ids:
             try:
-                with Client(patience=Patience(seconds=0)) as server:
+                with Client(retry_policy=RetryPolicy(seconds=0)) as server:
                     found = server.snapshot([f"{self.cluster}/{job}" for job in job_ids]).jobs
             except ClientError as error:
                 logger.warning("jobpush: %s; the blocks are taken to be as they were", error)

@@ -1,7 +1,7 @@
 """
-Run one command of a scheduler: no shell, an environment of its own, a deadline, a limit on what it may print.
+Runs one command of a scheduler: without a shell, with an environment of its own, a deadline and a limit on its output.
 
-Everything that can go wrong with a child process ends here as a `CommandFailed`; adapters only read bytes.
+Whatever goes wrong with a child process becomes a `CommandFailed` here; adapters only read bytes.
 """
 
 from __future__ import annotations
@@ -11,39 +11,39 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready
+from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 
-#: Seconds between TERM and KILL, and between KILL and giving up on the pipes (a grandchild may hold them).
+#: Seconds from TERM to KILL, and from KILL until the pipes are closed (a grandchild may keep them open).
 GRACE_S = 1.0
 
-#: How much of what a command prints on standard error is kept, in bytes.
+#: Bytes of a command's standard error that are kept.
 STDERR_LIMIT = 65536
 
 #: Bytes of standard output that are read at once, and asked for as the pipe's size (``pipe(7)``). Twisted reads 8 kB in a turn:
 #: 20 MB of ``squeue`` would be 2,400 turns.
 PIECE = 1024 * 1024
 
-#: A command that prints much writes some kilobytes at a time (4,800 times for the same). When more than this has come, in
-#: bytes, it is left to fill the pipe for so long, in seconds, before that is read again.
+#: A command with a long output writes some kilobytes at a time (4,800 times for the same). After the first `MUCH` bytes it has
+#: `PAUSE_S` seconds to fill the pipe before that is read again.
 MUCH, PAUSE_S = 65536, 0.002
 
 
 class CommandFailed(QueueError):
-    """The command could not be started, ran past its deadline, printed too much, or was ended by a signal."""
+    """The command could not be started, exceeded its deadline or the limit on its output, or was ended by a signal."""
 
 
 @attrs.frozen
 class CommandResult:
-    """What a command that ended by itself left behind; ``elapsed`` in seconds."""
+    """The exit status and the output of a command that ended by itself; ``elapsed`` in seconds."""
 
     status: int
     stdout: bytes = attrs.field(repr=False)
@@ -52,23 +52,23 @@ class CommandResult:
 
     @property
     def complaint(self) -> str:
-        """The first line of standard error, fit for a log line."""
+        """The first line of standard error, as `printable` text."""
         lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
         return printable(lines[0]) if lines else "no message"
 
 
 def printable(text: str, most: int = 300) -> str:
-    """Text from strangers for a log line: control characters are shown escaped, and it is cut."""
+    """Return untrusted text for a log line: control characters are escaped, and it is cut to ``most`` characters."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text[: most + 1])
     return shown if len(shown) <= most else shown[:most] + "…"
 
 
 def find_executable(name: str, directory: str | None = None) -> str:
     """
-    The absolute path of a command.
+    Return the absolute path of a command.
 
-    :param directory: look only there; otherwise along this process's PATH, then in the usual places.
-    :raise CommandFailed: if there is none.
+    :param directory: the only directory to look in; by default those of this process's PATH, then the usual ones.
+    :raise CommandFailed: if there is no such command.
     """
     places = [directory] if directory else [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin", "/bin"]
     if os.path.isabs(name):
@@ -81,7 +81,7 @@ def find_executable(name: str, directory: str | None = None) -> str:
 
 
 def run_command(
-    reactor: Any,
+    reactor: IQueueReactor,
     argv: Sequence[str],
     environment: Mapping[str, str],
     timeout: float,
@@ -91,8 +91,8 @@ def run_command(
     Run a command and collect its output.
 
     :param argv: its absolute path, then its arguments; no shell sees them.
-    :param environment: the whole environment that it gets.
-    :param timeout: seconds until TERM; KILL follows a second later, to it alone and never to anything that it did not start.
+    :param environment: its whole environment.
+    :param timeout: seconds until TERM; KILL follows a second later. Both go to this process alone.
     :param stdout_limit: bytes of standard output after which it is ended.
     :return: fires with a `CommandResult`, whatever the exit status is, when the process has ended and its output is complete;
         fails with `CommandFailed` otherwise, at most two seconds after the deadline. Cancelling ends the process
@@ -111,7 +111,7 @@ def run_command(
 
 
 def start_process(
-    reactor: Any,
+    reactor: IReactorProcess,
     protocol: ProcessProtocol,
     argv: Sequence[str],
     environment: Mapping[str, str],
@@ -121,11 +121,11 @@ def start_process(
     Start a process in the directory ``/``.
 
     From Python 3.12 on, ``os.fork`` warns in a process with threads, as the child may wait for a lock that one of them holds.
-    This one has threads (the journal's, the reactor's pool). What Twisted runs in the child between ``fork`` and ``exec`` is
-    system calls, and takes no such lock.
+    This process has threads (the journal's, the reactor's pool). What Twisted runs in the child between ``fork`` and ``exec``
+    are system calls, which take no such lock.
 
     :param argv: its absolute path, then its arguments.
-    :param environment: the whole environment that it gets.
+    :param environment: its whole environment.
     :param descriptors: as in `twisted.internet.interfaces.IReactorProcess.spawnProcess`; by default three pipes.
     :raise OSError: if it cannot be started.
     """
@@ -138,13 +138,13 @@ class _Output(FileDescriptor):
     """
     A command's standard output.
 
-    :param received: called with what came.
-    :param ended: called when everybody has closed it.
-    :ivar child_end: for the command.
-    :ivar size: how many bytes have come.
+    :param received: called with the bytes that were read.
+    :param ended: called when all processes have closed it.
+    :ivar child_end: the end of the pipe that the command gets.
+    :ivar size: the number of bytes that were read.
     """
 
-    def __init__(self, reactor: Any, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+    def __init__(self, reactor: IQueueReactor, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
         super().__init__(reactor)
         self._later = reactor.callLater
         reading, writing = os.pipe()
@@ -154,17 +154,18 @@ class _Output(FileDescriptor):
         self._ended = ended
         os.set_blocking(reading, False)
         self.size = 0
-        self._pause: Any = None
+        self._pause: IDelayedCall | None = None
+        self._closed = False
         try:
             fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIECE)
             self._large = True
         except (AttributeError, OSError):
-            self._large = False  # not Linux; or a user's pipes have used up what they are allowed
+            self._large = False  # not Linux; or the user's pipes have reached their limit
         self.connected = 1
         self.startReading()
 
     def fileno(self) -> int:
-        return -1 if self._pipe.closed else self._pipe.fileno()
+        return self._pipe.fileno() if self.open else -1
 
     def doRead(self) -> Exception | None:
         data = self._pipe.read(PIECE)
@@ -184,21 +185,29 @@ class _Output(FileDescriptor):
 
     @property
     def open(self) -> bool:
-        """May more come?"""
-        return not self._pipe.closed
+        """Whether more can be read."""
+        return not self._closed
 
     def close(self) -> None:
-        """Hear no more of it."""
+        """
+        Read no more.
+
+        The pipe is closed in the reactor's next turn: this one may have an event for its number still, which what is opened in
+        the meantime would get, if the number were free.
+        """
+        if self._closed:
+            return
         if self._pause is not None and self._pause.active():
             self._pause.cancel()
         self.stopReading()
-        self._pipe.close()
+        self._closed = True
+        self._later(0, self._pipe.close)
 
 
 class _Command(ProcessProtocol):
-    """One running command. ``failure`` is set from the moment at which it is being ended on purpose."""
+    """One running command. ``failure`` is set once it is being ended."""
 
-    def __init__(self, reactor: Any, name: str, timeout: float, stdout_limit: int) -> None:
+    def __init__(self, reactor: IQueueReactor, name: str, timeout: float, stdout_limit: int) -> None:
         self.reactor = reactor
         self.name = os.path.basename(name)
         self.output = _Output(reactor, self._received, self._over)
@@ -206,10 +215,10 @@ class _Command(ProcessProtocol):
         self.stdout_limit = stdout_limit
         self.stderr = b""
         self.failure: CommandFailed | None = None
-        self.ended: Any = None
+        self.ended: ProcessDone | ProcessTerminated | None = None
         self.began = reactor.seconds()
         self.timeout = timeout
-        self.timer: Any = reactor.callLater(
+        self.timer: IDelayedCall | None = reactor.callLater(
             timeout, self.end, CommandFailed(f"{self.name} did not answer within {timeout:g} s")
         )
         self.finished: Deferred[CommandResult] = Deferred(lambda _: self.end(CommandFailed(f"{self.name} was cancelled")))
@@ -233,20 +242,20 @@ class _Command(ProcessProtocol):
         self.stderr = (self.stderr + data)[:STDERR_LIMIT]
 
     def end(self, failure: CommandFailed) -> None:
-        """End the process: TERM, then KILL, then give its pipes up."""
+        """End the process: TERM, then KILL, then close its pipes."""
         if self.failure is None:
             self.failure = failure
             self._stop_timer()
             self._signal(signal.SIGTERM, self._kill)
 
     def abandon(self, failure: CommandFailed) -> None:
-        """Fail without waiting for anything more."""
+        """Fail at once."""
         self._stop_timer()
         self.output.close()
         if not self.finished.called:
             self.finished.errback(Failure(failure))
 
-    def _signal(self, number: int, then: Any) -> None:
+    def _signal(self, number: int, then: Callable[[], None]) -> None:
         transport = self.transport
         if transport is not None:
             try:
@@ -271,11 +280,12 @@ class _Command(ProcessProtocol):
         self.timer = None
 
     def processEnded(self, reason: Failure) -> None:
+        assert isinstance(reason.value, (ProcessDone, ProcessTerminated))
         self.ended = reason.value
         self._over()
 
     def _over(self) -> None:
-        """The process or its output has ended: has the other one, too?"""
+        """Fire or fail, if both the process and its output have ended."""
         ended, failure = self.ended, self.failure
         if ended is None or (self.output.open and failure is None):
             return

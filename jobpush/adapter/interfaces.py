@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFDSet, IReactorProcess, IReactorThreads, IReactorTime
 from zope.interface import Attribute, Interface
 
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
@@ -42,8 +43,17 @@ class BadQueueOption(ValueError):
         self.unknown = unknown
 
 
+class IQueueReactor(IReactorTime, IReactorProcess, IReactorFDSet, IReactorThreads):
+    """What a queue may use of Twisted's reactor: its clock, its processes, its descriptors and its threads; for annotations."""
+
+
 class IBatchQueueService(Interface):
-    """One batch scheduler, asked with one query for all of its jobs."""
+    """
+    One batch scheduler, asked with one query for all of its jobs.
+
+    Each method that returns a Deferred returns it at once and raises nothing; the Deferred fires or fails within ``timeout``
+    seconds. Nothing blocks the reactor: commands are run with `jobpush.adapter.command.run_command`.
+    """
 
     cluster: str = Attribute("The name under which its jobs are served, ``[A-Za-z0-9][A-Za-z0-9_.-]*``.")
     queue_type: str = Attribute("The adapter's type, as in ``--queue TYPE``.")
@@ -64,9 +74,12 @@ class IBatchQueueService(Interface):
         Ask once for all jobs of all users.
 
         Fires with a `Snapshot` when the scheduler has answered in full. Fails with `QueueError` if it could not be asked
-        in time or its answer cannot be believed. A row that cannot be understood is counted in
-        ``Snapshot.rejected`` and fails nothing. A job whose row is the same as last time should be the same object again: it
-        is then not compared. At most one call is in progress at a time. Cancelling ends what runs.
+        in time or its answer cannot be believed, because it was cut off, say. A row that cannot be understood, or lacks its
+        end, is counted in ``Snapshot.rejected_count``, its id is in ``rejected_ids`` as far as it can be read, and it fails
+        nothing. A task of an array has its ``parent`` and ``task_index``, as ``task_of`` has them.
+
+        A job whose row is the same as last time should be the same object again: it is then not compared. The jobs of a
+        snapshot do not change later. At most one call is in progress at a time. Cancelling ends what runs.
         """
 
     def outcomes(jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
@@ -74,7 +87,8 @@ class IBatchQueueService(Interface):
         Ask accounting how these jobs, which left the queue, have ended.
 
         Fires with `Outcomes`; never fails for a job that it does not know. A record must belong to that very submission of
-        the id. An adapter without accounting answers ``Outcomes(answered=False)``.
+        the id: its user and its time of submission are the job's. An adapter without accounting answers
+        ``Outcomes()``.
         """
 
     def canonical_id(text: str) -> str:
@@ -87,7 +101,11 @@ class IBatchQueueService(Interface):
         """
 
     def task_of(job_id: str) -> tuple[str, int] | None:
-        """The array's id and the index, if this canonical id is an array task's; else None."""
+        """
+        The array's id and the index, if this canonical id is an array task's; else None.
+
+        The descriptor of that task has them as ``parent`` and ``task_index``.
+        """
 
     def task_id(array: str, index: int) -> str:
         """The canonical id of that task: the inverse of ``task_of``."""

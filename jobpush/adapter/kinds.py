@@ -80,7 +80,7 @@ class Text(Kind[str]):
 
 @attrs.frozen
 class Name(Kind[str]):
-    """A name of the kind that clusters, cells and servers have: no command takes it for one of its options."""
+    """A name, as of a cluster, a cell or a server. It does not begin with ``-``, so that no command takes it for an option."""
 
     placeholder: str = "NAME"
     expected: str = "letters, digits, '_', '-' and '.', at most 63"
@@ -262,7 +262,7 @@ class Command(Kind["tuple[str, ...]"]):
 
 @attrs.frozen
 class Many(Kind["tuple[T, ...]"], Generic[T]):
-    """Any number of values of one kind: the option is repeated on the command line, and a list in a TOML file."""
+    """Several values of one kind: the option is repeated on the command line, and a list in a TOML file."""
 
     element: Kind[T]
 

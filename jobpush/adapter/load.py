@@ -1,8 +1,8 @@
-"""The load that a scheduler may be caused: a token bucket of seconds. The clock is an argument."""
+"""The load that jobpush may cause a scheduler: a token bucket of seconds of queries. The clock is an argument."""
 
 from __future__ import annotations
 
-#: Queries may take this share of the time.
+#: The share of the time that queries may take.
 DUTY = 0.05
 
 #: Seconds of queries that may be saved up while there was nothing to ask.
@@ -11,8 +11,11 @@ RESERVE_S = 60 * DUTY
 
 class LoadBudget:
     """
-    Seconds of queries that may be spent. They accrue at a share of the time, up to a reserve, so that single changes are looked
-    at at once, and a steady stream of them costs no more than the share.
+    Seconds of queries that may be spent. They accrue at a share of the time, up to a reserve: after a quiet time a change is
+    looked at at once, and a steady stream of changes costs no more than the share.
+
+    :param share: seconds that accrue in each second.
+    :param reserve: the most seconds that accrue; also what there is at the beginning.
     """
 
     def __init__(self, share: float = DUTY, reserve: float = RESERVE_S) -> None:
@@ -22,12 +25,12 @@ class LoadBudget:
         self._at: float | None = None
 
     def spend(self, seconds: float, now: float) -> None:
-        """A query took so long. The balance may become negative."""
+        """Take the seconds that a query took, which ended now. The balance may become negative."""
         self._accrue(now)
         self._balance -= seconds
 
     def wait(self, now: float) -> float:
-        """Seconds until there is something to spend."""
+        """Return the seconds until the balance is not negative."""
         self._accrue(now)
         return max(0.0, -self._balance / self._share)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import attrs
 
@@ -24,10 +24,11 @@ from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.adapter.kinds import Command, Kind, Name, Number, Path, Text, WholeNumber, YesNo, YesNoAuto
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 C = TypeVar("C")
 D = TypeVar("D")
 
-#: What a flag is where nobody has said.
+#: The default of a flag.
 Flag = TypeVar("Flag", bool, None)
 
 #: Where a field's metadata has the `Option`.
@@ -52,7 +53,7 @@ def directory_of(values: Mapping[str, object]) -> str:
 
 
 @attrs.frozen
-class Option(Generic[T]):
+class Option(Generic[T_co]):
     """
     The declaration of one option.
 
@@ -67,8 +68,8 @@ class Option(Generic[T]):
     :ivar in_sample: whether a sample file gives it the value of its example; otherwise that line is a comment.
     """
 
-    kind: Kind[T]
-    default: T
+    kind: Kind[T_co]
+    default: T_co
     help: str
     default_text: str = ""
     example: object = None
@@ -94,7 +95,7 @@ class Option(Generic[T]):
         """The help with the default, as one line."""
         return f"{self.help} (default: {self.default_shown})" if self.default_shown else self.help
 
-    def read(self, value: object, directory: str = "") -> T:
+    def read(self, value: object, directory: str = "") -> T_co:
         """
         Return the value of the option.
 
@@ -122,7 +123,7 @@ def declare(declaration: Option[T]) -> T:
     return attrs.field(default=declaration.default, metadata={_OPTION: declaration})
 
 
-def declared(options_class: type) -> tuple[Option[Any], ...]:
+def declared(options_class: type) -> tuple[Option[object], ...]:
     """Return the options that a class declares, its own before those that it inherits."""
     fields = sorted(attrs.fields(options_class), key=lambda field: field.inherited)
     return tuple(
@@ -166,7 +167,7 @@ def refuse_unknown(unknown: Iterable[str], known: Iterable[str]) -> None:
         raise BadQueueOption(f"unknown option {name!r}; known are {', '.join(sorted(known))}", unknown=name)
 
 
-def help_text(options: Iterable[Option[Any]]) -> str:
+def help_text(options: Iterable[Option[object]]) -> str:
     """Return the options as ``key=VALUE: meaning``, one a line."""
     lines = (f"{option.name}={option.kind.placeholder}: {option.help_line}" for option in options)
     return "\n".join(textwrap.fill(line, 118, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
@@ -189,9 +190,9 @@ class DeclaredOptions:
 
 class OptionReader:
     """
-    What a factory without a class of options reads them with: each is taken once, and what is left over is refused by name.
+    Reads options one by one, for a factory without a class of options. An option that is not read is refused by its name.
 
-    The same names and types whether they come as text from ``--queue`` or as values from a configuration file.
+    Names and types are the same for texts of ``--queue`` and for values of a configuration file.
     """
 
     def __init__(self, options: Mapping[str, object]) -> None:
@@ -200,42 +201,42 @@ class OptionReader:
         self._known: list[str] = []
 
     def text(self, key: str, default: str | None = None) -> str | None:
-        """A text."""
+        """Return a text."""
         return self._read(key, Text(), default)
 
     def cluster(self, default: str) -> str:
-        """``cluster``: the name under which a queue is served."""
+        """Return ``cluster``, the name under which the jobs are served."""
         return self.cluster_name("cluster") or default
 
     def cluster_name(self, key: str) -> str | None:
-        """A name of the kind that clusters, cells and servers have: it can be no option of a command."""
+        """Return a name, as of a cluster, a cell or a server; see `Name`."""
         return self._read(key, Name(), None)
 
     def path(self, key: str) -> str | None:
-        """A path, made absolute: a service that goes to the background changes its directory."""
+        """Return a path, made absolute: a service that goes to the background changes its working directory."""
         return self._read(key, Path(), None)
 
     def seconds(self, key: str, default: float | None, least: float = 0.001, most: float = 86400.0) -> float | None:
-        """A duration in seconds, fractions allowed."""
+        """Return a duration in seconds, fractions allowed."""
         return self._read(key, Number("seconds", least, most), default)
 
     def integer(self, key: str, default: int, least: int = 0, most: int = 2**31) -> int:
-        """A whole number."""
+        """Return a whole number."""
         return self._read(key, WholeNumber(least, most), default)
 
     def flag(self, key: str, default: Flag) -> bool | Flag:
-        """Yes or no; auto too, where the default is None."""
+        """Return whether yes or no is given; also auto, which is None, if the default is None."""
         if default is None:
             return self._read(key, YesNoAuto(), None)
         return self._read(key, YesNo(), default)
 
     def words(self, key: str) -> tuple[str, ...]:
-        """A command line: a list of words, or a text that is taken apart as a shell would."""
+        """Return a command and its arguments: a list of words, or a text that is split as a shell splits it."""
         return self._read(key, Command(), ())
 
     def finish(self) -> None:
         """
-        :raise BadQueueOption: if an option was given that none of the above asked for.
+        :raise BadQueueOption: if an option was given that was not read.
         """
         refuse_unknown(self._left, self._known)
 

@@ -1,13 +1,13 @@
 """
-From ``TYPE:key=value`` and tables of a configuration file to queues, through Twisted's plugins.
+Makes queues of ``TYPE:key=value`` and of tables of a configuration file, by Twisted's plugins.
 
-Knows no scheduler by name: what there is, `getPlugins` finds, in this distribution or another.
+Knows no scheduler by name: `getPlugins` finds the adapters of this distribution and of others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import attrs
 from twisted.plugin import getPlugins
@@ -15,6 +15,8 @@ from twisted.plugin import getPlugins
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService
 from jobpush.adapter.kinds import Kind
 from jobpush.adapter.options import OptionValues
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -64,23 +66,22 @@ class ComponentKind(Kind[Component]):
         return Component(component_type, OptionValues(table, directory), table=f"[[{self.name}]]")
 
 
-def queue_factories() -> list[Any]:
-    """All factories that are installed, by type. Of two with one type the first by module name is taken."""
+def queue_factories() -> list[IBatchQueueFactory]:
+    """Return all installed factories, sorted by type. Of two with the same type the first by module name is taken."""
     return distinct_plugins(getPlugins(IBatchQueueFactory), "queue_type")
 
 
 def make_queue_from_table(reactor: object, kind: str, options: Mapping[str, object]) -> IBatchQueueService:
     """
-    The queue of that type with these options.
+    Return a queue of that type with these options.
 
     :raise BadQueueOption: naming what is wrong and what was expected.
     """
-    queue: IBatchQueueService = pick_plugin(kind, queue_factories(), "queue_type", "queue").generate_queue(reactor, options)
-    return queue
+    return pick_plugin(kind, queue_factories(), "queue_type", "queue").generate_queue(reactor, options)
 
 
 def detect_queues(reactor: object, options: Mapping[str, object]) -> list[tuple[IBatchQueueService, str]]:
-    """A queue with these options for each scheduler that is on this host, with the evidence."""
+    """Return a queue with these options for each scheduler that is on this host, with the evidence."""
     found = []
     for factory in queue_factories():
         evidence = factory.detect()
@@ -91,7 +92,7 @@ def detect_queues(reactor: object, options: Mapping[str, object]) -> list[tuple[
 
 def parse_argument(text: str) -> tuple[str, dict[str, object]]:
     """
-    Take ``TYPE:key=value:…`` apart. ``\\:`` and ``\\\\`` stand for a colon and a backslash in a value.
+    Split ``TYPE:key=value:…``. ``\\:`` and ``\\\\`` stand for a colon and a backslash in a value.
 
     :raise BadQueueOption: if a part is not ``key=value`` or a key comes twice.
     """
@@ -115,9 +116,9 @@ def parse_argument(text: str) -> tuple[str, dict[str, object]]:
     return parts[0], options
 
 
-def pick_plugin(kind: str, factories: Sequence[Any], attribute: str, what: str) -> Any:
+def pick_plugin(kind: str, factories: Sequence[T], attribute: str, what: str) -> T:
     """
-    The factory whose attribute is that type.
+    Return the factory whose attribute is that type.
 
     :raise BadQueueOption: naming the types that are installed.
     """
@@ -128,10 +129,10 @@ def pick_plugin(kind: str, factories: Sequence[Any], attribute: str, what: str) 
     raise BadQueueOption(f"there is no {what} type {kind!r}; installed are: {known or 'none'}")
 
 
-def distinct_plugins(plugins: Iterable[Any], attribute: str) -> list[Any]:
-    """Plugins in the order of that attribute, each value once: of two, the first by module name."""
-    by_type: dict[str, Any] = {}
-    order: Callable[[Any], str] = lambda plugin: f"{type(plugin).__module__}.{type(plugin).__qualname__}"  # noqa: E731
+def distinct_plugins(plugins: Iterable[T], attribute: str) -> list[T]:
+    """Return plugins sorted by that attribute, each value once: of two, the first by module name."""
+    by_type: dict[str, T] = {}
+    order: Callable[[object], str] = lambda plugin: f"{type(plugin).__module__}.{type(plugin).__qualname__}"  # noqa: E731
     for plugin in sorted(plugins, key=order):
         by_type.setdefault(getattr(plugin, attribute), plugin)
     return [by_type[kind] for kind in sorted(by_type)]

@@ -114,7 +114,7 @@ def whole_phase(phases: Collection[Phase], begun: bool) -> Phase:
     """
     The phase of a whole whose parts are in these.
 
-    :param begun: has any part begun to run, whether or not it still does?
+    :param begun: whether any part has begun to run, and may have ended since.
     """
     phase = next(phase for phase in _PARENT_PRECEDENCE if phase in phases)
     unfinished = phase is Phase.FINISHING and not set(phases) <= {Phase.FINISHING, Phase.DONE}

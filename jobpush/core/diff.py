@@ -25,7 +25,7 @@ PAUSE_EVERY = 256
 
 def diff(
     known: ClusterJobs, snapshot: Snapshot, outcomes: Outcomes, policy: DiffPolicy, now: float
-) -> Generator[None, None, Changes]:
+) -> Generator[None, None, Changes[JobRecord]]:
     """
     Compare a snapshot with the known jobs. Each subject of the result is a `JobDescriptor`, each record a `JobRecord`.
 
@@ -46,12 +46,12 @@ class _Diff:
         self.outcomes = outcomes
         self.policy = policy
         self.now = now
-        self.result = Changes()
+        self.result = Changes[JobRecord]()
         self.touched: dict[str, None] = {}
         self.new_parts: dict[str, dict[str, None]] = {}
         self.families: set[str] = set()
 
-    def run(self) -> Generator[None, None, Changes]:
+    def run(self) -> Generator[None, None, Changes[JobRecord]]:
         records, listed = self.known.records, self.snapshot.jobs
         ranges: dict[str, JobDescriptor] = {}
         changed = 0

@@ -13,7 +13,7 @@ from enum import Enum
 import attrs
 
 
-class Kind(Enum):
+class FieldKind(Enum):
     """What a field holds, and so how it is written and read."""
 
     TEXT = "a text"
@@ -42,7 +42,7 @@ class Field:
     """
 
     name: str
-    kind: Kind
+    kind: FieldKind
     words: Mapping[str, object] = attrs.field(factory=dict)
     nullable: bool = False
     optional: bool = False
@@ -55,7 +55,7 @@ _KEY = "jobpush.field"
 
 
 def on_wire(
-    kind: Kind | type[Enum], description: str = "", *, event: bool = False, optional: bool = False
+    kind: FieldKind | type[Enum], description: str = "", *, event: bool = False, optional: bool = False
 ) -> Mapping[str, object]:
     """
     Return the metadata of an attribute that is a field on the wire.
@@ -71,8 +71,8 @@ def fields_of(value: type[attrs.AttrsInstance]) -> list[Field]:
     for attribute in attrs.fields(value):
         kind, description, event, optional = attribute.metadata[_KEY]
         words: Mapping[str, object] = {}
-        if not isinstance(kind, Kind):
-            words, kind = {member.value: member for member in kind}, Kind.WORD
+        if not isinstance(kind, FieldKind):
+            words, kind = {member.value: member for member in kind}, FieldKind.WORD
         nullable = attribute.default is None and not optional
         found.append(Field(attribute.alias or attribute.name, kind, words, nullable, optional, event, description))
     return found

@@ -8,7 +8,8 @@ class with the same slots that is not frozen, and is given its own class at the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import attrs
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from attrs import evolve as evolve
 else:
 
-    def evolve(value: Any, **changes: Any) -> Any:
+    def evolve(value: object, **changes: object) -> object:
         """Return a copy with other values for some attributes, as ``attrs.evolve`` does."""
         return _EVOLVE.get(type(value), attrs.evolve)(value, **changes)
 
@@ -25,7 +26,7 @@ else:
 T = TypeVar("T", bound=type)
 
 #: What copies an instance, by its class.
-_EVOLVE: dict[type, Any] = {}
+_EVOLVE: dict[type, Callable[..., object]] = {}
 
 
 def quick(cls: T) -> T:
@@ -41,7 +42,7 @@ def quick(cls: T) -> T:
         open_class().__class__ = cls
     except TypeError:
         return cls
-    names: dict[str, Any] = {"cls": cls, "open_class": open_class, "set_class": object.__setattr__, "NOTHING": attrs.NOTHING}
+    names: dict[str, object] = {"cls": cls, "open_class": open_class, "set_class": object.__setattr__, "NOTHING": attrs.NOTHING}
     arguments, made, copied = [], [], []
     for number, field in enumerate(fields):
         name, argument, value = field.name, field.alias, field.alias
@@ -82,5 +83,5 @@ def quick(cls: T) -> T:
     )
     exec(compile(source, f"<quick {cls.__qualname__}>", "exec"), names)
     cls.__init__ = names["__init__"]  # type: ignore[misc]
-    _EVOLVE[cls] = names["evolve"]
+    _EVOLVE[cls] = cast("Callable[..., object]", names["evolve"])
     return cls

@@ -16,13 +16,14 @@ from typing import ClassVar
 import attrs
 from attrs import field
 
-from jobpush.core.fields import Field, Kind, fields_of, on_wire
+from jobpush.core.fields import Field, FieldKind, fields_of, on_wire
 from jobpush.core.frozen import quick
 from jobpush.core.shared import shared_number_or_none, shared_table, shared_text, shared_text_or_none
 from jobpush.core.tasks import TaskSet
 
 TEXT, NUMBER, BOOLEAN, TIME, TEXTS, TABLE, COUNTS, TASKS = (
-    Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.TIME, Kind.TEXTS, Kind.TABLE, Kind.COUNTS, Kind.TASKS,
+    FieldKind.TEXT, FieldKind.NUMBER, FieldKind.BOOLEAN, FieldKind.TIME, FieldKind.TEXTS, FieldKind.TABLE, FieldKind.COUNTS,
+    FieldKind.TASKS,
 )  # fmt: skip
 
 
@@ -182,7 +183,7 @@ class JobDescriptor:
         default=Confidence.OBSERVED, metadata=on_wire(Confidence, "Seen in the queue, taken from accounting, or concluded.")
     )
     previous_attempt: PastAttempt | None = field(
-        default=None, metadata=on_wire(Kind.ATTEMPT, "Of a job that was requeued: how the attempt before ended.")
+        default=None, metadata=on_wire(FieldKind.ATTEMPT, "Of a job that was requeued: how the attempt before ended.")
     )
     parent: str | None = field(
         default=None, metadata=on_wire(TEXT, "The array or heterogeneous job that it is a part of.", optional=True)
@@ -274,7 +275,7 @@ def _job_fields() -> Iterator[Field]:
     for one in others:
         if one.name == "outcome":
             states = dict.fromkeys(STATES)
-            yield Field("state", Kind.WORD, states, description="The outcome if the phase is DONE, else the phase.")
+            yield Field("state", FieldKind.WORD, states, description="The outcome if the phase is DONE, else the phase.")
             yield phase
         yield one
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import attrs
 
@@ -239,9 +239,8 @@ class Record(Generic[S_co, D_co]):
 
     def as_of(self, event: Event) -> Record[S_co, D_co]:
         """Return the record as it was when that event of its subject was told."""
-        subject: Any = event.subject
         steps = packed(entry for entry in self.history if entry.seq <= event.seq)
-        return attrs.evolve(self, subject=subject, last_seq=event.seq, steps=steps)
+        return attrs.evolve(self, subject=cast(S_co, event.subject), last_seq=event.seq, steps=steps)
 
 
 def unpacked(steps: bytes) -> Iterator[tuple[int, float, str, int, Confidence]]:
@@ -272,9 +271,11 @@ _CONFIDENCES = tuple(Confidence)
 JobRecord = Record[JobDescriptor, Sighting]
 AnyRecord = Record[Subject, object]
 
+R_co = TypeVar("R_co", covariant=True, bound=AnyRecord)
+
 
 @attrs.define(eq=False)
-class Changes:
+class Changes(Generic[R_co]):
     """
     What was found to have changed; nothing of it is in force yet.
 
@@ -285,8 +286,8 @@ class Changes:
     """
 
     changes: list[Change] = attrs.field(factory=list)
-    records: dict[str, Any] = attrs.field(factory=dict)
-    refreshed: dict[str, Any] = attrs.field(factory=dict)
+    records: dict[str, R_co] = attrs.field(factory=dict)
+    refreshed: dict[str, R_co] = attrs.field(factory=dict)
     forgotten: list[JobKey] = attrs.field(factory=list)
 
     def __bool__(self) -> bool:

@@ -7,7 +7,7 @@ What is kept is bounded: when there is too much of it, it is forgotten, and kept
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 #: How many different values are kept of each kind.
 MOST = 10_000
@@ -44,7 +44,7 @@ def shared_number_or_none(number: int | None) -> int | None:
     return _NUMBERS[number] if number is not None else None
 
 
-_TABLES: dict[Any, Mapping[str, str]] = {}
+_TABLES: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
 
 
 def shared_table(table: Mapping[str, str]) -> Mapping[str, str]:

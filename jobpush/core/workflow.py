@@ -27,7 +27,7 @@ GOOD_OUTCOMES = frozenset({Outcome.COMPLETED, Outcome.MOVED})
 
 
 @attrs.frozen
-class Member:
+class WorkflowMember:
     """
     What a workflow knows of one of its jobs; it keeps that when the job is forgotten elsewhere.
 
@@ -51,7 +51,7 @@ class Member:
     ended_at: float | None = None
 
     @classmethod
-    def of(cls, job: JobDescriptor) -> Member:
+    def of(cls, job: JobDescriptor) -> WorkflowMember:
         """Return what is known of this job."""
         return cls(
             uid=job.uid, state=job.state, counts=job.counts,
@@ -73,7 +73,7 @@ class Member:
 
 
 #: A member that nobody has seen yet.
-NOT_SEEN = Member()
+NOT_SEEN = WorkflowMember()
 
 
 @attrs.frozen
@@ -192,7 +192,7 @@ class Membership:
     :ivar edges: (before, after) pairs, as the client gave them.
     """
 
-    members: dict[JobKey, Member] = attrs.field(factory=dict)
+    members: dict[JobKey, WorkflowMember] = attrs.field(factory=dict)
     edges: tuple[tuple[JobKey, JobKey], ...] = ()
 
 
@@ -224,7 +224,7 @@ class Tally:
         """Return another one, to go on from."""
         return attrs.evolve(self, counts=dict(self.counts))
 
-    def add(self, member: Member) -> None:
+    def add(self, member: WorkflowMember) -> None:
         """Count one more."""
         self._count(member, 1)
         if member.started_at is not None and member.begun:
@@ -232,11 +232,11 @@ class Tally:
         if member.ended_at is not None:
             self.ended_at = max(member.ended_at, self.ended_at or member.ended_at)
 
-    def remove(self, member: Member) -> None:
+    def remove(self, member: WorkflowMember) -> None:
         """Count one less. When the first began stays known."""
         self._count(member, -1)
 
-    def _count(self, member: Member, by: int) -> None:
+    def _count(self, member: WorkflowMember, by: int) -> None:
         for state, count in member.parts.items():
             self.counts[state] = self.counts.get(state, 0) + by * count
             if not self.counts[state]:

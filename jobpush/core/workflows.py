@@ -14,7 +14,7 @@ import attrs
 
 from jobpush.core.model import JobDescriptor, JobKey, Phase
 from jobpush.core.record import Change, Changes, Event, Record, Subject
-from jobpush.core.workflow import NOT_SEEN, FirstFailure, Member, Membership, Tally, Workflow, WorkflowRecord
+from jobpush.core.workflow import NOT_SEEN, FirstFailure, Membership, Tally, Workflow, WorkflowMember, WorkflowRecord
 
 #: Seconds without a change after which a workflow that was found, and whose jobs have all ended, counts as complete.
 QUIET_S = 60.0
@@ -47,7 +47,7 @@ class Tag:
 
 
 @attrs.define(eq=False)
-class WorkflowChanges(Changes):
+class WorkflowChanges(Changes[WorkflowRecord]):
     """
     What a batch changes in the workflows; nothing is in force before `Workflows.publish`.
 
@@ -55,10 +55,10 @@ class WorkflowChanges(Changes):
     :ivar tallies: the sums of the members then, by the workflow's name.
     """
 
-    members: dict[str, Mapping[JobKey, Member]] = attrs.field(factory=dict)
+    members: dict[str, Mapping[JobKey, WorkflowMember]] = attrs.field(factory=dict)
     tallies: dict[str, Tally] = attrs.field(factory=dict)
 
-    def put(self, record: WorkflowRecord, members: Mapping[JobKey, Member], tally: Tally) -> None:
+    def put(self, record: WorkflowRecord, members: Mapping[JobKey, WorkflowMember], tally: Tally) -> None:
         """Replace a workflow's record."""
         name = record.subject.name
         self.records[name], self.members[name], self.tallies[name] = record, members, tally
@@ -174,7 +174,7 @@ class Workflows:
         before = self.records.get(name)
         if before is not None and before.detail.members.keys() == set(keys) and before.detail.edges == edges:
             return found
-        members: dict[JobKey, Member] = {}
+        members: dict[JobKey, WorkflowMember] = {}
         for count, key in enumerate(keys):
             members[key] = _member(before, key, known(key))
             if count % 256 == 255:
@@ -226,12 +226,11 @@ class Workflows:
 
     # -- inside
 
-    def _put(self, record: WorkflowRecord, members: Mapping[JobKey, Member], tally: Tally) -> None:
+    def _put(self, record: WorkflowRecord, members: Mapping[JobKey, WorkflowMember], tally: Tally) -> None:
         name, own = record.subject.name, record.detail.members
         before = self.records.get(name)
         if before is not None and before.detail is not record.detail:
             self._forget_members(name, before.detail.members)
-            members = own
         own.update(members)
         for key in members:
             self._of.setdefault(key, {})[name] = None
@@ -272,13 +271,13 @@ class _Draft:
     def __init__(self, record: WorkflowRecord, tally: Tally | None, at: float) -> None:
         self.record = record
         self.tally = tally.copy() if tally is not None else Tally()
-        self.members: dict[JobKey, Member] = {}
+        self.members: dict[JobKey, WorkflowMember] = {}
         self.failure = record.subject.first_failure
         self.at = at
         self._begun: Workflow | None = None
         self._begun_at = at
 
-    def get(self, key: JobKey) -> Member | None:
+    def get(self, key: JobKey) -> WorkflowMember | None:
         """Return a member as it is now."""
         return self.members.get(key) or self.record.detail.members.get(key)
 
@@ -287,7 +286,7 @@ class _Draft:
         before = self.get(job.key)
         if before is not None and before.settled and before.uid != job.uid:
             return  # another job by the same id
-        member = Member.of(job)
+        member = WorkflowMember.of(job)
         if before is not None:
             self.tally.remove(before)
         self.tally.add(member)
@@ -303,9 +302,9 @@ class _Draft:
         """Take a task of a member that is an array; the array's own event counts it."""
         assert job.parent is not None
         self.at = at
-        self._note_failure(job.key, (job.cluster, job.parent), Member.of(job))
+        self._note_failure(job.key, (job.cluster, job.parent), WorkflowMember.of(job))
 
-    def replace(self, members: Mapping[JobKey, Member], edges: tuple[tuple[JobKey, JobKey], ...]) -> None:
+    def replace(self, members: Mapping[JobKey, WorkflowMember], edges: tuple[tuple[JobKey, JobKey], ...]) -> None:
         """Make these the members."""
         self.tally = Tally()
         for member in members.values():
@@ -337,7 +336,7 @@ class _Draft:
         described = attrs.evolve(before, first_failure=self.failure)
         return self.tally.describe(described, settles=before.terminal or not before.found)
 
-    def _note_failure(self, key: JobKey, member_key: JobKey, job: Member) -> None:
+    def _note_failure(self, key: JobKey, member_key: JobKey, job: WorkflowMember) -> None:
         failure = self.failure
         if job.failed:
             ended = job.ended_at or self.at
@@ -354,12 +353,12 @@ class _Draft:
                 self.failure = _failure(key, key, member, ended)
 
 
-def _failure(key: JobKey, member: JobKey, job: Member, at: float) -> FirstFailure:
+def _failure(key: JobKey, member: JobKey, job: WorkflowMember, at: float) -> FirstFailure:
     return FirstFailure(key, member, job.state, at, job.exit_code, job.signal, job.reason)
 
 
-def _member(before: WorkflowRecord | None, key: JobKey, job: JobDescriptor | None) -> Member:
+def _member(before: WorkflowRecord | None, key: JobKey, job: JobDescriptor | None) -> WorkflowMember:
     """Return what is known of a member: as it is now, or as the workflow remembers it."""
     if job is not None:
-        return Member.of(job)
+        return WorkflowMember.of(job)
     return (before.detail.members.get(key) if before is not None else None) or NOT_SEEN

@@ -1,5 +1,5 @@
 """
-Barriers: how far many jobs and workflows are, until any, some or all of them are as far as is wished.
+Barriers: how far many jobs and workflows are, until any, some or all of them are far enough.
 
 Level-triggered: what is so already counts at once, and what is undone again (a job that is requeued) counts no more. Knows no
 request: what waits for a barrier hands it events, and asks whether it is over.
@@ -17,7 +17,7 @@ from jobpush.core.record import Event, Subject
 class Barrier:
     """
     :param keys: of the jobs and workflows that are waited for. Each is then ``put``.
-    :param is_enough: whether a subject is as far as is wished.
+    :param is_enough: whether a subject is far enough.
     :param need: how many must be; None for all of them.
     :ivar met: those that are, by key.
     :ivar earlier: those that were before the client's cursor: they count where all must be, and are not told again.

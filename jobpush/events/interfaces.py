@@ -14,7 +14,7 @@ from zope.interface import Attribute, Interface
 
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event, JobStatusEvent, Record
-from jobpush.core.workflow import Member
+from jobpush.core.workflow import WorkflowMember
 
 
 class IJobStatusListener(Interface):
@@ -43,7 +43,7 @@ class IJobStatusListenerFactory(Interface):
 
 
 class JournalError(Exception):
-    """The journal cannot be opened or written. One line, for people."""
+    """The journal cannot be opened, read or written. One line, for people."""
 
 
 class CursorGone(Exception):
@@ -52,6 +52,10 @@ class CursorGone(Exception):
     def __init__(self, oldest_seq: int) -> None:
         super().__init__(oldest_seq)
         self.oldest_seq = oldest_seq
+
+
+#: The last known jobs, by cluster and id, and the known workflows, by ``""`` and name.
+KnownRecords = Mapping[str, Mapping[str, Record[Any, Any]]]
 
 
 class IJournal(Interface):
@@ -65,7 +69,7 @@ class IJournal(Interface):
     last_seq: int = Attribute("The number of the last event that was committed, whether or not it is published yet.")
     trimmed_seq: int = Attribute("The number of the last event that was removed; 0 if none was.")
 
-    def open() -> Mapping[str, Mapping[str, Record[Any, Any]]]:
+    def open() -> KnownRecords:
         """
         Open it and read the last known jobs, by cluster and id, and the known workflows, which have the cluster ``""``. Blocks.
 
@@ -76,7 +80,7 @@ class IJournal(Interface):
         events: Sequence[Event],
         records: Sequence[AnyRecord],
         forgotten: Sequence[JobKey],
-        members: Mapping[str, Mapping[JobKey, Member]] = {},
+        members: Mapping[str, Mapping[JobKey, WorkflowMember]] = {},
     ) -> Deferred[None]:
         """
         Append events, whose numbers follow ``last_seq``, and update the known jobs and workflows, all of it or none.
@@ -86,7 +90,8 @@ class IJournal(Interface):
         :param members: the members that are new or changed, by the name of their workflow; of a record that has no members yet,
             these are all.
 
-        Fires when it is durable. Fails with `JournalError` if nothing was written.
+        Fires when it is durable, whether or not events that are too old could be removed. Fails with `JournalError` if nothing
+        was written.
         """
 
     def read(
@@ -98,11 +103,15 @@ class IJournal(Interface):
         :param matches: pure; called on another thread.
         :param keys: if not None, only events of these jobs and workflows (and of the parts of these) can match.
 
-        Fails with `CursorGone` if events after ``since`` have been removed.
+        Fails with `CursorGone` if events after ``since`` have been removed, with `JournalError` if it cannot be read.
         """
 
     def last_of(keys: Sequence[JobKey]) -> Deferred[dict[JobKey, Event]]:
-        """Read the last event of each of these jobs and workflows, as far as the journal holds one."""
+        """
+        Read the last event of each of these jobs and workflows, as far as the journal holds one.
+
+        Fails with `JournalError` if it cannot be read.
+        """
 
     def save_cursor(listener: str, seq: int) -> Deferred[None]:
         """Keep a listener's place."""

@@ -14,19 +14,21 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from jobpush.core import wire
 from jobpush.core.model import JobKey
-from jobpush.core.record import AnyRecord, Event, Record
-from jobpush.core.workflow import NO_CLUSTER, Member, Membership
-from jobpush.events.interfaces import CursorGone, IJournal, JournalError
+from jobpush.core.record import AnyRecord, Event
+from jobpush.core.workflow import NO_CLUSTER, Membership, WorkflowMember
+from jobpush.events.interfaces import CursorGone, IJournal, JournalError, KnownRecords
 from jobpush.events.state_directory import create_file, lock_directory
 
 T = TypeVar("T")
@@ -34,6 +36,10 @@ T = TypeVar("T")
 #: Bytes of a page of a new journal. On SQLite's own 4096 a known job of more than 1000 bytes, its key included, takes a page
 #: more.
 PAGE = 8192
+
+#: Bytes of the write-ahead log that are kept when it begins anew: twice of what it has between two checkpoints. SQLite itself
+#: keeps it as large as it once was, after a first look at a huge queue, for as long as the service runs.
+WAL_KEPT = 16 * 1024 * 1024
 
 #: How many events a reader looks at before it lets a writer of an in-memory journal in.
 READ_CHUNK = 1000
@@ -77,7 +83,7 @@ class Retention:
 class Threads:
     """Where the journal's blocking work runs: one thread writes, one reads, each in the order of the calls."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorFromThreads) -> None:
         self._reactor = reactor
         self._pools = {name: ThreadPool(1, 1, f"journal-{name}") for name in ("write", "read")}
 
@@ -101,6 +107,8 @@ class SQLiteJournal:
     :param directory: the state directory; None keeps the journal in memory.
     :param new_epoch: begin a new sequence: every cursor that was given out is gone. For a restored backup.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -127,7 +135,7 @@ class SQLiteJournal:
 
     # -- opening and closing
 
-    def open(self) -> Mapping[str, Mapping[str, Record[Any, Any]]]:
+    def open(self) -> KnownRecords:
         try:
             if self.directory is None:
                 self._writer = self._reader = self._connect(":memory:")
@@ -139,6 +147,7 @@ class SQLiteJournal:
                 self._writer.execute(f"PRAGMA page_size={PAGE}")
                 self._writer.execute("PRAGMA journal_mode=WAL")
                 self._writer.execute("PRAGMA synchronous=FULL")
+                self._writer.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
                 self._reader = self._connect(path)
             self._upgrade()
             return self._load()
@@ -177,7 +186,7 @@ class SQLiteJournal:
             db.execute(f"PRAGMA user_version={version:d}")
             db.execute("COMMIT")
 
-    def _load(self) -> Mapping[str, Mapping[str, Record[Any, Any]]]:
+    def _load(self) -> KnownRecords:
         db = self._writer
         meta = dict(db.execute("SELECT name, value FROM meta"))
         newest = db.execute("SELECT max(seq) FROM event").fetchone()[0] or 0
@@ -192,10 +201,10 @@ class SQLiteJournal:
             _set_meta(db, epoch=self.epoch, trimmed_seq=self.trimmed_seq)
             db.execute("COMMIT")
         self._cursors = dict(db.execute("SELECT name, seq FROM listener"))
-        known: dict[str, dict[str, Record[Any, Any]]] = {}
+        known: dict[str, dict[str, AnyRecord]] = {}
         for cluster, job, body in db.execute("SELECT cluster, job, body FROM job"):
             known.setdefault(cluster, {})[job] = wire.job_record_from_bytes(body)
-        members: dict[str, dict[JobKey, Member]] = {}
+        members: dict[str, dict[JobKey, WorkflowMember]] = {}
         for name, cluster, job, body in db.execute("SELECT workflow, cluster, job, body FROM member"):
             members.setdefault(name, {})[(cluster, job)] = wire.member_from_bytes(body)
         for name, body in db.execute("SELECT name, body FROM workflow"):
@@ -228,7 +237,7 @@ class SQLiteJournal:
         events: Sequence[Event],
         records: Sequence[AnyRecord],
         forgotten: Sequence[JobKey],
-        members: Mapping[str, Mapping[JobKey, Member]] = {},  # noqa: B006
+        members: Mapping[str, Mapping[JobKey, WorkflowMember]] = {},  # noqa: B006
     ) -> Deferred[None]:
         if events and events[0].seq != self.last_seq + 1:
             raise ValueError(f"event {events[0].seq} does not follow {self.last_seq}")
@@ -244,14 +253,21 @@ class SQLiteJournal:
                 db.executemany(_PUT_MEMBER, ((name, *key, wire.member_bytes(member)) for key, member in changed.items()))
             _forget(db, forgotten)
 
-        def work() -> None:
+        def work() -> str | None:
             self._transaction(write)
-            if events:
-                self._trim(events[-1].seq, now)
+            try:
+                if events:
+                    self._trim(events[-1].seq, now)
+            except (sqlite3.Error, JournalError) as error:
+                return str(error)
+            return None
 
-        def committed(_: None) -> None:
+        def committed(not_trimmed: str | None) -> None:
+            # What is committed counts, whatever became of the trim: that comes again with the next batch.
             if events:
                 self.last_seq = events[-1].seq
+            if not_trimmed is not None:
+                self.log.warn("old events could not be removed from the journal: {error}", error=not_trimmed)
 
         return self._threads.run("write", work).addCallback(committed)
 
@@ -295,9 +311,11 @@ class SQLiteJournal:
             db.execute("BEGIN IMMEDIATE")
             write(db)
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error):
+                raise  # a fault of ours, in this batch alone: the next one can begin
             raise JournalError(f"the journal in {self.directory or 'memory'} cannot be written: {error}") from None
 
     # -- reading
@@ -305,6 +323,17 @@ class SQLiteJournal:
     @property
     def _reading(self) -> str:
         return "write" if self.directory is None else "read"
+
+    def _run_reading(self, read: Callable[[], T]) -> Deferred[T]:
+        """Read on the thread for that. Fails with `JournalError` if SQLite does."""
+
+        def work() -> T:
+            try:
+                return read()
+            except sqlite3.Error as error:
+                raise JournalError(f"the journal in {self.directory or 'memory'} cannot be read: {error}") from None
+
+        return self._threads.run(self._reading, work)
 
     def read(
         self,
@@ -315,16 +344,16 @@ class SQLiteJournal:
         keys: Sequence[JobKey] | None,
     ) -> Deferred[list[Event]]:
         if keys is not None and len(keys) <= 32:
-            return self._threads.run(self._reading, lambda: self._read_jobs(since, upto, limit, matches, keys))
+            return self._run_reading(lambda: self._read_jobs(since, upto, limit, matches, keys))
         found: list[Event] = []
 
         def chunk(begin: int) -> Deferred[list[Event]]:
-            def looked(result: tuple[list[Event], int]) -> Any:
+            def looked(result: tuple[list[Event], int]) -> list[Event] | Deferred[list[Event]]:
                 events, end = result
                 found.extend(events[: limit - len(found)])
                 return found if len(found) >= limit or end >= upto else chunk(end)
 
-            return self._threads.run(self._reading, lambda: self._read_chunk(begin, upto, matches)).addCallback(looked)
+            return self._run_reading(lambda: self._read_chunk(begin, upto, matches)).addCallback(looked)
 
         return chunk(since)
 
@@ -370,7 +399,7 @@ class SQLiteJournal:
                 found.update((key, event) for event in _decode(rows))
             return found
 
-        return self._threads.run(self._reading, read)
+        return self._run_reading(read)
 
 
 def _write_records(db: sqlite3.Connection, records: Sequence[AnyRecord], events: Sequence[Event]) -> None:

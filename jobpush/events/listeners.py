@@ -1,5 +1,5 @@
 """
-Listeners inside the service: each is told every event of a job, in order, at its own pace, and goes on where it stopped.
+Listeners inside the service: each is told every event of a job, in order, at its own speed, and goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ BATCH = 200
 #: Seconds to wait after a listener failed: at first, and at most.
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
+
+#: Seconds to wait after the journal could not be read.
+UNREADABLE_PAUSE_S = 5.0
 
 #: Where `LogListener` writes.
 EVENTS = Logger(namespace="jobpush.events")
@@ -81,6 +84,10 @@ class ListenerService(Service):
                     last=gone.oldest_seq,
                 )
                 seq = gone.oldest_seq
+                continue
+            except JournalError as error:
+                self.log.warn("listener {name}: {error}", name=self.listener.name, error=str(error))
+                await deferLater(self._reactor, UNREADABLE_PAUSE_S)
                 continue
             for event in page.events:
                 if event.kind == "job":

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jobpush.core import wire
 from jobpush.core.job_table import ClusterJobs, JobTable
-from jobpush.core.record import Changes, Event, JobRecord
+from jobpush.core.record import AnyRecord, Changes, Event, JobRecord
 from jobpush.core.workflows import WorkflowChanges, Workflows
 from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import IJournal
@@ -28,7 +28,7 @@ from jobpush.runtime.cooperate import Cooperator
 PART = 500
 
 #: What compares a cluster's jobs with something: a generator that pauses, and returns the changes.
-Compare = Callable[[ClusterJobs], Generator[None, None, Changes]]
+Compare = Callable[[ClusterJobs], Generator[None, None, Changes[JobRecord]]]
 
 #: What changes workflows: returns the changes, or a generator that pauses and returns them.
 ChangeWorkflows = Callable[[Workflows], "WorkflowChanges | Generator[None, None, WorkflowChanges]"]
@@ -46,7 +46,7 @@ class Publisher:
         tail: Tail,
         tracker: JobStatusTracker,
         workflows: Workflows,
-        measures: Instruments,
+        instruments: Instruments,
     ) -> None:
         self._reactor = reactor
         self.journal = journal
@@ -54,7 +54,7 @@ class Publisher:
         self.tail = tail
         self.tracker = tracker
         self.workflows = workflows
-        self._measures = measures
+        self._instruments = instruments
         self._lock = DeferredLock()
         self._cooperator = cooperator
 
@@ -78,7 +78,7 @@ class Publisher:
         jobs = self.table.cluster(cluster)
         events: list[Event] = []
 
-        def compared() -> Generator[None, None, tuple[Changes, WorkflowChanges]]:
+        def compared() -> Generator[None, None, tuple[Changes[JobRecord], WorkflowChanges]]:
             changes = yield from compare(jobs)
             events.extend((yield from self._number(changes, events)))
             arrays = [record.subject for record in changes.records.values() if record.subject.counts is not None]
@@ -103,22 +103,22 @@ class Publisher:
         changed = change(self.workflows)
         changes = changed if isinstance(changed, WorkflowChanges) else await self._cooperator.run(changed)
         events.extend(await self._cooperator.run(self._number(changes, events)))
-        await self._commit(events, Changes(), changes)
+        await self._commit(events, Changes[JobRecord](), changes)
         await self._cooperator.run(self._publish(events, changes, ClusterJobs(), {}))
         return events
 
-    def _number(self, changes: Changes, before: Sequence[Event]) -> Generator[None, None, list[Event]]:
+    def _number(self, changes: Changes[AnyRecord], before: Sequence[Event]) -> Generator[None, None, list[Event]]:
         """Return the events of these changes, which follow those of the same batch."""
         return wire.number_all(self.journal.epoch, self.journal.last_seq + len(before), changes)
 
-    async def _commit(self, events: Sequence[Event], of_jobs: Changes, of_workflows: WorkflowChanges) -> None:
+    async def _commit(self, events: Sequence[Event], of_jobs: Changes[JobRecord], of_workflows: WorkflowChanges) -> None:
         if not (of_jobs or of_workflows):
             return
         began = self._reactor.seconds()
-        records = [*of_jobs.records.values(), *of_workflows.records.values()]
+        records: list[AnyRecord] = [*of_jobs.records.values(), *of_workflows.records.values()]
         await self.journal.commit(events, records, [*of_jobs.forgotten, *of_workflows.forgotten], of_workflows.members)
         if events:
-            self._measures.committed(began, self._reactor.seconds())
+            self._instruments.committed(began, self._reactor.seconds())
 
     def _publish(
         self, events: Sequence[Event], of_workflows: WorkflowChanges, jobs: ClusterJobs, records: dict[str, JobRecord]
@@ -139,7 +139,7 @@ class Publisher:
             if part[-1].kind == "workflow":
                 self.workflows.publish(of_workflows)
             self.tracker.publish(part)
-            self._measures.told(part, self._reactor.seconds())
+            self._instruments.told(part, self._reactor.seconds())
             yield
         if not of_workflows.changes:
             self.workflows.publish(of_workflows)

@@ -7,8 +7,7 @@ same reactor turn in which a waiter registers, so that nothing falls between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -60,7 +59,7 @@ class Older:
         cursor have been removed.
     """
 
-    read: Callable[[], Coroutine[Any, Any, Page | Pending | Older]]
+    read: Callable[[], Awaitable[Page | Pending | Older]]
 
 
 class Feed:

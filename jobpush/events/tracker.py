@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from jobpush.core.filters import Selects
 from jobpush.core.model import JobKey
@@ -212,17 +213,19 @@ class JobStatusTracker:
     :param workflows_of: the names of the workflows that a job belongs to.
     """
 
+    log = Logger()
+
     def __init__(
         self,
         reactor: IReactorTime,
         cooperator: Cooperator,
         head: Callable[[], int] = lambda: 0,
         workflows_of: Callable[[Subject], Iterable[str]] = lambda _: (),
-        measures: Instruments | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         self._head = head
         self.cooperator = cooperator
-        self._measures = measures or Instruments()
+        self._instruments = instruments or Instruments()
         self._workflows_of = workflows_of
         self._reactor = reactor
         self._by_key: _Index[JobKey] = _Index()
@@ -304,7 +307,10 @@ class JobStatusTracker:
                     else:
                         events.append(event)
         for interest, events in touched.items():
-            interest.touched(self, events)
+            try:
+                interest.touched(self, events)
+            except Exception:  # the batch is durable: it becomes visible to all others
+                self.log.failure("a batch could not be handed to what waits for it")
 
     def claim(self, continuation: Continuation, closing: bool = False) -> None:
         """From now on it can only be answered with what it has gathered, or be left."""
@@ -314,7 +320,7 @@ class JobStatusTracker:
 
     def woke(self, kind: str, count: int = 1) -> None:
         """Note that so many of that kind have just been answered after a batch."""
-        self._measures.woke(kind, self._reactor.seconds(), count)
+        self._instruments.woke(kind, self._reactor.seconds(), count)
 
     def close(self) -> None:
         """Claim every continuation ``timed_out`` and ``closing``. Those that are claimed already are answered before."""

@@ -33,7 +33,7 @@ class WorkflowExpiry(Service):
         self._reactor = reactor
         self._publisher = publisher
         self._keep = keep
-        self._first = True
+        self._adopted = False
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
         self._working: Deferred[None] | None = None
@@ -62,9 +62,9 @@ class WorkflowExpiry(Service):
     async def _keep_in_order(self) -> None:
         now = self._reactor.seconds()
         workflows = self._publisher.workflows
-        if self._first:
+        if not self._adopted:
             await self._apply(lambda w: w.adopt(self._jobs(), now))
-            self._first = False
+            self._adopted = True
         if workflows.settle(now):
             await self._apply(lambda w: w.settle(now))
         if workflows.expired(now, self._keep):

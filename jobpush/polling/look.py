@@ -7,10 +7,11 @@ A query that fails changes no job. Before a missing row is believed, it is made 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import NoReturn, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, QueueError
@@ -23,6 +24,8 @@ from jobpush.core.record import Changes, JobRecord
 from jobpush.events.instruments import Instruments
 from jobpush.events.publisher import Publisher
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S
+
+T = TypeVar("T")
 
 #: Seconds after which what the account may see is checked again, and after which old jobs are looked for.
 CHECK_EVERY_S = 300.0
@@ -53,7 +56,7 @@ class QueueStatus:
     :ivar seen_at: when the last query that was believed began, in seconds since the epoch.
     :ivar error: why the last query failed.
     :ivar named: how many of the queries were for named jobs only.
-    :ivar nudged: how many of the queries were wished for by a nudge.
+    :ivar nudged: how many of the queries a nudge asked for.
     """
 
     health: str = "starting"
@@ -82,22 +85,22 @@ class Look:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         queue: IBatchQueueService,
         publisher: Publisher,
         keep_ended: float,
         checked: Callable[[QueueFacts], None],
-        measures: Instruments,
+        instruments: Instruments,
     ) -> None:
         self.queue = queue
         self.status = QueueStatus(interval_s=queue.interval or DEFAULT_INTERVAL_S)
-        self.budget = LoadBudget()
+        self.bucket = LoadBudget()
         self.changed = False
         self._reactor = reactor
         self._publisher = publisher
         self._keep_ended = keep_ended
         self._on_check = checked
-        self._measures = measures
+        self._instruments = instruments
         self._named_s = NAMED_S
         self._checked_at: float | None = None
         self._forgot_at: float = 0.0
@@ -114,15 +117,15 @@ class Look:
 
         :return: False where it is not, or where the answer is not enough: then all must be asked for.
         """
-        queue: Any = self.queue
+        queue = self.queue
         if not INamedJobsQueue.providedBy(queue) or not self._worth_naming(names, queue.most_named):
             return False
         began = self._reactor.seconds()
         self.status.named += 1
         self.status.queries += 1
-        snapshot: Snapshot = await self._in_time(lambda: queue.named(names))
+        snapshot = await self._in_time(lambda: queue.named(names))
         now = self._reactor.seconds()
-        self.budget.spend(now - began, now)
+        self.bucket.spend(now - began, now)
         self._named_s += ((now - began) / len(names) - self._named_s) / 4
         rows = snapshot.jobs
         if any(name not in rows for name in names) or any(
@@ -136,7 +139,7 @@ class Look:
         return True
 
     def _worth_naming(self, names: Sequence[str], most: int) -> bool:
-        """Is it enough to ask for these jobs, and cheaper than asking for all?"""
+        """Return whether it is enough to ask for these jobs, and cheaper than asking for all."""
         jobs = self._publisher.table.cluster(self.queue.cluster)
         for name in names:
             record = jobs.get(jobs.canonical(name))
@@ -161,7 +164,7 @@ class Look:
 
     async def _check(self) -> QueueFacts:
         """Ask what the account may see; its answer is in the status."""
-        facts: QueueFacts = await self._in_time(self.queue.check)
+        facts = await self._in_time(self.queue.check)
         self._checked_at = self._reactor.seconds()
         before, self.status.facts = self.status.facts, facts
         self._on_check(facts)
@@ -184,12 +187,12 @@ class Look:
     async def _query(self) -> Snapshot:
         began = self._reactor.seconds()
         self.status.queries += 1
-        snapshot: Snapshot = await self._in_time(self.queue.snapshot)
+        snapshot = await self._in_time(self.queue.snapshot)
         now = self._reactor.seconds()
         self.status.query_s = now - began
-        self._measures.queried(self.queue.cluster, now - began)
+        self._instruments.queried(self.queue.cluster, now - began)
         if self.status.seen_at is not None:
-            self.budget.spend(now - began, now)
+            self.bucket.spend(now - began, now)
         self.status.rows = len(snapshot.jobs)
         self.status.rejected += snapshot.rejected_count
         for why in snapshot.rejected:
@@ -226,7 +229,7 @@ class Look:
         if now < self._accounting_due:
             return NOTHING_ASKED
         try:
-            outcomes: Outcomes = await self._in_time(lambda: self.queue.outcomes(wanted))
+            outcomes = await self._in_time(lambda: self.queue.outcomes(wanted))
         except QueueError as error:
             self.log.warn("{cluster}: accounting: {error}", cluster=self.queue.cluster, error=str(error))
             outcomes = NOTHING_ASKED
@@ -265,7 +268,7 @@ class Look:
         elif self._unbroken_since is None or before is None or now - before >= remembers:
             self._unbroken_since = snapshot.began_at
 
-        def compare(jobs: ClusterJobs) -> Generator[None, None, Changes]:
+        def compare(jobs: ClusterJobs) -> Generator[None, None, Changes[JobRecord]]:
             policy = self._policy(self._keep_ended if forget else None, first=self.status.seen_at is None and not len(jobs))
             return diff(jobs, snapshot, outcomes, policy, now)
 
@@ -289,8 +292,8 @@ class Look:
         if before in ("stale", "blind"):
             self.log.info("{cluster}: answers again", cluster=self.queue.cluster)
 
-    def _in_time(self, ask: Callable[[], Deferred[Any]]) -> Deferred[Any]:
-        """A question to the adapter, which must answer in time even where it does not keep its own promise."""
+    def _in_time(self, ask: Callable[[], Deferred[T]]) -> Deferred[T]:
+        """Ask the adapter, which must answer in time even where it does not keep its own promise."""
         limit = 2 * self.queue.timeout + 5.0
         return maybeDeferred(ask).addTimeout(
             limit, self._reactor, lambda _, s: _raise(QueueError(f"no answer within {s:g} s"))
@@ -303,5 +306,5 @@ def _in_family(record: JobRecord) -> bool:
     return job.parent is not None or job.counts is not None or record.detail.range_row is not None
 
 
-def _raise(error: Exception) -> Any:
+def _raise(error: Exception) -> NoReturn:
     raise error

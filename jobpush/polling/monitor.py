@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue, QueueError
 from jobpush.core.model import PASSING_PHASES, QueueFacts
@@ -22,7 +23,7 @@ from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import Publisher
 from jobpush.polling.look import Look
-from jobpush.polling.schedule import DEFAULT_INTERVAL_S, ECHO_S, IDLE_INTERVAL_S, Foresight, PaceOptions, Wishes
+from jobpush.polling.schedule import DEFAULT_INTERVAL_S, ECHO_S, IDLE_INTERVAL_S, Foresight, RefreshQueue, ScheduleOptions
 
 #: Seconds to which the pause after failed queries grows.
 LONGEST_BACKOFF_S = 30.0
@@ -37,39 +38,38 @@ SOONER_S = 0.001
 class JobStatusMonitor:
     """
     :param reactor: its ``seconds()`` is the time since the epoch, as with all of Twisted's reactors.
-    :param interested: does anybody wait for something right now?
+    :param interested: returns whether anybody waits for something right now.
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
-    :param pace: how often it may ask, and how seldom it may while nudges announce the changes.
+    :param schedule: how often it may ask, and how seldom it may while nudges announce the changes.
     """
 
     log = Logger()
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         queue: IBatchQueueService,
         publisher: Publisher,
         interested: Callable[[], bool] = lambda: True,
         keep_ended: float = 86400.0,
         checked: Callable[[QueueFacts], None] = lambda facts: None,
-        pace: PaceOptions = PaceOptions(),  # noqa: B008
-        measures: Instruments | None = None,
+        schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
+        instruments: Instruments | None = None,
     ) -> None:
         self.queue = queue
-        self._look = Look(reactor, queue, publisher, keep_ended, checked, measures or Instruments())
+        self._look = Look(reactor, queue, publisher, keep_ended, checked, instruments or Instruments())
         self.status = self._look.status
         self._reactor = reactor
         self._publisher = publisher
         self._interested = interested
-        self._pace = pace
-        self._wishes = Wishes(queue.echo if IWatchfulQueue.providedBy(queue) else ECHO_S)
+        self._schedule = schedule
+        self._refreshes = RefreshQueue(queue.echo if IWatchfulQueue.providedBy(queue) else ECHO_S)
         self._foresight = Foresight()
         self._began_at = 0.0
         self._loop = LoopingCall(self._tick)
         self._loop.clock = reactor
         self._running: Deferred[None] | None = None
-        self._stopping = False
         self._failed_in_row = 0
         self._again = False
         self._fresh: list[Deferred[None]] = []
@@ -92,7 +92,6 @@ class JobStatusMonitor:
 
     def stop(self) -> Deferred[None]:
         """Fires when nothing runs any more. A query that runs is ended."""
-        self._stopping = True
         if self._loop.running:
             self._loop.stop()
         self.give_up()
@@ -121,7 +120,7 @@ class JobStatusMonitor:
 
     def look_now(self) -> None:
         """Something may have changed: ask as soon as the interval that was set and the limit on load allow it."""
-        if self._stopping or self._failed_in_row:
+        if not self._loop.running or self._failed_in_row:
             return
         if self._running is not None:
             self._again = True
@@ -135,11 +134,11 @@ class JobStatusMonitor:
         floor between queries and the limit on load allow it; once more, if a query runs. While queries fail it does not shorten
         the pause.
 
-        :param early: may it not be visible yet? Then what has not changed is looked at again a little later.
+        :param early: whether it may not be visible yet. Then what has not changed is looked at again a little later.
         """
-        if self._stopping:
+        if not self._loop.running:
             return
-        self._wishes.add(jobs, early)
+        self._refreshes.add(jobs, early)
         if self._running is None and not self._failed_in_row:
             now = self._reactor.seconds()
             self._bring_forward(now, self._soonest(now))
@@ -151,12 +150,12 @@ class JobStatusMonitor:
 
     @property
     def announced(self) -> bool:
-        """Are changes announced by nudges, so that the poll has become a reconciler?"""
+        """Whether changes are announced by nudges, so that the poll has become a reconciler."""
         return self._foresight.good
 
     def _soonest(self, now: float) -> float:
         """Seconds until a query that somebody wants may begin."""
-        return max(0.0, self._began_at + self._pace.floor - now, self._look.budget.wait(now))
+        return max(0.0, self._began_at + self._schedule.floor - now, self._look.bucket.wait(now))
 
     def awaited(self) -> None:
         """Somebody begins to wait: after an idle time, do not sleep on for longer than while somebody waits."""
@@ -191,14 +190,15 @@ class JobStatusMonitor:
 
         return self._running.addErrback(self._failed).addBoth(over)
 
-    def _failed(self, failure: Any) -> None:
-        if self._stopping:
-            return
+    def _failed(self, failure: Failure) -> None:
+        if not self._loop.running:
+            return  # it was stopped, and its query with it
+        kind = type(failure.value).__name__
         if failure.check(QueueError, JournalError, TimeoutError, CancelledError):
-            error = str(failure.value) or failure.type.__name__
+            error = str(failure.value) or kind
         else:
             self.log.failure("querying {cluster} failed unexpectedly", failure, cluster=self.queue.cluster)
-            error = f"unexpected {failure.type.__name__}"
+            error = f"unexpected {kind}"
         status = self.status
         if status.error != error:
             self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=error)
@@ -212,10 +212,10 @@ class JobStatusMonitor:
             return self._back_off()
         wanted = self.queue.interval if self.queue.interval is not None else self._adapted()
         if self._foresight.good:
-            wanted = max(wanted, self._rarely(self._pace.reconcile))
+            wanted = max(wanted, self._rarely(self._schedule.reconcile))
         if self._look.unconfirmed:
             wanted = min(wanted, self._look.confirm)
-        echo = self._wishes.echo()
+        echo = self._refreshes.echo()
         return max(wanted if echo is None else min(wanted, echo), self._soonest(self._reactor.seconds()))
 
     def _rarely(self, longest: float) -> float:
@@ -242,19 +242,19 @@ class JobStatusMonitor:
 
     async def _turn(self) -> None:
         """One look, at named jobs only where that is enough and cheaper. Raises where it failed."""
-        names, seen_seq, first = self._wishes.names, self._publisher.tail.head, self.status.seen_at is None
-        self.status.nudged += self._wishes.fresh
-        wishes = self._wishes.take()
+        names, seen_seq, first = self._refreshes.names, self._publisher.tail.head, self.status.seen_at is None
+        self.status.nudged += self._refreshes.fresh
+        taken = self._refreshes.take()
         try:
             if names is None or not await self._look.at(names):
                 await self._look_at_all()
         except BaseException:
-            self._wishes.give_back(wishes)
+            self._refreshes.give_back(taken)
             raise
         self._failed_in_row = 0
         if self._look.changed and not first:
-            self._foresight.found(bool(wishes) or self._wishes.fresh)
-        self._wishes.looked(wishes, lambda name, early: self._is_settled(name, early, seen_seq))
+            self._foresight.found(bool(taken) or self._refreshes.fresh)
+        self._refreshes.looked(taken, lambda name, early: self._is_settled(name, early, seen_seq))
 
     async def _look_at_all(self) -> None:
         """A look at all jobs. Who waits for a fresh answer has it then; or goes on waiting, where it failed."""
@@ -273,7 +273,7 @@ class JobStatusMonitor:
                 waiting.callback(None)
 
     def _is_settled(self, name: str | None, early: bool, seen_seq: int) -> bool:
-        """Has this job changed since, if that was announced early, and is it in a state that it can stay in?"""
+        """Return whether this job has changed since, if that was announced early, and is in a state that it can stay in."""
         if name is None:
             return self._look.changed or not early
         jobs = self._publisher.table.cluster(self.queue.cluster)

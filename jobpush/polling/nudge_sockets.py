@@ -9,12 +9,12 @@ import ipaddress
 import os
 import re
 import stat
-from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReactorTime, IReactorUDP, IReactorUNIXDatagram
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
@@ -32,6 +32,10 @@ SHORTEST_SECRET = 16
 LONGEST = 65507
 
 
+class IDatagramReactor(IReactorTime, IReactorUDP, IReactorUNIXDatagram):
+    """What is needed of a reactor to take datagrams."""
+
+
 class NudgeSocketError(Exception):
     """The socket cannot be opened; one line that says why."""
 
@@ -43,7 +47,7 @@ class UnixAddress:
     path: str
     mode: int = 0o660
 
-    def listen(self, reactor: Any, protocol: DatagramProtocol) -> Any:
+    def listen(self, reactor: IReactorUNIXDatagram, protocol: DatagramProtocol) -> IListeningPort:
         """Bind it, in place of a socket that an earlier process has left."""
         try:
             if not stat.S_ISSOCK(os.lstat(self.path).st_mode):
@@ -64,7 +68,7 @@ class UdpAddress:
     host: str
     port: int
 
-    def listen(self, reactor: Any, protocol: DatagramProtocol) -> Any:
+    def listen(self, reactor: IReactorUDP, protocol: DatagramProtocol) -> IListeningPort:
         """Bind it."""
         return reactor.listenUDP(self.port, protocol, interface=self.host, maxPacketSize=LONGEST)
 
@@ -135,13 +139,13 @@ class _Protocol(DatagramProtocol):
     :param secret: if given, datagrams must be signed with it.
     """
 
-    def __init__(self, nudges: Nudges, source: str, secret: bytes | None, reactor: Any) -> None:
+    def __init__(self, nudges: Nudges, source: str, secret: bytes | None, reactor: IReactorTime) -> None:
         self._nudges = nudges
         self._source = source
         self._secret = secret
         self._reactor = reactor
 
-    def datagramReceived(self, data: bytes, address: Any) -> None:
+    def datagramReceived(self, data: bytes, address: object) -> None:
         if self._secret is None:
             self._nudges.datagram(self._source, data)
             return
@@ -155,20 +159,25 @@ class NudgeSocket(Service):
     """
     One socket, from the start of the service to its end.
 
-    :param wanted: has somebody asked for it? Then the service does not start without it.
+    :param wanted: whether somebody has asked for it; then the service does not start without it.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: Any, nudges: Nudges, address: UnixAddress | UdpAddress, secret: bytes | None, wanted: bool = True
+        self,
+        reactor: IDatagramReactor,
+        nudges: Nudges,
+        address: UnixAddress | UdpAddress,
+        secret: bytes | None,
+        wanted: bool = True,
     ) -> None:
         self.address = address
         self._wanted = wanted
         self._reactor = reactor
         source = "unix" if isinstance(address, UnixAddress) else "udp"
         self._protocol = _Protocol(nudges, source, secret if source == "udp" else None, reactor)
-        self._port: Any = None
+        self._port: IListeningPort | None = None
 
     def startService(self) -> None:
         super().startService()
@@ -182,7 +191,7 @@ class NudgeSocket(Service):
             return
         self.log.info("nudges are taken at {address}", address=str(self.address))
 
-    def stopService(self) -> Deferred[Any]:
+    def stopService(self) -> Deferred[None]:
         super().stopService()
         port, self._port = self._port, None
         if port is None:
@@ -192,5 +201,4 @@ class NudgeSocket(Service):
                 os.unlink(self.address.path)
             except OSError:
                 pass  # the next start removes it
-        done: Deferred[Any] = maybeDeferred(port.stopListening)
-        return done
+        return port.stopListening() or succeed(None)

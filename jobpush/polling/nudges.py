@@ -12,9 +12,9 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
 
 from jobpush.adapter.interfaces import InvalidJobId
 from jobpush.polling.monitor import JobStatusMonitor
@@ -22,7 +22,7 @@ from jobpush.polling.monitor import JobStatusMonitor
 #: So many nudges a second are read, of each source. The rest say "look at everything", whatever is in them.
 READ_PER_S = 1000
 
-#: Jobs that one nudge may name; more are one wish to see everything.
+#: Jobs that one nudge may name; more are one request to see everything.
 MOST_JOBS = 1000
 
 #: Seconds by which the clock of a host that sends signed nudges may differ.
@@ -38,7 +38,7 @@ class Nudge:
     """
     :ivar cluster: whose scheduler it is; None for all.
     :ivar jobs: canonical ids of jobs that may have changed; empty for any.
-    :ivar early: may it not be visible yet? A scheduler's hook is early, its log is not.
+    :ivar early: whether it may not be visible yet. A scheduler's hook is early, its log is not.
     """
 
     cluster: str | None = None
@@ -53,7 +53,7 @@ class NudgeCounts:
 
     :ivar taken: were handed to a monitor.
     :ivar refused: could not be understood, or were not signed as they must be.
-    :ivar unread: came faster than they are read, and were taken for wishes to see everything.
+    :ivar unread: came faster than they are read, and were taken for requests to see everything.
     """
 
     taken: int = 0
@@ -64,7 +64,7 @@ class NudgeCounts:
 class Nudges:
     """Takes the nudges of all sources, counts them, and hands them to the monitors."""
 
-    def __init__(self, reactor: Any, monitors: Mapping[str, JobStatusMonitor]) -> None:
+    def __init__(self, reactor: IReactorTime, monitors: Mapping[str, JobStatusMonitor]) -> None:
         self.counts: dict[str, NudgeCounts] = {}
         self._reactor = reactor
         self._monitors = monitors
@@ -72,8 +72,8 @@ class Nudges:
 
     def readable(self, source: str) -> bool:
         """
-        May another nudge from there be read in this second? If not, it is taken for one that names no job: those of a burst
-        become one look for each floor interval, as others do.
+        Return whether another nudge from there may be read in this second. If not, it is taken for one that names no job: those
+        of a burst become one look for each floor interval, as others do.
         """
         counts = self.counts.setdefault(source, NudgeCounts())
         now = self._reactor.seconds()

@@ -12,7 +12,7 @@ import attrs
 from jobpush.adapter.kinds import Choice, Kind, Number
 from jobpush.adapter.options import OptionValues, declared, directory_of, option, read_options
 from jobpush.core.workflows import TAG_PATTERNS, Tag
-from jobpush.polling.schedule import FLOOR_S, RECONCILE_S, PaceOptions
+from jobpush.polling.schedule import FLOOR_S, RECONCILE_S, ScheduleOptions
 
 
 @attrs.frozen
@@ -59,19 +59,19 @@ class CommonOptions:
 
 
 @attrs.frozen
-class QueueOptions:
+class PollingOptions:
     """
     What the service does with a queue, whatever its type.
 
-    :ivar pace: how often it is asked.
+    :ivar schedule: how often it is asked.
     :ivar tag: where its jobs carry the name of their workflow; None for nowhere.
     """
 
-    pace: PaceOptions = attrs.field(factory=PaceOptions)
+    schedule: ScheduleOptions = attrs.field(factory=ScheduleOptions)
     tag: Tag | None = attrs.field(factory=Tag)
 
 
-def take_common_options(options: Mapping[str, object]) -> tuple[QueueOptions, Mapping[str, object]]:
+def take_common_options(options: Mapping[str, object]) -> tuple[PollingOptions, Mapping[str, object]]:
     """
     Return what the options that are the service's say, and the options that are left for the adapter.
 
@@ -80,7 +80,7 @@ def take_common_options(options: Mapping[str, object]) -> tuple[QueueOptions, Ma
     names = {option.name for option in declared(CommonOptions)}
     common = read_options(CommonOptions, {name: value for name, value in options.items() if name in names})
     rest = OptionValues({name: value for name, value in options.items() if name not in names}, directory_of(options))
-    return QueueOptions(PaceOptions(common.floor, common.reconcile), _tag(common)), rest
+    return PollingOptions(ScheduleOptions(common.floor, common.reconcile), _tag(common)), rest
 
 
 def _tag(common: CommonOptions) -> Tag | None:

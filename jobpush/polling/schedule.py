@@ -30,12 +30,12 @@ REMEMBERED_LOOKS = 20
 FEWEST_LOOKS = 5
 ANNOUNCED_SHARE = 0.8
 
-#: More names than these are one wish to see everything.
+#: More names than these are one request to see everything.
 MOST_NAMES = 1000
 
 
 @attrs.frozen
-class PaceOptions:
+class ScheduleOptions:
     """
     How a queue is asked, whatever its type.
 
@@ -48,17 +48,19 @@ class PaceOptions:
 
 
 @attrs.frozen
-class Wish:
+class Refresh:
     """
+    A request to look at a job, or at everything.
+
     :ivar looks: how often it was looked at already.
-    :ivar early: may what was announced not be visible yet? A hook is early, a log is not.
+    :ivar early: whether what was announced may not be visible yet. A hook is early, a log is not.
     """
 
     looks: int = 0
     early: bool = True
 
 
-class Wishes:
+class RefreshQueue:
     """
     What nudges want to be looked at, and what must be looked at again.
 
@@ -69,64 +71,68 @@ class Wishes:
 
     def __init__(self, echo: Sequence[float] = ECHO_S) -> None:
         self._echo = echo
-        self._wishes: dict[str | None, Wish] = {}
+        self._waiting: dict[str | None, Refresh] = {}
 
     def add(self, jobs: Iterable[str], early: bool = True) -> None:
-        """Somebody says that these jobs have changed; that something has, if none is named."""
+        """Add these jobs, which have changed as somebody says; everything, if none is named."""
         names: list[str | None] = list(jobs) or [None]
         for name in names:
-            name = name if len(self._wishes) < MOST_NAMES else None
-            before = self._wishes.get(name)
-            self._wishes[name] = Wish(early=early or (before is not None and before.early))
+            name = name if len(self._waiting) < MOST_NAMES else None
+            before = self._waiting.get(name)
+            self._waiting[name] = Refresh(early=early or (before is not None and before.early))
 
     @property
     def fresh(self) -> bool:
-        """Is there one that has not been looked at yet?"""
-        return any(not wish.looks for wish in self._wishes.values())
+        """Whether something in it has not been looked at yet."""
+        return any(not refresh.looks for refresh in self._waiting.values())
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """The jobs that are wished for; None if that is everything, or nothing."""
-        names = tuple(name for name in self._wishes if name is not None)
-        return names if names and len(names) == len(self._wishes) else None
+        """The jobs that are to be looked at; None if that is everything, or nothing."""
+        names = tuple(name for name in self._waiting if name is not None)
+        return names if names and len(names) == len(self._waiting) else None
 
-    def take(self) -> dict[str | None, Wish]:
-        """A look begins: what it is for. What is added from now on is for the next one."""
-        taken, self._wishes = self._wishes, {}
+    def take(self) -> dict[str | None, Refresh]:
+        """Empty the queue for a look that begins, and return what it is for. What is added from now on is for the next one."""
+        taken, self._waiting = self._waiting, {}
         return taken
 
-    def give_back(self, taken: dict[str | None, Wish]) -> None:
-        """The look failed."""
-        self._wishes = {**taken, **self._wishes}
+    def give_back(self, taken: dict[str | None, Refresh]) -> None:
+        """Put back what a look was for that failed."""
+        self._waiting = {**taken, **self._waiting}
 
-    def looked(self, taken: dict[str | None, Wish], settled: Callable[[str | None, bool], bool]) -> None:
+    def looked(self, taken: dict[str | None, Refresh], settled: Callable[[str | None, bool], bool]) -> None:
         """
-        A look is over. Those jobs that it did not show as settled are looked at again, a few times.
+        Note that a look is over. Those jobs that it did not show as settled are looked at again, a few times.
 
-        :param settled: asked with the job and whether its wish was early.
+        :param settled: asked with the job and whether its refresh was early.
         """
-        for name, wish in taken.items():
-            if name not in self._wishes and wish.looks < len(self._echo) and not settled(name, wish.early):
-                self._wishes[name] = Wish(wish.looks + 1, wish.early)
+        for name, refresh in taken.items():
+            if name not in self._waiting and refresh.looks < len(self._echo) and not settled(name, refresh.early):
+                self._waiting[name] = Refresh(refresh.looks + 1, refresh.early)
 
     def echo(self) -> float | None:
-        """Seconds from the last look to the next one that is wished for; None if none is."""
-        pauses = (self._echo[wish.looks - 1] if wish.looks else 0.0 for wish in self._wishes.values())
+        """Seconds from the last look to the next one that is due; None if none is."""
+        pauses = (self._echo[refresh.looks - 1] if refresh.looks else 0.0 for refresh in self._waiting.values())
         return min(pauses, default=None)
 
 
 class Foresight:
-    """Do nudges announce what changes? Only then the poll may become a mere reconciler."""
+    """Whether nudges announce what changes. Only then the poll may become a mere reconciler."""
 
     def __init__(self) -> None:
         self._announced: deque[bool] = deque(maxlen=REMEMBERED_LOOKS)
 
     def found(self, announced: bool) -> None:
-        """A look has found changes; was it a nudge that wanted it?"""
+        """
+        Note that a look has found changes.
+
+        :param announced: whether a nudge asked for the look.
+        """
         self._announced.append(announced)
 
     @property
     def good(self) -> bool:
-        """Can changes be expected to be announced?"""
+        """Whether changes can be expected to be announced."""
         looks = len(self._announced)
         return looks >= FEWEST_LOOKS and sum(self._announced) >= ANNOUNCED_SHARE * looks

@@ -27,7 +27,7 @@ class Cooperator:
     """
     Runs pieces of work in turns of the reactor, in the order in which they were given, each up to its next pause.
 
-    :param reactor: its clock measures the turns, and it calls for the next one.
+    :param reactor: its clock says how long a turn takes, and it calls for the next one.
     """
 
     log = Logger()
@@ -35,8 +35,8 @@ class Cooperator:
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._work: deque[Callable[[], None]] = deque()
+        #: The next turn, or the one that runs.
         self._call: IDelayedCall | None = None
-        self._running = False
 
     @property
     def idle(self) -> bool:
@@ -70,12 +70,10 @@ class Cooperator:
     def soon(self, work: Callable[[], None]) -> None:
         """Call this in one of the next turns. An exception is logged."""
         self._work.append(work)
-        if self._call is None and not self._running:
+        if self._call is None:
             self._call = self._reactor.callLater(0, self._turn)
 
     def _turn(self) -> None:
-        self._call = None
-        self._running = True
         seconds = self._reactor.seconds
         until = seconds() + TURN_S
         while self._work:
@@ -85,10 +83,8 @@ class Cooperator:
                 self.log.failure("work on the reactor's thread failed")
             if seconds() >= until:
                 break
-        self._running = False
         # Not before: what is due only now would ask for a turn of its own, and others would wait for two, then four, at once.
-        if self._work:
-            self._call = self._reactor.callLater(0, self._turn)
+        self._call = self._reactor.callLater(0, self._turn) if self._work else None
 
 
 def finish(steps: Generator[None, None, T]) -> T:

@@ -13,9 +13,9 @@ jobpush`` does this, and not a program of which jobpush is a part.
 from __future__ import annotations
 
 import gc
-from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from jobpush.runtime.heap import give_back
@@ -31,14 +31,14 @@ EVERYTHING_S = 86400.0
 GIVE_BACK_S = 60.0
 
 
-class GarbageService(Service):
+class GcPausesService(Service):
     """
     While it runs, survivors of full collections are set aside.
 
     :param reactor: whose time is used.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any, TextIO
+from typing import TextIO
 
-from twisted.logger import ILogObserver, formatEvent
+from twisted.logger import ILogObserver, LogEvent, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import provider
 
@@ -18,13 +17,13 @@ from zope.interface import provider
 _OWN = frozenset({"message", "time", "system", "format", "isError", "why", "text", "level", "logger", "traceback"})
 
 
-def line(event: Mapping[str, Any]) -> str:
+def line(event: LogEvent) -> str:
     """
     One event: ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``text``, ``traceback`` if something failed, and the values that
     its text was made of, as far as JSON has them.
     """
     level = event.get("log_level")
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "time": datetime.fromtimestamp(event.get("log_time", 0.0), timezone.utc).isoformat(timespec="milliseconds"),
         "level": level.name if level is not None else "info",
         "logger": event.get("log_namespace"),
@@ -39,13 +38,14 @@ def line(event: Mapping[str, Any]) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def observer(to: TextIO | None = None) -> Any:
+def observer(to: TextIO | None = None) -> ILogObserver:
     """An observer that writes to standard output, where systemd or a container reads it; for twistd's ``--logger``."""
     stream = to or sys.stdout
 
     @provider(ILogObserver)
-    def observe(event: Mapping[str, Any]) -> None:
+    def observe(event: LogEvent) -> None:
         stream.write(line(event) + "\n")
         stream.flush()
 
-    return observe
+    writer: ILogObserver = observe
+    return writer

@@ -129,7 +129,7 @@ def resource(
     allow_anonymous: bool = False,
     max_held: int | None = None,
     static: str | None = None,
-    parking: bool = True,
+    keep_channels: bool = False,
     debug_invariants: bool = False,
 ) -> ApiResource:
     """
@@ -138,7 +138,7 @@ def resource(
     :param allow_anonymous: serve all jobs to everybody even where the scheduler hides them from each other.
     :param max_held: how many requests may be held at once; by default what the limit of open files allows, which is raised.
     :param static: a directory whose files are served beside the API.
-    :param parking: hold requests without their HTTP channels where that can be done (`jobpush.web.held.connections`).
+    :param keep_channels: hold every request with its HTTP channel, even where that is not needed (`jobpush.web.held`).
     :param debug_invariants: check each second what must be so of held requests, and log as an error what is not.
     """
     reactor: IReactorTime = service.reactor
@@ -156,7 +156,7 @@ def resource(
             "workflow": workflows.workflow,
         }
     )
-    connections = Connections(reactor, registry, routes.ask, service.moment, service.measures, parking)
+    connections = Connections(reactor, registry, routes.ask, service.moment, service.instruments, not keep_channels)
     answering = Answering(reactor, service.cooperator, registry, connections, routes.ask)
     pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
     app = make_app(

@@ -8,9 +8,12 @@ Lines are kept back for a moment and go out together: after one event there may 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -51,10 +54,25 @@ class ServiceLog:
         """Do nothing: the service closes its log."""
 
 
+class OneFile:
+    """A file, a device or a pipe that is the same every day. Raises `OSError` if it cannot be opened."""
+
+    def __init__(self, path: str) -> None:
+        self._file = FileIO(path, "a")
+
+    def write(self, lines: str) -> None:
+        """Append some lines."""
+        self._file.write(lines.encode("utf-8"))
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+
+
 class AccessLog:
     """
     :param reactor: the clock, and what calls when lines are to be written.
-    :param path: a file, a new one each day; None for the service's own log.
+    :param path: a file, a new one each day if it is an ordinary file; None for the service's own log.
     """
 
     def __init__(self, reactor: IReactorTime, path: str | None) -> None:
@@ -64,11 +82,18 @@ class AccessLog:
         self._lines: list[str] = []
         self._length = 0
         self._flushing: IDelayedCall | None = None
+        self._failing = False
 
     def open(self) -> None:
-        """Open the file. Raises `OSError` if that cannot be done."""
+        """
+        Open the file. What is no ordinary file (``/dev/stdout``, a link) is never moved away for a new one.
+
+        :raise OSError: if that cannot be done.
+        """
         if self._path is None:
             self._sink = ServiceLog()
+        elif os.path.lexists(self._path) and not stat.S_ISREG(os.lstat(self._path).st_mode):
+            self._sink = OneFile(self._path)
         else:
             self._sink = DailyLogFile(os.path.basename(self._path), os.path.dirname(self._path) or ".")
 
@@ -82,14 +107,27 @@ class AccessLog:
             self._flushing = self._reactor.callLater(DELAY_S, self.flush)
 
     def flush(self) -> None:
-        """Write what was kept back."""
+        """Write what was kept back. What cannot be written is lost, and the service's log says so once."""
         if self._flushing is not None:
             if self._flushing.active():
                 self._flushing.cancel()
             self._flushing = None
         lines, self._lines, self._length = self._lines, [], 0
         if lines and self._sink is not None:
-            self._sink.write("".join(lines))
+            try:
+                self._sink.write("".join(lines))
+                self._failing = False
+            except (OSError, ValueError) as error:
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Go on. A file that was closed at midnight, when no new one could be opened, is opened again."""
+        if not self._failing:
+            self._failing = True
+            LOG.error("the access log cannot be written, lines are lost: {error}", error=error)
+        if isinstance(error, ValueError):
+            with suppress(OSError):
+                self.open()
 
     def close(self) -> None:
         """Write what was kept back, and close the file."""

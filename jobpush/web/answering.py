@@ -21,7 +21,7 @@ from jobpush.web.held.members import DeferredMember
 from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.params import body_of, decoded, preference
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Rendering, Response
 
@@ -48,7 +48,7 @@ class Routes:
             response = problem.response()
         except Exception:
             self.log.failure("a question could not be answered", Failure())
-            response = Problem(500, "an error of the server; its log tells more").response()
+            response = fault().response()
         return Ready(lambda: response)
 
 
@@ -96,13 +96,13 @@ class Answering:
             outcome = await outcome.find()
         if isinstance(outcome, Ready):
             return (await self.rendered(outcome.render())).apply(request)
-        return await self._hold(request, outcome)
+        return await self._hold(request, outcome, question.size)
 
     async def rendered(self, rendering: Rendering) -> Response:
         """A response, made in turns if it takes long."""
         return rendering if isinstance(rendering, Response) else await self._cooperator.run(rendering)
 
-    async def _hold(self, request: ClientRequest, hold: Hold) -> bytes | int:
+    async def _hold(self, request: ClientRequest, hold: Hold, size: int) -> bytes | int:
         """Hold the request; without its channel, where that can be done."""
         if self._registry.closing:
             gathered = hold.watch.gathered if hold.watch is not None else ()
@@ -110,8 +110,8 @@ class Answering:
             return (await self.rendered(hold.render(wake))).apply(request)
         self._registry.check(request.principal)
         if self._connections.can_take(request):
-            self._registry.hold(self._connections.take(request), hold)
+            self._registry.hold(self._connections.take(request), hold, size)
             return NOT_DONE_YET
         member = DeferredMember(request.principal, self._registry.time_is_up, self._registry.leave)
-        self._registry.hold(member, hold)
+        self._registry.hold(member, hold, size)
         return (await member.deferred).apply(request)

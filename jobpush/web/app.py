@@ -14,7 +14,9 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, RequestRedirect
 
+from jobpush.events.interfaces import JournalError
 from jobpush.web.answering import Answering
+from jobpush.web.params import journal_fails
 from jobpush.web.problems import Problem, nothing_at
 from jobpush.web.requests import ClientRequest, client_request
 from jobpush.web.responses import Response
@@ -98,6 +100,14 @@ def _handle_errors(app: Klein) -> None:
         error = failure.value
         assert isinstance(error, Problem)
         return error.response().apply(client_request(request))
+
+    @app.handle_errors(JournalError)
+    def journal(request: IRequest, failure: Failure) -> bytes:
+        error = failure.value
+        assert isinstance(error, JournalError)
+        if client_request(request).startedWriting:
+            raise error  # of a stream, whose connection is dropped: a response cannot follow
+        return journal_fails(error).response().apply(client_request(request))
 
     @app.handle_errors(MethodNotAllowed)
     def wrong_method(request: IRequest, failure: Failure) -> bytes:

@@ -59,7 +59,7 @@ class Metrics:
     def _queues(self) -> Iterator[Metric]:
         monitors = {(name,): monitor for name, monitor in self._service.monitors.items()}
         status = {labels: monitor.status for labels, monitor in monitors.items()}
-        measured = self._service.measures.query_s
+        measured = self._service.instruments.query_s
         yield _gauge(
             "queue_age_seconds", "Since the query began whose answer is served", ["cluster"],
             {labels: monitor.stale_s for labels, monitor in monitors.items() if monitor.stale_s is not None},
@@ -106,22 +106,22 @@ class Metrics:
         )  # fmt: skip
 
     def _events(self) -> Iterator[Metric]:
-        measures = self._service.measures
+        instruments = self._service.instruments
         yield _counter(
-            "events", "Changes that were told; those of workflows have no cluster", ["cluster", "state"], measures.events
+            "events", "Changes that were told; those of workflows have no cluster", ["cluster", "state"], instruments.events
         )
         yield _histogram(
             "freshness_seconds",
             "From the scheduler's own time of a start or an end (whole seconds, mostly) to when it was told",
-            ["cluster", "change"], measures.freshness_s,
+            ["cluster", "change"], instruments.freshness_s,
         )  # fmt: skip
         yield _histogram(
             "wake_seconds", "From when a change was durable to when its bytes were handed to the kernel", ["kind"],
-            {(kind,): each for kind, each in measures.wake_s.items()},
+            {(kind,): each for kind, each in instruments.wake_s.items()},
         )  # fmt: skip
 
     def _requests(self) -> Iterator[Metric]:
-        registry, answers = self._registry, self._service.measures.answers
+        registry, answers = self._registry, self._service.instruments.answers
         yield _gauge(
             "held_requests", "Requests that are held", ["kind"], {(kind,): count for kind, count in registry.by_kind().items()}
         )
@@ -131,15 +131,15 @@ class Metrics:
     def _machine(self) -> Iterator[Metric]:
         from prometheus_client.core import InfoMetricFamily
 
-        journal, measures = self._service.journal, self._service.measures
+        journal, instruments = self._service.journal, self._service.instruments
         yield InfoMetricFamily("jobpush", "What runs", value={"version": __version__})
         yield _gauge("journal_events", "Events that the journal holds", [], {(): journal.last_seq - journal.trimmed_seq})
         yield _gauge("journal_bytes", "Bytes that the journal's files take up", [], {(): journal.size()})
-        yield _histogram("journal_commit_seconds", "How long a batch took to be durable", [], {(): measures.commit_s})
+        yield _histogram("journal_commit_seconds", "How long a batch took to be durable", [], {(): instruments.commit_s})
         yield _histogram(
-            "reactor_stall_seconds", "By how much the reactor was late, ten times a second", [], {(): measures.stall_s}
+            "reactor_stall_seconds", "By how much the reactor was late, ten times a second", [], {(): instruments.stall_s}
         )
-        yield _gauge("reactor_stall_most_seconds", "The longest of these since the start", [], {(): measures.stall_s.most})
+        yield _gauge("reactor_stall_most_seconds", "The longest of these since the start", [], {(): instruments.stall_s.most})
 
 
 #: Values by the labels' values.

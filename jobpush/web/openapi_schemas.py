@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from jobpush.core.fields import Field, Kind
+from jobpush.core.fields import Field, FieldKind
 from jobpush.core.model import ATTEMPT_FIELDS, JOB_FIELDS, STATES, Confidence, Outcome, Phase
 
 Schema = dict[str, Any]
@@ -55,29 +55,29 @@ def _nullable_enum(values: Iterable[Enum]) -> Schema:
 _COUNTS: Schema = {"type": "object", "additionalProperties": INTEGER, "description": "How many are in each state."}
 
 #: What a field of each kind looks like; a word is one of an enumeration.
-_KINDS: Mapping[Kind, Schema] = {
-    Kind.TEXT: TEXT,
-    Kind.NUMBER: INTEGER,
-    Kind.BOOLEAN: BOOLEAN,
-    Kind.TIME: TIME,
-    Kind.TEXTS: list_of(TEXT),
-    Kind.TABLE: {"type": "object", "additionalProperties": TEXT},
-    Kind.COUNTS: {"type": "object", "additionalProperties": INTEGER},
-    Kind.TASKS: TEXT,
+_KINDS: Mapping[FieldKind, Schema] = {
+    FieldKind.TEXT: TEXT,
+    FieldKind.NUMBER: INTEGER,
+    FieldKind.BOOLEAN: BOOLEAN,
+    FieldKind.TIME: TIME,
+    FieldKind.TEXTS: list_of(TEXT),
+    FieldKind.TABLE: {"type": "object", "additionalProperties": TEXT},
+    FieldKind.COUNTS: {"type": "object", "additionalProperties": INTEGER},
+    FieldKind.TASKS: TEXT,
 }
 
 
 def schema_of(field: Field) -> Schema:
     """Return the schema of a field that a value declares (`jobpush.core.fields`)."""
-    if field.kind is Kind.WORD:
+    if field.kind is FieldKind.WORD:
         schema = enum_of(field.words)
-    elif field.kind is Kind.ATTEMPT:
+    elif field.kind is FieldKind.ATTEMPT:
         schema = object_of({part.name: schema_of(part) for part in ATTEMPT_FIELDS})
     else:
         schema = _KINDS[field.kind]
     if field.nullable:
         schema = or_null(schema)
-        if field.kind is Kind.WORD:
+        if field.kind is FieldKind.WORD:
             schema["enum"] = [*schema["enum"], None]
     return {**schema, "description": field.description} if field.description else schema
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -16,7 +18,7 @@ from jobpush.adapter.interfaces import InvalidJobId
 from jobpush.core.filters import ALL, Selection, Visibility
 from jobpush.core.model import STATES, Cursor, JobKey
 from jobpush.core.workflow import WORKFLOW_NAME
-from jobpush.events.interfaces import CursorGone
+from jobpush.events.interfaces import CursorGone, JournalError
 from jobpush.runtime.cooperate import finish
 from jobpush.runtime.timer_wheel import SHARE
 from jobpush.service import JobPush
@@ -33,6 +35,9 @@ MOST_IDS = 20_000
 
 #: Jobs that are read before other work may have its turn.
 _PAUSE_EVERY = 500
+
+#: A number as text. Python's ``float`` takes more: ``1_0``, spaces around it, digits of other scripts.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 #: The filters of the protocol, and the field of `Selection` that each is for.
 FILTERS = {
@@ -228,10 +233,11 @@ def decoded(args: Mapping[bytes, list[bytes]]) -> dict[str, list[object]]:
 
 def check_wait(value: object, name: str) -> float:
     """A time to wait in seconds, clamped to what is allowed."""
-    try:
-        seconds = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
-    except (ValueError, OverflowError):
-        seconds = math.nan
+    seconds = math.nan
+    is_text_of_one = isinstance(value, str) and _NUMBER.fullmatch(value) is not None
+    if isinstance(value, (str, int, float)) and (is_text_of_one or not isinstance(value, (str, bool))):
+        with suppress(OverflowError):  # a whole number of hundreds of digits
+            seconds = float(value)
     if not (math.isfinite(seconds) and seconds >= 0):
         raise Problem(400, f"{name}: expected seconds, 0 or more, such as 60 or 2.5", name)
     return min(seconds, LONGEST_WAIT_S)
@@ -273,6 +279,11 @@ def gone(service: JobPush) -> Problem:
         oldest_cursor=service.feed.cursor(service.feed.oldest),
         snapshot_url="/v1/jobs",
     )
+
+
+def journal_fails(error: JournalError) -> Problem:
+    """503: the journal cannot be read or written at the moment."""
+    return Problem(503, str(error), headers={"Retry-After": "5"})
 
 
 def only_cluster(service: JobPush, name: str) -> str:

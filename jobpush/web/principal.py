@@ -1,4 +1,4 @@
-"""Who asks."""
+"""Who asks. tests/web/held/test_registry.py has what follows from it."""
 
 from __future__ import annotations
 

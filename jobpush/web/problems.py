@@ -76,6 +76,11 @@ class Problem(Exception):
         return head.encode() + body
 
 
+def fault(close: bool = False) -> Problem:
+    """500 for a fault of ours, which is logged."""
+    return Problem(500, "an error of the server; its log tells more", close=close)
+
+
 def nothing_at(request: ClientRequest) -> Problem:
     """404 for the address of a request."""
     path = request.path.decode("utf-8", "replace")[:200]

@@ -54,9 +54,9 @@ def _page(document: Schema) -> Iterator[str]:
         yield from _operation(method, path, operation, document)
     yield "<h2>Values</h2>"
     for name, schema in document["components"]["schemas"].items():
-        if "properties" in schema:
-            yield f'<h3 id="schema-{name}">{_text(name)}</h3>'
-            yield from _fields(schema)
+        yield f'<h3 id="schema-{name}">{_text(name)}</h3>'
+        for part in schema.get("allOf", [schema]):
+            yield from _fields(part) if "properties" in part else (f"<p>All fields of {_type(part)}, and:</p>",)
     yield "</main></body></html>"
 
 

@@ -1,5 +1,6 @@
 """
-Requests and transports of Twisted's, as far as jobpush uses them.
+Requests and transports of Twisted's, as far as jobpush uses them. tests/web/test_twisted_internals.py tries that they have what
+is used.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from jobpush.events.instruments import Instruments
 from jobpush.web.access_log import AccessLog, client_words, line_format, request_line
 from jobpush.web.held.websocket import SocketGuard
 from jobpush.web.principal import ANONYMOUS, Principal
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest, IdleConnections, client_request
 from jobpush.web.twisted_internals import GuardedChannel
 
@@ -94,7 +94,7 @@ class JobpushRequest(Request):
         if self.startedWriting:
             self.channel.forceAbortClient()  # the client must not take half a response for a whole one
         else:
-            Problem(500, "an error of the server; its log tells more").send(client_request(self))
+            fault().send(client_request(self))
         return reason
 
 
@@ -172,18 +172,18 @@ class JobpushSite(Site):
     A site with limits, problems and an access log. Its root may be any resource, with jobpush's below it.
 
     :param access_log: the path of the access log, a new file each day; None writes to the service's log.
-    :param measures: where responses are counted.
+    :param instruments: where responses are counted.
     """
 
     protocol: Any = JobpushChannel
     requestFactory = JobpushRequest
 
     def __init__(
-        self, resource: IResource, reactor: IReactorTime, access_log: str | None = None, measures: Instruments | None = None
+        self, resource: IResource, reactor: IReactorTime, access_log: str | None = None, instruments: Instruments | None = None
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=IDLE_S, parsePOSTFormSubmission=False)
         self.access_log = AccessLog(reactor, access_log)
-        self._measures = measures
+        self._instruments = instruments
 
     def startFactory(self) -> None:
         super().startFactory()
@@ -195,8 +195,8 @@ class JobpushSite(Site):
 
     def log(self, request: Any) -> None:
         """A request was answered: write a line and count it."""
-        if self._measures is not None:
-            self._measures.answered(request.code)
+        if self._instruments is not None:
+            self._instruments.answered(request.code)
         now = self.reactor.seconds()
         held = max(0.0, now - request.came_at) if request.channel is not None else 0.0
         address = getattr(request.getClientAddress(), "host", None) or "-"  # a unix socket's has none

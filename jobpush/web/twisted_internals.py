@@ -112,6 +112,17 @@ class GuardedChannel(HTTPChannel):
         super()._protocolUpgradeForWebsockets(self.upgraded(protocol, protocol._wsp))
 
 
+# -- WebSocket
+
+
+def unfinished(protocol: Any) -> int:
+    """
+    Return how much a WebSocket's byte-level protocol keeps of a message that has not come in full: characters of a text, bytes
+    of another.
+    """
+    return len(protocol._textBuffer.data) + len(protocol._bytesBuffer.data)
+
+
 # -- the trial
 
 

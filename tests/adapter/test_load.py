@@ -14,7 +14,7 @@ class BudgetTests(SynchronousTestCase):
 
     @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 30)), max_size=50))
     def test_the_budget_holds(self, spent: list[tuple[float, float]]) -> None:
-        """Whoever waits as long as it says spends no more than the share, and the reserve, and the last query."""
+        """Who waits as long as `wait` says spends at most the share, the reserve and the last query."""
         budget, now, total, last = LoadBudget(), 0.0, 0.0, 0.0
         for cost, pause in spent:
             now += pause
@@ -25,7 +25,7 @@ class BudgetTests(SynchronousTestCase):
             self.assertLessEqual(total, DUTY * now + RESERVE_S + last + 1e-6)
 
     def test_reserve_and_share(self) -> None:
-        """Three seconds are saved up at most; then a twentieth of the time. Time that goes back brings nothing, nor takes it."""
+        """At most three seconds are saved up; then a twentieth of the time accrues. A clock that goes back changes nothing."""
         budget = LoadBudget()
         self.assertEqual(budget.wait(100.0), 0)
         budget.spend(3.0, 100.0)

@@ -20,7 +20,7 @@ from jobpush.adapter.registry import (
 
 
 class Factory:
-    """A factory, whose queues are what it was told."""
+    """A factory whose queues are its arguments."""
 
     def __init__(self, kind: str, evidence: str | None = None) -> None:
         self.queue_type = kind
@@ -36,11 +36,11 @@ class Factory:
 
 
 class Another(Factory):
-    """Of another class, which comes before by its name."""
+    """A factory of another class, whose name is sorted first."""
 
 
 class QueueTests(SynchronousTestCase):
-    """Queues of factories that are installed."""
+    """Queues of installed factories."""
 
     def setUp(self) -> None:
         self.asked: list[Any] = []
@@ -48,7 +48,7 @@ class QueueTests(SynchronousTestCase):
         self.patch(registry, "getPlugins", lambda interface: self.asked.append(interface) or self.plugins)
 
     def test_factories(self) -> None:
-        """By type, each once: of two the first by module and name."""
+        """Factories are sorted by type, each type once: of two the first by module and name."""
         self.assertEqual([factory.queue_type for factory in queue_factories()], ["a", "b", "c"])
         self.assertEqual(self.asked, [IBatchQueueFactory])
         another = Another("b")
@@ -56,7 +56,7 @@ class QueueTests(SynchronousTestCase):
             self.assertIs(distinct_plugins(plugins, "queue_type")[1], another)
 
     def test_from_a_table(self) -> None:
-        """The factory of that type makes it; what is wrong is told."""
+        """The factory of the type makes the queue; an unknown type is named."""
         self.assertEqual(make_queue_from_table("reactor", "b", {"x": 1}), ("b", "reactor", {"x": 1}))
         for kind, options, told in (("b", {"bad": 1}, "bad: expected good"), ("d", {}, "there is no queue type 'd'; installed are: a, b, c")):
             with self.assertRaises(BadQueueOption) as caught:
@@ -67,7 +67,7 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(str(caught.exception), "there is no listener type 'x'; installed are: none")
 
     def test_detected(self) -> None:
-        """One for each scheduler that is there, with the evidence, however little that says."""
+        """There is a queue for each scheduler that is found, with the evidence, even if that is empty."""
         self.assertEqual(detect_queues("reactor", {"x": 1}), [(("a", "reactor", {"x": 1}), "seen"), (("c", "reactor", {"x": 1}), "")])
 
 
@@ -75,7 +75,7 @@ class ArgumentTests(SynchronousTestCase):
     """``TYPE:key=value:…``."""
 
     def test_good(self) -> None:
-        """Values may hold anything, colons and backslashes after a backslash."""
+        """Values may contain anything, with a backslash before colons and backslashes."""
         for text, expected in [
             ("mock", ("mock", {})), ("", ("", {})), ("a:b=c:d=", ("a", {"b": "c", "d": ""})), ("a:b=c=d", ("a", {"b": "c=d"})),
             (r"a:b=c\:d\\e\f", ("a", {"b": r"c:d\ef"})), ("a:b=c\\", ("a", {"b": "c\\"})), (r"a\:b:c=d", ("a:b", {"c": "d"})),
@@ -83,7 +83,7 @@ class ArgumentTests(SynchronousTestCase):
             self.assertEqual(parse_argument(text), expected, text)
 
     def test_bad(self) -> None:
-        """Named; the whole argument is named by who has it."""
+        """The part that is wrong is named."""
         for text, part in (("a:b", "b"), ("a:", ""), ("a:=b", "=b"), ("a:b=c:d", "d")):
             with self.assertRaises(BadQueueOption) as caught:
                 parse_argument(text)

@@ -19,7 +19,7 @@ class WorkTests(SynchronousTestCase):
         self.work = Work(self.clock)
 
     def test_sliced(self) -> None:
-        """The first step at once, others in later turns, to its end; a fault in it is the answer's."""
+        """The first step runs at once, others in later turns; an exception fails the Deferred."""
         done: list[int] = []
 
         def steps(last: int) -> Iterator[None]:
@@ -40,7 +40,7 @@ class WorkTests(SynchronousTestCase):
         self.failureResultOf(broken, QueueError)
 
     def test_reading(self) -> None:
-        """The result of the function; a file that cannot be read is a query that has failed; another fault stays what it is."""
+        """The Deferred fires with the result; a file that cannot be read is a `QueueError`; other exceptions are unchanged."""
         self.assertEqual(self.successResultOf(self.work.reading(lambda a, b: (b, a), 1, 2)), (2, 1))
 
         def fail(error: Exception) -> None:

@@ -28,10 +28,10 @@ from jobpush_adapters.slurm import queue as slurm
 
 
 class OptionTests(SynchronousTestCase):
-    """What each type takes."""
+    """The options of each type."""
 
     def test_what_names_an_instance(self) -> None:
-        """Each adapter takes what names its instance, from text and from a table."""
+        """Each adapter takes the options that name its instance, from text and from a table."""
         for kind, options in [
             ("slurm", {"cluster": "alpha", "conf": "/etc/slurm/a.conf", "clusters": "a", "bin": "/opt/slurm/bin"}),
             ("pbs", {"cluster": "gamma", "server": "pbs1.example.org", "home": "/var/spool/pbs", "bin": "/opt/pbs/bin"}),
@@ -43,7 +43,7 @@ class OptionTests(SynchronousTestCase):
             self.assertEqual((queue.queue_type, queue.cluster), (kind, options.get("cluster", kind)))
 
     def made(self, kind: str, options: dict[str, object]) -> tuple[str, tuple[object, ...], dict[str, object]]:
-        """Which class is made of these, with which arguments."""
+        """Return the class that is made with these options, and its arguments."""
         found: list[Any] = []
         for module, name in ((slurm, "SlurmQueue"), (sge, "GridEngineQueue"), (pbs, "PbsQueue"), (mock, "FileQueue"), (mock, "DemoQueue")):
             self.patch(module, name, lambda *positional, _name=name, **named: found.append((_name, positional, named)))
@@ -54,7 +54,7 @@ class OptionTests(SynchronousTestCase):
     COMMON = {"interval": None, "timeout": 20.0, "grace": 60.0, "prefix": (), "directory": None}
 
     def test_defaults(self) -> None:
-        """What an adapter gets when nothing is said."""
+        """An adapter gets the defaults of the options that are not given."""
         for kind, name, more in [
             ("slurm", "SlurmQueue", {"conf": None, "clusters": None, "follow": (), "probe": None}),
             ("sge", "GridEngineQueue", {"root": None, "cell": None, "qmaster_port": None, "watch": True}),
@@ -66,7 +66,7 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(self.made("mock", {"file": "/jobs", "seed": 1}), ("FileQueue", ("reactor", "/jobs"), few))
 
     def test_every_option(self) -> None:
-        """Each arrives as what it is called."""
+        """Each option arrives as the argument of its name."""
         given = {"cluster": "c", "interval": 3, "timeout": 4, "grace": 5, "bin": "/b"}
         got = {"cluster": "c", "interval": 3.0, "timeout": 4.0, "grace": 5.0, "prefix": (), "directory": "/b"}
         far, there = {"prefix": ["ssh", "x"], "bin": "b"}, {"prefix": ("ssh", "x"), "directory": "b"}
@@ -84,7 +84,7 @@ class OptionTests(SynchronousTestCase):
                          ("DemoQueue", ("reactor", 7), {"cluster": "c", "interval": 3.0, "timeout": 4.0, "grace": 5.0}))  # fmt: skip
 
     def test_probe(self) -> None:
-        """Not of other hosts, where it is demanded; where it is left to the adapter, that finds out."""
+        """The probe is refused for other hosts if it is asked for; by default the adapter decides."""
         for options in ({"probe": True, "clusters": "a"}, {"probe": True, "prefix": "ssh x"}):
             with self.assertRaises(BadQueueOption) as caught:
                 self.made("slurm", options)
@@ -99,7 +99,7 @@ class OptionTests(SynchronousTestCase):
             self.assertIn("unknown option 'colour'", str(caught.exception))
 
     def test_help(self) -> None:
-        """Each type says what it is and names each of its options, with its own defaults."""
+        """The help of each type has each of its options with its default."""
         for factory, kind, names, seconds in [
             (SlurmFactory(), "slurm", "conf clusters follow probe", (20, 60)), (GridEngineFactory(), "sge", "root cell qmaster_port watch", (20, 60)),
             (PbsFactory(), "pbs", "server home follow", (20, 60)), (MockFactory(), "mock", "file seed", (5, 5)),
@@ -114,13 +114,13 @@ class OptionTests(SynchronousTestCase):
                 self.assertIn(f"default: {default})", factory.arg_string_format)
 
     def test_detect(self) -> None:
-        """Each tells of its own scheduler; a demonstration is never there by itself."""
+        """Each type finds its own scheduler; the mock queue is never found."""
         for name in ("slurm", "grid_engine", "pbs"):
             self.patch(factories, f"detect_{name}", lambda name=name: name)
         self.assertEqual([factory().detect() for factory in (SlurmFactory, GridEngineFactory, PbsFactory, MockFactory)], ["slurm", "grid_engine", "pbs", None])
 
     def test_bad_values(self) -> None:
-        """Named, with what was expected."""
+        """A bad value is named with what was expected."""
         for kind, options, told in [
             ("pbs", {"server": "-x"}, "server"), ("pbs", {"server": "a b"}, "server"), ("slurm", {"clusters": "a,b"}, "clusters"),
             ("sge", {"qmaster_port": "70000"}, "qmaster_port"), ("sge", {"cell": "../x"}, "cell"), ("sge", {"prefix": "ssh 'x"}, "prefix"),
@@ -135,19 +135,19 @@ class PathTests(SynchronousTestCase):
     """Paths among the options of a queue."""
 
     def test_here(self) -> None:
-        """On this host they are absolute: from the working directory, or from that of the configuration file."""
+        """Paths of this host are made absolute, by the working directory or that of the configuration file."""
         options = read_options(SlurmOptions, {"conf": "slurm.conf"})
         self.assertEqual(options.path(options.conf), os.path.abspath("slurm.conf"))
         options = read_options(SlurmOptions, OptionValues({"conf": "slurm.conf"}, "/etc/jobpush"))
         self.assertEqual(options.path(options.conf), "/etc/jobpush/slurm.conf")
 
     def test_where_commands_run(self) -> None:
-        """Behind a prefix they are paths of the other host, and stay as they were given."""
+        """With a prefix they are paths of the other host, and are not changed."""
         options = read_options(GridEngineOptions, OptionValues({"root": "ge", "bin": "~/bin", "prefix": "ssh login1"}, "/etc/jobpush"))
-        self.assertEqual((options.path(options.root), options.common("x")["directory"]), ("ge", "~/bin"))
+        self.assertEqual((options.path(options.root), options.common()["directory"]), ("ge", "~/bin"))
         self.assertIsNone(read_options(SlurmOptions, {}).path(None))
 
     def test_always_here(self) -> None:
-        """What jobpush itself reads is of this host in any case."""
+        """Paths that jobpush itself reads are of this host, with a prefix too."""
         options = read_options(PbsOptions, OptionValues({"home": "pbs", "follow": "log", "prefix": "ssh login1"}, "/etc/jobpush"))
         self.assertEqual((options.home, options.follow), ("/etc/jobpush/pbs", "/etc/jobpush/log"))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.service_process import ROOT
 
@@ -18,17 +18,19 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("module", COMMANDS)
-def test_it_starts(module: str) -> None:
-    """Its imports are still there."""
-    result = subprocess.run(
-        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert "usage" in result.stdout
+class CommandTests(SynchronousTestCase):
+    """Each benchmark with ``--help``. A test case of trial: a function would have pytest-twisted start the reactor."""
 
+    def test_it_starts(self) -> None:
+        """Its imports are still there."""
+        for module in COMMANDS:
+            result = subprocess.run(
+                [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+            )
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("usage", result.stdout)
 
-def test_there_are_some() -> None:
-    """The list above finds them."""
-    assert "benchmarks.held" in COMMANDS
-    assert Path(ROOT / "benchmarks").is_dir()
+    def test_there_are_some(self) -> None:
+        """The list above finds them."""
+        self.assertIn("benchmarks.held", COMMANDS)
+        self.assertTrue(Path(ROOT / "benchmarks").is_dir())

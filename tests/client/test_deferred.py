@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from jobpush_client import (
     AsyncClient,
-    Event,
+    ChangeEvent,
     Unknown,
 )
 from tests.support import LabCase
@@ -64,7 +64,7 @@ class AsyncClientTests(LabCase):
             jobs = [job async for job in self.client.jobs(user="kim")]
             found: list[Any] = [job.key for job in jobs]
             async for event in self.client.events(since="now"):
-                assert isinstance(event, Event)
+                assert isinstance(event, ChangeEvent)
                 assert event.job is not None
                 found.append(event.job.state)
                 if event.job.terminal:

@@ -1,4 +1,4 @@
-"""What a client says and how patient it is, without sockets; and the asynchronous client against the real resource."""
+"""What a client says and how long it tries again, without sockets; and the asynchronous client against the real resource."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush_client import (
     ApiError,
     ClientError,
-    CursorGone,
+    CursorExpired,
     Job,
     Reset,
     Unknown,
     Unreachable,
     WaitTimeout,
 )
-from jobpush_client.exchange import Call, Give, NoReply, Patience, Pause, Reply, Speaker, Talk, TokenBucket
+from jobpush_client.exchange import Exchange, Give, NoReply, Pause, Reply, Request, RetryPolicy, Session, TokenBucket
 
 
 def job_fields(job_id: str = "1", state: str = "RUNNING", **fields: Any) -> dict[str, Any]:
@@ -45,27 +45,27 @@ def problem(status: int, detail: str = "no", headers: dict[str, str] | None = No
 
 class World:
     """
-    The world of a speaker: a clock, and a server that answers as the test has written down.
+    The world of a session: a clock, and a server that answers as the test has written down.
 
     :ivar asked: the requests, with the time of each.
     :ivar paused: the pauses.
     """
 
-    def __init__(self, *answers: Reply | Exception | Callable[[Call], Reply], patience: Patience = Patience()) -> None:  # noqa: B008
+    def __init__(self, *answers: Reply | Exception | Callable[[Request], Reply], retry_policy: RetryPolicy = RetryPolicy()) -> None:  # noqa: B008
         self.now = 1000.0
         self.answers = list(answers)
-        self.asked: list[Call] = []
+        self.asked: list[Request] = []
         self.paused: list[float] = []
         self.given: list[Any] = []
-        self.speaker = Speaker(lambda: self.now, patience)
+        self.session = Session(lambda: self.now, retry_policy)
 
-    def run(self, talk: Talk[Any], give: int = 1_000_000) -> Any:
+    def run(self, exchange: Exchange[Any], give: int = 1_000_000) -> Any:
         """To its end, or until it has given so much."""
         sent: Any = None
         error: Exception | None = None
         while True:
             try:
-                step = talk.throw(error) if error is not None else talk.send(sent)
+                step = exchange.throw(error) if error is not None else exchange.send(sent)
             except StopIteration as end:
                 return end.value
             sent = error = None
@@ -75,7 +75,7 @@ class World:
             elif isinstance(step, Give):
                 self.given.append(step.value)
                 if len(self.given) >= give:
-                    talk.close()
+                    exchange.close()
                     return None
             else:
                 self.asked.append(step)
@@ -92,13 +92,13 @@ class World:
         return parse_qs(urlsplit(self.asked[place].path).query)
 
 
-class SpeakerTests(SynchronousTestCase):
+class SessionTests(SynchronousTestCase):
     """Each operation, as the server sees it."""
 
     def test_wait_for(self) -> None:
         """One request is held at a time, and asked again when its time is up; the end is the answer."""
         world = World(answer(job_fields(), timed_out=True), answer(job_fields(), timed_out=True), answer(job_fields(state="FAILED", exit_code=3)))
-        job = world.run(world.speaker.wait_for("slurm/1"))
+        job = world.run(world.session.wait_for("slurm/1"))
         self.assertEqual((job.state, job.exit_code, job.terminal, job.succeeded), ("FAILED", 3, True, False))
         self.assertEqual(len(world.asked), 3)
         self.assertEqual(world.query(0), {"until": ["terminal"], "wait": ["55.0"]})
@@ -107,75 +107,75 @@ class SpeakerTests(SynchronousTestCase):
         """The last request is held no longer than there is time; then it fails, with what is known."""
         world = World(answer(job_fields(), timed_out=True), answer(job_fields(), timed_out=True))
         with self.assertRaises(WaitTimeout) as caught:
-            world.run(world.speaker.wait_for("slurm/1", timeout=60.0))
-        self.assertEqual([call.hold for call in world.asked], [55.0, 5.0])
+            world.run(world.session.wait_for("slurm/1", timeout=60.0))
+        self.assertEqual([request.hold for request in world.asked], [55.0, 5.0])
         assert isinstance(caught.exception.last, Job)
         self.assertEqual(caught.exception.last.state, "RUNNING")
 
     def test_ids_are_quoted(self) -> None:
         """What an id holds is no part of the address."""
         world = World(answer(job_fields("123[4].s", "COMPLETED")))
-        world.run(world.speaker.wait_for("pbs/123[4].s+1/2"))
+        world.run(world.session.wait_for("pbs/123[4].s+1/2"))
         self.assertTrue(world.asked[0].path.startswith("/v1/jobs/pbs/123%5B4%5D.s%2B1%2F2?"))
 
     def test_bare_ids(self) -> None:
         """The one cluster that is served is asked for once; several are an error that names them."""
         one = reply({"cursor": "e-1", "events": [], "clusters": {"alpha": {}}})
         world = World(one, answer(job_fields()), answer(job_fields()))
-        world.run(world.speaker.job("7"))
-        world.run(world.speaker.job("8"))
-        self.assertEqual([urlsplit(call.path).path for call in world.asked], ["/v1/changes", "/v1/jobs/alpha/7", "/v1/jobs/alpha/8"])
+        world.run(world.session.job("7"))
+        world.run(world.session.job("8"))
+        self.assertEqual([urlsplit(request.path).path for request in world.asked], ["/v1/changes", "/v1/jobs/alpha/7", "/v1/jobs/alpha/8"])
         several = World(reply({"cursor": "e-1", "events": [], "clusters": {"beta": {}, "alpha": {}}}))
         with self.assertRaisesRegex(ClientError, "alpha, beta"):
-            several.run(several.speaker.job("7"))
+            several.run(several.session.job("7"))
 
     def test_restart(self) -> None:
         """A server that goes away, is closing, or is busy is asked again, with jitter, and as late as it says."""
         busy = problem(503, headers={"retry-after": "7"})
         world = World(NoReply("refused"), NoReply("refused"), busy, answer(job_fields(state="COMPLETED", exit_code=0)))
-        self.assertTrue(world.run(world.speaker.wait_for("slurm/1")).succeeded)
+        self.assertTrue(world.run(world.session.wait_for("slurm/1")).succeeded)
         self.assertEqual(len(world.paused), 3)
         self.assertLessEqual(world.paused[0], 0.5)
         self.assertLessEqual(world.paused[1], 1.0)
         self.assertGreaterEqual(world.paused[2], 7.0)
 
-    def test_patience(self) -> None:
+    def test_retry_policy(self) -> None:
         """It comes to an end, and says what was wrong; none is for ever."""
-        world = World(*[NoReply("connection refused")] * 1000, patience=Patience(seconds=60.0))
+        world = World(*[NoReply("connection refused")] * 1000, retry_policy=RetryPolicy(seconds=60.0))
         with self.assertRaisesRegex(Unreachable, "connection refused"):
-            world.run(world.speaker.wait_for("slurm/1"))
+            world.run(world.session.wait_for("slurm/1"))
         self.assertTrue(1059.9 <= world.now <= 1061.0, world.now)
-        patient = World(*[NoReply("refused")] * 400, answer(job_fields(state="COMPLETED")), patience=Patience(seconds=None))
-        patient.run(patient.speaker.wait_for("slurm/1"))
+        patient = World(*[NoReply("refused")] * 400, answer(job_fields(state="COMPLETED")), retry_policy=RetryPolicy(seconds=None))
+        patient.run(patient.session.wait_for("slurm/1"))
         self.assertGreater(patient.now, 3000.0)
         self.assertLessEqual(max(patient.paused), 30.0)
 
     def test_refusals(self) -> None:
         """What is wrong with a request stays so: it is not sent again."""
-        for status, kind in ((400, ApiError), (403, ApiError), (410, CursorGone)):
+        for status, kind in ((400, ApiError), (403, ApiError), (410, CursorExpired)):
             world = World(problem(status, "since: wrong", parameter="since"))
             with self.assertRaises(kind) as caught:
-                world.run(world.speaker.job("slurm/1"))
+                world.run(world.session.job("slurm/1"))
             self.assertEqual((caught.exception.status, caught.exception.parameter), (status, "since"))
             self.assertIn("since: wrong", str(caught.exception))
         unknown = World(problem(404, "slurm lists no job 1", parameter="id"))
         with self.assertRaises(Unknown):
-            unknown.run(unknown.speaker.job("slurm/1"))
+            unknown.run(unknown.session.job("slurm/1"))
         elsewhere = World(Reply(404, {}, b"<html>nothing here</html>"))
         with self.assertRaises(ApiError) as other:
-            elsewhere.run(elsewhere.speaker.job("slurm/1"))
+            elsewhere.run(elsewhere.session.job("slurm/1"))
         self.assertNotIsInstance(other.exception, Unknown)
         page = World(Reply(200, {}, b"<html>"))
         with self.assertRaisesRegex(ApiError, "is this address a jobpush"):
-            page.run(page.speaker.job("slurm/1"))
+            page.run(page.session.job("slurm/1"))
 
     def test_job_that_cannot_be_looked_up(self) -> None:
         """While the scheduler does not answer nobody says that there is no such job."""
         world = World(answer(None, timed_out=True), answer(None, timed_out=True), answer(job_fields(state="COMPLETED")))
-        self.assertTrue(world.run(world.speaker.wait_for("slurm/1")).succeeded)
+        self.assertTrue(world.run(world.session.wait_for("slurm/1")).succeeded)
         with self.assertRaises(WaitTimeout):
             world = World(answer(None, timed_out=True))
-            world.run(world.speaker.job("slurm/1"))
+            world.run(world.session.job("slurm/1"))
 
     def test_events(self) -> None:
         """From now on, each after the cursor of the answer before; none twice, over an outage too."""
@@ -186,7 +186,7 @@ class SpeakerTests(SynchronousTestCase):
             return reply({"cursor": cursor, "events": list(events), "more": False, "timed_out": not events, "clusters": {}})
 
         world = World(page("e-5"), page("e-7", event(6), event(7)), page("e-9"), NoReply("gone"), page("e-10", event(10)))
-        world.run(world.speaker.events({"user": "kim", "state": ["FAILED", "TIMEOUT"], "queue": None}, (), None), give=3)
+        world.run(world.session.events({"user": "kim", "state": ["FAILED", "TIMEOUT"], "queue": None}, (), None), give=3)
         self.assertEqual([event.cursor for event in world.given], ["e-6", "e-7", "e-10"])
         first = world.given[0]
         self.assertEqual((first.kind, first.previous, first.job.key, first.workflow), ("job", "QUEUED", "slurm/1", None))
@@ -198,9 +198,9 @@ class SpeakerTests(SynchronousTestCase):
         """Is said, with what is now; events go on from there."""
         pages = [reply({"cursor": "f-3", "jobs": [job_fields(str(n))], **after}) for n, after in ((1, {"after": "x"}), (2, {}))]
         world = World(problem(410), *pages, reply({"cursor": "f-4", "events": [], "more": False}), NoReply(""))
-        talk = world.speaker.events({}, (), "e-1")
+        exchange = world.session.events({}, (), "e-1")
         with self.assertRaises(IndexError):
-            world.run(talk)
+            world.run(exchange)
         (reset,) = world.given
         self.assertIsInstance(reset, Reset)
         self.assertEqual((reset.cursor, [job.id for job in reset.jobs]), ("f-3", ["1", "2"]))
@@ -210,11 +210,11 @@ class SpeakerTests(SynchronousTestCase):
         """An address has a limit."""
         world = World(reply({"cursor": "e-2", "events": [], "more": False}))
         with self.assertRaises(IndexError):
-            world.run(world.speaker.events({"user": "kim"}, [f"slurm/{n}" for n in range(1000)], "e-1"))
-        call = world.asked[0]
-        self.assertEqual((call.method, call.path), ("POST", "/v1/changes"))
-        assert call.body is not None
-        body = json.loads(call.body)
+            world.run(world.session.events({"user": "kim"}, [f"slurm/{n}" for n in range(1000)], "e-1"))
+        request = world.asked[0]
+        self.assertEqual((request.method, request.path), ("POST", "/v1/changes"))
+        assert request.body is not None
+        body = json.loads(request.body)
         self.assertEqual((len(body["jobs"]), body["since"], body["user"]), (1000, "e-1", "kim"))
 
     def test_barrier(self) -> None:
@@ -224,28 +224,28 @@ class SpeakerTests(SynchronousTestCase):
             return reply({"done": done, "cursor": "e-1", "timed_out": not done, "met": fields, "open": open_, "unknown": unknown})
 
         world = World(barrier(False, ["slurm/1"], ["slurm/2"], []), barrier(True, ["slurm/1", "slurm/2"], [], []))
-        result = world.run(world.speaker.wait(["slurm/1", "slurm/2"], ["w7"], "all", "terminal", None))
+        result = world.run(world.session.wait(["slurm/1", "slurm/2"], ["w7"], "all", "terminal", None))
         self.assertTrue(result.done)
         assert world.asked[0].body is not None
         self.assertEqual(json.loads(world.asked[0].body), {"jobs": ["slurm/1", "slurm/2"], "workflows": ["w7"], "mode": "all", "until": "terminal", "wait": 55.0})
         lost = World(barrier(False, ["slurm/1"], [], ["slurm/9"]))
-        result = lost.run(lost.speaker.wait(["slurm/1", "slurm/9"], (), "all", "terminal", None))
+        result = lost.run(lost.session.wait(["slurm/1", "slurm/9"], (), "all", "terminal", None))
         self.assertEqual((result.done, list(result.unknown)), (False, ["slurm/9"]))
 
         one = World(barrier(True, ["slurm/2"], ["slurm/1"], []), barrier(True, ["slurm/1"], [], []))
-        one.run(one.speaker.as_completed(["1", "slurm/2"], "terminal", None))
+        one.run(one.session.as_completed(["1", "slurm/2"], "terminal", None))
         self.assertEqual([met.key for met in one.given], ["slurm/2", "slurm/1"])
         assert one.asked[1].body is not None
         self.assertEqual(json.loads(one.asked[1].body)["jobs"], ["1"])
         gone = World(barrier(True, ["slurm/2"], [], []), barrier(False, [], [], ["slurm/9"]))
         with self.assertRaisesRegex(Unknown, "slurm/9"):
-            gone.run(gone.speaker.as_completed(["slurm/2", "slurm/9"], "terminal", None))
+            gone.run(gone.session.as_completed(["slurm/2", "slurm/9"], "terminal", None))
 
     def test_token_bucket(self) -> None:
         """A server that answers everything at once is not asked in a storm."""
         world = World(*[answer(job_fields(), timed_out=False)] * 100)
         for _ in range(100):
-            world.run(world.speaker.job("slurm/1"))
+            world.run(world.session.job("slurm/1"))
         self.assertGreaterEqual(world.now, 1000.0 + (100 - 20) / 10 - 0.2)
         now = [0.0]
         bucket = TokenBucket(lambda: now[0], rate=2.0, burst=3.0)

@@ -6,7 +6,7 @@ import datetime
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush_client import ApiError, Event, Job, Met, Step, WaitTimeout, Workflow
+from jobpush_client import ApiError, ChangeEvent, Job, Met, Step, WaitTimeout, WorkflowStatus
 from tests.client.cli.jobs import job
 
 AT = datetime.datetime(2026, 11, 22, 6, 0, 0, 250000, tzinfo=datetime.timezone.utc)
@@ -50,20 +50,20 @@ class ValueTests(SynchronousTestCase):
     def test_workflow(self) -> None:
         """How far it is, and what went wrong first."""
         fields = {"name": "w", "state": "RUNNING", "phase": "RUNNING", "settled": False, "progress": 1, "counts": {"RUNNING": 1}, "first_failure": {"job": "x"}}
-        workflow = Workflow(fields)
+        workflow = WorkflowStatus(fields)
         self.assertEqual((workflow.name, workflow.progress, workflow.counts, workflow.first_failure), ("w", 1.0, {"RUNNING": 1}, {"job": "x"}))
-        self.assertEqual(repr(workflow), "<Workflow w RUNNING 100%>")
-        self.assertEqual([Workflow({**fields, "phase": phase, "settled": settled}).terminal for phase, settled in (("DONE", True), ("DONE", False), ("RUNNING", True))],
+        self.assertEqual(repr(workflow), "<WorkflowStatus w RUNNING 100%>")
+        self.assertEqual([WorkflowStatus({**fields, "phase": phase, "settled": settled}).terminal for phase, settled in (("DONE", True), ("DONE", False), ("RUNNING", True))],
                          [True, False, False])  # fmt: skip
-        self.assertIsNone(Workflow({"name": "w", "state": "RUNNING"}).first_failure)
+        self.assertIsNone(WorkflowStatus({"name": "w", "state": "RUNNING"}).first_failure)
 
     def test_events_and_steps(self) -> None:
         """What happened, when, and to what."""
-        event = Event({"type": "job", "cursor": "e-1", "at": TEXT, "job": job().fields, "previous": {"state": "QUEUED"}})
+        event = ChangeEvent({"type": "job", "cursor": "e-1", "at": TEXT, "job": job().fields, "previous": {"state": "QUEUED"}})
         self.assertEqual((event.kind, event.cursor, event.at, event.previous, event.workflow), ("job", "e-1", AT, "QUEUED", None))
-        self.assertEqual(repr(event), "<Event e-1 <Job slurm/1 RUNNING>>")
-        other = Event({"type": "workflow", "cursor": "e-2", "at": TEXT, "workflow": {"name": "w", "state": "RUNNING", "progress": 0.5}, "previous": None})
-        self.assertEqual((other.kind, other.job, other.previous, repr(other)), ("workflow", None, None, "<Event e-2 <Workflow w RUNNING 50%>>"))
+        self.assertEqual(repr(event), "<ChangeEvent e-1 <Job slurm/1 RUNNING>>")
+        other = ChangeEvent({"type": "workflow", "cursor": "e-2", "at": TEXT, "workflow": {"name": "w", "state": "RUNNING", "progress": 0.5}, "previous": None})
+        self.assertEqual((other.kind, other.job, other.previous, repr(other)), ("workflow", None, None, "<ChangeEvent e-2 <WorkflowStatus w RUNNING 50%>>"))
         step = Step({"state": "RUNNING", "at": TEXT})
         self.assertEqual((step.state, step.at, repr(step)), ("RUNNING", AT, f"<Step RUNNING {TEXT}>"))
 

@@ -356,7 +356,7 @@ class BackTests(SynchronousTestCase):
 
 
 class ForgettingTests(SynchronousTestCase):
-    """Jobs that ended are kept for as long as is wished, and not a moment less."""
+    """Jobs that ended are kept for as long as the administrator says, and not a moment less."""
 
     def test_what_has_not_ended(self) -> None:
         """However short the time is: a job that is gone is kept until it is known how it ended."""

@@ -10,11 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.core.model import Confidence, Outcome, Phase
 from jobpush.core.record import Change, HistoryEntry
 from jobpush.core.wire import number
-from jobpush.core.workflow import NOT_SEEN, WORKFLOW_NAME, FirstFailure, Member, Tally, Workflow, workflow_key
+from jobpush.core.workflow import NOT_SEEN, WORKFLOW_NAME, FirstFailure, Tally, Workflow, WorkflowMember, workflow_key
 from tests.core.world import job
 
 
-def tally(*members: Member) -> Tally:
+def tally(*members: WorkflowMember) -> Tally:
     """The sum of these."""
     found = Tally()
     for member in members:
@@ -23,15 +23,15 @@ def tally(*members: Member) -> Tally:
 
 
 class MemberTests(SynchronousTestCase):
-    """`Member`."""
+    """`WorkflowMember`."""
 
     def test_of(self) -> None:
         """What is kept of a job, all of it."""
         seen = job(
             "1", "FAILED", exit_code=3, signal=9, reason="r", name="n", submitted_at=1.0, started_at=2.0, ended_at=3.0, counts={"FAILED": 2}, uid="u"
         )
-        self.assertEqual(Member.of(seen), Member("u", "FAILED", {"FAILED": 2}, True, True, 3, 9, "r", "n", 1.0, 2.0, 3.0))
-        self.assertEqual(NOT_SEEN, Member("", "UNKNOWN", None, False, False))
+        self.assertEqual(WorkflowMember.of(seen), WorkflowMember("u", "FAILED", {"FAILED": 2}, True, True, 3, 9, "r", "n", 1.0, 2.0, 3.0))
+        self.assertEqual(NOT_SEEN, WorkflowMember("", "UNKNOWN", None, False, False))
 
     def test_begun(self) -> None:
         """A job that runs, or ran; an array of which a task did; not one that is starting, though it is said when."""
@@ -39,18 +39,18 @@ class MemberTests(SynchronousTestCase):
             ("QUEUED", None, False), ("QUEUED", 5.0, True), ("HELD", None, False), ("STARTING", 5.0, False), ("STARTING", None, False),
             ("RUNNING", None, True), ("SUSPENDED", None, True), ("FINISHING", None, True), ("CANCELLED", None, True), ("UNKNOWN", None, False),
         ]:  # fmt: skip
-            self.assertEqual(Member.of(job("1", state, started_at=started_at)).begun, begun, (state, started_at))
+            self.assertEqual(WorkflowMember.of(job("1", state, started_at=started_at)).begun, begun, (state, started_at))
 
     def test_failed(self) -> None:
         """Ended, and neither well nor elsewhere."""
-        good = {state for state in ("QUEUED", "RUNNING", "UNKNOWN", *(outcome.value for outcome in Outcome)) if not Member(state=state).failed}
+        good = {state for state in ("QUEUED", "RUNNING", "UNKNOWN", *(outcome.value for outcome in Outcome)) if not WorkflowMember(state=state).failed}
         self.assertEqual(good, {"QUEUED", "RUNNING", "UNKNOWN", "COMPLETED", "MOVED"})
 
     def test_parts(self) -> None:
         """An array's tasks; another job is one by itself."""
-        self.assertEqual(Member(state="RUNNING").parts, {"RUNNING": 1})
-        self.assertEqual(Member(state="RUNNING", counts={"FAILED": 2, "RUNNING": 1}).parts, {"FAILED": 2, "RUNNING": 1})
-        self.assertEqual(Member(state="RUNNING", counts={}).parts, {})
+        self.assertEqual(WorkflowMember(state="RUNNING").parts, {"RUNNING": 1})
+        self.assertEqual(WorkflowMember(state="RUNNING", counts={"FAILED": 2, "RUNNING": 1}).parts, {"FAILED": 2, "RUNNING": 1})
+        self.assertEqual(WorkflowMember(state="RUNNING", counts={}).parts, {})
 
 
 class TallyTests(SynchronousTestCase):
@@ -58,8 +58,8 @@ class TallyTests(SynchronousTestCase):
 
     def test_times(self) -> None:
         """The first start of what has begun, and the last end, in whatever order they are told."""
-        first, second, third = (Member("u", "COMPLETED", None, True, True, started_at=s, ended_at=e) for s, e in ((5.0, 50.0), (3.0, 20.0), (9.0, 30.0)))
-        estimate = Member("u", "STARTING", started_at=1.0)
+        first, second, third = (WorkflowMember("u", "COMPLETED", None, True, True, started_at=s, ended_at=e) for s, e in ((5.0, 50.0), (3.0, 20.0), (9.0, 30.0)))
+        estimate = WorkflowMember("u", "STARTING", started_at=1.0)
         for members in ((first, second, third, estimate), (third, estimate, second, first), (second, first, third)):
             found = tally(*members)
             self.assertEqual((found.started_at, found.ended_at), (3.0, 50.0))
@@ -67,8 +67,8 @@ class TallyTests(SynchronousTestCase):
 
     def test_counts(self) -> None:
         """What is added and taken away again leaves nothing; when the first began stays known."""
-        running = Member("u", "RUNNING", {"RUNNING": 2, "FAILED": 1}, True, False, started_at=5.0)
-        found = tally(running, Member(state="QUEUED"))
+        running = WorkflowMember("u", "RUNNING", {"RUNNING": 2, "FAILED": 1}, True, False, started_at=5.0)
+        found = tally(running, WorkflowMember(state="QUEUED"))
         self.assertEqual((found.counts, found.begun, found.unsettled), ({"RUNNING": 2, "FAILED": 1, "QUEUED": 1}, 1, 2))
         copy = found.copy()
         found.remove(running)
@@ -77,15 +77,15 @@ class TallyTests(SynchronousTestCase):
 
     def test_describe(self) -> None:
         """The workflow that they make: its end only once all have ended, and settled only where it may be."""
-        done = Member("u", "COMPLETED", None, True, True, started_at=5.0, ended_at=9.0)
+        done = WorkflowMember("u", "COMPLETED", None, True, True, started_at=5.0, ended_at=9.0)
         failed = attrs.evolve(done, state="FAILED", ended_at=7.0)
         before = Workflow("w", found=True, first_failure=FirstFailure(("c", "1"), ("c", "1"), "FAILED", 7.0))
         for members, settles, expected in [
             ((done, failed), True, (Phase.DONE, Outcome.FAILED, True, {"COMPLETED": 1, "FAILED": 1}, 5.0, 9.0)),
             ((done, failed), False, (Phase.DONE, Outcome.FAILED, False, {"COMPLETED": 1, "FAILED": 1}, 5.0, 9.0)),
             ((done, attrs.evolve(failed, settled=False)), True, (Phase.DONE, Outcome.FAILED, False, {"COMPLETED": 1, "FAILED": 1}, 5.0, 9.0)),
-            ((done, Member(state="QUEUED")), True, (Phase.RUNNING, None, False, {"COMPLETED": 1, "QUEUED": 1}, 5.0, None)),
-            ((Member(state="QUEUED"), Member(state="HELD")), True, (Phase.QUEUED, None, False, {"HELD": 1, "QUEUED": 1}, None, None)),
+            ((done, WorkflowMember(state="QUEUED")), True, (Phase.RUNNING, None, False, {"COMPLETED": 1, "QUEUED": 1}, 5.0, None)),
+            ((WorkflowMember(state="QUEUED"), WorkflowMember(state="HELD")), True, (Phase.QUEUED, None, False, {"HELD": 1, "QUEUED": 1}, None, None)),
         ]:  # fmt: skip
             told = tally(*members).describe(before, settles)
             self.assertEqual((told.phase, told.outcome, told.settled, told.counts, told.started_at, told.ended_at), expected)

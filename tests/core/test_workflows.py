@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.core.model import JobDescriptor, QueueFacts, split_state
 from jobpush.core.record import Change, JobStatusEvent
 from jobpush.core.wire import number, number_all
-from jobpush.core.workflow import Member, Tally
+from jobpush.core.workflow import Tally, WorkflowMember
 from jobpush.core.workflows import QUIET_S, Workflows
 from jobpush.events.workflow_expiry import EVERY_S
 from jobpush.service import JobPush
@@ -77,6 +77,19 @@ class PutTests(WorkflowCase):
         self.assertEqual([e["previous"] for e in self.lab.events(cursor)], [{"state": "QUEUED"}])
         self.lab.set("3", "RUNNING")
         self.assertEqual(self.workflow()["counts"], {"QUEUED": 2}, "3 is none of its jobs any more")
+
+    def test_other_jobs(self) -> None:
+        """A workflow that is put with other jobs has these, follows them, and ends when they do; the others are none of its."""
+        self.put(jobs=("1", "2"))
+        answer = self.put(jobs=("2", "3")).json()
+        self.assertEqual([job["job"] for job in answer["jobs"]], ["memory/2", "memory/3"])
+        self.lab.set("1", "FAILED", exit_code=1)
+        self.lab.set("2", "RUNNING")
+        self.assertEqual(self.workflow()["counts"], {"QUEUED": 1, "RUNNING": 1})
+        self.assertEqual([job["state"] for job in self.workflow()["jobs"]], ["RUNNING", "QUEUED"])
+        self.lab.queue.set("2", "COMPLETED")
+        self.lab.set("3", "COMPLETED")
+        self.assertEqual((self.workflow()["state"], self.workflow()["settled"]), ("COMPLETED", True))
 
     def test_jobs_that_nobody_has_seen(self) -> None:
         """Count as unknown, and join when they appear."""
@@ -425,7 +438,7 @@ class SumTests(SynchronousTestCase):
         workflows = Workflows()
         keys = [("c", job) for job in ("1", "2", "3", "4", "5")]
         workflows.publish(self.numbered(self.planned(workflows.define("w", keys, (), lambda _: None, 0.0)), 1))
-        now: dict[tuple[str, str], Member] = {}
+        now: dict[tuple[str, str], WorkflowMember] = {}
         seq, last = 2, workflows.records["w"].subject
         for batch in batches:
             events = []
@@ -436,7 +449,7 @@ class SumTests(SynchronousTestCase):
                 if before is not None and before.settled and not job.terminal:
                     job = JobDescriptor(cluster="c", id=job_id, phase=phase, uid="another")
                 else:
-                    now[job.key] = Member.of(job)
+                    now[job.key] = WorkflowMember.of(job)
                 events.append(number("e", seq, Change(job, None, 0.0)))
             plan = self.planned(workflows.follow(events))
             for change in plan.changes:
@@ -445,7 +458,7 @@ class SumTests(SynchronousTestCase):
             workflows.publish(self.numbered(plan, seq))
         tally = Tally()
         for key in keys:
-            tally.add(now.get(key, Member()))
+            tally.add(now.get(key, WorkflowMember()))
         expected, served = tally.describe(last, settles=True), workflows.records["w"].subject
         self.assertEqual((served.state, served.counts, served.settled), (expected.state, expected.counts, expected.settled))
         self.assertEqual(served.visible(), last.visible())

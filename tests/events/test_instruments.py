@@ -30,13 +30,13 @@ class MeasureTests(SynchronousTestCase):
     """`Instruments`."""
 
     def setUp(self) -> None:
-        self.measures = Instruments()
+        self.instruments = Instruments()
 
     def test_events(self) -> None:
         """By cluster and state."""
-        self.measures.told([event("RUNNING"), event("RUNNING"), event("FAILED", settled=True)], 10.0)
-        self.measures.told([event("RUNNING")], 10.0)
-        self.assertEqual(self.measures.events, {("c", "RUNNING"): 3, ("c", "FAILED"): 1})
+        self.instruments.told([event("RUNNING"), event("RUNNING"), event("FAILED", settled=True)], 10.0)
+        self.instruments.told([event("RUNNING")], 10.0)
+        self.assertEqual(self.instruments.events, {("c", "RUNNING"): 3, ("c", "FAILED"): 1})
 
     def test_freshness(self) -> None:
         """Where the scheduler keeps the time, and where jobpush saw the job change: of starts and of ends."""
@@ -50,27 +50,27 @@ class MeasureTests(SynchronousTestCase):
             (event("COMPLETED", "RUNNING", ended_at=11.0, **done), {end: (1, 0.0)}),
         ]:  # fmt: skip
             self.setUp()
-            self.measures.told([given], 10.0)
-            self.assertEqual({key: told(found) for key, found in self.measures.freshness_s.items()}, expected)
-        self.measures.told([event("COMPLETED", "RUNNING", ended_at=9.0, **done)], 10.0)
-        self.assertEqual(told(self.measures.freshness_s[end]), (2, 1.0))
+            self.instruments.told([given], 10.0)
+            self.assertEqual({key: told(found) for key, found in self.instruments.freshness_s.items()}, expected)
+        self.instruments.told([event("COMPLETED", "RUNNING", ended_at=9.0, **done)], 10.0)
+        self.assertEqual(told(self.instruments.freshness_s[end]), (2, 1.0))
 
     def test_times(self) -> None:
         """Of commits, queries and wakes, none below nothing; answers by status."""
-        self.measures.committed(5.0, 5.5)
-        self.measures.committed(7.0, 6.0)
-        self.assertEqual((told(self.measures.commit_s), self.measures.durable_at), ((2, 0.5), 6.0))
-        self.measures.woke("poll", 6.25)
-        self.measures.woke("poll", 6.5, 2)
-        self.measures.woke("stream", 5.0)
-        self.assertEqual({kind: told(found) for kind, found in self.measures.wake_s.items()}, {"poll": (3, 1.25), "stream": (1, 0.0)})
+        self.instruments.committed(5.0, 5.5)
+        self.instruments.committed(7.0, 6.0)
+        self.assertEqual((told(self.instruments.commit_s), self.instruments.durable_at), ((2, 0.5), 6.0))
+        self.instruments.woke("poll", 6.25)
+        self.instruments.woke("poll", 6.5, 2)
+        self.instruments.woke("stream", 5.0)
+        self.assertEqual({kind: told(found) for kind, found in self.instruments.wake_s.items()}, {"poll": (3, 1.25), "stream": (1, 0.0)})
         for cluster, seconds in (("c", 1.0), ("c", 2.0), ("d", 3.0)):
-            self.measures.queried(cluster, seconds)
-        self.assertEqual({cluster: told(found) for cluster, found in self.measures.query_s.items()}, {"c": (2, 3.0), "d": (1, 3.0)})
+            self.instruments.queried(cluster, seconds)
+        self.assertEqual({cluster: told(found) for cluster, found in self.instruments.query_s.items()}, {"c": (2, 3.0), "d": (1, 3.0)})
         for status, times in ((200, 1), (200, 3), (404, 1)):
-            self.measures.answered(status, times)
-        self.measures.answered(200)
-        self.assertEqual(self.measures.answers, {200: 5, 404: 1})
+            self.instruments.answered(status, times)
+        self.instruments.answered(200)
+        self.assertEqual(self.instruments.answers, {200: 5, 404: 1})
 
 
 class WorkflowTests(LabCase):
@@ -80,6 +80,6 @@ class WorkflowTests(LabCase):
         """They are counted by state, and have no cluster."""
         self.assertEqual(self.lab.request("PUT", "/v1/workflows/w", json={"jobs": ["memory/1"]}).status // 100, 2)
         self.lab.set("1", "RUNNING")
-        counted = {state: count for (cluster, state), count in self.lab.service.measures.events.items() if not cluster}
+        counted = {state: count for (cluster, state), count in self.lab.service.instruments.events.items() if not cluster}
         self.assertEqual(sum(counted.values()), sum("workflow" in event for event in self.lab.events()))
         self.assertTrue(counted)

@@ -7,18 +7,20 @@ import sqlite3
 import time
 from threading import current_thread
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.core import wire
 from jobpush.core.model import JobDescriptor, split_state
 from jobpush.core.record import UNSEEN, Change, Event, Record
-from jobpush.core.workflow import NO_CLUSTER, Member, Membership, Workflow
+from jobpush.core.workflow import NO_CLUSTER, Membership, Workflow, WorkflowMember
 from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
-from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal, Threads
+from jobpush.events.journal import MIGRATIONS, WAL_KEPT, Retention, SQLiteJournal, Threads
 from jobpush.events.state_directory import NETWORK_FILE_SYSTEMS
 from tests.support import NOW, Lab, StepThreads
 
@@ -110,6 +112,16 @@ class DurabilityTests(JournalCase):
         self.assertNotIn("\n", str(failure.value))
         self.assertEqual((journal.last_seq, self.read(journal)), (1, [1]))
 
+    def test_a_fault_of_ours(self) -> None:
+        """A batch that cannot be encoded fails alone, whole: the next one can be committed."""
+        journal = self.open()
+        event = wire.number(journal.epoch, 1, change("1", "RUNNING"))
+        with mock.patch.object(wire, "record_bytes", side_effect=TypeError("a test says so")):
+            self.failureResultOf(journal.commit([event], [Record(event.subject, UNSEEN)], []), TypeError)
+        self.write(journal, change("2", "RUNNING"))
+        found = self.successResultOf(journal.read(0, 1, 10, lambda e: True, None))
+        self.assertEqual([e.job.id for e in found], ["2"])
+
     def test_numbers_follow_each_other(self) -> None:
         """An event out of order is a fault of the caller."""
         journal = self.open()
@@ -126,6 +138,17 @@ class DurabilityTests(JournalCase):
         journal = self.open()
         self.assertEqual(journal._writer.execute("PRAGMA journal_mode").fetchone()[0], "wal")
         self.assertEqual(journal._writer.execute("PRAGMA synchronous").fetchone()[0], 2)
+
+    def test_space_is_given_back(self) -> None:
+        """After a large batch the write-ahead log becomes small again, while the journal is in use."""
+        journal = self.open()
+        records = [Record(change(str(n), "RUNNING", comment="x" * 50_000).subject, UNSEEN) for n in range(500)]
+        self.successResultOf(journal.commit([], records, []))
+        log = os.path.join(self.directory, "journal.sqlite-wal")
+        self.assertGreater(os.path.getsize(log), 20_000_000)
+        for _ in range(2):
+            self.write(journal, change("1", "RUNNING"))
+        self.assertLessEqual(os.path.getsize(log), WAL_KEPT)
 
     def test_new_epoch(self) -> None:
         """A restored backup begins a new sequence: old cursors are gone, the known jobs are not."""
@@ -169,10 +192,10 @@ class DurabilityTests(JournalCase):
     def test_workflows(self) -> None:
         """What was written last of each, with its members; without the members of a workflow by that name before, and not what was dropped."""
         journal = self.open()
-        members = {("c", str(number)): Member(state="QUEUED") for number in range(3)}
+        members = {("c", str(number)): WorkflowMember(state="QUEUED") for number in range(3)}
         first = [Record(Workflow(name), Membership()) for name in ("a", "b", "d")]
         self.successResultOf(journal.commit([], first, [], dict.fromkeys(("a", "b", "d"), members)))
-        one = {("c", "1"): Member(state="RUNNING")}
+        one = {("c", "1"): WorkflowMember(state="RUNNING")}
         changed = [Record(Workflow("a"), Membership()), Record(Workflow("b"), Membership(dict(members)))]
         self.successResultOf(journal.commit([], changed, [(NO_CLUSTER, "d")], {"a": one, "b": one}))
         self.close()
@@ -391,6 +414,27 @@ class RetentionTests(JournalCase):
         self.write(journal, change("2", "FAILED"))
         self.assertLessEqual(journal.trimmed_seq, 1500)
         self.assertEqual(self.read(journal, since=1500), [1501, 1502])
+
+    def test_a_trim_that_fails(self) -> None:
+        """What was committed counts, also where old events cannot be removed; they are removed with a later batch."""
+        journal = self.open(retention=Retention(events=1))
+        self.write(journal, change("1", "RUNNING"))
+        broken = mock.patch.object(SQLiteJournal, "_trim", side_effect=sqlite3.OperationalError("disk I/O error"))
+        with broken, capturedLogs() as events:
+            self.write(journal, change("1", "SUSPENDED"))
+        self.assertEqual((journal.last_seq, journal.trimmed_seq), (2, 0))
+        self.assertEqual(formatEvent(events[0]), "old events could not be removed from the journal: disk I/O error")
+        self.write(journal, change("1", "FAILED"))
+        self.assertEqual((journal.last_seq, journal.trimmed_seq), (3, 2))
+
+    def test_cannot_be_read(self) -> None:
+        """A read that SQLite fails is an error of the journal, with one line that says why."""
+        journal = self.open()
+        self.write(journal, change("1", "RUNNING"))
+        journal._writer.execute("ALTER TABLE event RENAME TO gone")
+        key = ("c", "1")
+        for read in (journal.read(0, 1, 10, lambda e: True, None), journal.read(0, 1, 10, lambda e: True, [key]), journal.last_of([key])):
+            self.assertIn("cannot be read: no such table", str(self.failureResultOf(read, JournalError).value))
 
     def test_numbers_go_on(self) -> None:
         """When all events are gone the numbers still go on."""

@@ -6,6 +6,7 @@ import gc
 import os
 from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogLevel, capturedLogs, formatEvent, globalLogPublisher
@@ -16,8 +17,15 @@ from zope.interface.verify import verifyObject
 from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.core.record import JobStatusEvent
 from jobpush.events.interfaces import IJobStatusListener, JournalError
-from jobpush.events.journal import Retention
-from jobpush.events.listeners import LogListener, LogListenerFactory, distinct, listener_factories, make_listener_from_table
+from jobpush.events.journal import Retention, SQLiteJournal
+from jobpush.events.listeners import (
+    UNREADABLE_PAUSE_S,
+    LogListener,
+    LogListenerFactory,
+    distinct,
+    listener_factories,
+    make_listener_from_table,
+)
 from tests.support import Lab
 
 
@@ -106,6 +114,23 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual(ear.heard[1:], list(range(ear.heard[1], lab.journal.last_seq + 1)))
         self.assertGreater(ear.heard[1], 10)
         self.assertTrue(any(e["log_level"] is LogLevel.warn and "no longer in the journal" in e["log_format"] for e in lines))
+
+    def test_the_journal_cannot_be_read(self) -> None:
+        """It is asked again a little later, and the log says why."""
+        directory = os.path.abspath(self.mktemp())
+        lab = self.lab(ear := Ear(), directory=directory)
+        lab.stop()
+        lab = self.lab(directory=directory)
+        lab.set("1", "RUNNING")
+        lab.stop()
+        unreadable = mock.patch.object(SQLiteJournal, "read", side_effect=JournalError("cannot be read"))
+        with unreadable, capturedLogs() as events:
+            lab = self.lab(ear, directory=directory)
+        self.addCleanup(lab.stop)
+        self.assertIn("listener ear: cannot be read", map(formatEvent, events))
+        self.assertNotIn(2, ear.heard)
+        lab.clock.run(UNREADABLE_PAUSE_S + 1)
+        self.assertEqual(ear.heard, list(range(1, lab.journal.last_seq + 1)))
 
     def test_how_often_again(self) -> None:
         """An event that it did not take comes again after 1 s, then after twice as long each time, up to a minute; the next one begins anew."""

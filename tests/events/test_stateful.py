@@ -200,7 +200,7 @@ class JournalAndTracker(RuleBasedStateMachine):
         assert min(1, waiting) <= self.lab.service.tracker.waiting <= waiting
         assert self.lab.registry.held == waiting
         calls = len(self.lab.clock.getDelayedCalls())
-        assert calls == 3 + bool(waiting), "the next ticks of the monitor, the keeper and the heartbeat, and one for all deadlines"
+        assert calls == 3 + bool(waiting), "the next ticks of the monitor, the expiry of workflows and the heartbeat, and one for all deadlines"
 
     def teardown(self) -> None:
         if hasattr(self, "lab"):

@@ -107,11 +107,11 @@ class WaitingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = ManualClock()
-        self.measures = Instruments()
+        self.instruments = Instruments()
         self.of: dict[str, tuple[str, ...]] = {}
         self.seq = 0
         self.tracker = JobStatusTracker(
-            self.clock, Cooperator(self.clock), lambda: self.seq, lambda subject: self.of.get(subject.key[1], (subject.key[1],)), self.measures
+            self.clock, Cooperator(self.clock), lambda: self.seq, lambda subject: self.of.get(subject.key[1], (subject.key[1],)), self.instruments
         )
 
     def event(self, job_id: str, state: str = "RUNNING", **fields: Any) -> Any:
@@ -239,12 +239,27 @@ class WaitingTests(SynchronousTestCase):
     def test_measured(self) -> None:
         """How long after the batch so many were answered."""
         waiting = [self.tracker.wait(EVERYTHING, 0, 60.0) for _ in range(3)]
-        self.measures.committed(NOW, NOW)
+        self.instruments.committed(NOW, NOW)
         self.publish(self.event("1"))
         self.clock.advance(0.25)
         self.assertTrue(all(each.called for each in waiting))
         self.tracker.woke("poll", 3)
-        self.assertEqual((sum(self.measures.wake_s["poll"].counts), self.measures.wake_s["poll"].most), (3, 0.25))
+        self.assertEqual((sum(self.instruments.wake_s["poll"].counts), self.instruments.wake_s["poll"].most), (3, 0.25))
+
+    def test_a_fault_of_one(self) -> None:
+        """A batch reaches the others also where one of those that wait cannot take it."""
+
+        def fault(event: object) -> bool:
+            raise ZeroDivisionError
+
+        broken = self.tracker.wait(EVERYTHING, 0, 60.0, enough=fault)
+        waiting = self.tracker.wait(EVERYTHING, 0, 60.0)
+        self.tell(self.event("1"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(self.successResultOf(waiting).events)
+        self.assertNoResult(broken)
+        broken.cancel()
+        self.failureResultOf(broken, CancelledError)
 
 
 class SubscriptionTests(SynchronousTestCase):

@@ -8,8 +8,8 @@ from jobpush.events.workflow_expiry import EVERY_S
 from tests.support import Lab
 
 
-class KeeperTests(SynchronousTestCase):
-    """`WorkflowKeeper`."""
+class WorkflowExpiryTests(SynchronousTestCase):
+    """`WorkflowExpiry`."""
 
     def test_a_journal_that_cannot_be_written(self) -> None:
         """What could not be done is done when it can be; the log says why, in one line, without a traceback."""

@@ -16,7 +16,7 @@ from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush.polling.look import QueueStatus
-from tests.polling.paced import NudgedCase
+from tests.polling.seldom_asked import NudgedCase
 from tests.support import NOW, Lab, LabCase
 
 
@@ -583,5 +583,5 @@ class StatusTests(LookCase):
         lab.queue.pending.pop().callback(None)
         lab.clock.advance(0)
         self.assertEqual(lab.service.monitors["memory"].status.query_s, 0.25)
-        self.assertEqual(lab.service.measures.query_s["memory"].most, 0.25)
+        self.assertEqual(lab.service.instruments.query_s["memory"].most, 0.25)
         lab.queue.pending = None

@@ -224,8 +224,8 @@ class IdleTests(TimelineCase):
             self.assertApproximates(after - last, max(2.0, late), 0.06)
             held.cancel()
 
-    def test_a_wish_during_a_query(self) -> None:
-        """That query may have begun too early to see what is wished for: another one follows at once, and then none."""
+    def test_a_request_during_a_query(self) -> None:
+        """That query may have begun too early to see what is asked for: another one follows at once, and then none."""
         self.run_to(60)
         self.queue.pending = []
         step_until(lambda: self.queue.pending, lambda: self.run_to(self.lab.clock.seconds() - NOW + 0.05))

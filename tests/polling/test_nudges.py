@@ -16,7 +16,7 @@ from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import QueueFacts
 from jobpush.polling.nudges import READ_PER_S, BadNudge, Nudge, NudgeCounts, Nudges, json_object, signed, unsigned
 from jobpush.polling.schedule import ECHO_S, FEWEST_LOOKS
-from tests.polling.paced import NudgedCase
+from tests.polling.seldom_asked import NudgedCase
 from tests.support import NOW, Lab, LabCase, ManualClock
 
 SECRET = b"0123456789abcdef"
@@ -56,7 +56,7 @@ class MonitorTests(NudgedCase):
         self.assertEqual((self.queries, self.lab.states()["1"]), (2, "RUNNING"))
 
     def test_the_duty_limit_holds(self) -> None:
-        """Queries that last, wished for without end, take a twentieth of the time once the reserve is spent."""
+        """Queries that last, asked for without end, take a twentieth of the time once the reserve is spent."""
         busy = 0.0
         self.queue.pending = []
         for _ in range(6000):
@@ -100,7 +100,7 @@ class MonitorTests(NudgedCase):
         self.assertEqual(self.lab.states()["1"], "RUNNING")
 
     def test_nudges_do_not_break_the_back_off(self) -> None:
-        """While the scheduler cannot be asked, nobody makes jobpush ask more often; when it can, the wish is still there."""
+        """While the scheduler cannot be asked, nobody makes jobpush ask more often; when it can, the request is still there."""
         self.queue.failure = QueueError("down")
         self.monitor.nudge()
         self.lab.clock.run(1)
@@ -251,7 +251,7 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(self.nudges.counts["udp"], NudgeCounts(refused=1))
 
     def test_no_more_than_are_read(self) -> None:
-        """A thousand in each second, of each source; the others are wishes to see everything."""
+        """A thousand in each second, of each source; the others are requests to see everything."""
         self.clock.advance(0.9)
         read = [self.nudges.readable("http") for _ in range(1002)]
         self.assertEqual((read.count(True), read[1000:]), (1000, [False, False]))
@@ -263,7 +263,7 @@ class SourceTests(SynchronousTestCase):
         self.assertTrue(self.nudges.readable("http"), "another second")
 
     def test_what_they_say(self) -> None:
-        """A cluster, and jobs of it, at most a thousand: more are one wish to see all of them."""
+        """A cluster, and jobs of it, at most a thousand: more are one request to see all of them."""
         ids = [str(number) for number in range(1001)]
         for fields, expected in [
             ({}, Nudge()), ({"cluster": None, "jobs": None}, Nudge()), ({"cluster": "b"}, Nudge("b")), ({"cluster": "b", "jobs": []}, Nudge("b")),
@@ -293,7 +293,7 @@ class SourceTests(SynchronousTestCase):
 
 
 class SeveralQueuesTests(SynchronousTestCase):
-    """Whose job is it?"""
+    """Nudges where several queues are served: they name the cluster of their jobs."""
 
     def test_jobs_want_a_cluster(self) -> None:
         """Where there are several; without jobs all are looked at."""

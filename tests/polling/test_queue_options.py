@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.core.model import JobDescriptor, split_state
-from jobpush.polling.queue_options import QueueOptions, take_common_options
-from jobpush.polling.schedule import PaceOptions
+from jobpush.polling.queue_options import PollingOptions, take_common_options
+from jobpush.polling.schedule import ScheduleOptions
 
 
 class OptionTests(SynchronousTestCase):
@@ -27,14 +27,14 @@ class OptionTests(SynchronousTestCase):
             error = self.assertRaises(BadQueueOption, take_common_options, bad)
             self.assertIn(next(iter(bad)), str(error))
 
-    def test_pace(self) -> None:
+    def test_schedule(self) -> None:
         """How often it is asked, and what is left for the adapter."""
         taken, rest = take_common_options({"floor": "0.5", "conf": "/x", "reconcile": 30, "timeout": 3})
-        self.assertEqual((taken.pace, rest), (PaceOptions(floor=0.5, reconcile=30.0), {"conf": "/x", "timeout": 3}))
+        self.assertEqual((taken.schedule, rest), (ScheduleOptions(floor=0.5, reconcile=30.0), {"conf": "/x", "timeout": 3}))
         taken, rest = take_common_options({})
-        self.assertEqual((taken.pace, rest), (PaceOptions(), {}))
-        self.assertEqual((taken.tag, QueueOptions().tag), (QueueOptions().tag, taken.tag))
-        self.assertEqual(take_common_options({"floor": 0.01, "reconcile": 0.1})[0].pace, PaceOptions(floor=0.01, reconcile=0.1))
+        self.assertEqual((taken.schedule, rest), (ScheduleOptions(), {}))
+        self.assertEqual((taken.tag, PollingOptions().tag), (PollingOptions().tag, taken.tag))
+        self.assertEqual(take_common_options({"floor": 0.01, "reconcile": 0.1})[0].schedule, ScheduleOptions(floor=0.01, reconcile=0.1))
 
     def test_bad(self) -> None:
         """Named, with what was expected."""

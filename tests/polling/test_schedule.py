@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.polling.schedule import ECHO_S, Foresight, Wishes
+from jobpush.polling.schedule import ECHO_S, Foresight, RefreshQueue
 from tests.support import step_until
 
 
 class ArithmeticTests(SynchronousTestCase):
     """The values of `jobpush.polling.schedule`."""
 
-    def test_wishes(self) -> None:
-        """Names, unless somebody wishes for everything; what a failed look was for is not forgotten."""
-        wishes = Wishes()
-        self.assertEqual((wishes.names, wishes.echo(), wishes.fresh), (None, None, False))
-        wishes.add(["1", "2"])
-        self.assertEqual((wishes.names, wishes.echo(), wishes.fresh), (("1", "2"), 0.0, True))
-        taken = wishes.take()
-        wishes.add(["3"])
-        wishes.give_back(taken)
-        self.assertEqual(wishes.names, ("1", "2", "3"))
-        wishes.looked(wishes.take(), lambda name, early: name != "2")
-        self.assertEqual((wishes.names, wishes.echo(), wishes.fresh), (("2",), ECHO_S[0], False))
-        wishes.add([])
-        self.assertIsNone(wishes.names)
+    def test_refresh_queue(self) -> None:
+        """Names, unless somebody asks for everything; what a failed look was for is not forgotten."""
+        refreshes = RefreshQueue()
+        self.assertEqual((refreshes.names, refreshes.echo(), refreshes.fresh), (None, None, False))
+        refreshes.add(["1", "2"])
+        self.assertEqual((refreshes.names, refreshes.echo(), refreshes.fresh), (("1", "2"), 0.0, True))
+        taken = refreshes.take()
+        refreshes.add(["3"])
+        refreshes.give_back(taken)
+        self.assertEqual(refreshes.names, ("1", "2", "3"))
+        refreshes.looked(refreshes.take(), lambda name, early: name != "2")
+        self.assertEqual((refreshes.names, refreshes.echo(), refreshes.fresh), (("2",), ECHO_S[0], False))
+        refreshes.add([])
+        self.assertIsNone(refreshes.names)
 
-    def test_too_many_wishes_are_one_for_everything(self) -> None:
+    def test_too_many_names_are_one_for_everything(self) -> None:
         """Nobody makes this list grow without end."""
-        wishes = Wishes()
-        wishes.add(str(number) for number in range(100_000))
-        self.assertLessEqual(len(wishes.take()), 1001)
+        refreshes = RefreshQueue()
+        refreshes.add(str(number) for number in range(100_000))
+        self.assertLessEqual(len(refreshes.take()), 1001)
 
     def test_foresight(self) -> None:
         """A few announced looks are needed, and four of five of the last ones."""
@@ -44,65 +44,65 @@ class ArithmeticTests(SynchronousTestCase):
             foresight.found(False)
         self.assertFalse(foresight.good)
 
-    def test_the_soonest_wish(self) -> None:
+    def test_the_soonest_refresh(self) -> None:
         """Of several jobs that are on their way the one that is due first decides when to look."""
-        wishes = Wishes((0.1, 0.5, 2.0))
-        wishes.add(["1"])
-        wishes.looked(wishes.take(), lambda name, early: False)
-        wishes.looked(wishes.take(), lambda name, early: False)
-        self.assertEqual(wishes.echo(), 0.5)
-        wishes.add(["2"])
-        self.assertEqual((wishes.echo(), wishes.fresh), (0.0, True))
-        wishes.looked(wishes.take(), lambda name, early: False)
-        self.assertEqual((wishes.names, wishes.echo(), wishes.fresh), (("1", "2"), 0.1, False))
+        refreshes = RefreshQueue((0.1, 0.5, 2.0))
+        refreshes.add(["1"])
+        refreshes.looked(refreshes.take(), lambda name, early: False)
+        refreshes.looked(refreshes.take(), lambda name, early: False)
+        self.assertEqual(refreshes.echo(), 0.5)
+        refreshes.add(["2"])
+        self.assertEqual((refreshes.echo(), refreshes.fresh), (0.0, True))
+        refreshes.looked(refreshes.take(), lambda name, early: False)
+        self.assertEqual((refreshes.names, refreshes.echo(), refreshes.fresh), (("1", "2"), 0.1, False))
 
     def test_so_many_looks(self) -> None:
         """A job that never settles is looked at once for each pause, and once at first."""
-        wishes, pauses = Wishes((0.1, 0.5)), []
-        wishes.add(["1"])
+        refreshes, pauses = RefreshQueue((0.1, 0.5)), []
+        refreshes.add(["1"])
 
         def look() -> None:
-            pauses.append(wishes.echo())
-            wishes.looked(wishes.take(), lambda name, early: False)
+            pauses.append(refreshes.echo())
+            refreshes.looked(refreshes.take(), lambda name, early: False)
 
-        step_until(lambda: wishes.echo() is None, look, most=10)
+        step_until(lambda: refreshes.echo() is None, look, most=10)
         self.assertEqual(pauses, [0.0, 0.1, 0.5])
 
-    def test_wished_for_again(self) -> None:
-        """Its looks begin anew; it is early if any wish for it was, and what came while a look ran is not taken for looked at."""
-        wishes = Wishes((0.1, 0.5))
-        wishes.add(["1"], early=False)
+    def test_asked_for_again(self) -> None:
+        """Its looks begin anew; it is early if any request for it was, and what came while a look ran is not taken for looked at."""
+        refreshes = RefreshQueue((0.1, 0.5))
+        refreshes.add(["1"], early=False)
         asked = []
-        wishes.looked(wishes.take(), lambda name, early: bool(asked.append((name, early))))  # type: ignore[func-returns-value]
-        wishes.add(["1"], early=True)
-        self.assertEqual(wishes.echo(), 0.0)
-        taken = wishes.take()
-        wishes.add(["1"], early=False)
-        wishes.looked(taken, lambda name, early: bool(asked.append((name, early))))  # type: ignore[func-returns-value]
-        self.assertEqual((wishes.echo(), wishes.fresh, asked), (0.0, True, [("1", False)]))
-        wishes.add(["1"], early=True)
-        wishes.add(["1"], early=False)
-        wishes.looked(wishes.take(), lambda name, early: bool(asked.append((name, early))))  # type: ignore[func-returns-value]
+        refreshes.looked(refreshes.take(), lambda name, early: bool(asked.append((name, early))))  # type: ignore[func-returns-value]
+        refreshes.add(["1"], early=True)
+        self.assertEqual(refreshes.echo(), 0.0)
+        taken = refreshes.take()
+        refreshes.add(["1"], early=False)
+        refreshes.looked(taken, lambda name, early: bool(asked.append((name, early))))  # type: ignore[func-returns-value]
+        self.assertEqual((refreshes.echo(), refreshes.fresh, asked), (0.0, True, [("1", False)]))
+        refreshes.add(["1"], early=True)
+        refreshes.add(["1"], early=False)
+        refreshes.looked(refreshes.take(), lambda name, early: bool(asked.append((name, early))))  # type: ignore[func-returns-value]
         self.assertEqual(asked[1:], [("1", True)])
 
     def test_given_back(self) -> None:
         """What came since counts before what a failed look was for."""
-        wishes = Wishes((0.1, 0.5))
-        wishes.add(["1", "2"])
-        wishes.looked(wishes.take(), lambda name, early: name == "2")
-        taken = wishes.take()
-        self.assertEqual(wishes.names, None)
-        wishes.add(["1"])
-        wishes.give_back(taken)
-        self.assertEqual((wishes.names, wishes.fresh), (("1",), True))
+        refreshes = RefreshQueue((0.1, 0.5))
+        refreshes.add(["1", "2"])
+        refreshes.looked(refreshes.take(), lambda name, early: name == "2")
+        taken = refreshes.take()
+        self.assertEqual(refreshes.names, None)
+        refreshes.add(["1"])
+        refreshes.give_back(taken)
+        self.assertEqual((refreshes.names, refreshes.fresh), (("1",), True))
 
     def test_a_thousand_names(self) -> None:
-        """Are kept; with one more everything is wished for."""
-        wishes = Wishes()
-        wishes.add(str(number) for number in range(1000))
-        self.assertEqual(len(wishes.names or ()), 1000)
-        wishes.add(["again"])
-        self.assertIsNone(wishes.names)
+        """Are kept; with one more everything is looked at."""
+        refreshes = RefreshQueue()
+        refreshes.add(str(number) for number in range(1000))
+        self.assertEqual(len(refreshes.names or ()), 1000)
+        refreshes.add(["again"])
+        self.assertIsNone(refreshes.names)
 
     def test_the_newest_looks_count(self) -> None:
         """Twenty of them: what was before is forgotten; four of five is enough, a little less is not."""

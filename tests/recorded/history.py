@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 
 from jobpush.core.model import JobDescriptor, Outcome, Phase, QueueFacts, ReasonCode
 from jobpush.core.tasks import TaskSet
+from jobpush.core.workflows import WorkflowChanges, Workflows
 from jobpush.web.site import JobpushSite
 from tests.support import NOW, Lab, Pending
 
@@ -152,6 +153,23 @@ def without_chance() -> Iterator[None]:
         yield
 
 
+def _as_0_1_0(workflows: Workflows) -> None:
+    """
+    Make the service lose the jobs of a workflow that is put again with other jobs, as 0.1.0 did: what it told afterwards, and the
+    number of each later event, follow from that.
+    """
+    publish = workflows.publish
+
+    def forgetful(changes: WorkflowChanges) -> None:
+        for name, record in changes.records.items():
+            before = workflows.records.get(name)
+            if before is not None and before.detail is not record.detail:
+                changes.members[name] = {}
+        publish(changes)
+
+    workflows.publish = forgetful  # type: ignore[method-assign]
+
+
 def begin(directory: str) -> tuple[list[Entry], list[Jobs]]:
     """
     Run the script up to the end of the first service.
@@ -162,6 +180,7 @@ def begin(directory: str) -> tuple[list[Entry], list[Jobs]]:
     with without_chance():
         recorder = Recorder(directory)
         lab = recorder.start()
+        _as_0_1_0(lab.service.workflows)
         _jobs(recorder)
         _arrays(recorder)
         _workflows(recorder)

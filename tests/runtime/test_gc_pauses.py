@@ -8,8 +8,8 @@ import weakref
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.runtime import gc_pauses as garbage
-from jobpush.runtime.gc_pauses import GarbageService
+from jobpush.runtime import gc_pauses
+from jobpush.runtime.gc_pauses import GcPausesService
 
 
 class Knot:
@@ -28,12 +28,12 @@ def looked_at(thing: object) -> bool:
     return any(each is thing for each in gc.get_objects())
 
 
-class GarbageTests(SynchronousTestCase):
-    """`GarbageService`."""
+class GcPausesTests(SynchronousTestCase):
+    """`GcPausesService`."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.service = GarbageService(self.clock)
+        self.service = GcPausesService(self.clock)
         self.service.startService()
         self.addCleanup(self.service.stopService)
 
@@ -50,13 +50,13 @@ class GarbageTests(SynchronousTestCase):
     def test_asked_for_while_little_is_new(self) -> None:
         """When the middle generation has been collected some times."""
         gc.collect()
-        young = garbage.YOUNG
-        self.clock.advance(garbage.LOOK_S)
+        young = gc_pauses.YOUNG
+        self.clock.advance(gc_pauses.LOOK_S)
         self.assertEqual(gc.get_count()[2], 0)
         for number in range(young):
             gc.collect(1)
             self.assertEqual(gc.get_count()[2], number + 1)
-        self.clock.advance(garbage.LOOK_S)
+        self.clock.advance(gc_pauses.LOOK_S)
         self.assertEqual(gc.get_count()[2], 0)
 
     def test_everything_once_a_day(self) -> None:
@@ -67,7 +67,7 @@ class GarbageTests(SynchronousTestCase):
         del knot
         gc.collect()
         self.assertIsNotNone(dead())
-        self.clock.advance(garbage.EVERYTHING_S - 1)
+        self.clock.advance(gc_pauses.EVERYTHING_S - 1)
         self.assertIsNotNone(dead())
         self.clock.advance(1)
         self.assertIsNone(dead())

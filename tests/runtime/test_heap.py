@@ -7,7 +7,7 @@ import platform
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.runtime.gc_pauses import GIVE_BACK_S, LOOK_S, GarbageService
+from jobpush.runtime.gc_pauses import GIVE_BACK_S, LOOK_S, GcPausesService
 from jobpush.runtime.heap import give_back
 
 #: Larger than what Python's own allocator keeps, smaller than what the C library takes from the system by itself.
@@ -43,7 +43,7 @@ class GiveBackTests(SynchronousTestCase):
     def test_once_a_minute(self) -> None:
         """The service that collects garbage does it."""
         clock = Clock()
-        service = GarbageService(clock)
+        service = GcPausesService(clock)
         service.startService()
         self.addCleanup(service.stopService)
         clock.advance(GIVE_BACK_S)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python import logfile
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -95,3 +97,50 @@ class WritingTests(SynchronousTestCase):
         self.assertEqual(Path(path).read_text(), "today\n")
         (old,) = [each for each in Path(path).parent.iterdir() if each.name.startswith(f"{Path(path).name}.")]
         self.assertEqual(old.read_text(), "yesterday\n")
+
+    def test_no_ordinary_file(self) -> None:
+        """A link, such as ``/dev/stdout`` is, or a device is written to and stays what it is, also on a new day."""
+        path = Path(os.path.abspath(self.mktemp()))
+        path.symlink_to(f"{path}.target")
+        log = AccessLog(self.clock, str(path))
+        Path(f"{path}.target").touch()
+        log.open()
+        log.write("yesterday\n")
+        log.flush()
+        self.patch(logfile.DailyLogFile, "toDate", lambda self, *args: (2100, 1, 1))
+        log.write("today\n")
+        log.close()
+        self.assertTrue(path.is_symlink())
+        self.assertEqual(path.read_text(), "yesterday\ntoday\n")
+
+    def test_a_full_disk(self) -> None:
+        """What cannot be written is lost: nobody who writes lines hears of it, and the log says it once, until it goes again."""
+        path = os.path.abspath(self.mktemp())
+        os.symlink("/dev/full", path)
+        log = AccessLog(self.clock, path)
+        log.open()
+        for _ in range(3):
+            log.write("x" * BUFFER + "\n")
+            log.write("y\n")
+            self.clock.advance(DELAY_S)
+        log.close()
+        self.assertEqual(["No space left" in formatEvent(event) for event in self.events], [True])
+
+    def test_no_descriptor_at_midnight(self) -> None:
+        """Where no new file could be opened, one is as soon as that can be done."""
+        path = os.path.abspath(self.mktemp())
+        log = AccessLog(self.clock, path)
+        log.open()
+        log.write("yesterday\n")
+        log.flush()
+        with mock.patch.object(logfile.DailyLogFile, "toDate", return_value=(2100, 1, 1)):
+            with mock.patch.object(logfile.DailyLogFile, "_openFile", side_effect=OSError(errno.EMFILE, "too many")):
+                for _ in range(2):
+                    log.write("lost\n")
+                    log.flush()
+            for _ in range(2):
+                log.write("today\n")
+                log.flush()
+        log.close()
+        self.assertEqual(Path(path).read_text(), "today\n")
+        self.assertEqual(len(self.events), 1)

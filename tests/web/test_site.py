@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor as real_reactor
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -40,6 +43,55 @@ class EmbeddedHouse(House):
         return JobpushSite(root, reactor, self.log)
 
 
+class Faulty(Resource):
+    """A page that fails, before or after it has begun to answer."""
+
+    isLeaf = True
+
+    def __init__(self, begun: bool) -> None:
+        super().__init__()
+        self.begun = begun
+
+    def render(self, request: Any) -> Any:
+        if self.begun:
+            request.setHeader(b"content-length", b"10")
+            request.write(b"half")
+        raise ZeroDivisionError("secret")
+
+
+class FaultTests(SynchronousTestCase):
+    """Faults of what answers."""
+
+    def answer(self, begun: bool) -> StringTransportWithDisconnection:
+        """What a client gets."""
+        site = JobpushSite(Faulty(begun), Clock())
+        site.startFactory()
+        self.addCleanup(site.stopFactory)
+        transport = StringTransportWithDisconnection()
+        channel: Any = site.buildProtocol(None)
+        transport.protocol = channel
+        channel.makeConnection(transport)
+        channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        if transport.connected:
+            channel.connectionLost(Failure(ConnectionDone()))
+        return transport
+
+    def test_before(self) -> None:
+        """The log has the fault, the client a problem without a word of it."""
+        data = self.answer(begun=False).value()
+        self.assertTrue(data.startswith(b"HTTP/1.1 500 "))
+        self.assertIn(b"application/problem+json", data)
+        self.assertNotIn(b"secret", data)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_after(self) -> None:
+        """Half of a response is not taken for a whole one: the connection ends without the rest."""
+        transport = self.answer(begun=True)
+        self.assertFalse(transport.connected)
+        self.assertTrue(transport.value().endswith(b"\r\n\r\nhalf"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
 class EmbeddingTests(TestCase):
     """`JobpushSite` with a plain resource at its root."""
 
@@ -55,7 +107,7 @@ class EmbeddingTests(TestCase):
             await client.answers(count + 1)
         client.get(f"/jobs/v1/jobs/memory/1?since={house.lab.cursor}&wait=60")
         await house.held(1)
-        self.assertEqual(house.parked, 1)
+        self.assertEqual(house.free_connections, 1)
         house.lab.set("1", "SUSPENDED")
         await client.answers(6)
         client.get("/own")

@@ -19,7 +19,7 @@ PRIVATE = (
     "_buffer", "_dataBuffer", "_tempDataBuffer", "_tempDataLen", "_waitingForTransport", "_receivedHeaderSize",
     "_receivedHeaderCount", "_respondToBadRequestAndDisconnect", "_send100Continue", "_protocolUpgradeForWebsockets", "_wsp",
     "_escape", "_logDateTime", "_logFormatter", "_logFile", "_openLogFile", "_disconnected", "_handlingRequest", "_savedTimeOut",
-    "_transferDecoder", "_UnsafeNoResource",
+    "_transferDecoder", "_UnsafeNoResource", "_textBuffer", "_bytesBuffer",
 )  # fmt: skip
 
 

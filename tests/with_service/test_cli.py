@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from jobpush_client import Client, Event, Patience, Reset, Unknown, WaitTimeout
+from jobpush_client import ChangeEvent, Client, Reset, RetryPolicy, Unknown, WaitTimeout
 from tests.service_process import ROOT, ServiceProcess, twistd_environment, write_jobs
 from tests.slurm_cluster import SlurmCluster, wait_until
 
@@ -219,10 +219,10 @@ def test_client_events(bench: Bench) -> None:
     found: list[Any] = []
 
     def follow() -> None:
-        with bench.client(patience=Patience(seconds=60)) as client:
+        with bench.client(retry_policy=RetryPolicy(seconds=60)) as client:
             for event in client.events(since="0"):
                 found.append(event)
-                if isinstance(event, Event) and event.job is not None and event.job.key == "mock/9":
+                if isinstance(event, ChangeEvent) and event.job is not None and event.job.key == "mock/9":
                     return
 
     thread = threading.Thread(target=follow, daemon=True)

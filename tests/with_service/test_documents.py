@@ -45,6 +45,7 @@ PRINTED = {
     "docs/guide.md": [rf"mock/\S+ {ENDED} ", r"\nhistory\n", r'"phase":"DONE"'],
     "docs/protocol.md": [r'"events":\[\{', r'"phase":"DONE"'],
     "docs/workflows.md": [r'"done":true', r'"name":"w7"', r"event: workflow\b"],
+    "docs/writing-an-adapter.md": [r"PASSED \(successes=2[0-9]\)"],
 }
 PRINTED_BY_SERVICE = {
     "README.md": [r'"state":"COMPLETED"'],
@@ -77,7 +78,8 @@ def test_against_the_demonstration(page: str, tmp_path: Path) -> None:
     service.start()
     try:
         service.ready()
-        check(PRINTED[page], doc_shell.run(some, tmp_path, environment(tmp_path, service.port)))
+        more = adapter_files(page, tmp_path)
+        check(PRINTED[page], doc_shell.run(some, tmp_path, environment(tmp_path, service.port, **more)))
     finally:
         service.stop()
 
@@ -88,10 +90,7 @@ def test_service(block: Block, tmp_path: Path) -> None:
     need_tools([block])
     port = free_ports(1)[0]
     patterns = PRINTED_BY_SERVICE.get(block.page, [])
-    more = {}
-    if block.page == "docs/writing-an-adapter.md":
-        more["PYTHONPATH"] = twistd_environment(None)["PYTHONPATH"] + os.pathsep + str(tmp_path)
-        write_files(block.page, tmp_path)
+    more = adapter_files(block.page, tmp_path)
 
     def meanwhile() -> None:
         if block.page == "docs/python.md":
@@ -193,6 +192,14 @@ def environment(directory: Path, port: int, **more: str) -> dict[str, str]:
     """Return the environment of a reader's shell; files of its own are in this directory."""
     programs = doc_commands.install(str(directory / "programs"))
     return {**doc_commands.environment(port, programs, str(directory / "service.pid")), **more}
+
+
+def adapter_files(page: str, directory: Path) -> dict[str, str]:
+    """Write the files of the page on adapters, if it is this page; return the variables by which Python finds them."""
+    if page != "docs/writing-an-adapter.md":
+        return {}
+    write_files(page, directory)
+    return {"PYTHONPATH": twistd_environment(None)["PYTHONPATH"] + os.pathsep + str(directory)}
 
 
 def need_tools(some: Sequence[Block]) -> None:

@@ -21,7 +21,7 @@ from tests.slurm_cluster import SlurmCluster, wait_until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 
-#: Seconds between two queries that nobody wishes for: what is told sooner, a hook has announced.
+#: Seconds between two queries that nobody asks for: what is told sooner, a hook has announced.
 SELDOM_S = 600
 
 #: Seconds within which it is told, on a loaded host too.

@@ -14,7 +14,7 @@ from tests.slurm_cluster import SlurmCluster, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.service, pytest.mark.timeout(240)]
 
-#: Seconds between two queries that nobody wishes for, and seconds within which a change is told, on a loaded host too.
+#: Seconds between two queries that nobody asks for, and seconds within which a change is told, on a loaded host too.
 SELDOM_S = 600
 SOON_S = 20.0
 

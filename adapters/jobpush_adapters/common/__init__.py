@@ -1,1 +1,1 @@
-"""What the adapters share: commands, files that are followed, rows that have not changed."""
+"""What the adapters share: commands, log files that are followed, incremental rows."""

@@ -1,13 +1,14 @@
-"""What the queues that ask by running commands have in common: their options, and coroutines behind the interface."""
+"""The base of the queues that run commands: their common options, and the interface's Deferreds made of coroutines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from jobpush.adapter.interfaces import IQueueReactor
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.commands import Commands
 
@@ -22,7 +23,7 @@ class Common:
     :ivar timeout: seconds after which a command, and so the query, has failed.
     :ivar grace: seconds for which a job that left the queue may lack a record of its end.
     :ivar directory: where the scheduler's commands are; by default along PATH.
-    :ivar prefix: how to reach them on another host: the words of a command that gives its arguments to a shell there.
+    :ivar prefix: the words of a command that runs them on another host, by giving its arguments to a shell there.
     """
 
     cluster: str
@@ -33,14 +34,24 @@ class Common:
     prefix: Sequence[str] = ()
 
 
+class CommonArguments(TypedDict, total=False):
+    """`Common` as keyword arguments, without the cluster."""
+
+    interval: float | None
+    timeout: float
+    grace: float
+    directory: str | None
+    prefix: Sequence[str]
+
+
 class CommandQueue:
     """
-    A queue that is asked by commands; what is special about its scheduler is in a subclass's three coroutines.
+    A queue that runs commands. A subclass for a scheduler has three coroutines, one for each method of the interface.
 
-    :param environment: what every command gets besides PATH, LC_ALL and TZ.
+    :param environment: the environment of every command, besides PATH, LC_ALL and TZ.
     """
 
-    def __init__(self, reactor: Any, common: Common, environment: Mapping[str, str]) -> None:
+    def __init__(self, reactor: IQueueReactor, common: Common, environment: Mapping[str, str]) -> None:
         self.cluster = common.cluster
         self.interval = common.interval
         self.timeout = common.timeout

@@ -1,8 +1,8 @@
 """
-How an adapter reaches its scheduler's commands: on this host, or through a prefix such as ``ssh login1`` on another.
+Runs a scheduler's commands: on this host, or on another through a prefix such as ``ssh login1``.
 
-Either way a command gets an environment of its own, a deadline and a limit on what it may print. Far away every argument
-is quoted for the shell that ssh gives it to, and ``timeout`` ends the command there even where the connection dies.
+Either way a command has an environment of its own, a deadline and a limit on the size of its output. For another host every
+argument is quoted for the shell that ssh gives it to, and ``timeout`` ends the command there even if the connection is lost.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import os
 import pwd
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, FirstError
 from twisted.python.failure import Failure
 
 from jobpush.adapter.command import CommandResult, find_executable, run_command
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 
-#: What of this process's environment a prefix command may need: ssh its keys and its agent.
+#: The variables of this process's environment that a prefix command gets: ssh needs its keys and its agent.
 _KEPT_FOR_PREFIX = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")
 
-#: timeout(1) ends with this status when the time was up.
+#: The exit status of timeout(1) after it has ended a command.
 _TIMED_OUT = 124
 
 
@@ -31,12 +30,12 @@ _TIMED_OUT = 124
 class Commands:
     """
     :ivar timeout: seconds for each command.
-    :ivar environment: what every command gets besides PATH, LC_ALL and TZ.
+    :ivar environment: the environment of every command, besides PATH, LC_ALL and TZ.
     :ivar directory: where the commands are; by default along PATH.
-    :ivar prefix: what is put before each command; its words go as they are, the command's are quoted for a shell.
+    :ivar prefix: the words put before each command. They are not changed; those of the command are quoted for a shell.
     """
 
-    reactor: Any
+    reactor: IQueueReactor
     timeout: float
     environment: Mapping[str, str] = attrs.field(factory=dict)
     directory: str | None = None
@@ -44,7 +43,7 @@ class Commands:
 
     @property
     def remote(self) -> bool:
-        """Do they run on another host, whose files cannot be read here?"""
+        """Whether the commands run on another host, whose files cannot be read here."""
         return bool(self.prefix)
 
     def run(self, name: str, *arguments: str) -> Deferred[CommandResult]:
@@ -56,11 +55,11 @@ class Commands:
             return run_command(self.reactor, [path, *arguments], local, self.timeout)
         argv = [find_executable(self.prefix[0]), *self.prefix[1:], *self.far(name, arguments, environment)]
         kept = {key: os.environ[key] for key in _KEPT_FOR_PREFIX if key in os.environ}
-        # The far side ends its command by itself first.
+        # The other host ends the command by itself first.
         return run_command(self.reactor, argv, kept, self.timeout + 2.0).addCallback(_in_time, name, self.timeout)
 
     def far(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-        """The words for the far side's shell: only PATH and HOME of its environment are kept."""
+        """Return the words for the other host's shell; of its environment only PATH and HOME are kept."""
         path = os.path.join(self.directory, name) if self.directory else name
         quoted = [shlex.quote(f"{key}={value}") for key, value in environment.items()]
         command = [shlex.quote(word) for word in (path, *arguments)]
@@ -68,22 +67,22 @@ class Commands:
 
     async def account(self) -> str:
         """
-        The name of the account that the commands run as.
+        Return the name of the account that the commands run as.
 
-        :raise QueueError: if it cannot be told.
+        :raise QueueError: if it cannot be found out.
         """
         if not self.prefix:
             return pwd.getpwuid(os.geteuid()).pw_name
-        # Not where the scheduler's commands are.
+        # ``id`` is not in the directory of the scheduler's commands.
         result = succeeded("id", await attrs.evolve(self, directory=None).run("id", "-un"))
         return result.stdout.decode("utf-8", "replace").strip()
 
 
 def succeeded(name: str, result: CommandResult) -> CommandResult:
     """
-    The result, if the command ended well.
+    Return the result of a command that ended with status 0.
 
-    :raise QueueError: with its status and its first words otherwise.
+    :raise QueueError: otherwise, with the status and the first line of standard error.
     """
     if result.status != 0:
         raise QueueError(f"{name} ended with status {result.status}: {result.complaint}")
@@ -96,8 +95,9 @@ def _in_time(result: CommandResult, name: str, seconds: float) -> CommandResult:
     return result
 
 
-def first_failure(failure: Failure) -> Any:
-    """An errback for `gatherResults`: the failure of the command that failed, as if it had run alone."""
+def first_failure(failure: Failure) -> Failure:
+    """An errback for `gatherResults`: returns the failure of the command that failed, as if it had run alone."""
     failure.trap(FirstError)
-    error: Any = failure.value
+    error = failure.value
+    assert isinstance(error, FirstError)
     return error.subFailure

@@ -1,7 +1,7 @@
 """
-Which schedulers are on this host, told by evidence: PBS, Torque, Grid Engine and Slurm's wrappers all have a ``qstat``.
+Finds the schedulers of this host by their files. PBS, Torque, Grid Engine and Slurm's wrappers all have a ``qstat``.
 
-Looks at files and the environment; runs nothing.
+Reads files and the environment; runs nothing.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _PBS = ("pbsnodes", "qmgr", "qselect", "pbsdsh")
 
 
 def detect_slurm() -> str | None:
-    """Evidence of Slurm."""
+    """Return evidence of Slurm: the path of ``squeue``."""
     return shutil.which("squeue")
 
 
 def detect_grid_engine() -> str | None:
-    """Evidence of Grid Engine: one of its own programs beside ``qstat``, on PATH or where SGE_ROOT says."""
+    """Return evidence of Grid Engine: one of its own programs beside ``qstat``, on PATH or where SGE_ROOT says."""
     root = os.environ.get("SGE_ROOT", "")
     installed = sorted(glob.glob(os.path.join(glob.escape(root), "bin", "*", "qstat"))) if os.path.isabs(root) else []
     return _beside_qstat(_GRID_ENGINE, ()) or (f"SGE_ROOT={root}, with {installed[0]}" if installed else None)
 
 
 def detect_pbs() -> str | None:
-    """Evidence of PBS or Torque: one of their own programs beside a ``qstat`` that is no wrapper of Slurm's."""
+    """Return evidence of PBS or Torque: one of their own programs beside a ``qstat`` that is no wrapper of Slurm's."""
     # Grid Engine has a qselect too.
     return _beside_qstat(_PBS, _GRID_ENGINE)
 
@@ -45,7 +45,7 @@ def _beside_qstat(own: tuple[str, ...], others: tuple[str, ...]) -> str | None:
 
 
 def _is_slurms(path: str) -> bool:
-    """Is it one of the scripts that Slurm has for people who know Torque's commands?"""
+    """Return whether it is one of the scripts that Slurm has for people who know Torque's commands."""
     try:
         with open(path, "rb") as file:
             head = file.read(4096)

@@ -1,8 +1,8 @@
 """
-Files that a scheduler appends lines to: read what is new, over rotation and truncation, or look back from the end.
+Files that a scheduler appends lines to: reads what is new, after rotation and truncation too, or reads back from the end.
 
-Knows nothing of what the lines mean. Blocking, and quick: what is new since the last tick is little, and looking back
-goes in blocks and stops where its caller says; the adapters call it on a thread.
+Knows nothing of what the lines mean. It blocks, so the adapters call it on a thread. It is quick: little is appended between
+two looks, and reading back goes in blocks until its caller stops it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 
-#: Bytes that are read at once.
+#: Bytes that are read back at once.
 BLOCK = 256 * 1024
 
-#: A line that is longer is no line of any scheduler: what follows is read as new lines.
+#: Bytes. No scheduler writes a longer line: one is discarded, and what follows is read as new lines.
 LONGEST_LINE = 1024 * 1024
 
 
@@ -24,13 +24,13 @@ Place = tuple[int, int]
 NOWHERE: Place = (0, 0)
 
 
-class Follower:
+class LogFollower:
     """
     Reads what is appended to a file.
 
-    A file that is shorter than before was truncated and is read from its begin; one with another inode is a new one, of
-    whose predecessor the rest is read first where it still lies beside it (``accounting.0``, ``accounting.1``). It begins at
-    the begin; `skip` passes over what is there.
+    A file that is shorter than before was truncated, and is read from its beginning. A file with another inode is a new one:
+    the rest of the one before is read first, if it is still there under another name (``accounting.0``, ``accounting.1``).
+    Reading begins at the beginning, or at the present end after `skip`.
     """
 
     def __init__(self, path: str) -> None:
@@ -40,7 +40,7 @@ class Follower:
         self._rest = b""
 
     def skip(self) -> Place:
-        """Pass over what is there now; where that ends."""
+        """Skip what is there now; return where it ends."""
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
@@ -50,9 +50,9 @@ class Follower:
 
     def lines(self) -> list[bytes]:
         """
-        The whole lines that were appended since the last call, without their ends.
+        Return the whole lines that were appended since the last call, without their line ends.
 
-        :raise OSError: if the file is there and cannot be read.
+        :raise OSError: if the file exists and cannot be read.
         """
         try:
             found = os.stat(self.path)
@@ -79,7 +79,7 @@ class Follower:
         return lines
 
     def _rest_of_old(self) -> bytes:
-        """What was appended to the file that was rotated away, after it was last read."""
+        """Return what was appended to the file before it was rotated, and after it was last read."""
         for path in rotated(self.path):
             try:
                 if os.stat(path).st_ino == self._inode:
@@ -93,7 +93,7 @@ class Follower:
 
 
 def rotated(path: str) -> list[str]:
-    """The names under which a file's predecessor may lie, the youngest first."""
+    """Return the names that a file may have after rotation, the newest first."""
     return [f"{path}.{suffix}" for suffix in ("0", "1")]
 
 
@@ -101,13 +101,13 @@ def look_back(
     paths: Sequence[str], enough: Callable[[bytes], bool], upto: Place | None = None, most: int = 4 * 1024**3
 ) -> Iterator[list[bytes]]:
     """
-    The whole lines of these files, the last first, in blocks, each block's lines in their order.
+    Read the whole lines of these files in blocks, the last block first; the lines of a block are in their order.
 
-    :param paths: the youngest file first; one that is not there is passed over.
-    :param enough: told the first whole line of each block; when it says so, that block is the last.
-    :param upto: what was appended after this place is passed over, if the file is among these.
-    :param most: bytes after which it gives up.
-    :raise OSError: if a file is there and cannot be read.
+    :param paths: the newest file first; one that does not exist is left out.
+    :param enough: called with the first whole line of each block; returns whether that block is the last to be read.
+    :param upto: what was appended after this place is left out, if its file is among these.
+    :param most: bytes after which reading ends.
+    :raise OSError: if a file exists and cannot be read.
     """
     if upto == NOWHERE:
         return

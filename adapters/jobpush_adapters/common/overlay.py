@@ -1,4 +1,8 @@
-"""Jobs of which few are others than before: without a copy of a hundred thousand, nor a change to what others hold."""
+"""
+An overlay mapping: jobs of which few differ from those of a dict, without a copy of that dict.
+
+A copy of a hundred thousand jobs at each look would cost more than the look, and others still read the dict.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,17 @@ from collections.abc import Iterator, Mapping
 
 from jobpush.core.model import JobDescriptor
 
-#: With more changes than this, and than a part of what they are changes to, they are too many (see `Patched.heavy`).
+#: An overlay is large if it has more changes than this number, and than this share of what it changes.
 FEW, SHARE = 1000, 16
 
 
-class Patched(Mapping[str, JobDescriptor]):
+class OverlayMapping(Mapping[str, JobDescriptor]):
     """
-    Jobs by id: those of a dict that never changes, but for some. Does not change either.
+    Jobs by id: those of a dict, with some replaced, added and left out. Neither it nor the dict is ever changed.
 
-    :param base: most of them.
-    :param changed: those that are not in ``base``, or are others there.
-    :param gone: the ids of those in ``base`` that are not meant.
+    :param base: the dict.
+    :param changed: the jobs that are not in ``base``, or differ there.
+    :param gone: the ids in ``base`` that are left out.
     """
 
     __slots__ = ("_base", "_changed", "_gone", "_size")
@@ -28,25 +32,26 @@ class Patched(Mapping[str, JobDescriptor]):
         self._size = len(base) - len(gone) + sum(1 for job_id in changed if job_id not in base)
 
     @classmethod
-    def of(cls, jobs: dict[str, JobDescriptor] | Patched, changed: dict[str, JobDescriptor], gone: set[str]) -> Patched:
+    def of(
+        cls, jobs: dict[str, JobDescriptor] | OverlayMapping, changed: dict[str, JobDescriptor], gone: set[str]
+    ) -> OverlayMapping:
         """
-        These jobs, changed.
+        Return an overlay of these jobs; of an overlay, one of the dict below both.
 
-        :param jobs: a dict that never changes, or a `Patched`.
-        :param changed: those that are new or others now.
-        :param gone: the ids of those that are no more; none of them is in ``changed``.
+        :param changed: the jobs that are new or differ.
+        :param gone: the ids of jobs to leave out; none of them is in ``changed``.
         """
-        if not isinstance(jobs, Patched):
+        if not isinstance(jobs, OverlayMapping):
             return cls(jobs, changed, gone)
         base = jobs._base
         both = {job_id: job for job_id, job in jobs._changed.items() if job_id not in gone}
         both.update(changed)
-        away = {job_id for job_id in (*jobs._gone, *gone) if job_id in base and job_id not in changed}
-        return cls(base, both, away)
+        left_out = {job_id for job_id in (*jobs._gone, *gone) if job_id in base and job_id not in changed}
+        return cls(base, both, left_out)
 
     @property
-    def heavy(self) -> bool:
-        """Has so much changed that a dict of its own is better?"""
+    def is_large(self) -> bool:
+        """Whether so much differs that a dict of its own is better."""
         return len(self._changed) + len(self._gone) > max(FEW, len(self._base) // SHARE)
 
     def __getitem__(self, job_id: str) -> JobDescriptor:

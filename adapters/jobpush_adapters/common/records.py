@@ -1,4 +1,4 @@
-"""What an accounting record makes of a job, whatever the scheduler. Pure."""
+"""How a job becomes one that has ended, by an accounting record of whatever scheduler. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase, Reason
 
 
 class HowEnded(Protocol):
-    """How a record says that a job ended."""
+    """The end of a job as a record has it."""
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it ended."""
+        """The outcome; None if the job has not ended."""
 
     @property
     def exit_code(self) -> int | None:
-        """Its own code."""
+        """Its exit code."""
 
     @property
     def signal(self) -> int | None:
@@ -26,18 +26,29 @@ class HowEnded(Protocol):
 
     @property
     def reason(self) -> str | None:
-        """The scheduler's words."""
+        """The reason in the scheduler's words."""
 
     @property
     def reason_code(self) -> ReasonCode | None:
-        """The same in our vocabulary."""
+        """The reason in jobpush's vocabulary."""
+
+
+def is_same_user(job: JobDescriptor, user: str | None) -> bool:
+    """
+    Return whether a record of this user can be of this job. Ids recur: another user's job had the id before or has it now.
+
+    A number is no name: a scheduler that cannot resolve a user shows one.
+
+    :param user: None or empty if the record does not say.
+    """
+    return not user or not job.user or user == job.user or user.isdigit() or job.user.isdigit()
 
 
 def ended_by_record(job: JobDescriptor, end: HowEnded, **fields: object) -> JobDescriptor:
     """
-    The job as a record says that it ended, confirmed.
+    Return the job as ended, confirmed by accounting.
 
-    :param fields: what else the record says of it.
+    :param fields: the other fields that the record has.
     """
     return attrs.evolve(
         job,

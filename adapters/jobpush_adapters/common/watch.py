@@ -1,9 +1,9 @@
 """
-Watching a scheduler's log, so that the queue is looked at as soon as something is written to it.
+Watches a scheduler's logs, so that the queue is looked at as soon as something is written to one of them.
 
-The kernel says when (inotify), a look every second says it where the kernel does not: on a network file system, or when
-there are no watches left. What the lines mean is for the caller; it only says "look now", and for which jobs. Of a spool
-directory only the fact is noticed that something is written there; nothing in it is read.
+The kernel reports a write (inotify). Where it does not, on a network file system or when there are no watches left, the logs
+are read every second. The caller knows what the lines mean, and nudges for the jobs in them. Of a spool directory only the
+fact counts that something is written there; nothing in it is read.
 """
 
 from __future__ import annotations
@@ -11,45 +11,49 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from twisted.internet import inotify
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 from jobpush.adapter.work import Work
-from jobpush_adapters.common.logs import Follower
+from jobpush_adapters.common.logs import LogFollower
 
-#: Seconds between two looks that nobody asked for.
+#: Seconds between two reads of the logs without a report of the kernel.
 EVERY_S = 1.0
 
-#: Seconds from something that is written to a spool to the look: one change is several writes, and may be shown after the last.
+#: Seconds from the first write to a spool to the nudge: one change is several writes, and may be listed only after the last.
 SETTLE_S = 0.02
 
-#: Files of logs that begin anew each day (PBS's server and accounting logs) are called after the date.
+#: The names of log files that are begun each day (PBS's server and accounting logs) are dates.
 _DATED = re.compile(r"[0-9]{8}")
+
+T = TypeVar("T")
 
 _MASK = inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_TO
 
-#: What is called with the lines that were written; with none, when something was written to a spool.
+#: Is called with the lines that were written; with none when something was written to a spool.
 Told = Callable[[Sequence[bytes]], None]
 
 
 class LogWatch:
     """
-    Watches some logs from their present end on.
+    Watches logs from their present end on.
 
-    :param paths: files, or directories of files that are called after the date, of which the last one is followed.
-    :param told: called in the reactor's thread with the lines that were written since the last call, of all files.
-    :param spools: directories in which something is written when a job changes.
+    :param paths: files, or directories of files whose names are dates, of which the last one is followed.
+    :param told: called on the reactor's thread with the lines of all logs that were written since the last call.
+    :param spools: directories to which the scheduler writes when a job changes.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, paths: Sequence[str], told: Told, spools: Sequence[str] = ()) -> None:
+    def __init__(self, reactor: IQueueReactor, paths: Sequence[str], told: Told, spools: Sequence[str] = ()) -> None:
         self._reactor = reactor
         self._told = told
         self._spools = spools
@@ -57,38 +61,31 @@ class LogWatch:
         self._work = Work(reactor)
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
-        self._kernel: Any = None
-        self._reading: Deferred[Any] | None = None
+        self._kernel: inotify.INotify | None = None
+        self._reading: Deferred[None] | None = None
         self._again = False
-        self._settling: Any = None
+        self._settling: IDelayedCall | None = None
         self._complaint = ""
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to watch."""
         self._loop.start(EVERY_S)
         try:
-            self._kernel = inotify.INotify(self._reactor)
+            kernel = inotify.INotify(self._reactor)
         except inotify.INotifyError as error:
             self.log.warn("{why}: logs are looked at every {s:g} s", why=str(error), s=EVERY_S)
             return
-        self._kernel.startReading()
+        self._kernel = kernel
+        kernel.startReading()
         for directory in sorted({log.directory for log in self._logs}):
-            if not self._listen(directory, self._look):
+            if not _listen(kernel, directory, self._look):
                 self.log.warn("{path} cannot be watched: looked at every {s:g} s", path=directory, s=EVERY_S)
         for directory in self._spools:
-            if not self._listen(directory, self._touched):
+            if not _listen(kernel, directory, self._touched):
                 self.log.warn("{path} cannot be watched: what is written there is seen by polling", path=directory)
 
-    def _listen(self, directory: str, call: Callable[[], None]) -> bool:
-        """Have the kernel say when something is written there. Can it?"""
-        try:
-            self._kernel.watch(FilePath(directory), _MASK, callbacks=[lambda *_: call()])
-        except inotify.INotifyError:  # the directory may not be there or not be readable, or there are no watches left
-            return False
-        return True
-
-    def stop(self) -> Deferred[Any]:
-        """Fires when nothing runs any more."""
+    def stop(self) -> Deferred[None]:
+        """End it. Fires when no thread reads a log any more."""
         if self._loop.running:
             self._loop.stop()
         if self._settling is not None:
@@ -100,12 +97,13 @@ class LogWatch:
         return succeed(None) if self._reading is None else self._reading
 
     def _look(self) -> None:
-        """Read what is new, on a thread; once more, if there was more to read meanwhile."""
+        """Read what is new, on a thread; again afterwards, if this was called meanwhile."""
         if self._reading is not None:
             self._again = True
             return
-        self._reading = self._work.reading(lambda: [line for log in self._logs for line in log.lines()])
-        self._reading.addCallbacks(self._read, self._failed).addBoth(self._over)
+        lines = self._work.reading(lambda: [line for log in self._logs for line in log.lines()])
+        self._reading = lines.addCallbacks(self._read, self._failed)
+        self._reading.addBoth(self._over)
 
     def _touched(self) -> None:
         if self._settling is None and self._loop.running:
@@ -120,14 +118,14 @@ class LogWatch:
         if lines and self._loop.running:
             self._told(lines)
 
-    def _failed(self, failure: Any) -> None:
-        """A log that cannot be read now may be later."""
+    def _failed(self, failure: Failure) -> None:
+        """Log once why a log cannot be read; it may be readable later."""
         failure.trap(QueueError)
         if str(failure.value) != self._complaint:
             self._complaint = str(failure.value)
             self.log.warn("{why}: changes are seen by polling", why=self._complaint)
 
-    def _over(self, failed: Any) -> Any:
+    def _over(self, failed: T) -> T:
         self._reading = None
         again, self._again = self._again, False
         if again and self._loop.running:
@@ -135,13 +133,22 @@ class LogWatch:
         return failed
 
 
+def _listen(kernel: inotify.INotify, directory: str, call: Callable[[], None]) -> bool:
+    """Have the kernel call when something is written there; return whether it can."""
+    try:
+        kernel.watch(FilePath(directory), _MASK, callbacks=[lambda *_: call()])
+    except inotify.INotifyError:  # the directory may not be there or not be readable, or there are no watches left
+        return False
+    return True
+
+
 class _Log:
-    """One log. Blocking."""
+    """One log. It blocks."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._dated = os.path.isdir(path)
-        self._follower: Follower | None = None
+        self._follower: LogFollower | None = None
 
     @property
     def directory(self) -> str:
@@ -149,7 +156,7 @@ class _Log:
 
     def lines(self) -> list[bytes]:
         """
-        What was written since the last call; the first one passes over what is there.
+        Return the lines that were written since the last call; the first call skips what is there.
 
         :raise OSError: if it cannot be read.
         """
@@ -157,13 +164,13 @@ class _Log:
         if path is None:
             return []
         if self._follower is None:
-            self._follower = Follower(path)
+            self._follower = LogFollower(path)
             self._follower.skip()
             return []
         if path == self._follower.path:
             return self._follower.lines()
         rest = self._follower.lines()
-        self._follower = Follower(path)
+        self._follower = LogFollower(path)
         return rest + self._follower.lines()
 
     def _newest(self) -> str | None:
@@ -172,12 +179,12 @@ class _Log:
 
 
 class Watching:
-    """What makes a queue an `jobpush.adapter.interfaces.IWatchfulQueue`: the logs that it follows once it knows them."""
+    """Makes a queue an `jobpush.adapter.interfaces.IWatchfulQueue` that follows logs; it may find out later which."""
 
-    #: Most changes are listed when the hook is called, or soon after.
+    #: Seconds; see `IWatchfulQueue`. Most changes are listed when the hook is called, or soon after.
     echo: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 1.0)
 
-    _reactor: Any
+    _reactor: IQueueReactor
 
     def __init__(self) -> None:
         self._nudge: Callable[[Sequence[str]], None] | None = None
@@ -192,7 +199,7 @@ class Watching:
         return self._end_watch
 
     def _follow_logs(self, paths: Iterable[str], spools: Iterable[str] = ()) -> None:
-        """These are the logs from now on, and the directories in which something is written when a job changes."""
+        """Follow these logs from now on, and notice writes to these directories."""
         before = self._watched, self._spools
         self._watched, self._spools = tuple(paths), tuple(spools)
         if before != (self._watched, self._spools):
@@ -214,11 +221,11 @@ class Watching:
         return watch.stop() if watch is not None else None
 
     def _said(self, lines: Sequence[bytes]) -> None:
-        """Nudge, if these lines are about jobs; if there are none, something is."""
+        """Nudge if these lines are about jobs, or if there are none: then something was written to a spool."""
         jobs = self._jobs_in(lines) if lines else ()
         if jobs is not None and self._nudge is not None:
             self._nudge(jobs)
 
     def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
-        """The canonical ids of the jobs that these lines are about; empty if they do not tell, None if none is about a job."""
+        """Return the canonical ids of the jobs in these lines: empty if they name none, None if no line is about a job."""
         raise NotImplementedError

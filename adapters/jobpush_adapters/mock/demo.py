@@ -1,8 +1,8 @@
 """
-The life of an imaginary cluster: who submits what, when it starts, and how it ends.
+Invents the jobs of a demonstration: who submits what, when it starts, and how it ends.
 
-Pure but for its random numbers, which are seeded: a job's whole life is drawn when it is submitted, and its descriptor
-at any time follows from that.
+Pure but for its random numbers, which have a seed: the times and the end of a job are chosen when it is submitted, and its
+descriptor at any time follows from them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import attrs
 
 from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
 
-#: Seconds for which the imaginary scheduler lists a job that has ended.
+#: Seconds for which a job that has ended is listed.
 REMEMBERS_S = 120.0
 
 _USERS = (("kim", "bio"), ("ada", "cfd"), ("lee", "ml"), ("ines", "climate"))
@@ -31,7 +31,7 @@ _ENDINGS = (
 
 @attrs.frozen(eq=False)
 class Life:
-    """When a job does what (seconds since the epoch), and what it is in between."""
+    """The times of the changes of a job (seconds since the epoch), and its end."""
 
     job: JobDescriptor
     waits_for: ReasonCode | None
@@ -44,7 +44,7 @@ class Life:
     signal: int | None
 
     def at(self, now: float) -> JobDescriptor:
-        """The job as it is then."""
+        """Return the job as it is at that time."""
         if now < self.held_until:
             return self._in(Phase.HELD, "QUEUED_HELD", reason_code=ReasonCode.HELD_BY_USER)
         if now < self.starts_at:
@@ -74,7 +74,7 @@ class Life:
 
 class Demo:
     """
-    :param now: when it begins; some jobs are under way already.
+    :param now: when it begins (seconds since the epoch); some jobs were submitted before.
     """
 
     def __init__(self, seed: int, cluster: str, now: float) -> None:
@@ -86,7 +86,7 @@ class Demo:
         self._shown: dict[str, JobDescriptor] = {}
 
     def jobs(self, now: float) -> dict[str, JobDescriptor]:
-        """All jobs that the imaginary scheduler lists; one that has not changed is the same object as before."""
+        """Return all jobs that are listed at that time; one that has not changed is the same object as before."""
         while self._next_at <= now:
             self._lives.extend(self._submit(self._next_at))
             self._next_at += self._random.uniform(2.0, 7.0)

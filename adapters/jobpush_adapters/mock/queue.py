@@ -1,8 +1,8 @@
 """
 The mock queue: jobs that need no scheduler.
 
-``mock`` alone is a lively demonstration; ``mock:file=PATH`` reads its jobs from a JSON-lines file at every query, so that
-whoever edits the file sees the push.
+``mock`` alone is a demonstration with invented jobs; ``mock:file=PATH`` reads its jobs from a JSON-lines file at every query,
+so that clients are told when somebody edits the file.
 """
 
 from __future__ import annotations
@@ -10,36 +10,52 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, IQueueReactor, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.frozen import evolve
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.wire import job_from_fields
-from jobpush_adapters.common.texts import parts
-from jobpush_adapters.common.unchanged import RowReader
+from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
 from jobpush_adapters.mock.demo import Demo
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\[\]-]{0,127}")
 _TASK = re.compile(r"([A-Za-z0-9][A-Za-z0-9.+-]{0,100})_(0|[1-9][0-9]{0,6})")
 
-#: A jobs file larger than this, in bytes, is a mistake.
+#: The largest jobs file, in bytes.
 FILE_LIMIT = 64 * 1024 * 1024
+
+
+class MockArguments(TypedDict, total=False):
+    """The arguments that both kinds take by keyword."""
+
+    cluster: str
+    interval: float | None
+    timeout: float
+    grace: float
 
 
 @implementer(IBatchQueueService)
 class MockQueue:
-    """What both kinds have in common: no accounting, everything visible."""
+    """The base of both kinds: there is no accounting, and all jobs are visible."""
 
     queue_type = "mock"
 
     def __init__(
-        self, reactor: Any, cluster: str = "mock", interval: float | None = None, timeout: float = 5.0, grace: float = 5.0
+        self,
+        reactor: IQueueReactor,
+        cluster: str = "mock",
+        interval: float | None = None,
+        timeout: float = 5.0,
+        grace: float = 5.0,
     ) -> None:
         self.cluster = cluster
         self.interval = interval
@@ -74,14 +90,16 @@ class MockQueue:
 
 class FileQueue(MockQueue):
     """
+    Jobs from a file.
+
     :param path: a file of JSON objects, one a line: a job by the protocol's names, at least ``id`` and ``state``. Empty
-        lines and lines that begin with ``#`` are passed over.
+        lines and lines that begin with ``#`` are skipped.
     """
 
-    def __init__(self, reactor: Any, path: str, **options: Any) -> None:
+    def __init__(self, reactor: IQueueReactor, path: str, **options: Unpack[MockArguments]) -> None:
         super().__init__(reactor, **options)
         self._path = path
-        self._reader = RowReader(self._read, _id_in, skip=lambda line: not line.strip() or line.lstrip().startswith(b"#"))
+        self._reader = IncrementalRows(self._read, _id_of, _ids_in, skip=_is_comment)
         self._began = 0.0
         self._work = Work(reactor)
 
@@ -113,12 +131,12 @@ class FileQueue(MockQueue):
 
 class DemoQueue(MockQueue):
     """
-    A small cluster that is always busy.
+    The invented jobs of a small cluster.
 
-    :param seed: two demonstrations with one seed, begun at one time, are alike.
+    :param seed: two demonstrations with the same seed that begin at the same time have the same jobs.
     """
 
-    def __init__(self, reactor: Any, seed: int = 1, **options: Any) -> None:
+    def __init__(self, reactor: IQueueReactor, seed: int = 1, **options: Unpack[MockArguments]) -> None:
         super().__init__(reactor, **options)
         self._seed = seed
         self._demo: Demo | None = None
@@ -130,7 +148,18 @@ class DemoQueue(MockQueue):
         return Snapshot(jobs=self._demo.jobs(now), began_at=now, ended_at=now)
 
 
-def _id_in(line: bytes) -> list[str]:
-    """The id that a rejected line seems to be about, so that its job is not taken for absent."""
+def _id_of(line: bytes) -> str:
+    """Return the id of the job of a line that was understood."""
+    return str(json.loads(line)["id"])
+
+
+def _ids_in(line: bytes) -> list[str]:
+    """Return the id that a rejected line seems to be about, so that its job is not taken for absent."""
     found = re.search(rb'"id"\s*:\s*"([^"\\]+)"', line)
     return [found[1].decode("utf-8", "replace")] if found is not None else []
+
+
+def _is_comment(line: bytes) -> bool:
+    """Return whether a line is empty or a comment."""
+    text = line.strip()
+    return not text or text.startswith(b"#")

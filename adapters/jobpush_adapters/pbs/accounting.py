@@ -1,9 +1,9 @@
 """
-PBS's accounting log, for a server that keeps no history: which of its jobs ended, and how.
+Reads PBS's accounting log, for a server that keeps no history: which of its jobs ended, and how.
 
 One file a day in ``server_priv/accounting``, readable by root alone as a rule. From the PBS Administrator's Guide
-(Accounting): ``date;E;id;key=value …`` at the end of a job that ran, ``D`` where somebody deleted it. Blocks: called on a
-thread.
+(Accounting): ``date;E;id;key=value …`` at the end of a job that ran, ``D`` if somebody deleted it. It blocks: called
+on a thread.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from datetime import datetime, timedelta, timezone
 import attrs
 
 from jobpush.core.model import JobDescriptor, Outcome
-from jobpush_adapters.common.records import ended_by_record
+from jobpush_adapters.common.records import ended_by_record, is_same_user
 from jobpush_adapters.pbs.parse import moment, nodes, number
 from jobpush_adapters.pbs.states import exit_of
 
-#: How many days are looked through at most.
+#: The most days whose files are read.
 MOST_DAYS = 400
 
 
 @attrs.frozen
-class Entry:
-    """What the log says of the end of a job: the fields of its last E record, and who deleted it."""
+class LoggedEnd:
+    """The records of the end of a job: the fields of its last E record, and whether somebody deleted it."""
 
     fields: Mapping[str, str] | None = None
     deleted: bool = False
 
 
-def find(directory: str, ids: Collection[str], since: float, now: float) -> dict[str, Entry]:
+def find(directory: str, ids: Collection[str], since: float, now: float) -> dict[str, LoggedEnd]:
     """
-    The entries of these full ids, in the files from the day of ``since`` on.
+    Return the ends of the jobs with these full ids, in the files from the day of ``since`` on.
 
     :raise OSError: if the directory or a file cannot be read.
     """
     names = set(os.listdir(directory))
-    found: dict[str, Entry] = {}
+    found: dict[str, LoggedEnd] = {}
     for day in _days(since, now):
         if day not in names:
             continue
@@ -50,11 +50,11 @@ def find(directory: str, ids: Collection[str], since: float, now: float) -> dict
                     continue
                 job_id = line[22:300].split(b";", 1)[0].decode("ascii", "replace")
                 if job_id in ids:
-                    found[job_id] = _with(found.get(job_id, Entry()), kind, line)
+                    found[job_id] = _with(found.get(job_id, LoggedEnd()), kind, line)
     return found
 
 
-def _with(entry: Entry, kind: bytes, line: bytes) -> Entry:
+def _with(entry: LoggedEnd, kind: bytes, line: bytes) -> LoggedEnd:
     if kind == b";D;":
         return attrs.evolve(entry, deleted=True)
     text = line.decode("utf-8", "replace").rstrip("\n").split(";", 3)[3]
@@ -63,7 +63,7 @@ def _with(entry: Entry, kind: bytes, line: bytes) -> Entry:
 
 
 def _days(since: float, now: float) -> Iterator[str]:
-    """The names of the files; they follow the server's time zone: a day more on both sides."""
+    """Yield the names of the files. They are dates in the server's time zone, so there is a day more on both sides."""
     first = datetime.fromtimestamp(max(since, now - MOST_DAYS * 86400), timezone.utc) - timedelta(days=1)
     last = datetime.fromtimestamp(now, timezone.utc) + timedelta(days=1)
     while first <= last:
@@ -71,11 +71,13 @@ def _days(since: float, now: float) -> Iterator[str]:
         first += timedelta(days=1)
 
 
-def ended(job: JobDescriptor, entry: Entry, now: float) -> JobDescriptor | None:
-    """The job as the log says that it ended; None if it does not say so of this submission."""
+def ended(job: JobDescriptor, entry: LoggedEnd, now: float) -> JobDescriptor | None:
+    """Return the job as ended by the log; None if the log has no end of this submission."""
     fields = entry.fields or {}
     ctime = moment(fields.get("ctime"))
     if ctime is not None and job.submitted_at is not None and ctime != int(job.submitted_at):
+        return None
+    if not is_same_user(job, fields.get("user")):
         return None
     status = number(fields.get("Exit_status"))
     if status is None and not entry.deleted:
@@ -96,7 +98,7 @@ def ended(job: JobDescriptor, entry: Entry, now: float) -> JobDescriptor | None:
 
 
 def readable(directory: str) -> bool:
-    """May the log be read?"""
+    """Return whether the log can be read."""
     try:
         names = sorted(name for name in os.listdir(directory) if name.isdigit())
         return not names or os.access(os.path.join(directory, names[-1]), os.R_OK)

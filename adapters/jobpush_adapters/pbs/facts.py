@@ -1,4 +1,4 @@
-"""What a PBS or Torque server lets jobpush see and know, by its attributes. Pure."""
+"""What jobpush can see and find out of a PBS or Torque server, by its attributes. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jobpush_adapters.pbs.states import duration
 
 def sees_all(a: Attributes, account: str, hidden_by_default: bool) -> tuple[bool, bool, str]:
     """
-    Does the account see all jobs, does the server hide any, and how is that known?
+    Return whether the account sees all jobs, whether the server hides any, and the evidence.
 
-    :param hidden_by_default: what it means that ``query_other_jobs`` is not said (Torque: hidden).
+    :param hidden_by_default: whether jobs are hidden if the server has no ``query_other_jobs`` (so in Torque).
     """
     value = a.get("query_other_jobs", "False" if hidden_by_default else "True")
     if value.lower() in ("true", "1", "t"):
@@ -23,18 +23,18 @@ def sees_all(a: Attributes, account: str, hidden_by_default: bool) -> tuple[bool
 
 
 def users(patterns: str) -> set[str]:
-    """The users that ``a@*,b@host`` names, at whatever host."""
+    """Return the users in ``a@*,b@host``, whatever the host."""
     return {pattern.strip().partition("@")[0] for pattern in patterns.split(",")}
 
 
 def keeps_history(a: Attributes) -> bool:
-    """Does the server keep jobs that have ended?"""
+    """Return whether the server keeps jobs that have ended."""
     return a.get("job_history_enable", "False").lower() in ("true", "1")
 
 
 def pbs_facts(a: Attributes, account: str, log: str | None) -> QueueFacts:
     """
-    The facts of a PBS Pro or OpenPBS server.
+    Return the facts on a PBS Pro or OpenPBS server.
 
     :param log: the directory of the accounting log, if it can be read.
     """
@@ -50,14 +50,14 @@ def pbs_facts(a: Attributes, account: str, log: str | None) -> QueueFacts:
             "known, it is told as LOST; set job_history_enable=True"
         )
     by = "job_history_duration" if history else "job_history_enable"
-    # With a log that can be read nothing is missed for want of a history.
+    # With a log that can be read no history is needed.
     kept = None if not history and log is not None else remembers
     # Subjobs that have ended are listed until their array has; then they vanish with it.
     return QueueFacts(sees, hides, history or log is not None, kept, by, evidence, tuple(problems), lists_ended=False)
 
 
 def torque_facts(a: Attributes, account: str) -> QueueFacts:
-    """The facts of a Torque server."""
+    """Return the facts on a Torque server."""
     sees, hides, evidence = sees_all(a, account, True)
     problems = _blind(sees, account, evidence)
     kept = float(duration(a.get("keep_completed", "0")) or 0)

@@ -2,9 +2,9 @@
 OpenPBS and PBS Pro: a cheap list of all jobs each tick, and the attributes of those that changed.
 
 ``qstat -f`` of ten thousand jobs costs a second each time, the plain list a tenth of that, and the attributes of a hundred
-jobs by their ids a fortieth. So a tick is: the list (``qstat -t -w``), the ids that were modified since the last one
-(``qselect -tm.ge``), and the attributes of these, of those whose row is new, and of those that left, which only the server's
-history still has. Measured on OpenPBS 23.06.
+jobs by their ids a fortieth. So a tick asks for the list (``qstat -t -w``), for the ids of jobs that were modified since the
+last tick (``qselect -tm.ge``), and for the attributes of these, of jobs whose row is new, and of jobs that left, which only the
+server's history still has. Measured on OpenPBS 23.06.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.commands import Commands, succeeded
+from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.pbs import accounting as pbs_accounting
 from jobpush_adapters.pbs.facts import keeps_history, pbs_facts
 from jobpush_adapters.pbs.parse import Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
 
 LOG = Logger(namespace="jobpush_adapters.pbs.openpbs")
 
-#: How many jobs' attributes one ``qstat`` is asked for.
+#: The most jobs whose attributes one ``qstat`` is asked for.
 IDS_AT_ONCE = 500
 
-#: Seconds of overlap between one look for modified jobs and the next: PBS counts whole seconds.
+#: Seconds by which the next query for modified jobs overlaps the last one: PBS counts whole seconds.
 OVERLAP_S = 2.0
 
 #: Seconds for which a job that has ended is listed.
 REMEMBER_S = 300.0
 
-#: Letters of jobs that are asked for in each tick: what follows does not count as a modification.
+#: Letters of jobs whose attributes are asked for in each tick: PBS does not count their next change as a modification.
 _PASSING = "ET"
 
 
 @attrs.define(eq=False)
 class _Known:
-    """A job of the list, with what its attributes said."""
+    """A job of the list, and what was made of its attributes."""
 
     row: bytes
     job: JobDescriptor | None
@@ -53,10 +53,10 @@ class _Known:
 @attrs.define(eq=False)
 class _Tick:
     """
-    What one look is put together from.
+    The answers of one tick, and what is made of them.
 
     :ivar pending: the indices of the waiting subjobs of each array; ``waiting`` are their ids.
-    :ivar failed: the ids of jobs whose attributes make no sense.
+    :ivar failed: the ids of jobs whose attributes were not understood.
     """
 
     now: float
@@ -76,7 +76,7 @@ class OpenPbs:
     :ivar server: the server's name, as in the ids of its jobs.
     """
 
-    def __init__(self, reactor: Any, commands: Commands, cluster: str, home: str) -> None:
+    def __init__(self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str) -> None:
         self.server: str | None = None
         self._reactor = reactor
         self._commands = commands
@@ -97,7 +97,7 @@ class OpenPbs:
     async def check(self) -> QueueFacts:
         began = self._reactor.seconds()
         self.server, a = parse_server(await self._commands.run("qstat", "-B", "-f", "-F", "json"))
-        # Only what differs by more than a command takes is the clocks' difference.
+        # A difference that is not longer than a command may take is not one of the clocks.
         skew = float(a["timestamp"]) - began if a.get("timestamp", "").isdigit() else 0.0
         self._skew = skew if abs(skew) > 2.0 else 0.0
         self._history = keeps_history(a)
@@ -107,7 +107,7 @@ class OpenPbs:
     # -- a tick
 
     async def snapshot(self) -> Snapshot:
-        """All jobs: those of the list, and those that have ended lately."""
+        """Return all jobs: those of the list, and those that have ended lately."""
         if self.server is None:
             await self.check()
         began = self._reactor.seconds()
@@ -132,7 +132,7 @@ class OpenPbs:
         )
 
     async def named(self, jobs: Sequence[str]) -> Snapshot:
-        """Plain jobs by their attributes alone; an array's state is in the list."""
+        """Return plain jobs by their attributes; arrays and subjobs are left out, as their state is in the list."""
         began = self._reactor.seconds()
         wanted = [job_id for job_id in jobs if "[" not in job_id]
         tick = _Tick(began, {}, [], attributes=await self._attributes(wanted, []) if wanted else {})
@@ -141,14 +141,14 @@ class OpenPbs:
         return Snapshot(jobs=found, began_at=began, ended_at=self._reactor.seconds())
 
     async def _modified(self) -> set[str]:
-        """The ids of jobs that were modified since the last look, those that have ended among them."""
+        """Return the ids of jobs that were modified since the last tick, with those that have ended."""
         if self._looked_at is None or not self._selects:
             return set()
         since = self._looked_at - OVERLAP_S + self._skew
         stamp = time.strftime("%Y%m%d%H%M.%S", time.gmtime(since))
         result = await self._commands.run("qselect", *(["-x"] if self._history else []), "-T", f"-tm.ge.{stamp}")
         if result.status == 2:
-            # A usage error: this version cannot be asked so. The list alone still shows what matters most.
+            # A usage error: this version cannot be asked so. The list still shows the changes of letters.
             self._selects = False
             LOG.warn(
                 "{c}: qselect -tm.ge: {why}; changes that no letter shows come late", c=self._cluster, why=result.complaint
@@ -157,7 +157,7 @@ class OpenPbs:
         return set(succeeded("qselect", result).stdout.decode("ascii", "replace").split())
 
     def _sort(self, tick: _Tick, modified: set[str]) -> list[str]:
-        """Put the waiting subjobs to their arrays; the ids whose attributes are to be asked for."""
+        """Assign the waiting subjobs to their arrays; return the ids of jobs whose attributes are needed."""
         wanted: list[str] = []
         for job_id, (letter, row) in tick.rows.items():
             array = parent_of(job_id)
@@ -168,13 +168,13 @@ class OpenPbs:
             known = self._known.get(job_id)
             if known is None or known.row != row or letter in _PASSING or job_id in modified or _starts(known.job):
                 wanted.append(job_id)
-        # What came and went between two looks is only among the modified ones.
+        # A job that came and went between two ticks is only among the modified ones.
         gone = (job_id for job_id in modified if job_id not in tick.rows and job_id not in self._ended)
         wanted.extend(sorted(job_id for job_id in gone if "[]" not in job_id))
         return wanted
 
     async def _attributes(self, ids: Sequence[str], left: Sequence[str]) -> dict[str, Attributes]:
-        """The attributes of these jobs, and of all subjobs of arrays that left."""
+        """Return the attributes of these jobs, and of all subjobs of arrays that left."""
         found: dict[str, Attributes] = {}
         history = ["-x"] if self._history else []
         distinct = list(dict.fromkeys(ids))
@@ -188,7 +188,7 @@ class OpenPbs:
         return found
 
     def _describe(self, tick: _Tick) -> Iterator[None]:
-        """The jobs, by what is known of them and what was asked for."""
+        """Make the jobs, of what is known and what was asked for; pauses now and then."""
         for count, (job_id, (_, row)) in enumerate(tick.rows.items()):
             if count % 256 == 255:
                 yield
@@ -205,7 +205,7 @@ class OpenPbs:
                 tick.jobs[job_id] = job
 
     def _listed(self, tick: _Tick, job_id: str, row: bytes) -> None:
-        """One row of the list."""
+        """Make the job of one row of the list."""
         before = self._known.get(job_id)
         if before is not None and before.job is not None and job_id not in tick.attributes and "[" not in job_id:
             tick.known[job_id] = before
@@ -215,7 +215,7 @@ class OpenPbs:
             job = self._read(tick, job_id)
         else:
             job = before.job if before is not None else None
-        # What left while its attributes were asked for has none: next time it is one that left.
+        # A job that left before its attributes were asked for has none: in the next tick it is one that left.
         if job is not None and "[]" in job_id:
             tasks = TaskSet.of(tick.pending.get(job_id, ()))
             if job.pending_tasks != tasks:
@@ -223,13 +223,13 @@ class OpenPbs:
                 phase = job.phase if job.phase in WAITING_PHASES else Phase.QUEUED
                 job = attrs.evolve(job, phase=phase, started_at=None, pending_tasks=tasks)
         if job is not None and before is not None and before.job is not None and job.says_the_same(before.job):
-            job = before.job  # what was modified is nothing of ours (the time used, say)
+            job = before.job  # nothing that is published was modified, but the time used, say
         tick.known[job_id] = _Known(row, job)
         if job is not None and (job.pending_tasks is None or len(job.pending_tasks)):
             tick.jobs[job_id] = job
 
     def _read(self, tick: _Tick, job_id: str) -> JobDescriptor | None:
-        """A job by its attributes; None, and noted, if they make no sense."""
+        """Return a job by its attributes; None, and note the reason, if they are not understood."""
         try:
             return describe(self._cluster, job_id, tick.attributes[job_id], tick.now)
         except ValueError as error:
@@ -240,7 +240,7 @@ class OpenPbs:
     # -- what became of jobs that left
 
     async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        """From the history, or else from the accounting log."""
+        """Return what became of jobs by the history, or else by the accounting log."""
         if not self._history:
             return await self._from_log(jobs)
         # What is true of an array is not true of each of its subjobs.
@@ -251,9 +251,9 @@ class OpenPbs:
             if job.id in attributes:
                 ended = describe(self._cluster, job.id, attributes[job.id], now)
                 same = None in (ended.submitted_at, job.submitted_at) or ended.submitted_at == job.submitted_at
-                if ended.done and same:
+                if ended.done and same and is_same_user(job, ended.user):
                     found[job.id] = ended
-        return Outcomes(found, no_record=frozenset(job.id for job in jobs) - attributes.keys())
+        return Outcomes(found, no_record=frozenset(job.id for job in jobs if "[]" not in job.id) - attributes.keys())
 
     async def _from_log(self, jobs: Iterable[JobDescriptor]) -> Outcomes:
         if not self._log_readable:
@@ -270,7 +270,6 @@ class OpenPbs:
         return Outcomes(found, no_record=frozenset(wanted).difference(entries))
 
 
-
 def _starts(job: JobDescriptor | None) -> bool:
-    """Is it in a state that passes into the next one without another letter?"""
+    """Return whether its next change may leave its row the same."""
     return job is None or job.phase is Phase.STARTING

@@ -1,9 +1,9 @@
 """
-What PBS's ``qstat`` prints: the list of jobs, and their attributes as JSON. Pure.
+Parses what PBS's ``qstat`` prints: the list of jobs, and their attributes as JSON. Pure.
 
-The JSON is read line by line, one attribute a line, as every version prints it: all of them escape line breaks, but some
-break the document with a value that a user chose (a bare ``nan`` or ``007``, a raw control character), and some print values
-that look like numbers as such. So one job's environment cannot spoil another's row, nor speak for it.
+The JSON is read line by line, one attribute a line, as every version prints it. All versions escape line breaks, but some print
+invalid JSON for a value that a user chose (a bare ``nan`` or ``007``, a raw control character), and some print values that look
+like numbers as numbers. Read so, one job's environment cannot change what is read of another job.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from jobpush_adapters.pbs.states import State, duration, pbs_state, waiting_code
 #: A job's attributes, all as text; those of a nested list as ``Resource_List.walltime``.
 Attributes = Mapping[str, str]
 
-#: Exit statuses of ``qstat`` that say something of the jobs asked for, not of the server: unknown, and finished without ``-x``.
+#: Exit statuses of ``qstat`` for a job that is unknown, and for one that has finished if ``-x`` is not given.
 UNKNOWN_JOB, FINISHED_JOB = 153, 35
 
-#: The number, the index or ``[]``, and the server.
+#: An id: the number, the index or ``[]``, and the server.
 ID = re.compile(r"([0-9]{1,12})(\[[0-9]{0,7}\])?(?:\.([A-Za-z0-9][A-Za-z0-9_.-]{0,253}))?")
 
 _TOP = frozenset(
@@ -36,7 +36,7 @@ _TOP = frozenset(
     }
 )  # fmt: skip
 
-#: The attributes that are read, and those of nested lists: of an environment one value, the rest is passed over.
+#: The attributes that are read, by the list in which they are nested.
 _WANTED: Mapping[str, frozenset[str]] = {
     "": _TOP,
     "Resource_List": frozenset({"walltime"}),
@@ -49,9 +49,9 @@ _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if nu
 
 def parse_list(result: CommandResult) -> tuple[dict[str, tuple[str, bytes]], list[str]]:
     """
-    Letter and row by full id, of ``qstat -t -w``, and the rows that could not be understood.
+    Return the letter and the row by full id, of ``qstat -t -w``, and why other rows were not understood.
 
-    :raise QueueError: if qstat failed, or its answer is none or cut off.
+    :raise QueueError: if qstat failed, or its output is not PBS's or cut off.
     """
     succeeded("qstat", result)
     if not result.stdout.strip():
@@ -66,23 +66,23 @@ def parse_list(result: CommandResult) -> tuple[dict[str, tuple[str, bytes]], lis
     jobs: dict[str, tuple[str, bytes]] = {}
     rejected = []
     for line in lines[2:]:
-        # Whatever the name holds: the id stands first, and the letter and the queue last.
+        # Whatever the name contains, the id is first, and the letter and the queue are last.
         fields = line.split()
         job_id = fields[0].decode("utf-8", "replace") if len(fields) > 5 else ""
         letter = fields[-2] if job_id else b""
         if len(letter) != 1 or not letter.isupper() or not ID.fullmatch(job_id):
             rejected.append(f"the row makes no sense: {printable(line.decode('utf-8', 'replace'), 120)}")
         else:
-            # The time that was used changes all the time, and the widths of columns with other jobs.
+            # The time used changes all the time, and the widths of columns change with other jobs: they are left out.
             jobs[job_id] = (letter.decode("ascii"), letter + fields[-1])
     return jobs, rejected
 
 
 def parse_jobs(result: CommandResult) -> dict[str, Attributes]:
     """
-    The attributes by full id, of ``qstat -f -F json``. Unknown jobs are not there.
+    Return the attributes by full id, of ``qstat -f -F json``. Unknown jobs are left out.
 
-    :raise QueueError: if qstat failed for another reason than an unknown job, or the answer is cut off.
+    :raise QueueError: if qstat failed for another reason than an unknown job, or the output is cut off.
     """
     if result.status not in (0, UNKNOWN_JOB, FINISHED_JOB):
         raise QueueError(f"qstat ended with status {result.status}: {result.complaint}")
@@ -95,7 +95,7 @@ def parse_jobs(result: CommandResult) -> dict[str, Attributes]:
 
 
 def _jobs(lines: list[str]) -> Iterator[tuple[str, Attributes]]:
-    """Depth 1 is the document, 2 a job, 3 its attributes, 4 what is nested in one of them."""
+    """Yield ids and attributes. Depth 1 is the document, 2 a job, 3 its attributes, 4 what is nested in one of them."""
     unit = len(lines[1]) - len(lines[1].lstrip()) if len(lines) > 1 else 0
     job_id, nested, within = None, "", False
     attributes: dict[str, str] = {}
@@ -123,7 +123,7 @@ def _jobs(lines: list[str]) -> Iterator[tuple[str, Attributes]]:
 
 
 def _value(text: str) -> str:
-    """A value as text: strings unescaped, everything else as it stands."""
+    """Return a value as text: a string without escapes, everything else as it is written."""
     if not text.startswith('"'):
         return text
     try:
@@ -135,9 +135,9 @@ def _value(text: str) -> str:
 
 def parse_server(result: CommandResult) -> tuple[str, Attributes]:
     """
-    The server's name and its attributes, of ``qstat -B -f -F json``.
+    Return the server's name and its attributes, of ``qstat -B -f -F json``.
 
-    :raise QueueError: if it cannot be asked.
+    :raise QueueError: if qstat failed, or its output is not PBS's.
     """
     succeeded("qstat -B", result)
     try:
@@ -152,9 +152,9 @@ def parse_server(result: CommandResult) -> tuple[str, Attributes]:
 
 def describe(cluster: str, job_id: str, a: Attributes, now: float) -> JobDescriptor:
     """
-    A job by its attributes.
+    Return a job by its attributes.
 
-    :raise ValueError: if what matters is missing or makes no sense.
+    :raise ValueError: if its state is missing or is none.
     """
     letter = a.get("job_state", "")
     if not re.fullmatch(r"[A-Z]", letter):
@@ -169,10 +169,8 @@ def describe(cluster: str, job_id: str, a: Attributes, now: float) -> JobDescrip
     return from_state(cluster, job_id, state, native, a, now)
 
 
-def from_state(
-    cluster: str, job_id: str, state: State, native: Mapping[str, str], a: Attributes, now: float
-) -> JobDescriptor:
-    """A job in that state."""
+def from_state(cluster: str, job_id: str, state: State, native: Mapping[str, str], a: Attributes, now: float) -> JobDescriptor:
+    """Return a job in that state."""
     comment = a.get("comment") or None
     code = state.reason_code
     if state.phase is Phase.QUEUED and code is None and comment is not None:
@@ -220,24 +218,24 @@ def from_state(
 
 
 def parent_of(job_id: str) -> str:
-    """The id of a subjob's array; another job's own."""
+    """Return the id of a subjob's array, or of another job itself."""
     return job_id if "[" not in job_id else re.sub(r"\[[0-9]+\]", "[]", job_id, count=1)
 
 
 def nodes(exec_host: str | None) -> str | None:
-    """The hosts of ``n1/0*2+n2/1``, each once."""
+    """Return the hosts of ``n1/0*2+n2/1``, each once."""
     if not exec_host:
         return None
     return ",".join(dict.fromkeys(part.partition("/")[0].partition(":")[0] for part in exec_host.split("+")))
 
 
 def number(text: str | None) -> int | None:
-    """A whole number; None where it is none."""
+    """Return a whole number; None if the text is none."""
     return int(text) if text is not None and re.fullmatch(r"-?[0-9]{1,10}", text) else None
 
 
 def moment(text: str | None) -> float | None:
-    """Epoch seconds of ``Sun Nov 22 07:42:29 2026`` (qstat runs with TZ=UTC) or of digits; None where it is no time."""
+    """Return epoch seconds of ``Sun Nov 22 07:42:29 2026`` (qstat runs with TZ=UTC) or of digits; None if it is no time."""
     if not text:
         return None
     if re.fullmatch(r"[1-9][0-9]{0,11}", text):

@@ -1,29 +1,33 @@
 """
-PBS: OpenPBS, PBS Pro and Torque. Finds out which of them it talks to, and asks each in its own way.
+PBS: OpenPBS, PBS Pro and Torque. Finds out which of them the server is, and asks each in its own way.
 
-What the two have in common: the notation of job ids, the commands' names, and that the server says what may be seen.
+Both have the same notation of job ids, the same names of commands, and a server attribute for what may be seen.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
-from jobpush_adapters.common.base import CommandQueue, Common
+from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
+from jobpush_adapters.common.commands import Commands
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.pbs.openpbs import OpenPbs
 from jobpush_adapters.pbs.parse import ID
 from jobpush_adapters.pbs.torque import Torque
 
-#: Variables of this process's environment that say where PBS is.
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+#: Variables of this process's environment by which PBS's commands find the server.
 _VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME")
 
 
@@ -32,18 +36,18 @@ _LOGGED = re.compile(rb"[0-9/]+ [0-9:.]+;(?:[0-9a-fA-F]+;[^;]*;Job;|[A-Za-z];)([
 
 
 class Dialect(Protocol):
-    """How one kind of PBS is asked."""
+    """How one kind of PBS is asked; `PbsQueue` has the rest."""
 
     server: str | None
 
     async def check(self) -> QueueFacts:
-        """What the account may see, and what the server remembers."""
+        """Return what the account may see, and what the server remembers."""
 
     async def snapshot(self) -> Snapshot:
-        """All jobs."""
+        """Return all jobs."""
 
     async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        """What became of jobs that left."""
+        """Return what became of jobs that left."""
 
 
 @implementer(INamedJobsQueue, IWatchfulQueue)
@@ -59,12 +63,12 @@ class PbsQueue(Watching, CommandQueue):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IQueueReactor,
         cluster: str = "pbs",
         server: str | None = None,
         home: str | None = None,
         follow: Sequence[str] = (),
-        **common: Any,
+        **common: Unpack[CommonArguments],
     ) -> None:
         here = {} if common.get("prefix") else os.environ
         environment = {key: here[key] for key in _VARIABLES if key in here}
@@ -95,13 +99,13 @@ class PbsQueue(Watching, CommandQueue):
     def task_id(self, array: str, index: int) -> str:
         return array.replace("[]", f"[{index}]", 1)
 
-    # -- in the server's own way
+    # -- as the kind of server is asked
 
     async def _asked(self) -> Dialect:
         if self._dialect is None:
             result = await self._commands.run("qstat", "--version")
             said = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
-            make: Any
+            make: Callable[[IQueueReactor, Commands, str, str], Dialect]
             if "pbs_version" in said or re.search(r"\bPBS Pro|OpenPBS|PBSPro", said):
                 make = OpenPbs
             elif re.match(r"[Vv]ersion:", said):
@@ -125,7 +129,7 @@ class PbsQueue(Watching, CommandQueue):
 
     @property
     def most_named(self) -> int:
-        """Torque cannot be asked so."""
+        """The most jobs in one call of `named`; 0 for Torque, which cannot be asked so."""
         return 100 if isinstance(self._dialect, OpenPbs) else 0
 
     def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
@@ -140,7 +144,7 @@ class PbsQueue(Watching, CommandQueue):
 
 
 def readable_logs(home: str) -> list[str]:
-    """The server's log, which everybody may read; or else the accounting log; none if neither is on this host."""
+    """Return the server's log, which everybody may read, or else the accounting log; nothing if neither is on this host."""
     for path in (os.path.join(home, "server_logs"), os.path.join(home, "server_priv", "accounting")):
         if os.access(path, os.R_OK | os.X_OK):
             return [path]

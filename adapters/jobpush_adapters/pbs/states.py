@@ -1,9 +1,9 @@
 """
-What PBS's states, substates and exit statuses mean. Pure.
+The meaning of PBS's states, substates and exit statuses. Pure.
 
 From the PBS Reference Guide (job states, job substates, exit codes), from measuring OpenPBS 23.06, and for Torque from its
-documentation. Substate goes before letter, and letter before Exit_status, which means nothing before a job has ended, and on
-an array's parent.
+documentation. The substate decides before the letter, and the letter before Exit_status, which means nothing before a job has
+ended, nor for an array.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jobpush.core.model import Outcome, Phase, ReasonCode
 
 @attrs.frozen
 class State:
-    """A job's state in jobpush's words."""
+    """The state of a job in jobpush's vocabulary."""
 
     phase: Phase
     outcome: Outcome | None = None
@@ -30,7 +30,7 @@ class State:
     reason: str | None = None
 
 
-#: Exit statuses that PBS itself sets: outcome, and what it was. Their values are those of ``pbs_error.h``/``job.h``.
+#: Exit statuses that PBS itself sets (``pbs_error.h``, ``job.h``): the outcome, and the reason.
 PBS_EXITS: Mapping[int, tuple[Outcome, str]] = {
     -1: (Outcome.LAUNCH_FAIL, "could not be started, before its files were"),
     -2: (Outcome.LAUNCH_FAIL, "could not be started, after its files were"),
@@ -45,7 +45,7 @@ PBS_EXITS: Mapping[int, tuple[Outcome, str]] = {
     -29: (Outcome.TIMEOUT, "walltime exceeded"),
 }
 
-#: Torque's own, where they differ.
+#: Those of Torque.
 TORQUE_EXITS: Mapping[int, tuple[Outcome, str]] = {
     -1: (Outcome.LAUNCH_FAIL, "could not be started, before its files were"),
     -2: (Outcome.LAUNCH_FAIL, "could not be started, after its files were"),
@@ -56,12 +56,12 @@ TORQUE_EXITS: Mapping[int, tuple[Outcome, str]] = {
     -12: (Outcome.TIMEOUT, "cput exceeded"),
 }
 
-#: PBS's exit status of a job that is being rerun: no end.
+#: PBS's exit status of a job that is being rerun: it has not ended.
 RERUN = -11
 
 
 def exit_of(status: int | None, exits: Mapping[int, tuple[Outcome, str]] = PBS_EXITS) -> State:
-    """How a job that was not deleted ended, by its exit status."""
+    """Return how a job that was not deleted ended, by its exit status."""
     if status is None:
         return State(Phase.DONE, Outcome.CANCELLED, settled=True)
     if status in exits:
@@ -87,11 +87,11 @@ def exit_of(status: int | None, exits: Mapping[int, tuple[Outcome, str]] = PBS_E
 
 def pbs_state(letter: str, substate: int | None, status: int | None, holds: str, depends: bool) -> State:
     """
-    The state of a job of PBS Pro or OpenPBS.
+    Return the state of a job of PBS Pro or OpenPBS.
 
     :param status: Exit_status, if there is one.
     :param holds: Hold_Types, some of ``u o s p``, or ``n``.
-    :param depends: does it have a dependency?
+    :param depends: whether it has a dependency.
     """
     if letter in ("F", "X"):
         return _ended(substate, status, depends)
@@ -124,12 +124,12 @@ def _ended(substate: int | None, status: int | None, depends: bool) -> State:
         code = ReasonCode.DEPENDENCY if depends else None
         return State(Phase.DONE, Outcome.CANCELLED, reason_code=code, settled=True)
     if substate not in (91, 92, 93, None):
-        # A later version's: how it ended is not known, that it did is.
+        # A later version's substate: the job has ended, but how is not known.
         return attrs.evolve(end, settled=False)
     return end
 
 
-#: The letters that say all.
+#: The states of letters that need no substate.
 _LISTED = {
     "Q": State(Phase.QUEUED),
     "W": State(Phase.QUEUED, reason_code=ReasonCode.BEGIN_TIME),
@@ -142,7 +142,7 @@ _LISTED = {
 
 
 def torque_state(letter: str, status: int | None, holds: str, depends: bool) -> State:
-    """The state of a Torque job: no substates, and C for completed."""
+    """Return the state of a Torque job: it has no substate, and C is completed."""
     if letter == "C":
         return exit_of(status, TORQUE_EXITS)
     if letter == "H":
@@ -151,7 +151,7 @@ def torque_state(letter: str, status: int | None, holds: str, depends: bool) -> 
 
 
 def held_by(holds: str) -> ReasonCode:
-    """Who holds a job: ``o`` and ``s`` are an operator's and the system's, ``p`` a bad password."""
+    """Return who holds a job: ``o`` and ``s`` are holds of an operator and the system, ``p`` of a bad password."""
     if set(holds) & set("os"):
         return ReasonCode.HELD_BY_ADMIN
     if "u" in holds:
@@ -160,7 +160,7 @@ def held_by(holds: str) -> ReasonCode:
 
 
 def waiting_code(comment: str) -> ReasonCode | None:
-    """Why a queued job waits, by the scheduler's comment (``Not Running: …``)."""
+    """Return why a queued job waits, by the scheduler's comment (``Not Running: …``)."""
     if re.search(r"[Ll]imit|maximum", comment):
         return ReasonCode.LIMIT
     if re.search(r"[Ii]nsufficient|[Nn]ot enough", comment):
@@ -171,6 +171,6 @@ def waiting_code(comment: str) -> ReasonCode | None:
 
 
 def duration(text: str) -> int | None:
-    """Seconds of ``[[hours:]minutes:]seconds``; None for what is none."""
+    """Return the seconds of ``[[hours:]minutes:]seconds``; None if it is no duration."""
     found = re.fullmatch(r"(?:(?:([0-9]{1,9}):)?([0-9]{1,9}):)?([0-9]{1,12})(?:\.[0-9]+)?", text)
     return int(found[1] or 0) * 3600 + int(found[2] or 0) * 60 + int(found[3]) if found else None

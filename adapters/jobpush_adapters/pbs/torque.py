@@ -7,20 +7,23 @@ From Torque's documentation and source; it has no JSON, no substates, and exit c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from jobpush.adapter.command import CommandResult, printable
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import IQueueReactor, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.commands import Commands, succeeded
+from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
 from jobpush_adapters.pbs.facts import torque_facts
 from jobpush_adapters.pbs.parse import ID, Attributes, from_state, number
 from jobpush_adapters.pbs.states import torque_state
 from jobpush_adapters.sge.xml import plain
 
 _FIELD = re.compile(rb"<([A-Za-z_][A-Za-z_.]{0,60})>([^<]*)</\1>")
+
+#: A job begins so, after which its id stands; so the one before it ends there.
+_ROW_END = b"<Job><Job_Id>"
 _VARIABLE = re.compile(r"(?:^|,)(PBS_O_WORKDIR|workflow)=([^,]*)")
 
 
@@ -29,75 +32,46 @@ class Torque:
     :ivar server: the server's name, as in the ids of its jobs.
     """
 
-    def __init__(self, reactor: Any, commands: Commands, cluster: str, home: str) -> None:
+    def __init__(self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str) -> None:
         self.server: str | None = None
         self._reactor = reactor
         self._commands = commands
         self._cluster = cluster
-        self._cache: dict[bytes, JobDescriptor | str] = {}
+        self._reader = IncrementalRows(self._read, _id_of, _ids_of, end=_ROW_END)
+        self._began = 0.0
         self._work = Work(reactor)
 
     async def check(self) -> QueueFacts:
-        """What the account may see, and how long the server remembers."""
+        """Return what the account may see, and how long the server remembers."""
         result = succeeded("qstat -B", await self._commands.run("qstat", "-B", "-f"))
         name, a = parse_server_text(result.stdout)
         self.server = name
         return torque_facts(a, await self._commands.account())
 
     async def snapshot(self) -> Snapshot:
-        """All jobs."""
+        """Return all jobs."""
         began = self._reactor.seconds()
-        rows = split_jobs(await self._commands.run("qstat", "-t", "-x"))
-        jobs: dict[str, JobDescriptor] = {}
-        rejected: list[str] = []
-        ids: set[str] = set()
-        cache: dict[bytes, JobDescriptor | str] = {}
-        await self._work.sliced(self._read(rows, jobs, rejected, ids, cache, began))
-        if rows and not jobs and not ids:
-            raise QueueError(f"qstat: no job could be understood: {rejected[0]}")
-        self._cache = cache
-        return Snapshot(jobs, began, self._reactor.seconds(), tuple(rejected[:10]), len(rejected), frozenset(ids))
+        answer, reader = jobs_text(await self._commands.run("qstat", "-t", "-x")), self._reader
+        self._began = began
+        await self._work.sliced(reader.answer(parts(answer, _ROW_END)))
+        if answer and not reader.jobs and not reader.ids:
+            raise QueueError(f"qstat: no job could be understood: {reader.rejected[0][1]}")
+        return reader.snapshot(began, self._reactor.seconds())
 
-    def _read(
-        self,
-        rows: Sequence[bytes],
-        jobs: dict[str, JobDescriptor],
-        rejected: list[str],
-        ids: set[str],
-        cache: dict[bytes, JobDescriptor | str],
-        now: float,
-    ) -> Iterator[None]:
-        for count, row in enumerate(rows):
-            if count % 64 == 63:
-                yield
-            job = self._cache.get(row)
-            if job is None:
-                try:
-                    job = parse_job(self._cluster, row, now)
-                except ValueError as error:
-                    job = printable(str(error))
-            cache[row] = job
-            if isinstance(job, str):
-                rejected.append(job)
-                found = re.match(rb"[0-9A-Za-z_.\[\]-]{1,300}(?=<)", row)
-                if found is not None:
-                    ids.add(found[0].decode("ascii"))
-            elif job.id in jobs:
-                ids.add(job.id)
-                rejected.append(f"two rows have the id {job.id}")
-            else:
-                jobs[job.id] = job
-        for job_id in ids:
-            jobs.pop(job_id, None)
+    def _read(self, row: bytes) -> JobDescriptor | str:
+        try:
+            return parse_job(self._cluster, row.rpartition(b"</Job>")[0], self._began)
+        except ValueError as error:
+            return printable(str(error))
 
     async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        """Torque has nothing besides what it lists."""
+        """Return that nothing is known: Torque has no accounting that can be asked."""
         return Outcomes()
 
 
-def split_jobs(result: CommandResult) -> list[bytes]:
+def jobs_text(result: CommandResult) -> bytes:
     """
-    The jobs of ``qstat -x``, each from its id on.
+    Return the jobs of ``qstat -x``, each from its id on, with what begins the next one (`_ROW_END`) between them.
 
     :raise QueueError: if it is not a whole answer.
     """
@@ -107,26 +81,36 @@ def split_jobs(result: CommandResult) -> list[bytes]:
         # Without jobs Torque prints nothing at all.
         if result.stderr.strip():
             raise QueueError(f"qstat printed nothing: {result.complaint}")
-        return []
+        return b""
     if b"<Data>" not in output[:200]:
         raise QueueError(f"qstat: the answer is none of Torque's: {printable(output[:80].decode('utf-8', 'replace'))}")
     if not output.endswith(b"</Data>"):
         raise QueueError("qstat: the answer is cut off")
-    pieces = output.split(b"<Job><Job_Id>")[1:]
-    return [piece.rpartition(b"</Job>")[0] for piece in pieces]
+    return output.partition(_ROW_END)[2].removesuffix(b"</Data>")
+
+
+def _id_of(row: bytes) -> str:
+    """Return the id of a job."""
+    return row.partition(b"<")[0].decode("utf-8", "replace")
+
+
+def _ids_of(row: bytes) -> list[str]:
+    """Return the id that a row which is not understood may stand for."""
+    found = re.match(rb"[0-9A-Za-z_.\[\]-]{1,300}(?=<)", row)
+    return [found[0].decode("ascii")] if found is not None else []
 
 
 def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
     """
-    One job.
+    Return a job.
 
-    :raise ValueError: if what matters is missing or makes no sense.
+    :raise ValueError: if its id or its state is not as it should be.
     """
     fields: dict[str, str] = {}
     for name, value in _FIELD.findall(row):
-        # A name that a job's owner gives comes once, first: what comes later under it is none of the job's own.
+        # Of fields with the same name the first is the job's own; its owner may have written the others.
         fields.setdefault(name.decode("ascii"), plain(value))
-    job_id = row.partition(b"<")[0].decode("utf-8", "replace")
+    job_id = _id_of(row)
     letter = fields.get("job_state", "")
     if not ID.fullmatch(job_id) or not re.fullmatch(r"[A-Z]", letter):
         raise ValueError(f"the id or the state of a job makes no sense: {job_id[:80]}")
@@ -142,7 +126,7 @@ def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
 
 
 def parse_server_text(stdout: bytes) -> tuple[str | None, dict[str, str]]:
-    """The server's name and its attributes, of ``qstat -B -f``: ``Server: name``, then ``    key = value``."""
+    """Return the server's name and its attributes, of ``qstat -B -f``: ``Server: name``, then ``    key = value``."""
     text = stdout.decode("utf-8", "replace").replace("\n\t", "")
     name = re.search(r"^Server:? +(\S+)", text, re.MULTILINE)
     return name[1] if name is not None else None, dict(re.findall(r"^ +([A-Za-z_.]+) = (.*)$", text, re.MULTILINE))

@@ -1,5 +1,5 @@
 """
-Grid Engine's ``accounting`` and ``reporting`` files, and what ``qacct`` prints of the former. Pure.
+Parses Grid Engine's ``accounting`` and ``reporting`` files, and what ``qacct`` prints of the former. Pure.
 
 From ``accounting(5)``, ``reporting(5)`` and from measuring Son of Grid Engine 8.1.9. Fields are separated by ``:``, which no
 name, account or project can hold; the category, which can, comes after all that is read here.
@@ -20,8 +20,8 @@ from jobpush_adapters.sge.states import End, end_of, limits_hit
 
 
 @attrs.frozen
-class Record:
-    """One line of the accounting file: one attempt of one job or task. ``task`` is 0 where there is no array."""
+class AccountingRecord:
+    """One line of the accounting file: one attempt of one job or task. ``task`` is 0 if it is no task of an array."""
 
     number: str
     task: int
@@ -44,14 +44,14 @@ class Record:
         return task_id(self.number, self.task)
 
     def end(self, deleted: bool) -> End:
-        """How it ended."""
+        """Return how the attempt ended."""
         limits = limits_hit(self.category, self.ended_at - self.started_at, self.cpu)
         return end_of(self.failed, self.exit_status, deleted, limits)
 
 
 @attrs.frozen
 class Deletion:
-    """Somebody deleted a job or task: a line of the reporting file. ``state`` is what it was in; empty where it waited."""
+    """A line of the reporting file: somebody deleted a job or task, which was in ``state``; that is empty if it waited."""
 
     number: str
     task: int
@@ -68,22 +68,22 @@ class Deletion:
 
     @property
     def waited(self) -> bool:
-        """Did it wait when it was deleted? Then no accounting record will come."""
+        """Whether it waited when it was deleted. Then there will be no accounting record."""
         return not set(self.state) & set("rtsST")
 
 
 def task_id(number: str, task: int) -> str:
-    """The id of a job, or of a task where there is one."""
+    """Return the id of a job, or of a task of an array."""
     return f"{number}.{task}" if task > 0 else number
 
 
-def parse_accounting(line: bytes) -> Record | None:
-    """A record, or None if the line is none (a comment, or what is left of one)."""
+def parse_accounting(line: bytes) -> AccountingRecord | None:
+    """Return the record of a line of the accounting file; None if it is no record (a comment, or a part of a line)."""
     fields = line.decode("utf-8", "replace").split(":")
     if len(fields) < 45:
         return None
     try:
-        return Record(
+        return AccountingRecord(
             number=str(int(fields[5])),
             task=int(fields[35]),
             name=fields[4],
@@ -104,7 +104,7 @@ def parse_accounting(line: bytes) -> Record | None:
 
 
 def parse_deletion(line: bytes) -> Deletion | None:
-    """The deletion by a person that a line of the reporting file tells; None for every other line."""
+    """Return the deletion by a person of a line of the reporting file; None for every other line."""
     if b":job_log:" not in line or b":deleted:" not in line:
         return None
     fields = line.decode("utf-8", "replace").split(":")
@@ -126,19 +126,19 @@ def parse_deletion(line: bytes) -> Deletion | None:
 
 
 def is_about_job(line: bytes) -> bool:
-    """Is this line of the accounting or of the reporting file about a job? The reporting file tells of hosts and queues too."""
+    """Return whether a line of the accounting or reporting file is about a job, not about a host or a queue."""
     found = line.split(b":", 2)
     return len(found) == 3 and (found[1] in (b"job_log", b"new_job", b"acct") or line.count(b":") >= 44)
 
 
 def is_about_end(line: bytes) -> bool:
-    """Is it about how a job has ended?"""
+    """Return whether a line of either file is about the end of a job."""
     found = line.split(b":", 4)
     return is_about_job(line) and (found[1] != b"job_log" or found[3] in (b"deleted", b"finished")) and found[1] != b"new_job"
 
 
 def finished_id(line: bytes) -> str | None:
-    """The id of the job that a line of the reporting file calls finished: whoever deleted it stands before."""
+    """Return the job's id of a ``finished`` line of the reporting file, which follows that of a deletion; else None."""
     fields = line.split(b":", 6)
     if len(fields) < 7 or fields[1] != b"job_log" or fields[3] != b"finished":
         return None
@@ -148,15 +148,15 @@ def finished_id(line: bytes) -> str | None:
         return None
 
 
-def parse_qacct(output: bytes) -> Iterator[Record]:
-    """The records that ``qacct -j`` prints (with TZ=UTC), in their order."""
+def parse_qacct(output: bytes) -> Iterator[AccountingRecord]:
+    """Yield the records that ``qacct -j`` prints (with TZ=UTC), in their order."""
     for block in output.decode("utf-8", "replace").split("=" * 62)[1:]:
         fields = {}
         for line in block.split("\n"):
             key, _, value = line.partition(" ")
             fields[key] = value.strip()
         try:
-            yield Record(
+            yield AccountingRecord(
                 number=str(int(fields["jobnumber"])),
                 task=int(fields["taskid"]) if fields["taskid"].isdigit() else 0,
                 name=fields["jobname"],
@@ -177,11 +177,11 @@ def parse_qacct(output: bytes) -> Iterator[Record]:
 
 
 def descriptor(
-    cluster: str, records: Sequence[Record], deleted: bool, known: JobDescriptor | None, now: float, source: str
+    cluster: str, records: Sequence[AccountingRecord], deleted: bool, known: JobDescriptor | None, now: float, source: str
 ) -> JobDescriptor | None:
     """
-    A job that has ended, from its accounting records (all of one id and submission, in order); None if the last one says that
-    it starts again.
+    Return a job as ended, by its accounting records (all of one id and submission, in order); None if it starts again by the
+    last one.
 
     :param known: the job as it was last seen.
     """
@@ -206,7 +206,7 @@ def descriptor(
 
 
 def deleted_descriptor(cluster: str, deletion: Deletion, known: JobDescriptor | None, now: float) -> JobDescriptor:
-    """A job that was deleted while it waited: it has no accounting record."""
+    """Return a job as deleted while it waited: it has no accounting record."""
     return ended_by_record(
         known if known is not None else _bare(cluster, deletion, deletion.submitted_at or None),
         End(Outcome.CANCELLED),
@@ -219,15 +219,15 @@ def deleted_descriptor(cluster: str, deletion: Deletion, known: JobDescriptor | 
     )
 
 
-def _bare(cluster: str, line: Record | Deletion, submitted_at: float | None) -> JobDescriptor:
-    """A job that was never seen in the queue."""
+def _bare(cluster: str, line: AccountingRecord | Deletion, submitted_at: float | None) -> JobDescriptor:
+    """Return a job that was never seen in the queue."""
     return JobDescriptor(
         cluster=cluster,
         id=line.job_id,
         phase=Phase.UNKNOWN,
         name=line.name,
         user=line.user or None,
-        account=line.account if isinstance(line, Record) else None,
+        account=line.account if isinstance(line, AccountingRecord) else None,
         submitted_at=submitted_at,
         parent=line.number if line.task > 0 else None,
         task_index=line.task if line.task > 0 else None,
@@ -235,13 +235,13 @@ def _bare(cluster: str, line: Record | Deletion, submitted_at: float | None) -> 
 
 
 def _seconds(text: str) -> float:
-    """Epoch seconds; later versions count milliseconds."""
+    """Return epoch seconds, of milliseconds too, which later versions write."""
     value = float(int(text))
     return value / 1000 if value > 1e11 else value
 
 
 def _date(text: str) -> float:
-    """Epoch seconds of qacct's dates, which it prints in TZ; 0 for ``-/-``."""
+    """Return epoch seconds of qacct's dates, which it prints in the time zone TZ; 0 for ``-/-``."""
     text = re.sub(r" +", " ", text).strip()
     for form in ("%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S"):
         try:

@@ -1,5 +1,5 @@
 """
-Which Grid Engine jobs have ended: what the accounting and reporting files say, joined with what the queue still lists.
+Finds the Grid Engine jobs that have ended, in the accounting and reporting files; those that the queue lists have not.
 
 A finished job leaves ``qstat`` at once, and its accounting record comes a second or more later (or fifteen, with the default
 ``flush_time``); a pending job that is deleted leaves no record at all, but a line in the reporting file. A record ends a job
@@ -14,10 +14,11 @@ from typing import TypeVar
 import attrs
 
 from jobpush.core.model import JobDescriptor, ReasonCode
-from jobpush_adapters.common.logs import NOWHERE, Follower, Place, look_back, rotated
+from jobpush_adapters.common.logs import NOWHERE, LogFollower, Place, look_back, rotated
+from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.sge.accounting import (
+    AccountingRecord,
     Deletion,
-    Record,
     deleted_descriptor,
     descriptor,
     finished_id,
@@ -30,21 +31,21 @@ _T = TypeVar("_T")
 #: Seconds for which a job that has ended is listed, counted from its record.
 REMEMBER_S = 300.0
 
-#: Seconds for which a record that could be of a deletion waits for the reporting file to say so.
+#: Seconds for which a record that may be of a deletion waits for its line in the reporting file.
 DELETION_WAIT_S = 30.0
 
-#: Seconds that clocks of the qmaster and of this host may differ by.
+#: Seconds by which the clocks of the qmaster and of this host may differ.
 SKEW_S = 120.0
 
-#: How many jobs at most are remembered; the oldest go first.
+#: The most jobs that are remembered; the oldest are forgotten first.
 MOST = 50_000
 
 
 @attrs.define(eq=False)
 class _Told:
-    """What the files said of one id. ``at`` is when the last of it was read."""
+    """What was read of one id. ``at`` is when the last of it was read."""
 
-    records: list[Record] = attrs.field(factory=list)
+    records: list[AccountingRecord] = attrs.field(factory=list)
     deletion: Deletion | None = None
     finished: bool = False
     at: float = 0.0
@@ -54,23 +55,23 @@ class _Told:
 class EndedJobs:
     """
     :param accounting: the path of the accounting file.
-    :param reporting: the path of the reporting file; None if it is not to be followed.
+    :param reporting: the path of the reporting file; None if it is not followed.
     """
 
     def __init__(self, cluster: str, accounting: str, reporting: str | None) -> None:
         self.cluster = cluster
         self.reporting = reporting
         self._accounting_path = accounting
-        self._accounting = Follower(accounting)
-        self._reporting = Follower(reporting) if reporting is not None else None
+        self._accounting = LogFollower(accounting)
+        self._reporting = LogFollower(reporting) if reporting is not None else None
         self._told: dict[str, _Told] = {}
         self._begun: tuple[Place, Place] | None = None
 
     # -- on a thread
 
-    def read(self, now: float) -> tuple[list[Record], list[Deletion], list[str]]:
+    def read(self, now: float) -> tuple[list[AccountingRecord], list[Deletion], list[str]]:
         """
-        What was appended since the last call; the first time, what the last minutes brought. Blocks.
+        Return what was appended since the last call; the first time, what is `REMEMBER_S` seconds old at most. Blocks.
 
         :raise OSError: if a file cannot be read.
         """
@@ -87,28 +88,30 @@ class EndedJobs:
         deletions = [deletion for line in lines if (deletion := parse_deletion(line)) is not None]
         return records, deletions, [job_id for line in lines if (job_id := finished_id(line)) is not None]
 
-    def look_back(self, jobs: Sequence[JobDescriptor], since: float) -> dict[str, tuple[list[Record], Deletion | None]]:
+    def look_back(
+        self, jobs: Sequence[JobDescriptor], since: float
+    ) -> dict[str, tuple[list[AccountingRecord], Deletion | None]]:
         """
-        What the files have of jobs that ended before this began to follow them. Blocks.
+        Return what the files have on jobs that ended before the files were followed. Blocks.
 
-        :param since: no record of theirs can be older.
+        :param since: the time before which there can be no record of these jobs.
         """
         wanted = {job.id: job for job in jobs}
-        found: dict[str, tuple[list[Record], Deletion | None]] = {}
+        found: dict[str, tuple[list[AccountingRecord], Deletion | None]] = {}
         for record in self._records_back(since - SKEW_S):
             job = wanted.get(record.job_id)
-            if job is not None and belongs(job, record.submitted_at):
+            if job is not None and belongs(job, record):
                 found.setdefault(record.job_id, ([], None))[0].append(record)
         if self._reporting is not None:
             for deletion in self._deletions_back(since - SKEW_S):
                 # An array whose pending tasks were deleted is asked about as a whole.
                 for job_id in {deletion.job_id, deletion.number}:
                     job = wanted.get(job_id)
-                    if job is not None and belongs(job, deletion.submitted_at):
+                    if job is not None and belongs(job, deletion):
                         found[job_id] = (found.get(job_id, ([], None))[0], deletion)
         return found
 
-    def _records_back(self, since: float) -> list[Record]:
+    def _records_back(self, since: float) -> list[AccountingRecord]:
         def old(line: bytes) -> bool:
             record = parse_accounting(line)
             return record is not None and 0 < record.ended_at < since
@@ -126,7 +129,7 @@ class EndedJobs:
 
     # -- on the reactor's thread
 
-    def take(self, told: tuple[list[Record], list[Deletion], list[str]], now: float) -> None:
+    def take(self, told: tuple[list[AccountingRecord], list[Deletion], list[str]], now: float) -> None:
         """Keep what `read` found."""
         records, deletions, finished = told
         for record in records:
@@ -146,10 +149,10 @@ class EndedJobs:
         self, listed: Container[str], waiting: Callable[[str], bool], seen: Mapping[str, JobDescriptor], now: float
     ) -> dict[str, JobDescriptor]:
         """
-        The jobs that have ended and that the queue does not list, as long as they are remembered.
+        Return the jobs that have ended and that the queue does not list, as long as they are remembered.
 
         :param listed: the ids that the queue lists.
-        :param waiting: is this the id of a task in a pending range that the queue lists?
+        :param waiting: returns whether an id is that of a task in a pending range that the queue lists.
         :param seen: the jobs as the queue listed them last.
         """
         found = {}
@@ -179,13 +182,13 @@ class EndedJobs:
             return None
         deleted = kept.deletion is not None or (known is not None and "deleting" in known.flags)
         if kept.records[-1].failed not in (0, 37) and not deleted and self.reporting is not None:
-            # Who was in the error state leaves it only by a person's hand: a "finished" is an attempt's.
+            # A job leaves the error state only if a person does something: its "finished" is that of an attempt.
             in_error = known is not None and known.reason_code is ReasonCode.ERROR
             if (in_error or not kept.finished) and now - kept.at < DELETION_WAIT_S:
                 return None
         job = descriptor(self.cluster, kept.records, deleted, known, now, "accounting")
         if job is not None and known is not None and known.reason_code is ReasonCode.ERROR:
-            return attrs.evolve(job, started_at=None)  # that attempt was told when it was made
+            return attrs.evolve(job, started_at=None)  # that attempt was published when it was made
         if job is None and kept.deletion is not None:
             # Rescheduled, and then deleted while it waited again.
             return deleted_descriptor(self.cluster, kept.deletion, known, now)
@@ -193,18 +196,23 @@ class EndedJobs:
 
     @staticmethod
     def _belongs(kept: _Told, known: JobDescriptor) -> bool:
-        submits = [record.submitted_at for record in kept.records if record.submitted_at > 0]
+        told: list[AccountingRecord | Deletion] = [record for record in kept.records if record.submitted_at > 0]
         if kept.deletion is not None:
-            submits.append(kept.deletion.submitted_at)
-        return not submits or belongs(known, max(submits))
+            told.append(kept.deletion)
+        return not told or belongs(known, max(told, key=lambda one: one.submitted_at))
 
 
-def belongs(job: JobDescriptor, submitted_at: float) -> bool:
-    """Does a line with that time of submission belong to this job? A rescheduled job has a later one; 0 says nothing."""
-    return job.submitted_at is None or submitted_at <= 0 or submitted_at >= int(job.submitted_at)
+def belongs(job: JobDescriptor, told: AccountingRecord | Deletion) -> bool:
+    """
+    Return whether a record or deletion is of this job: of the same user and submitted at the same time.
+
+    A rescheduled job has a later time of submission; 0 says nothing.
+    """
+    at = told.submitted_at
+    return is_same_user(job, told.user) and (job.submitted_at is None or at <= 0 or at >= int(job.submitted_at))
 
 
 def _collect(path: str, parse: Callable[[bytes], _T | None], old: Callable[[bytes], bool], upto: Place | None) -> list[_T]:
-    """What the lines from that place back to an old one mean, in the file's order."""
+    """Return what the lines between an old one and that place are parsed as, in the file's order."""
     blocks = list(look_back([path, *rotated(path)], old, upto))
     return [found for lines in reversed(blocks) for line in lines if (found := parse(line)) is not None]

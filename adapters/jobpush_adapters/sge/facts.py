@@ -1,4 +1,4 @@
-"""What a Grid Engine lets jobpush see and know: its configuration, its files, and what follows from them."""
+"""The configuration and the files of a Grid Engine, and what jobpush can see and find out by them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import attrs
 from jobpush.core.model import QueueFacts
 from jobpush_adapters.sge.states import seconds
 
-#: Options in ``sge_qstat(5)`` that would hide jobs from every ``qstat``.
+#: Options in the file ``sge_qstat(5)`` that hide jobs from every ``qstat``.
 _NARROWING = {"-q", "-l", "-pe", "-U", "-qs"}
 
 
 @attrs.frozen
-class Settings:
+class ReportingParams:
     """
-    What matters of ``qconf -sconf`` (``sge_conf(5)``, reporting_params).
+    The reporting_params of ``qconf -sconf`` (``sge_conf(5)``).
 
-    :ivar flush_s: seconds for which accounting records may be kept back.
+    :ivar accounting: whether accounting records are written.
+    :ivar joblog: whether deletions are written to the reporting file.
+    :ivar flush_s: seconds after which accounting records are written at the latest.
     """
 
     accounting: bool
@@ -27,8 +29,8 @@ class Settings:
     flush_s: int
 
     @classmethod
-    def parse(cls, stdout: bytes) -> Settings:
-        """Of what ``qconf -sconf`` prints."""
+    def parse(cls, stdout: bytes) -> ReportingParams:
+        """Parse what ``qconf -sconf`` prints."""
         parameters = dict(re.findall(r"([a-z_]+)=([^ ,]+)", parse_config(stdout).get("reporting_params", "")))
         on = {name for name, value in parameters.items() if value.lower() in ("true", "1")}
         flush_s = seconds(parameters.get("accounting_flush_time") or parameters.get("flush_time", ""))
@@ -39,13 +41,13 @@ class Settings:
 @attrs.frozen
 class Files:
     """
-    The files that can be followed, and what is missing.
+    The files that can be followed, and the problems of those that cannot.
 
-    :ivar accounting: its path, or None: then ``qacct`` is asked.
-    :ivar reporting: its path, or None: then a deletion cannot be told from a signal.
-    :ivar spool: the directory to which the qmaster writes each change of a job when it makes it, or None.
-    :ivar problems: what an administrator may want to mend.
-    :ivar hides: a file with options that narrow every ``qstat``, and which.
+    :ivar accounting: the path of the accounting file; None if ``qacct`` is asked.
+    :ivar reporting: the path of the reporting file; None if deletions cannot be told from signals.
+    :ivar spool: the directory to which the qmaster writes each change of a job, or None.
+    :ivar problems: what an administrator may want to change.
+    :ivar hides: a message on a file with options that hide jobs from every ``qstat``, or None.
     """
 
     accounting: str | None = None
@@ -55,15 +57,15 @@ class Files:
     spool: str | None = None
 
     @classmethod
-    def find(cls, root: str | None, cell: str, settings: Settings, remote: bool) -> Files:
-        """What is there under ``root/cell/common``."""
+    def find(cls, root: str | None, cell: str, settings: ReportingParams, remote: bool) -> Files:
+        """Return the files under ``root/cell/common``."""
         files = cls._logs(root, cell, settings, remote)
         if root is None or remote:
             return files
         return attrs.evolve(files, spool=_spool(os.path.join(root, cell, "common", "bootstrap")))
 
     @classmethod
-    def _logs(cls, root: str | None, cell: str, settings: Settings, remote: bool) -> Files:
+    def _logs(cls, root: str | None, cell: str, settings: ReportingParams, remote: bool) -> Files:
         if not settings.accounting:
             return cls()
         asked = "qacct is asked instead, and a job that comes and goes between two queries is not seen"
@@ -85,8 +87,8 @@ class Files:
         return cls(accounting, None, (f"{why}: a job that was deleted cannot be told from one that was killed",), hides)
 
 
-def facts(settings: Settings, files: Files, cell: str, grace: float) -> QueueFacts:
-    """The facts that follow."""
+def facts(settings: ReportingParams, files: Files, cell: str, grace: float) -> QueueFacts:
+    """Return the facts on what can be seen and found out."""
     problems = list(files.problems)
     if not settings.accounting:
         problems.append(
@@ -113,7 +115,7 @@ def facts(settings: Settings, files: Files, cell: str, grace: float) -> QueueFac
 
 
 def _narrowing_defaults(path: str) -> str | None:
-    """Options that every ``qstat`` gets from a file, and that would hide jobs from us (``sge_qstat(5)``)."""
+    """Return a message on options in a file that hide jobs from every ``qstat`` (``sge_qstat(5)``); None if there are none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             words = {word for line in file if not line.startswith("#") for word in line.split()}
@@ -125,10 +127,10 @@ def _narrowing_defaults(path: str) -> str | None:
 
 def _spool(bootstrap: str) -> str | None:
     """
-    The qmaster's database (``bootstrap(5)``), where it is on this host and may be watched.
+    Return the directory of the qmaster's database (``bootstrap(5)``), if it is on this host and may be watched.
 
-    Measured: each change of a job is written to it when ``qstat`` begins to show it. With classic spooling, the jobs' files are
-    spread over too many directories to watch.
+    Measured: a change of a job is written to it when ``qstat`` begins to show the change. With classic spooling the jobs' files
+    are in too many directories to watch.
     """
     try:
         with open(bootstrap, encoding="utf-8", errors="replace") as file:
@@ -142,12 +144,12 @@ def _spool(bootstrap: str) -> str | None:
 
 
 def _may_read(path: str) -> bool:
-    """Can it be read, or does it not exist yet?"""
+    """Return whether a file can be read or does not exist yet."""
     return not os.path.exists(path) or os.access(path, os.R_OK)
 
 
 def parse_config(stdout: bytes) -> dict[str, str]:
-    """``qconf -sconf`` as a table; long values go on after a backslash."""
+    """Return what ``qconf -sconf`` prints as a table; long values continue after a backslash."""
     text = re.sub(r"\\\n\s*", " ", stdout.decode("utf-8", "replace"))
     pairs = (line.split(None, 1) for line in text.split("\n") if not line.startswith("#"))
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}

@@ -12,21 +12,21 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.adapter.command import CommandResult
-from jobpush.adapter.interfaces import InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters.common.base import CommandQueue, Common
+from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.sge.accounting import (
-    Record,
+    AccountingRecord,
     deleted_descriptor,
     descriptor,
     is_about_end,
@@ -35,8 +35,8 @@ from jobpush_adapters.sge.accounting import (
     task_id,
 )
 from jobpush_adapters.sge.ended import MOST, REMEMBER_S, EndedJobs, belongs
-from jobpush_adapters.sge.facts import Files, Settings, facts
-from jobpush_adapters.sge.rows import Entry, RowReader
+from jobpush_adapters.sge.facts import Files, ReportingParams, facts
+from jobpush_adapters.sge.rows import ListedRow, QstatRows
 from jobpush_adapters.sge.states import flags_of, phase_of
 from jobpush_adapters.sge.xml import (
     Details,
@@ -47,16 +47,19 @@ from jobpush_adapters.sge.xml import (
     split_rows,
 )
 
-#: How many jobs one ``qstat -j`` is asked for (100 cost little more than one).
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+#: The most jobs in one call of ``qstat -j`` (100 cost little more than one).
 DETAILS_AT_ONCE = 500
 
-#: Seconds after which the kinds of holds are asked for again, while anything is held: its row does not tell them.
+#: Seconds after which the kinds of holds are asked for again, while a job is held: its row does not have them.
 HOLDS_EVERY_S = 15.0
 
-#: How many jobs ``qacct`` is asked for in one go, where the accounting file cannot be read: each time it reads all of it.
+#: The most jobs that ``qacct`` is asked for at once if jobpush cannot read the accounting file: each call reads all of it.
 QACCT_AT_ONCE = 20
 
-#: The kinds of holds that ``qstat -s`` tells apart, the one that says most first.
+#: The kinds of holds that ``qstat -s`` has, the most specific first.
 HOLDS = (("hs", ReasonCode.HELD_BY_ADMIN), ("ho", ReasonCode.HELD_BY_ADMIN), ("hu", ReasonCode.HELD_BY_USER))
 
 _ID = re.compile(r"[1-9][0-9]{0,9}")
@@ -70,7 +73,7 @@ class GridEngineQueue(Watching, CommandQueue):
     :param root: SGE_ROOT; by default that of the environment.
     :param cell: SGE_CELL.
     :param qmaster_port: SGE_QMASTER_PORT.
-    :param watch: look as soon as one of the files grows, or the qmaster writes to its database?
+    :param watch: whether to look as soon as one of the files grows or the qmaster writes to its database.
     :param common: as in `Common`. Without a directory the commands of SGE_ROOT/bin are taken; with a prefix the files are not
         followed, and ``qacct`` is asked.
     """
@@ -82,13 +85,13 @@ class GridEngineQueue(Watching, CommandQueue):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IQueueReactor,
         cluster: str = "sge",
         root: str | None = None,
         cell: str | None = None,
         qmaster_port: int | None = None,
         watch: bool = True,
-        **common: Any,
+        **common: Unpack[CommonArguments],
     ) -> None:
         self._watches = watch
         here = {} if common.get("prefix") else os.environ
@@ -104,7 +107,7 @@ class GridEngineQueue(Watching, CommandQueue):
         self._work = Work(reactor)
         self._ended: EndedJobs | None = None
         self._checked = False
-        self._cache: dict[bytes, Entry | str] = {}
+        self._cache: dict[bytes, ListedRow | str] = {}
         self._details: dict[str, Details] = {}
         self._submitted: dict[str, float] = {}
         self._holds: dict[str, tuple[TaskSet | None, ReasonCode]] = {}
@@ -134,7 +137,7 @@ class GridEngineQueue(Watching, CommandQueue):
             await self._check()
         began = self._reactor.seconds()
         rows = split_rows(await self._run("qstat", "-u", "*", "-s", "prs", "-xml"))
-        reader = RowReader(self._cache)
+        reader = QstatRows(self._cache)
         await self._work.sliced(reader.read(rows))
         if rows and not reader.entries:
             raise QueueError(f"qstat: no row could be understood: {reader.rejected[0]}")
@@ -159,12 +162,12 @@ class GridEngineQueue(Watching, CommandQueue):
             rejected_ids=frozenset(reader.numbers),
         )
 
-    async def _learn(self, reader: RowReader, listed: set[str]) -> set[str]:
-        """Ask for the details of jobs whose rows are new; the numbers of those of which something is known anew."""
+    async def _learn(self, reader: QstatRows, listed: set[str]) -> set[str]:
+        """Ask for the details of jobs whose rows are new; return the numbers of the jobs that were asked for."""
         wanted: dict[str, None] = {}
         for entry in reader.new:
             row = entry.row
-            # What is told of a job changes while it waits. Those of a big array are long: not again for each task that starts.
+            # The details of a job change while it waits. Those of a big array are long: not again for each task that starts.
             if row.number not in self._details or "E" in row.letters or (row.tasks is None and row.waits):
                 wanted[row.number] = None
         numbers = list(wanted)
@@ -185,8 +188,8 @@ class GridEngineQueue(Watching, CommandQueue):
                     self._submitted.setdefault(row.number, submitted_at)
         return set(wanted)
 
-    async def _learn_holds(self, reader: RowReader) -> None:
-        """Ask who holds what is held: all kinds of holds have one letter."""
+    async def _learn_holds(self, reader: QstatRows) -> None:
+        """Ask for the kinds of holds of the jobs that are held: all kinds have one letter."""
         held = [entry for entry in reader.entries if "h" in entry.row.letters and phase_of(entry.row.letters) is Phase.HELD]
         if not held:
             return
@@ -206,12 +209,12 @@ class GridEngineQueue(Watching, CommandQueue):
                 entry.jobs = None
         self._holds, self._holds_at = holds, now
 
-    def _describe(self, reader: RowReader, changed: set[str], jobs: dict[str, JobDescriptor], now: float) -> Iterator[None]:
-        """Rows to jobs: the pending tasks of an array as a range, as far as they are all in one state."""
-        ranges: dict[str, list[Entry]] = {}
+    def _describe(self, reader: QstatRows, changed: set[str], jobs: dict[str, JobDescriptor], now: float) -> Iterator[None]:
+        """Make jobs of the rows. The pending tasks of an array are a range, as far as they are in one state."""
+        ranges: dict[str, list[ListedRow]] = {}
         doubled: set[str] = set()
 
-        def put(entry: Entry) -> None:
+        def put(entry: ListedRow) -> None:
             for job in entry.jobs or ():
                 if job.id in jobs:
                     doubled.add(job.id)
@@ -246,8 +249,8 @@ class GridEngineQueue(Watching, CommandQueue):
             reader.numbers.add(job_id)
             reader.rejected.append(f"two rows have the id {job_id}")
 
-    def _due(self, entry: Entry, now: float) -> bool:
-        """Is it a job whose start time has come, which its row does not tell?"""
+    def _due(self, entry: ListedRow, now: float) -> bool:
+        """Return whether the start time of a waiting job has come; its row does not change then."""
         if not entry.jobs or entry.jobs[0].reason_code is not ReasonCode.BEGIN_TIME:
             return False
         begin_at = self._details.get(entry.row.number, _NOTHING).begin_at
@@ -259,7 +262,7 @@ class GridEngineQueue(Watching, CommandQueue):
         code: ReasonCode | None = None
         phase = phase_of(row.letters)
         if phase is Phase.HELD and "E" in row.letters:
-            # A range of tasks says what the first of them does; a job that is no array has one task.
+            # A range of tasks has the error of its first task; a job that is no array has one task.
             reason, code = details.errors.get(task or next(iter(row.tasks or (1,)))), ReasonCode.ERROR
         elif phase is Phase.HELD:
             tasks, holder = self._holds.get(row.number, (None, None))
@@ -298,7 +301,7 @@ class GridEngineQueue(Watching, CommandQueue):
         )
 
     async def _add_ended(self, jobs: dict[str, JobDescriptor], rejected: set[str], now: float) -> None:
-        """Add the jobs that have ended lately, as the scheduler's files tell."""
+        """Add the jobs that have ended lately by the scheduler's files."""
         ended = self._ended
         if ended is None:
             return
@@ -321,7 +324,7 @@ class GridEngineQueue(Watching, CommandQueue):
         result = await self._run("qconf", "-sconf")
         if result.status != 0:
             raise QueueError(f"qconf ended with status {result.status}: {complaint(result)}")
-        settings = Settings.parse(result.stdout)
+        settings = ReportingParams.parse(result.stdout)
         root = self._root or ("/var/lib/gridengine" if os.path.isdir("/var/lib/gridengine") else None)
         files = Files.find(root, self._cell, settings, self._commands.remote)
         if files.accounting is None:
@@ -341,7 +344,7 @@ class GridEngineQueue(Watching, CommandQueue):
         return [] if any(news(line) for line in lines) else None
 
     def _find_commands(self) -> None:
-        """Where no directory is given and PATH has no qstat, Grid Engine's own directory of programs."""
+        """Find Grid Engine's directory of programs under SGE_ROOT, if no directory is given."""
         commands = self._commands
         if commands.directory is None and not commands.remote and self._root:
             for path in sorted(glob.glob(os.path.join(glob.escape(self._root), "bin", "*", "qstat"))):
@@ -366,7 +369,7 @@ class GridEngineQueue(Watching, CommandQueue):
         return Outcomes(found, no_record=frozenset(job.id for job in jobs).difference(found))
 
     async def _look_back(self, jobs: Sequence[JobDescriptor]) -> dict[str, JobDescriptor | None]:
-        """By uid: how these jobs ended before the files were followed; None where the files do not say so."""
+        """Return by uid how these jobs ended before the files were followed; None if the files do not say."""
         assert self._ended is not None
         now = self._reactor.seconds()
         told = await self._work.reading(self._ended.look_back, jobs, min(job.observed_at for job in jobs))
@@ -383,7 +386,7 @@ class GridEngineQueue(Watching, CommandQueue):
         return found
 
     async def _ask_qacct(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        """Some jobs at a time, those first that were asked about the longest ago."""
+        """Ask ``qacct`` for some of these jobs, those first that were asked for the longest ago."""
         found: dict[str, JobDescriptor] = {}
         now = self._reactor.seconds()
         numbers = dict.fromkeys(job.id.partition(".")[0] for job in jobs)
@@ -392,7 +395,7 @@ class GridEngineQueue(Watching, CommandQueue):
             records = await self._qacct(number)
             self._asked_at[number] = now
             for job in jobs:
-                own = [record for record in records if record.job_id == job.id and belongs(job, record.submitted_at)]
+                own = [record for record in records if record.job_id == job.id and belongs(job, record)]
                 ended = descriptor(self.cluster, own, "deleting" in job.flags, job, now, "qacct") if own else None
                 if ended is not None:
                     found[job.id] = ended
@@ -400,8 +403,8 @@ class GridEngineQueue(Watching, CommandQueue):
         missing = frozenset(job.id for job in jobs).difference(found) if all(self._asked_at.values()) else frozenset()
         return Outcomes(found, no_record=missing)
 
-    async def _qacct(self, number: str) -> list[Record]:
-        """The accounting records of a job and its tasks."""
+    async def _qacct(self, number: str) -> list[AccountingRecord]:
+        """Return the accounting records of a job and its tasks."""
         result = await self._run("qacct", "-j", number)
         if result.status == 0:
             return list(parse_qacct(result.stdout))
@@ -413,4 +416,3 @@ class GridEngineQueue(Watching, CommandQueue):
 
     def _run(self, name: str, *arguments: str) -> Deferred[CommandResult]:
         return self._commands.run(name, *arguments)
-

@@ -1,4 +1,9 @@
-"""The rows of one ``qstat``, read once as long as their bytes stay the same."""
+"""
+The rows of one ``qstat``. A row is parsed again only if its bytes have changed.
+
+Its rows are not whole jobs: an array has several, a range of tasks has one, and jobs need their details too. So they are not
+read by `jobpush_adapters.common.incremental_rows`.
+"""
 
 from __future__ import annotations
 
@@ -12,42 +17,43 @@ from jobpush_adapters.sge.xml import Row, number_of, parse_row
 
 
 @attrs.define(eq=False)
-class Entry:
-    """A row with the jobs that it was read as; ``place`` is its rank among the pending rows of its array."""
+class ListedRow:
+    """A row with the jobs that were made of it; ``place`` is its position among the pending rows of its array."""
 
     row: Row
     jobs: tuple[JobDescriptor, ...] | None = None
     place: int = -1
 
 
-class RowReader:
+class QstatRows:
     """
-    Rows to entries. A row whose bytes equal one of last time is not read again.
+    Parses rows. One whose bytes are known is not parsed again.
 
+    :param known: the ``cache`` of the answer before.
     :ivar entries: the rows that were understood.
-    :ivar new: those of them that were not there last time.
+    :ivar new: those of them that were not in the answer before.
     :ivar rejected: why rows could not be understood.
     :ivar numbers: the job numbers of such rows, where they could be read.
-    :ivar cache: what to begin with next time.
+    :ivar cache: what the rows were parsed as, by their bytes.
     """
 
-    def __init__(self, known: dict[bytes, Entry | str]) -> None:
-        self.entries: list[Entry] = []
-        self.new: list[Entry] = []
+    def __init__(self, known: dict[bytes, ListedRow | str]) -> None:
+        self.entries: list[ListedRow] = []
+        self.new: list[ListedRow] = []
         self.rejected: list[str] = []
         self.numbers: set[str] = set()
-        self.cache: dict[bytes, Entry | str] = {}
+        self.cache: dict[bytes, ListedRow | str] = {}
         self._known = known
 
     def read(self, rows: Sequence[bytes]) -> Iterator[None]:
-        """Read them all, pausing now and then."""
+        """Read all rows; pauses now and then."""
         for count, raw in enumerate(rows):
             if count % 256 == 255:
                 yield
             entry = self._known.get(raw)
             if entry is None:
                 try:
-                    entry = Entry(parse_row(raw))
+                    entry = ListedRow(parse_row(raw))
                     self.new.append(entry)
                 except ValueError as error:
                     entry = f"{printable(error.args[0])}: {printable(raw.decode('utf-8', 'replace'), 120)}"

@@ -1,5 +1,5 @@
 """
-Grid Engine's state letters and accounting codes, and what they mean. Pure.
+The meaning of Grid Engine's state letters and accounting codes. Pure.
 
 From ``qstat(1)``, ``sge_status(5)``, ``accounting(5)`` and from measuring Son of Grid Engine 8.1.9. A state is a set of
 letters in no order to rely on (``hqw``, ``Eqw``, ``dr``, ``Rr``): whole strings are never compared.
@@ -13,7 +13,7 @@ import attrs
 
 from jobpush.core.model import Outcome, Phase, ReasonCode
 
-#: The first of these letters that a state has says its phase.
+#: Phases by letters: the first of these letters that a state has decides.
 PRECEDENCE = (
     ("sST", Phase.SUSPENDED),
     ("t", Phase.STARTING),
@@ -24,25 +24,25 @@ PRECEDENCE = (
     ("x", Phase.FINISHING),
 )
 
-#: Letters that are told as flags.
+#: Letters that become flags.
 FLAGS = {
     "d": "deleting", "R": "rescheduled", "S": "queue_suspended", "T": "threshold_suspended",
 }  # fmt: skip
 
 
 def phase_of(letters: str) -> Phase:
-    """The phase of a state; UNKNOWN where no letter of it is known (``z``, of a finished job, says nothing of its end)."""
+    """Return the phase of a state; UNKNOWN if no letter is known (``z``, of a finished job, says nothing of its end)."""
     return next((phase for some, phase in PRECEDENCE if set(some) & set(letters)), Phase.UNKNOWN)
 
 
 def flags_of(letters: str) -> tuple[str, ...]:
-    """The flags of a state."""
+    """Return the flags of a state."""
     return tuple(flag for letter, flag in FLAGS.items() if letter in letters)
 
 
 @attrs.frozen
 class End:
-    """How an accounting record says that a job ended; ``outcome`` is None where the job goes on (rescheduled)."""
+    """The end of a job by an accounting record; ``outcome`` is None if the job starts again (rescheduled)."""
 
     outcome: Outcome | None
     exit_code: int | None = None
@@ -70,10 +70,10 @@ GOES_ON = frozenset({24, 25})
 
 def end_of(failed: int, exit_status: int, deleted: bool, limits: str = "") -> End:
     """
-    How a job ended by its accounting record.
+    Return how a job ended by its accounting record.
 
-    :param deleted: was it seen that somebody deleted it? Accounting alone cannot tell a deletion from a signal.
-    :param limits: which limits it can have hit, for people.
+    :param deleted: whether somebody was seen to delete it: in accounting alone a deletion looks like a signal.
+    :param limits: the limits that it may have reached, for the reason.
     """
     if failed in GOES_ON:
         return End(None)
@@ -96,8 +96,11 @@ def end_of(failed: int, exit_status: int, deleted: bool, limits: str = "") -> En
 
 def limits_hit(category: str, wallclock: float, cpu: float) -> str:
     """
-    Which of the requested limits (``-l h_rt=3,h_vmem=1G`` in a record's category) a job that was killed for one reached;
-    empty where that cannot be told.
+    Return which of the requested limits (``-l h_rt=3,h_vmem=1G`` in a record's category) a job that was killed for one
+    reached; empty if that is not known.
+
+    :param wallclock: seconds from its start to its end.
+    :param cpu: seconds of CPU.
     """
     requested = dict(re.findall(r"(?:^|[ ,])(h_rt|h_cpu|h_vmem)=([^, ]+)", category))
     if "h_rt" in requested and wallclock >= (seconds(requested["h_rt"]) or float("inf")):
@@ -108,7 +111,7 @@ def limits_hit(category: str, wallclock: float, cpu: float) -> str:
 
 
 def seconds(text: str) -> int | None:
-    """Grid Engine's TIME: ``3600`` or ``1:00:00``; None for INFINITY and what is none."""
+    """Return the seconds of Grid Engine's TIME, ``3600`` or ``1:00:00``; None for INFINITY and what is no time."""
     if re.fullmatch(r"[0-9]{1,12}(\.0+)?", text):
         return int(float(text))
     found = re.fullmatch(r"([0-9]{0,9}):([0-9]{1,2}):([0-9]{1,2})", text)

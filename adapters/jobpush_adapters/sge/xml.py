@@ -1,9 +1,9 @@
 """
-What Grid Engine's ``qstat -xml`` prints: rows, details, holds. Pure.
+Parses what Grid Engine's ``qstat -xml`` prints: rows, details, holds. Pure.
 
 Grid Engine's XML is not always well-formed (a ``<job ids>`` in scheduler messages, a root that is left open in an error), but a
-``<`` inside a text is always escaped, if oddly (``%lt;``): so tags cannot be forged by what users write, and the text is
-taken apart at its tags.
+``<`` inside a text is always escaped, sometimes as ``%lt;``. So users cannot forge tags by what they write, and the text is
+split at its tags.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Row:
 
 @attrs.frozen
 class Details:
-    """What ``qstat -j`` says of a job besides its row; of an array once for all its tasks."""
+    """What ``qstat -j`` prints of a job besides its row; of an array once for all its tasks."""
 
     submitted_at: float | None = None
     account: str | None = None
@@ -54,7 +54,7 @@ class Details:
 
 def split_rows(result: CommandResult) -> list[bytes]:
     """
-    The rows of ``qstat -u '*' -xml``, each without its priority, which changes all the time.
+    Return the rows of ``qstat -u '*' -xml``, each without its priority, which changes all the time.
 
     :raise QueueError: if it is not a whole answer.
     """
@@ -72,9 +72,9 @@ def split_rows(result: CommandResult) -> list[bytes]:
 
 def whole(result: CommandResult, root: bytes) -> bytes:
     """
-    The output, if it is one whole answer with this root element.
+    Return the output, if it is one whole answer with this root element.
 
-    :raise QueueError: if qstat failed, said an error in XML (with status 0), or was cut off.
+    :raise QueueError: if qstat failed or printed an error as XML (with status 0), or the output is cut off.
     """
     output = result.stdout.strip()
     if result.status != 0:
@@ -92,7 +92,7 @@ def whole(result: CommandResult, root: bytes) -> bytes:
 
 
 def complaint(result: CommandResult) -> str:
-    """What a command complained of: Grid Engine prints permission errors on standard output."""
+    """Return the error that a command printed: Grid Engine prints permission errors on standard output."""
     if result.stderr.strip() or not result.stdout.strip():
         return result.complaint
     return printable(result.stdout.decode("utf-8", "replace").strip().split("\n")[0])
@@ -100,9 +100,9 @@ def complaint(result: CommandResult) -> str:
 
 def parse_row(row: bytes) -> Row:
     """
-    One row.
+    Return a row.
 
-    :raise ValueError: if what matters is missing or makes no sense.
+    :raise ValueError: if a needed field is missing or not as it should be.
     """
     number, _, rest = row.partition(b"<")
     fields = dict(_FIELD.findall(rest))
@@ -128,14 +128,14 @@ def parse_row(row: bytes) -> Row:
 
 
 def number_of(row: bytes) -> str | None:
-    """The job number of a row that may make no other sense."""
+    """Return the job number of a row whose other fields may not be understood; None if it has none."""
     found = re.match(rb"[1-9][0-9]{0,9}(?=<)", row)
     return found[0].decode("ascii") if found else None
 
 
 def parse_details(result: CommandResult) -> dict[str, Details]:
     """
-    The details by job number, of ``qstat -j 1,2,… -xml``. Unknown jobs are passed over.
+    Return the details by job number, of ``qstat -j 1,2,… -xml``. Unknown jobs are left out.
 
     :raise QueueError: if it is not a whole answer.
     """
@@ -171,7 +171,7 @@ def _details(text: bytes) -> Details:
 
 
 def _pair(text: bytes, key_tag: bytes, key: bytes, value_tag: bytes) -> str | None:
-    """The value that stands beside a key in a list of pairs."""
+    """Return the value of a key in a list of pairs; None if it is not there."""
     begin = text.find(b"<" + key_tag + b">" + key + b"</")
     if begin < 0:
         return None
@@ -181,7 +181,7 @@ def _pair(text: bytes, key_tag: bytes, key: bytes, value_tag: bytes) -> str | No
 
 
 def _errors(text: bytes) -> Iterator[tuple[int, str]]:
-    """Why tasks are in the error state, by task number."""
+    """Yield the task numbers and messages of tasks in the error state."""
     for piece in text.split(b"<JAT_task_number>")[1:]:
         task = re.match(rb"[0-9]{1,8}", piece)
         message = re.search(rb"<QIM_message>([^<]*)</", piece)
@@ -191,7 +191,7 @@ def _errors(text: bytes) -> Iterator[tuple[int, str]]:
 
 
 def plain(text: bytes) -> str:
-    """Text without its entities. Grid Engine writes ``<`` as ``%lt;``."""
+    """Return a text without entities. Grid Engine writes ``<`` as ``%lt;``."""
     shown = text.decode("utf-8", "replace")
     if "&" not in shown and "%" not in shown:
         return shown
@@ -209,7 +209,7 @@ def _character(found: re.Match[str]) -> str:
 
 
 def epoch(text: str) -> float | None:
-    """Epoch seconds; later versions count milliseconds. None for 0 and what is none."""
+    """Return epoch seconds, of milliseconds too, which later versions print. None for 0 and what is no number."""
     if not re.fullmatch(r"[1-9][0-9]{0,13}", text):
         return None
     value = float(text)
@@ -217,7 +217,7 @@ def epoch(text: str) -> float | None:
 
 
 def utc(text: str) -> float | None:
-    """Epoch seconds of ``2026-11-22T07:44:45`` (qstat runs with TZ=UTC); None where it is no time."""
+    """Return epoch seconds of ``2026-11-22T07:44:45`` (qstat runs with TZ=UTC); None if it is no time."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
     except ValueError:

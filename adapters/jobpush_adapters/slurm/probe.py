@@ -1,9 +1,9 @@
 """
-Asking slurmctld, many times a second, whether anything has changed: it answers "no" for a hundredth of what a ``squeue`` costs.
+Asks slurmctld several times a second whether anything has changed. To answer "no" costs it a hundredth of a ``squeue``.
 
-The answer decides when ``squeue`` is run, never what a state is. libslurm is called in a helper process
-(`jobpush_adapters.slurm.probe_helper`); when that crashes or hangs, the queue is polled as without it. docs/freshness.md has
-what it costs and brings.
+The answer decides when ``squeue`` is run, never what a job's state is. libslurm is called in a helper process
+(`jobpush_adapters.slurm.probe_helper`); if that crashes or hangs, the queue is polled as without it. docs/freshness.md has its
+costs and what is gained.
 """
 
 from __future__ import annotations
@@ -13,50 +13,53 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.adapter.command import CommandFailed, find_executable, printable, start_process
+from jobpush.adapter.interfaces import IQueueReactor
 from jobpush.adapter.load import LoadBudget
 from jobpush_adapters.slurm import probe_helper as slurm_probe_helper
 
-#: Seconds from one question to the next, and until one that is not answered counts as hung. (libslurm waits for a controller
-#: that is away for MessageTimeout, ten seconds, and tries again.)
+#: Seconds from one question to the next, and until a helper that does not answer is ended. (libslurm waits MessageTimeout, ten
+#: seconds, for a controller that does not answer, and tries again.)
 PROBE_S = 0.15
-PATIENCE_S = 15.0
+ANSWER_TIMEOUT_S = 15.0
 
-#: Seconds until the next question to a controller that is away or refuses, and between two looks while asking is of no use.
+#: Seconds until the next question to a controller that does not answer or refuses, and between two nudges while asking is
+#: of no use.
 RETRY_S = 2.0
 
-#: The controller knows seconds: what changes in the second of its answer may not be in the ``squeue`` that follows, and is not
-#: told. So there is one more, so many seconds after the answer, when that second is surely over; and some before, where an
-#: answer that lists all jobs came within `CHEAP_S`.
+#: The controller's clock counts whole seconds: what changes later in the second of its answer may not be in the ``squeue`` that
+#: follows, and is not reported afterwards. So there is another nudge, so many seconds after the answer, when that second is
+#: over; and some before it, if an answer that lists all jobs came within `CHEAP_S` seconds.
 AFTER_S = (1.1,)
 AFTER_CHEAP_S = (0.15, 0.4, 1.1)
 CHEAP_S = 0.02
 
-#: If more than half of so many answers are "changed", asking is of no use for so many seconds; twice as long if it is of none
-#: then either, up to the second. Where they list so many jobs that they are not cheap, fewer of them will do.
+#: If more than half of the last `REMEMBERED` answers are "changed", nothing is asked for `OFF_S` seconds, and for twice as long
+#: each time that is so again, up to `LONGEST_OFF_S`. Where answers take longer than `CHEAP_S`, the last `FEW` decide.
 REMEMBERED = 20
 FEW = 6
 OFF_S = 60.0
 LONGEST_OFF_S = 960.0
 
-#: Seconds until a helper that has ended is started again; twice as many each time, up to the second.
+#: Seconds until a helper that has ended is started again; twice as many each time, up to `LONGEST_RESTART_S`.
 RESTART_S = 10.0
 LONGEST_RESTART_S = 300.0
 
-#: Where it is beside ``bin``: as Slurm installs itself, and in Debian.
+#: The directories of libslurm beside ``bin``: as Slurm installs it, and in Debian.
 _PLACES = ("lib*/slurm", "lib*/slurm-wlm", "lib/*/slurm", "lib/*/slurm-wlm")
 
 
 def find_library(directory: str | None) -> str | None:
     """
-    libslurm as Slurm's own commands use it: with the plugins' symbols in it.
+    Return the path of libslurm as Slurm's own commands use it, with the plugins' symbols in it; None if there is none.
 
     :param directory: where the commands are; by default along PATH.
     """
@@ -75,15 +78,22 @@ def find_library(directory: str | None) -> str | None:
 class SlurmProbe:
     """
     :param library: the path of libslurm.
-    :param environment: what the helper gets of it: ``SLURM_CONF``, if it is not Slurm's default.
-    :param changed: called in the reactor's thread when some job has changed, or may have.
-    :param untested: go on with a version of libslurm that was never tested? Somebody has asked for it then.
+    Nudges when a job has changed.
+
+    :param environment: the helper's: ``SLURM_CONF``, if it is not Slurm's default.
+    :param changed: called on the reactor's thread when a job has changed, or may have.
+    :param untested: whether to use a version of libslurm that was not tested, as the user has asked for.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: Any, library: str, environment: Mapping[str, str], changed: Callable[[], None], untested: bool = False
+        self,
+        reactor: IQueueReactor,
+        library: str,
+        environment: Mapping[str, str],
+        changed: Callable[[], None],
+        untested: bool = False,
     ) -> None:
         self._reactor = reactor
         self._wanted = untested
@@ -91,8 +101,8 @@ class SlurmProbe:
         self._environment = dict(environment)
         self._changed = changed
         self._helper: _Helper | None = None
-        self._timer: Any = None
-        self._after: list[Any] = []
+        self._timer: IDelayedCall | None = None
+        self._after: list[IDelayedCall] = []
         self._answers: deque[bool] = deque(maxlen=REMEMBERED)
         self._budget = LoadBudget()
         self._off_s = OFF_S
@@ -102,17 +112,17 @@ class SlurmProbe:
         self._stopping = False
 
     def start(self) -> None:
-        """Start the helper, and ask on."""
+        """Start the helper. It is asked once it has said its version."""
         self._timer = None
         self._helper = _Helper(self._answered, self._ended)
-        self._wait(PATIENCE_S, self._hung)
+        self._wait(ANSWER_TIMEOUT_S, self._hung)
         try:
             start_process(self._reactor, self._helper, self._argv, self._environment)
         except OSError as error:
             self._ended(str(error))
 
     def stop(self) -> Deferred[None]:
-        """Fires when the helper has ended."""
+        """Stop asking. Fires when the helper has ended."""
         self._stopping = True
         helper, self._helper = self._helper, None
         for timer in (self._timer, *self._after):
@@ -132,12 +142,12 @@ class SlurmProbe:
         if self._helper is not None:
             self._asked_at = self._reactor.seconds()
             self._helper.ask(self._since)
-            self._wait(PATIENCE_S, self._hung)
+            self._wait(ANSWER_TIMEOUT_S, self._hung)
 
     def _hung(self) -> None:
-        """It ends, and `_ended` says so."""
+        """End a helper that does not answer; `_ended` is called when it has ended."""
         if self._helper is not None:
-            self._helper.complaint = f"no answer within {PATIENCE_S:g} s"
+            self._helper.complaint = f"no answer within {ANSWER_TIMEOUT_S:g} s"
             self._helper.kill()
 
     def _answered(self, word: str, number: int) -> None:
@@ -152,7 +162,7 @@ class SlurmProbe:
             self._ended_in_row = 0
             self._budget.spend(now - self._asked_at, now)
         if word == "error":
-            # The controller is away, or refuses: squeue, which is asked as ever, says more of it.
+            # The controller does not answer, or refuses: squeue, which is run as ever, says more.
             self._wait(RETRY_S, self._ask)
             return
         if word == "changed":
@@ -171,7 +181,7 @@ class SlurmProbe:
             self._wait(max(PROBE_S, self._budget.wait(now)), self._ask)
 
     def _is_of_no_use(self, dear: bool) -> bool:
-        """Are most answers "changed"?"""
+        """Return whether most of the last answers are "changed"."""
         last = list(self._answers)[-(FEW if dear else REMEMBERED) :]
         return len(last) == (FEW if dear else REMEMBERED) and 2 * sum(last) > len(last)
 
@@ -180,14 +190,14 @@ class SlurmProbe:
             self._changed()
 
     def _tell_again(self, pauses: Sequence[float]) -> None:
-        """What changes in the second of the controller's answer."""
+        """Nudge later for what changes in the second of the controller's answer."""
         for timer in self._after:
             if timer.active():
                 timer.cancel()
         self._after = [self._reactor.callLater(pause, self._tell) for pause in pauses]
 
     def _poll(self, until: float) -> None:
-        """Something changes all the time, and nobody says when: as often as a poll."""
+        """Nudge every `RETRY_S` seconds until that time, then ask again: jobs change all the time."""
         if self._reactor.seconds() >= until:
             self._ask()
         else:
@@ -195,7 +205,7 @@ class SlurmProbe:
             self._wait(RETRY_S, lambda: self._poll(until))
 
     def _ended(self, why: str) -> None:
-        """The helper has; it was not asked to. Looks that its last answer made due stay due: the next may not tell of it."""
+        """Start another helper later. Nudges that are due stay due: the next helper may not report the same change."""
         if self._stopping:
             return
         self._helper = None
@@ -228,7 +238,7 @@ class _Helper(ProcessProtocol):
         self.transport.write(b"%d\n" % since)
 
     def kill(self) -> None:
-        """At once: it has nothing to tidy up."""
+        """End it with KILL: it has nothing to tidy up."""
         try:
             if self.transport is not None:
                 self.transport.signalProcess("KILL")
@@ -245,7 +255,7 @@ class _Helper(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         self._said = (self._said + data)[-1000:]
 
-    def processEnded(self, reason: Any) -> None:
+    def processEnded(self, reason: Failure) -> None:
         said = self._said.decode("utf-8", "replace").strip().splitlines()
         self._ended(self.complaint or (printable(said[-1]) if said else str(reason.value)))
         self.gone.callback(None)

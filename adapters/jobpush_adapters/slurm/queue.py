@@ -2,8 +2,8 @@
 Slurm: one ``squeue`` for all jobs, ``sacct`` for those that left, ``scontrol show config`` for what may be believed.
 
 Facts here are from ``squeue(1)``, ``sacct(1)``, ``slurm.conf(5)`` and from measuring Slurm 22.05. What users may write
-(names, comments, work directories, accounts) is hostile: fields and rows are framed by a token that is made anew for
-each call, which no job that was submitted before can hold.
+(names, comments, work directories, accounts) is not trusted: fields and rows end with a token that is made for each call, so
+that no job that was submitted before contains it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import secrets
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from jobpush.adapter.command import CommandResult, printable
-from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import (
     Confidence,
@@ -32,30 +32,33 @@ from jobpush.core.model import (
     Snapshot,
 )
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters.common.base import CommandQueue, Common
+from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.commands import first_failure, succeeded
-from jobpush_adapters.common.texts import parts
-from jobpush_adapters.common.unchanged import RowReader
+from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
+from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.slurm.probe import SlurmProbe, find_library
 from jobpush_adapters.slurm.states import STATES, with_state
 
-#: The fields that are asked for. In these there is no ``|``, which separates them; ``exit_code`` is a wait status.
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+#: The fields that contain no ``|``, which separates them; ``exit_code`` is a wait status.
 PLAIN_FIELDS = (
     "JobID", "JobArrayID", "State", "exit_code", "Partition", "NodeList", "SubmitTime", "StartTime", "EndTime", "TimeLimit",
     "RestartCnt", "UserName",
 )  # fmt: skip
 
-#: Those that may hold anything, as users write them, or what they had run says why: each is framed by a token.
+#: The fields that may contain anything, as users, or programs that they run, write them: each ends with a token.
 FREE_FIELDS = ("Reason", "Account", "WorkDir", "Comment", "Name")
 
-#: What is asked of accounting: nothing that users write, so that ``|`` is a safe separator.
-SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason")
+#: What is asked of accounting: nothing that jobs' owners write, so that ``|`` is a safe separator.
+SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason", "User")
 
-#: How many ids one ``sacct`` is asked for (100 cost what one costs).
+#: The most ids in one call of ``sacct`` (100 cost what one costs).
 SACCT_IDS = 500
 
-#: The highest job id that Slurm gives out, federated ids included (``MAX_FED_JOBID`` is below ``NO_VAL``).
+#: The highest job id that Slurm assigns, federated ids included (``MAX_FED_JOBID`` is below ``NO_VAL``).
 HIGHEST_ID = 0xFFFFFFFD
 
 _LETTERS = string.ascii_letters + string.digits
@@ -66,10 +69,10 @@ _HET = re.compile(r"([1-9][0-9]{0,9})\+(0|[1-9][0-9]{0,3})")
 #: A job in a line of slurmctld's log, or of a jobcomp file.
 _LOGGED = re.compile(rb"\bJobI[dD]=([1-9][0-9]{0,9}(?:_[0-9]{1,7})?)\b")
 
-#: Characters of a framing token.
+#: Characters of a token.
 TOKEN_SIZE = 11
 
-#: What stands in the token's place, with what the format has after it.
+#: What replaces the token, with what the format has after it.
 _FIELD_END = re.compile(rb"\0+f")
 _FILLER = b"\0" * TOKEN_SIZE
 _ROW_END = _FILLER + b"r\n"
@@ -86,33 +89,33 @@ class SlurmQueue(Watching, CommandQueue):
     :param follow: logs of the controller: slurmctld's own, or what ``jobcomp/filetxt`` writes.
     :param conf: the path of ``slurm.conf``; by default that of the environment's SLURM_CONF, or what Slurm finds.
     :param clusters: the name of another cluster that the same accounting database knows.
-    :param probe: ask the controller many times a second whether anything has changed? None: where its commands are here, its
-        libslurm is known, and no log is followed.
+    :param probe: whether to ask the controller several times a second if anything has changed. None: if its commands run on
+        this host, its libslurm has been tested, and no log is followed.
     :param common: as in `Common`.
     """
 
     log = Logger()
     queue_type = "slurm"
 
-    #: One id is looked up, several make the controller send all jobs: so each is asked for alone, and only a few.
+    #: The controller looks one id up, but sends all jobs if asked for several: so each is asked for alone, and only a few are.
     most_named = 4
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IQueueReactor,
         cluster: str = "slurm",
         conf: str | None = None,
         clusters: str | None = None,
         follow: Sequence[str] = (),
         probe: bool | None = None,
-        **common: Any,
+        **common: Unpack[CommonArguments],
     ) -> None:
         self._clusters = clusters
         conf = conf or (os.environ.get("SLURM_CONF") if not common.get("prefix") else None)
         environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
         Watching.__init__(self)
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
-        self._reader = RowReader(self._read, _ids_of, end=_ROW_END)
+        self._reader = IncrementalRows(self._read, _id_of, _ids_of, end=_ROW_END)
         self._began = 0.0
         self._work = Work(reactor)
         self._follow_logs(follow)
@@ -177,7 +180,7 @@ class SlurmQueue(Watching, CommandQueue):
         results = await gatherResults(
             [self._commands.run("squeue", *arguments, "-j", job) for job in jobs], consumeErrors=True
         ).addErrback(first_failure)
-        reader = RowReader(self._read, _ids_of, end=_ROW_END)
+        reader = IncrementalRows(self._read, _id_of, _ids_of, end=_ROW_END)
         self._began = began
         listed = (r for r in results if r.status != 1 or b"Invalid job id" not in r.stderr)
         for _ in reader.answer(text for result in listed for text in texts_of(answer_of(result, token), token)):
@@ -238,28 +241,30 @@ class SlurmQueue(Watching, CommandQueue):
     # -- sacct
 
     async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        found: dict[str, JobDescriptor] = {}
+        found: dict[str, JobDescriptor | None] = {}
         for begin in range(0, len(jobs), SACCT_IDS):
             some = {job.id: job for job in jobs[begin : begin + SACCT_IDS]}
             result = await self._commands.run("sacct", *sacct_arguments(list(some), self._clusters))
             now = self._reactor.seconds()
             found.update(parse_sacct(succeeded("sacct", result).stdout, some, now))
-        return Outcomes(found, no_record=frozenset(job.id for job in jobs).difference(found))
+        ended = {job_id: job for job_id, job in found.items() if job is not None}
+        still_open = frozenset(found.keys() - ended)
+        return Outcomes(ended, still_open, no_record=frozenset(job.id for job in jobs).difference(found))
 
 
 def new_token() -> str:
     """
-    A framing token, of 59 random bits. It begins with a letter: digits after the colon of ``-O Field:…`` would be a width.
-    It is as short as is safe: every row has it several times.
+    Return a token of 59 random bits. It begins with a letter: digits after the colon of ``-O Field:…`` would be a width.
+    It is as short as is safe: every row contains it several times.
     """
     return "T" + "".join(secrets.choice(_LETTERS) for _ in range(TOKEN_SIZE - 1))
 
 
 def squeue_arguments(token: str, clusters: str | None = None) -> list[str]:
     """
-    The arguments of the one query: jobs of all users in all partitions, hidden ones too, not a federation's other
-    clusters, in all states, in the order of their ids. Fields that can hold no ``|`` are followed by one; the last of them and
-    the others by ``token`` and ``f``, the last of all by ``token`` and ``r``.
+    Return the arguments of the one query: the jobs of all users in all partitions, hidden ones too, in all states, in the order
+    of their ids, without those of a federation's other clusters. Fields that contain no ``|`` are followed by one; the last of
+    them and the others by ``token`` and ``f``, the last of all by ``token`` and ``r``.
     """
     ends = ["|"] * (len(PLAIN_FIELDS) - 1) + [f"{token}f"] * len(FREE_FIELDS) + [f"{token}r"]
     fields = ",".join(f"{field}:{end}" for field, end in zip(PLAIN_FIELDS + FREE_FIELDS, ends, strict=True))
@@ -267,15 +272,15 @@ def squeue_arguments(token: str, clusters: str | None = None) -> list[str]:
 
 
 def _where(clusters: str | None) -> list[str]:
-    """Not a federation's other clusters; or one that is named."""
+    """Return the option that leaves out a federation's other clusters, or names one."""
     return [f"--clusters={clusters}"] if clusters else ["--local"]
 
 
 def answer_of(result: CommandResult, token: str) -> bytes:
     """
-    Squeue's whole answer.
+    Return the output of squeue.
 
-    :raise QueueError: if it is none: another exit status than 0, a complaint about a field, a row without end.
+    :raise QueueError: if it is no whole answer: another exit status than 0, a message about a field, a row without its end.
     """
     succeeded("squeue", result)
     if b"Invalid job format" in result.stderr:
@@ -291,30 +296,35 @@ def answer_of(result: CommandResult, token: str) -> bytes:
 
 def texts_of(answer: bytes, token: str) -> Iterator[bytes]:
     """
-    An answer in parts that end with a row. NULs, which squeue does not print, stand in the place of the token, so that a row
-    that has not changed has the same bytes whatever the token was. (As many of them: to replace a word by one of the same
-    length moves nothing.)
+    Return an answer in parts that end with a row. NULs, which squeue does not print, replace the token, so that a row that has
+    not changed has the same bytes whatever the token was. (There are as many of them: a replacement of the same length moves
+    nothing in memory.)
     """
     name = token.encode()
     return (part.replace(name, _FILLER) for part in parts(answer, name + b"r\n"))
 
 
 def framed(row: bytes) -> bytes:
-    """A row with one NUL between two of its parts."""
+    """Return a row with one NUL between two of its parts."""
     return _FIELD_END.sub(b"\0", row)
 
 
+def _id_of(row: bytes) -> str:
+    """Return the id of the job of a row that `parse_row` understands: of ``33_[2-9]`` the part before the range."""
+    return row.split(b"|", 2)[1].partition(b"_[")[0].decode("ascii")
+
+
 def _ids_of(row: bytes) -> set[str]:
-    """The ids that a row which is not understood may stand for."""
+    """Return the ids that a row which is not understood may stand for."""
     texts = (field.decode("ascii", "replace") for field in row.partition(b"\0")[0].split(b"|", 2)[:2])
     return {text for text in texts if _PLAIN.fullmatch(text) or _TASK.fullmatch(text) or _HET.fullmatch(text)}
 
 
 def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
     """
-    One job of ``squeue``.
+    Return the job of a row of ``squeue``.
 
-    :raise ValueError: if the row does not have the fields that were asked for, or one that matters makes no sense.
+    :raise ValueError: if the row does not have the fields that were asked for, or a needed one is not as it should be.
     """
     plain, *free = (part.decode("utf-8", "replace") for part in row.split(b"\0"))
     fields = [*plain.split("|"), *free]
@@ -369,7 +379,7 @@ def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
 
 
 def parse_time_limit(text: str) -> int | None:
-    """Seconds of ``[days-][[hours:]minutes:]seconds``; None for UNLIMITED and the like."""
+    """Return the seconds of ``[days-][[hours:]minutes:]seconds``; None for UNLIMITED and the like."""
     found = _LIMIT.fullmatch(text)
     if found is None:
         return None
@@ -378,42 +388,42 @@ def parse_time_limit(text: str) -> int | None:
 
 
 def parse_config(stdout: bytes) -> dict[str, str]:
-    """``scontrol show config`` as a table."""
+    """Return what ``scontrol show config`` prints as a table."""
     pairs = (line.partition("=") for line in stdout.decode("utf-8", "replace").split("\n"))
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
 def sacct_arguments(ids: Sequence[str], clusters: str | None = None) -> list[str]:
-    """Every record of these jobs, without their steps; with ``-j`` sacct looks back as far as it can."""
+    """Return the arguments for all records of these jobs, without their steps; with ``-j`` sacct searches all its records."""
     return ["-n", "-P", "-X", "-D", *_where(clusters), "-o", ",".join(SACCT_FIELDS), "-j", ",".join(ids)]
 
 
-def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) -> dict[str, JobDescriptor]:
+def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) -> dict[str, JobDescriptor | None]:
     """
-    The outcomes of these jobs by the last record of each.
+    Return how these jobs have ended, each by its last record; None for one whose last record has no end.
 
-    A record counts if it is of the same submission, or of a later one of the same job (a requeue is a new submission to
-    Slurm); one that says that the job has not ended does not (records come late).
+    A record counts if it is of the same submission, or of a later one by the same user (a requeue is a new submission to
+    Slurm, and keeps its id).
     """
-    found: dict[str, tuple[float, JobDescriptor]] = {}
+    found: dict[str, tuple[float, JobDescriptor | None]] = {}
     for line in stdout.decode("utf-8", "replace").split("\n"):
         fields = line.split("|")
         if len(fields) != len(SACCT_FIELDS):
             continue
-        shown, state, code, submit, start, end, partition, nodes, reason = fields
+        shown, state, code, submit, start, end, partition, nodes, reason, user = fields
         # What never ran of an array has one record: 33_[2-9]
         rest = _RANGE.fullmatch(shown)
         job_id = rest[1] if rest is not None else shown
         job = jobs.get(job_id)
         submitted_at = _time(submit)
-        if job is None or submitted_at is None or submitted_at < (job.submitted_at or 0):
+        if job is None or submitted_at is None or submitted_at < (job.submitted_at or 0) or not is_same_user(job, user):
             continue
         if job_id in found and found[job_id][0] > submitted_at:
             continue
         exit_and_signal = re.fullmatch(r"([0-9]+):([0-9]+)", code)
         word = state.partition(" ")[0]  # "CANCELLED by 1000"
         if exit_and_signal is None or STATES.get(word, (None, None))[1] is None:
-            found.pop(job_id, None)
+            found[job_id] = (submitted_at, None)
             continue
         status = (int(exit_and_signal[1]) & 0xFF) << 8 | (int(exit_and_signal[2]) & 0x7F)
         told = attrs.evolve(
@@ -433,7 +443,7 @@ def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) ->
 
 
 def _time(text: str) -> float | None:
-    """Epoch seconds, as SLURM_TIME_FORMAT=%s prints them; None for N/A, NONE, Unknown."""
+    """Return epoch seconds, as SLURM_TIME_FORMAT=%s prints them; None for N/A, NONE, Unknown."""
     return float(text) if _SECONDS.fullmatch(text) else None
 
 

@@ -1,5 +1,5 @@
 """
-Slurm's words for states, reasons and wait statuses, and what they mean. Pure.
+The meaning of Slurm's states, reasons and wait statuses. Pure.
 
 From ``squeue(1)`` (JOB STATE CODES, JOB REASON CODES) and from measuring Slurm 22.05.
 """
@@ -46,7 +46,7 @@ STATES: Mapping[str, tuple[Phase, Outcome | None]] = {
     "REVOKED": (Phase.DONE, Outcome.MOVED), "RV": (Phase.DONE, Outcome.MOVED),
 }  # fmt: skip
 
-#: States that are a flag on another one: told as a flag of the job.
+#: States that qualify another one: they become a flag of the job.
 FLAGS = {
     "RESIZING": "resizing", "RS": "resizing", "SIGNALING": "signaling", "SI": "signaling", "EXPEDITING": "expediting",
     "STAGE_OUT": "stage_out", "SO": "stage_out", "STOPPED": "stopped", "ST": "stopped", "REQUEUED": "requeued",
@@ -86,7 +86,7 @@ def with_state(
     job: JobDescriptor, state: str, status: int, reason: str, started_at: float | None, ended_at: float | None
 ) -> JobDescriptor:
     """
-    A job in the state that Slurm names, with what follows from its wait status, its reason and its times.
+    Return a job in the state that Slurm names, with what follows from its wait status, its reason and its times.
 
     A state that is not known leaves the phase UNKNOWN; ``native`` keeps its name.
     """
@@ -130,7 +130,7 @@ def with_state(
 
 
 def reason_code(reason: str) -> ReasonCode | None:
-    """Slurm's reason in our vocabulary; None where there is none."""
+    """Return Slurm's reason in jobpush's vocabulary; None if there is none."""
     if reason in ("None", ""):
         return None
     if reason in REASONS:

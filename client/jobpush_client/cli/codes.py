@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable
 
 from jobpush_client import Client, Job, Met
-from jobpush_client.exchange import Patience
+from jobpush_client.exchange import RetryPolicy
 
 #: The exit codes of outcomes that have none of their own.
 OUTCOME_CODES = {
@@ -85,4 +85,4 @@ def printable(text: str) -> str:
 
 def client(url: str | None, patience: float) -> Client:
     """The server that is asked."""
-    return Client(url, patience=Patience(seconds=None if patience == float("inf") else patience))
+    return Client(url, retry_policy=RetryPolicy(seconds=None if patience == float("inf") else patience))

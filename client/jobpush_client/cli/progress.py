@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from jobpush_client import Client, ClientError, Event
+from jobpush_client import ChangeEvent, Client, ClientError
 from jobpush_client.cli.codes import printable
 
 
@@ -30,7 +30,7 @@ def following(url: str | None, job: str) -> Iterator[None]:
                     for event in client.events(jobs=[job], since=None):
                         if over.is_set():
                             return
-                        if isinstance(event, Event) and event.job is not None:
+                        if isinstance(event, ChangeEvent) and event.job is not None:
                             reason = f" ({printable(event.job.reason)})" if event.job.reason else ""
                             status.update(f"{job}: {event.job.state}{reason}")
             except ClientError:

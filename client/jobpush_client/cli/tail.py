@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from jobpush_client import Event, Reset
+from jobpush_client import ChangeEvent, Reset
 from jobpush_client.cli import FILTERS
 from jobpush_client.cli.codes import client, local, printable, summary
 
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def line(event: Event) -> str:
+def line(event: ChangeEvent) -> str:
     """What people read."""
     if event.job is not None:
         who = f"  {printable(event.job.user or '-')}  {printable(event.job.name or '-')}"

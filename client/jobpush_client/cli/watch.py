@@ -6,11 +6,14 @@ import argparse
 import datetime
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from jobpush_client import Client, ClientError, Event, Job, Reset
+from jobpush_client import ChangeEvent, Client, ClientError, Job, Reset
 from jobpush_client.cli import FILTERS
 from jobpush_client.cli.codes import client, duration, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 #: Rows that are shown at most: the rest is counted.
 MOST_ROWS = 200
@@ -85,11 +88,11 @@ def _follow(server: Client, board: Board, jobs: Sequence[str], cursor: str, filt
     for event in server.events(jobs, cursor, **filters):
         if isinstance(event, Reset):
             board.replace(event.jobs)
-        elif isinstance(event, Event) and event.job is not None:
+        elif isinstance(event, ChangeEvent) and event.job is not None:
             board.put(event.job)
 
 
-def table(board: Board) -> Any:
+def table(board: Board) -> Table:
     """The table as it is drawn."""
     from rich.table import Table
     from rich.text import Text

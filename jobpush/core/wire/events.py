@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
 
 from jobpush.core.model import STATES, Confidence, JobDescriptor, JobKey
 from jobpush.core.record import (
@@ -22,9 +21,9 @@ from jobpush.core.record import (
     unpacked,
 )
 from jobpush.core.wire.jobs import job_bytes, job_from_fields
-from jobpush.core.wire.values import dumps, from_time, quoted_time, to_json
+from jobpush.core.wire.values import JsonFields, dumps, from_time, quoted_time, to_json
 from jobpush.core.wire.workflows import key_of, workflow_fields, workflow_from_fields
-from jobpush.core.workflow import Member, Membership, Workflow, WorkflowRecord
+from jobpush.core.workflow import Membership, Workflow, WorkflowMember, WorkflowRecord
 
 
 def number(epoch: str, seq: int, change: Change) -> Event:
@@ -58,7 +57,7 @@ _ENDS: dict[str | None, bytes] = {state: f',"previous":{{"state":"{state}"}}}}'.
 _ENDS[None] = b',"previous":null}'
 
 
-def number_all(epoch: str, last_seq: int, changes: Changes) -> Generator[None, None, list[Event]]:
+def number_all(epoch: str, last_seq: int, changes: Changes[AnyRecord]) -> Generator[None, None, list[Event]]:
     """
     Give all changes their numbers, and their records the histories that follow. Pauses every few dozen.
 
@@ -128,20 +127,20 @@ def job_record_from_bytes(data: bytes) -> JobRecord:
     return Record(job, sighting(job, None, absent_since, unsettled_since, range_row), *_past(fields))
 
 
-def workflow_record_from_bytes(data: bytes, members: dict[JobKey, Member]) -> WorkflowRecord:
+def workflow_record_from_bytes(data: bytes, members: dict[JobKey, WorkflowMember]) -> WorkflowRecord:
     """Return a workflow's record from `record_bytes`, with its members."""
     fields = json.loads(data)
     edges = tuple((key_of(begin), key_of(end)) for begin, end in fields["edges"])
     return Record(workflow_from_fields(fields["workflow"]), Membership(members, edges), *_past(fields))
 
 
-def _past(fields: Mapping[str, Any]) -> tuple[float, int, bytes]:
+def _past(fields: JsonFields) -> tuple[float, int, bytes]:
     """Return when a record was updated, the number of its last event, and its steps."""
     history = (HistoryEntry(seq, at, state, attempt, Confidence(c)) for seq, at, state, attempt, c in fields["history"])
     return fields["updated_at"], fields["last_seq"], packed(history)
 
 
-_SUBJECT_FROM_FIELDS: Mapping[str, Callable[[Mapping[str, Any]], Subject]] = {
+_SUBJECT_FROM_FIELDS: Mapping[str, Callable[[JsonFields], Subject]] = {
     JobDescriptor.kind: job_from_fields,
     Workflow.kind: workflow_from_fields,
 }

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jobpush.core.fields import Field, Kind
+from jobpush.core.fields import Field, FieldKind
 from jobpush.core.model import ATTEMPT_FIELDS, JOB_FIELDS, STATES, JobDescriptor, PastAttempt, split_state
 from jobpush.core.tasks import TaskSet
 from jobpush.core.wire.values import (
+    Json,
+    JsonFields,
     from_time,
     quoted,
     quoted_counts,
@@ -32,23 +34,23 @@ except ImportError:  # it comes with the extra [fast]
 
 #: How a value is written as JSON: an expression that can stand in an f-string in single quotes. ``V`` is the value.
 _WRITTEN = {
-    Kind.TEXT: "quoted(V)",
-    Kind.NUMBER: "V",
-    Kind.BOOLEAN: '"true" if V else "false"',
-    Kind.TIME: "quoted_time(V)",
-    Kind.WORD: "quoted(V)",
-    Kind.TEXTS: "quoted_list(V)",
-    Kind.TABLE: "quoted_table(V)",
-    Kind.COUNTS: "quoted_counts(V)",
-    Kind.TASKS: "quoted(str(V))",
-    Kind.ATTEMPT: "to_json(attempt_fields(V))",
+    FieldKind.TEXT: "quoted(V)",
+    FieldKind.NUMBER: "V",
+    FieldKind.BOOLEAN: '"true" if V else "false"',
+    FieldKind.TIME: "quoted_time(V)",
+    FieldKind.WORD: "quoted(V)",
+    FieldKind.TEXTS: "quoted_list(V)",
+    FieldKind.TABLE: "quoted_table(V)",
+    FieldKind.COUNTS: "quoted_counts(V)",
+    FieldKind.TASKS: "quoted(str(V))",
+    FieldKind.ATTEMPT: "to_json(attempt_fields(V))",
 }
 
 #: How a value stands in a dict that is to become JSON, where not as it is.
 _PLAIN = {
-    Kind.TIME: "to_time(V)",
-    Kind.TASKS: "str(V)",
-    Kind.ATTEMPT: "(None if V is None else attempt_fields(V))",
+    FieldKind.TIME: "to_time(V)",
+    FieldKind.TASKS: "str(V)",
+    FieldKind.ATTEMPT: "(None if V is None else attempt_fields(V))",
 }
 
 
@@ -67,11 +69,12 @@ _NAMES: Mapping[str, object] = {
 }  # fmt: skip
 
 
-def _compiled(source: str) -> Any:
+def _compiled(source: str) -> Callable[[JobDescriptor], Any]:
     """Return the function of a job that has this body."""
-    names = dict(_NAMES)
+    names: dict[str, Any] = dict(_NAMES)
     exec(compile(f"def function(job):\n{source}", f"<{__name__}>", "exec"), names)
-    return names["function"]
+    function: Callable[[JobDescriptor], Any] = names["function"]
+    return function
 
 
 def _text_source() -> str:
@@ -124,7 +127,7 @@ def job_bytes(job: JobDescriptor) -> bytes:
     return utf8(job_text(job))
 
 
-def job_from_fields(fields: Mapping[str, Any], cluster: str | None = None) -> JobDescriptor:
+def job_from_fields(fields: JsonFields, cluster: str | None = None) -> JobDescriptor:
     """
     Return a job from the protocol's fields; only ``id`` and ``state`` must be there.
 
@@ -138,7 +141,7 @@ def job_from_fields(fields: Mapping[str, Any], cluster: str | None = None) -> Jo
         if not isinstance(fields.get(name), str) or not fields[name]:
             raise ValueError(f"{name!r} is missing or not a text")
     phase, outcome = split_state(fields["state"])
-    values: dict[str, Any] = {}
+    values: dict[str, Json] = {}
     for name, read in _READ:
         value = fields.get(name)
         if value is not None:
@@ -218,19 +221,20 @@ def _attempt(name: str, value: object) -> PastAttempt:
     fields = {}
     for field in ATTEMPT_FIELDS:
         if value.get(field.name) is not None:
-            read = _word(field) if field.kind is Kind.WORD else _READERS[field.kind]
+            read = _word(field) if field.kind is FieldKind.WORD else _READERS[field.kind]
             fields[field.name] = read(f"{name}.{field.name}", value[field.name])
     return PastAttempt(**fields)  # type: ignore[arg-type]
 
 
-_READERS: Mapping[Kind, Callable[[str, Any], object]] = {
-    Kind.TEXT: _text, Kind.NUMBER: _number, Kind.BOOLEAN: _boolean, Kind.TIME: _time, Kind.TEXTS: _texts, Kind.TABLE: _table,
-    Kind.COUNTS: _counts, Kind.TASKS: _tasks, Kind.ATTEMPT: _attempt,
+_READERS: Mapping[FieldKind, Callable[[str, Any], object]] = {
+    FieldKind.TEXT: _text, FieldKind.NUMBER: _number, FieldKind.BOOLEAN: _boolean, FieldKind.TIME: _time,
+    FieldKind.TEXTS: _texts, FieldKind.TABLE: _table,
+    FieldKind.COUNTS: _counts, FieldKind.TASKS: _tasks, FieldKind.ATTEMPT: _attempt,
 }  # fmt: skip
 
 #: What reads each field; phase and outcome follow from the state.
 _READ = tuple(
-    (field.name, _word(field) if field.kind is Kind.WORD else _READERS[field.kind])
+    (field.name, _word(field) if field.kind is FieldKind.WORD else _READERS[field.kind])
     for field in JOB_FIELDS
     if field.name not in ("state", "phase", "outcome")
 )

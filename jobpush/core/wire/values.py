@@ -7,6 +7,13 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from json.encoder import encode_basestring
+from typing import Any, TypeAlias
+
+#: A value of JSON that is read: what it must be is checked by its reader, or was when it was written.
+Json: TypeAlias = Any
+
+#: An object of JSON that is read.
+JsonFields = Mapping[str, Json]
 
 #: A text as a JSON string, with characters beyond ASCII as they are. In C, where the interpreter has that.
 quoted = encode_basestring

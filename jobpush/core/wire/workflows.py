@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
 from jobpush.core.model import JobKey, split_state
-from jobpush.core.wire.values import dumps, from_time, to_time
-from jobpush.core.workflow import FirstFailure, Member, Workflow
+from jobpush.core.wire.values import JsonFields, dumps, from_time, to_time
+from jobpush.core.workflow import FirstFailure, Workflow, WorkflowMember
 
 
 def workflow_fields(workflow: Workflow) -> dict[str, object]:
@@ -44,7 +42,7 @@ def workflow_fields(workflow: Workflow) -> dict[str, object]:
     return fields
 
 
-def workflow_from_fields(fields: Mapping[str, Any]) -> Workflow:
+def workflow_from_fields(fields: JsonFields) -> Workflow:
     """Return a workflow from `workflow_fields`, for what the journal has stored."""
     phase, outcome = split_state(fields["state"])
     failure = fields["first_failure"]
@@ -59,7 +57,7 @@ def workflow_from_fields(fields: Mapping[str, Any]) -> Workflow:
     )  # fmt: skip
 
 
-def member_fields(key: JobKey, member: Member) -> dict[str, object]:
+def member_fields(key: JobKey, member: WorkflowMember) -> dict[str, object]:
     """Return a workflow's job as the protocol shows it."""
     fields: dict[str, object] = {
         "job": "/".join(key),
@@ -75,14 +73,14 @@ def member_fields(key: JobKey, member: Member) -> dict[str, object]:
     return fields
 
 
-def member_bytes(member: Member) -> bytes:
+def member_bytes(member: WorkflowMember) -> bytes:
     """Return a workflow's member for the journal."""
     return dumps(attrs.asdict(member, recurse=False))
 
 
-def member_from_bytes(data: bytes) -> Member:
+def member_from_bytes(data: bytes) -> WorkflowMember:
     """Return a member from `member_bytes`."""
-    return Member(**json.loads(data))
+    return WorkflowMember(**json.loads(data))
 
 
 def key_of(text: str) -> JobKey:

@@ -1,4 +1,4 @@
-// Talking with the server: pages of jobs, one object, and the stream of changes with all that keeps it alive.
+// Exchanges with the server: pages of jobs, one object, and the stream of changes with all that keeps it alive.
 
 const SILENCE_MS = 95_000; // a bookmark comes every minute at least
 const FIRST_PAUSE_MS = 500;

@@ -16,6 +16,7 @@ import attrs
 from klein.interfaces import IKleinRequest
 from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.core.filters import ALL, Visibility
 from jobpush.events.instruments import Instruments
@@ -30,10 +31,10 @@ from jobpush.web.held.stream_group import Form
 from jobpush.web.held.summary import SiteLike, Summaries, Summary
 from jobpush.web.params import jittered
 from jobpush.web.principal import ANONYMOUS, Principal
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import Channel, ClientRequest
 from jobpush.web.responses import Response
-from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim
+from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim, unsent
 
 #: Bytes that may come while a request is held, before the connection is not read any more: as many as Twisted's channel takes.
 EARLY_BYTES = 0x4000
@@ -73,7 +74,7 @@ class Connections:
         registry: Registry,
         ask: Callable[[Question], Outcome],
         moment: Callable[[], tuple[int, int]],
-        measures: Instruments,
+        instruments: Instruments,
         enabled: bool = True,
     ) -> None:
         self.registry = registry
@@ -81,7 +82,7 @@ class Connections:
         self._reactor = reactor
         self._ask = ask
         self._moment = moment
-        self._measures = measures
+        self._instruments = instruments
         self._enabled = enabled
         if enabled and (why := twisted_internals.unexpected()) is not None:
             self._enabled = False
@@ -92,6 +93,8 @@ class Connections:
             )
         #: What has come while requests were held.
         self._early: dict[HeldConnection, bytes] = {}
+        #: Bytes of their last responses that waited for clients when the time for their next requests was up.
+        self._unread: dict[HeldConnection, int] = {}
         self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility], LastHold] = OrderedDict()
 
     def forget_header_blocks(self) -> None:
@@ -177,25 +180,32 @@ class Connections:
             early = self._early[connection] = self._early.get(connection, b"") + data
             if len(early) > EARLY_BYTES:
                 connection.transport.pauseProducing()
-        elif not self._take_fast(connection, data):
+            return
+        self._unread.pop(connection, None)
+        if not self._take_fast(connection, data):
             self._give_channel(connection, data)
 
     def _take_fast(self, connection: HeldConnection, data: bytes) -> bool:
         """Answer or hold the request in these bytes; return False if it is for the ordinary way."""
         block = connection.summary.block
-        if not self.summaries.usable(block) or not is_clear(connection.transport):
+        now = self._reactor.seconds()
+        if not self.summaries.usable(block, now) or not is_clear(connection.transport):
             return False
         uri = fast_path.target_in(data, block.raw)
         target = fast_path.read_target(uri) if uri is not None else None
-        if target is None or self.registry.closing:
+        if uri is None or target is None or self.registry.closing:
             return False
-        now = self._reactor.seconds()
         visibility = visibility_of(block.principal)
         if self._hold_again(connection, target, visibility):
             return True
-        outcome = self._ask(Question(target.route, target.arguments, target.parameters, now, visibility))
+        question = Question(target.route, target.arguments, target.parameters, now, visibility, size=len(uri))
+        outcome = self._ask(question)
         if isinstance(outcome, Ready):
-            response = outcome.render()
+            try:
+                response = outcome.render()
+            except Exception:
+                self.log.failure("a response could not be made", Failure())
+                response = fault().response()
             if not isinstance(response, Response):
                 response.close()
                 return False
@@ -203,7 +213,7 @@ class Connections:
             if outcome.deadline <= now:
                 return False
             try:
-                self._hold(connection, target, visibility, outcome)
+                self._hold(connection, target, visibility, outcome, question.size)
             except Problem as problem:
                 response = problem.response()
             else:
@@ -216,10 +226,10 @@ class Connections:
         return True
 
     def _hold(
-        self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility, hold: Hold
+        self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility, hold: Hold, size: int
     ) -> None:
         """Hold a request of a connection that waited for it. Raises `Problem`, if no more requests may be held."""
-        group = self.registry.hold(connection, hold)
+        group = self.registry.hold(connection, hold, size)
         self._remember(connection, target)
         if hold.wait is not None:
             head, forgotten = self._moment()
@@ -250,6 +260,7 @@ class Connections:
     def _give_channel(self, connection: HeldConnection, data: bytes) -> None:
         """Read the next request on a connection the ordinary way."""
         self.registry.wheel.clear(connection)
+        self._unread.pop(connection, None)
         transport = connection.transport
         channel = connection.summary.block.site.buildProtocol(transport.getPeer())
         assert channel is not None, "a site always makes a channel"
@@ -261,11 +272,12 @@ class Connections:
 
     def delivered(self, connections: Sequence[HeldConnection], response: Response) -> None:
         """See `connection.Host`."""
-        self._measures.answered(response.status, len(connections))
+        self._instruments.answered(response.status, len(connections))
         self._write_log(connections, response)
         self._rest(connections)
         if response.close:
             for connection in connections:
+                self._early.pop(connection, None)
                 connection.transport.loseConnection()
         elif self._early:
             for connection in connections:
@@ -278,6 +290,9 @@ class Connections:
 
     def _rest(self, connections: Sequence[HeldConnection]) -> None:
         """These wait for their next requests; not for ever."""
+        if self._unread:
+            for connection in connections:
+                self._unread.pop(connection, None)
         seconds = connections[0].summary.block.site.timeOut
         if seconds is not None:
             self.registry.wheel.set_all(connections, seconds)
@@ -300,7 +315,7 @@ class Connections:
     def ended(self, stream: StreamConnection) -> None:
         """See `connection.Host`."""
         response = Response(200, (), b"")
-        self._measures.answered(response.status)
+        self._instruments.answered(response.status)
         self._write_log([stream], response)
 
     def violations(self) -> Iterator[str]:
@@ -315,13 +330,21 @@ class Connections:
         if isinstance(connection, HeldConnection):
             self.registry.wheel.clear(connection)
             self._early.pop(connection, None)
+            self._unread.pop(connection, None)
 
     def time_is_up(self, connection: HeldConnection) -> None:
-        """See `connection.Host`."""
+        """See `connection.Host`. A client that has read nothing of its response in all the time is not waited for."""
         if connection in self.registry:
             self.registry.time_is_up(connection)
-        else:
+            return
+        left = unsent(connection.transport)
+        if not left:
             connection.transport.loseConnection()
+        elif self._unread.get(connection) == left:
+            connection.transport.abortConnection()
+        else:
+            self._rest([connection])
+            self._unread[connection] = left
 
 
 def visibility_of(principal: Principal) -> Visibility:

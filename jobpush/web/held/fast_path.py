@@ -29,7 +29,7 @@ PLAIN = frozenset(
 )
 PLAIN_BEGINS = (b"accept", b"sec-", b"x-forwarded-")
 
-#: Longer header blocks and addresses are not kept, in bytes.
+#: Longer header blocks and request lines are not kept, in bytes.
 LONGEST = 2000
 
 #: Of how many addresses is remembered what they say.
@@ -71,7 +71,7 @@ def header_block(piece: bytes, method: bytes, version: bytes, headers: Iterable[
     if (
         method != b"GET"
         or version != b"HTTP/1.1"
-        or end < 0
+        or not piece.startswith(b"GET ")  # a blank line before the request would be taken for its end
         or not 4 < len(piece) - end <= LONGEST
         or piece.find(b"\r\n\r\n") != len(piece) - 4
     ):
@@ -95,7 +95,7 @@ def target_in(data: bytes, raw: bytes) -> bytes | None:
     :param raw: what follows the request line.
     """
     end = len(data) - len(raw)
-    if end < 16 or not data.endswith(raw) or data.find(b"\r\n") != end:
+    if not 16 <= end <= LONGEST or not data.endswith(raw) or data.find(b"\r\n") != end:
         return None
     if data[:5] != b"GET /" or data[end - 9 : end] != b" HTTP/1.1":
         return None
@@ -106,7 +106,7 @@ def target_in(data: bytes, raw: bytes) -> bytes | None:
 def read_target(uri: bytes) -> Target | None:
     """Read an address; None if it is not one of those that are taken here."""
     path, _, query = uri.partition(b"?")
-    if len(uri) > LONGEST or not _PLAIN_PATH.fullmatch(path) or not _VISIBLE.fullmatch(query):
+    if not _PLAIN_PATH.fullmatch(path) or not _VISIBLE.fullmatch(query):
         return None
     arguments: tuple[str, ...] = ()
     route = _WHOLE.get(path)

@@ -44,13 +44,12 @@ class Follower(ABC, Generic[Chunk]):
         self.due: float | None = None
         self._feed = feed
         self._registry = registry
-        self._selection = Selection()
         self._ended: Deferred[None] = Deferred()
         self._paused = False
         self._kept = bytearray()
         self._resumed: Deferred[None] | None = None
-        #: Which of the client's wishes is followed: a newer one ends the catching up for an older one.
-        self._wish = 0
+        #: Which of the client's selections is followed: a newer one ends the catching up for an older one.
+        self._selection_number = 0
         #: The number up to which the client has been told everything, while it catches up.
         self._caught_up = feed.head
 
@@ -105,19 +104,23 @@ class Follower(ABC, Generic[Chunk]):
 
     async def follow(self, selection: Selection, since: int | None) -> None:
         """From now on follow this: what the client has missed after that number, then what comes."""
-        self._wish += 1
-        wish, self._selection = self._wish, selection
+        if not self.open:
+            return
+        self._selection_number += 1
+        number = self._selection_number
+        self._wake()
         self._registry.stream(self)
         since = self._reset() if since is None else since
-        while self.open and wish == self._wish:
+        while self.open and number == self._selection_number:
+            self._caught_up = since
             try:
                 page = await self._feed.next(selection, since, 0, REPLAY)
             except CursorGone:
                 since = self._reset()
                 continue
-            if not self.open or wish != self._wish:
+            if not self.open or number != self._selection_number:
                 return
-            self._caught_up = since = page.seq
+            since = self._caught_up = page.seq
             if page.events:
                 tell(self, self.form.events(page.events))
             if not page.more and page.seq >= self._feed.head:
@@ -184,6 +187,10 @@ class Follower(ABC, Generic[Chunk]):
         kept, self._kept = bytes(self._kept), bytearray()
         if kept and self.open:
             self.send(self.unpack(kept))
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let what waits for the client to read go on; where there is a newer selection by now, it ends."""
         resumed, self._resumed = self._resumed, None
         if resumed is not None:
             resumed.callback(None)

@@ -3,7 +3,8 @@ What clients ask, and what can come of it: the values between the routes, which 
 the request meanwhile.
 
 A question comes from a request of Twisted's or straight from a connection's bytes, and it is the same then: one function of its
-route makes an outcome of it.
+route makes an outcome of it. tests/web/routes/test_common.py has which outcome, tests/web/held/test_registry.py what becomes of
+it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Watch(Protocol):
 
 
 @attrs.frozen(eq=False)
-class Look:
+class LookRequest:
     """
     A look at some schedulers that is to begin after the question came, and what it tells.
 
@@ -94,7 +95,6 @@ class Hold:
     :ivar deadline: the reactor's time at which it is answered all the same.
     :ivar wait: the seconds that the client asked for, if the same question at the same moment is held in the same way; else
         None.
-    :ivar size: bytes that the question takes up.
     """
 
     key: Hashable
@@ -103,9 +103,8 @@ class Hold:
     render: Callable[[Wake], Rendering]
     deadline: float
     clusters: frozenset[str] = frozenset()
-    looks: tuple[Look, ...] = ()
+    looks: tuple[LookRequest, ...] = ()
     wait: float | None = None
-    size: int = 0
 
 
 @attrs.frozen(eq=False)

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.core.filters import Selection
+from jobpush.events.interfaces import JournalError
 from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
@@ -25,8 +26,9 @@ from jobpush.web.held.members import Held, Member
 from jobpush.web.held.questions import Hold, Later, Outcome, Ready
 from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import BEAT_S, AnyStream, AnyStreamGroup, AnyStreams, StreamGroup, Streams
+from jobpush.web.params import journal_fails
 from jobpush.web.principal import Principal
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, fault
 from jobpush.web.responses import Response
 
 #: Descriptors kept for everything but held requests: listening, the journal, commands, requests that are not held.
@@ -153,20 +155,18 @@ class Registry:
                 headers={"Retry-After": str(random.randint(2, 10))},
             )
 
-    def hold(self, member: Member, hold: Hold) -> ResponseGroup:
+    def hold(self, member: Member, hold: Hold, size: int = 0) -> ResponseGroup:
         """
         Hold a request until what it waits for has come or its time is up.
 
+        :param size: bytes that its question takes up.
         :return: the group that it is held in.
         :raise Problem: 503, if no more requests may be held.
         """
         self.check(member.principal)
-        group = self._group(hold)
+        group = self._group(hold, size)
         self._join(member, group)
-        seconds = hold.deadline - self._reactor.seconds()
-        if member.principal.expires_at is not None:
-            seconds = min(seconds, member.principal.expires_at - self._reactor.seconds())
-        self.wheel.set(member, max(0.0, seconds))
+        self._set_deadline(member, hold.deadline - self._reactor.seconds())
         self._schedulers.awaited(hold.clusters)
         return group
 
@@ -179,8 +179,15 @@ class Registry:
         """
         self.check(member.principal)
         self._join(member, group)
-        self.wheel.set(member, seconds)
+        self._set_deadline(member, seconds)
         self._schedulers.awaited(group.hold.clusters)
+
+    def _set_deadline(self, member: Member, seconds: float) -> None:
+        """Set a deadline in that many seconds, or when the identity expires, if that is earlier."""
+        expires_at = member.principal.expires_at
+        if expires_at is not None:
+            seconds = min(seconds, expires_at - self._reactor.seconds())
+        self.wheel.set(member, max(0.0, seconds))
 
     def can_be_joined(self, group: ResponseGroup) -> bool:
         """Return whether a request can still be held in that group."""
@@ -211,11 +218,11 @@ class Registry:
         self._join(member, group, since)
         self._schedulers.awaited(selection.clusters)
 
-    def _group(self, hold: Hold) -> ResponseGroup:
+    def _group(self, hold: Hold, size: int) -> ResponseGroup:
         """The group of those that wait for the same."""
         group = self._groups.get(hold.key)
         if group is None:
-            group = self._groups[hold.key] = ResponseGroup(self, hold)
+            group = self._groups[hold.key] = ResponseGroup(self, hold, size)
             group.begin()
         return group
 
@@ -303,7 +310,7 @@ class Registry:
             render = outcome.render
             group.made(render).addCallback(group.send)
         elif isinstance(outcome, Hold):
-            other = self._group(outcome)
+            other = self._group(outcome, group.size)
             for member in list(group.members):
                 del group.members[member]
                 self._join(member, other)
@@ -313,15 +320,23 @@ class Registry:
             assert isinstance(outcome, Later)
             finding = Deferred.fromCoroutine(outcome.find())
             finding.addErrback(self._failed)
-            finding.addCallback(lambda found: self.settle(group, found) if group.members else None)
+            finding.addCallback(lambda found: self._found(group, found))
+
+    def _found(self, group: ResponseGroup, outcome: Outcome) -> None:
+        """Take what was found out, unless the members have been answered meanwhile, or are about to be."""
+        if group.members and group.wake is None:
+            self.settle(group, outcome)
 
     def _failed(self, failure: Failure) -> Outcome:
-        if failure.check(Problem):
-            problem = failure.value
+        error = failure.value
+        if isinstance(error, Problem):
+            problem = error
+        elif isinstance(error, JournalError):
+            problem = journal_fails(error)
         else:
             self.log.failure("what held requests wait for could not be found out", failure)
-            problem = Problem(500, "an error of the server; its log tells more", close=True)
-        response = problem.response()  # type: ignore[union-attr]
+            problem = fault(close=True)
+        response = problem.response()
         return Ready(lambda: response)
 
     def close(self) -> None:
@@ -340,7 +355,10 @@ class Registry:
     def _alive(self) -> None:
         """Once a second: signs of life for streams."""
         for group in (*self._streams.values(), self._catching_up):
-            group.beat()
+            try:
+                group.beat()
+            except Exception:  # which would end the signs of life of all streams
+                self.log.failure("signs of life could not be sent")
 
     # -- invariants
 

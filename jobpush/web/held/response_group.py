@@ -19,15 +19,15 @@ from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Member
-from jobpush.web.held.questions import Hold, Look, Outcome
-from jobpush.web.problems import Problem
+from jobpush.web.held.questions import Hold, LookRequest, Outcome
+from jobpush.web.problems import fault
 from jobpush.web.responses import Rendering, Response
 
 #: Members that are answered before other work may have its turn.
 AT_ONCE = 128
 
 #: Different responses at the end of the service, so that clients come back at different times.
-FAREWELLS = 8
+CLOSING_RESPONSES = 8
 
 #: Seconds in which a response that takes long is made, when a request's time is up; then it is made again.
 MAKING_S = 5.0
@@ -37,7 +37,7 @@ _NOTHING = Targets(frozenset())
 
 
 class GroupRegistry(Protocol):
-    """What a group needs of the registry that keeps it."""
+    """What a response group needs of the registry."""
 
     tracker: JobStatusTracker
     cooperator: Cooperator
@@ -62,25 +62,22 @@ class GroupRegistry(Protocol):
 class ResponseGroup(Continuation):
     """
     :param hold: what the first member waits for, and so all of them.
+    :ivar size: bytes that its question takes up.
     :ivar members: in the order in which they came.
     """
 
-    __slots__ = ("_looking", "_registry", "_timed_out", "hold", "members")
+    __slots__ = ("_looking", "_registry", "_timed_out", "hold", "members", "size")
 
     log = Logger()
 
-    def __init__(self, registry: GroupRegistry, hold: Hold) -> None:
+    def __init__(self, registry: GroupRegistry, hold: Hold, size: int) -> None:
         super().__init__(hold.watch.selection if hold.watch is not None else _NOTHING, hold.since)
         self.hold = hold
+        self.size = size
         self.members: dict[Member, None] = {}
         self._registry = registry
         self._looking: tuple[Deferred[None], ...] = ()
         self._timed_out: tuple[object, Response] | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes that its question takes up."""
-        return self.hold.size
 
     def begin(self) -> None:
         """Wait for events, and look where that was asked for."""
@@ -110,12 +107,12 @@ class ResponseGroup(Continuation):
         if self.wake is not None:
             self._registry.retire(self)
 
-    def _look(self, look: Look) -> Deferred[None]:
+    def _look(self, look: LookRequest) -> Deferred[None]:
         looking = self._registry.fresh(look.clusters)
         looking.addCallback(lambda _: self._seen(look)).addErrback(self._not_seen)
         return looking
 
-    def _seen(self, look: Look) -> None:
+    def _seen(self, look: LookRequest) -> None:
         if self.wake is not None:
             return
         outcome = look.seen()
@@ -150,15 +147,15 @@ class ResponseGroup(Continuation):
     def made(self, render: Callable[[], Rendering]) -> Deferred[Response]:
         """Make a response, in turns if it takes long. A fault of ours becomes a problem that says so."""
 
-        def fault(failure: Failure) -> Response:
+        def failed(failure: Failure) -> Response:
             self.log.failure("a response to held requests could not be made", failure)
-            return Problem(500, "an error of the server; its log tells more", close=True).response()
+            return fault(close=True).response()
 
         def run(rendering: Rendering) -> Response | Deferred[Response]:
             return rendering if isinstance(rendering, Response) else self._registry.cooperator.run(rendering)
 
         made: Deferred[Response] = maybeDeferred(render).addCallback(run)
-        return made.addErrback(fault)
+        return made.addErrback(failed)
 
     def send(self, response: Response, wake: Wake | None = None) -> None:
         """
@@ -167,7 +164,7 @@ class ResponseGroup(Continuation):
         :param wake: why; None if it was no batch that answered them.
         """
         closing = wake is not None and wake.closing
-        responses = [response, *(response.later_return() for _ in range(FAREWELLS - 1))] if closing else [response]
+        responses = [response, *(response.later_return() for _ in range(CLOSING_RESPONSES - 1))] if closing else [response]
         left = list(self.members)
 
         def some() -> None:

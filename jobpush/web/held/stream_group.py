@@ -9,6 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+import attrs
+from twisted.logger import Logger
+
 from jobpush.core.filters import Selection
 from jobpush.core.record import Event
 from jobpush.events.tracker import JobStatusTracker
@@ -97,7 +100,7 @@ def tell(member: StreamMember[Chunk], chunk: Chunk) -> None:
 
 
 class StreamRegistry(Protocol):
-    """What a group needs of the registry that keeps it."""
+    """What a stream group needs of the registry."""
 
     tracker: JobStatusTracker
     cooperator: Cooperator
@@ -159,17 +162,20 @@ class StreamGroup(Streams[Chunk]):
     :ivar selection: what they follow.
     """
 
+    log = Logger()
+
     def __init__(self, registry: StreamRegistry, selection: Selection, since: int) -> None:
         super().__init__(registry)
         self.selection = selection
         self._sent_seq = since
         self._bookmark_at = registry.seconds() + BOOKMARK_S
-        #: What is still to be written: in its order, each with the members that have not got it yet.
-        self._due: list[tuple[dict[Form[Chunk], Chunk], list[StreamMember[Chunk]], bool]] = []
+        #: What is still to be written, in its order.
+        self._due: list[_Due[Chunk]] = []
         self._subscription = registry.tracker.subscribe(selection, since, self._deliver)
 
     def told_up_to(self, member: StreamMember[Chunk]) -> int:
-        return max(self.members[member], self._sent_seq)
+        before = next((due.before for due in self._due if member in due.members), self._sent_seq)
+        return max(self.members[member], before)
 
     def end(self) -> None:
         self._subscription.cancel()
@@ -197,22 +203,26 @@ class StreamGroup(Streams[Chunk]):
         :param woken: it is what a batch has for them.
         """
         if members:
-            self._due.append((chunks, members, woken))
+            self._due.append(_Due(chunks, members, woken, self._sent_seq))
             if len(self._due) == 1:
                 self._registry.cooperator.soon(self._write_some)
 
     def _write_some(self) -> None:
         if not self._due:
             return
-        chunks, members, woken = self._due[0]
-        some = members[-AT_ONCE:]
-        del members[-AT_ONCE:]
+        due = self._due[0]
+        some = due.members[-AT_ONCE:]
+        del due.members[-AT_ONCE:]
         for member in some:
             if member in self.members:
-                tell(member, chunks[member.form])
-        if woken:
+                try:
+                    tell(member, due.chunks[member.form])
+                except Exception:  # the others are written to all the same
+                    self.log.failure("a stream could not be written to")
+                    member.abort()
+        if due.woken:
             self._registry.tracker.woke("stream", len(some))
-        if not members:
+        if not due.members:
             del self._due[0]
         if self._due:
             self._registry.cooperator.soon(self._write_some)
@@ -228,9 +238,9 @@ class StreamGroup(Streams[Chunk]):
             super().beat()
             return
         self._bookmark_at = now + BOOKMARK_S
-        self._sent_seq = head
         members = list(self.members)
         self._send({member.form: member.form.bookmark(head) for member in _one_of_each_form(members)}, members)
+        self._sent_seq = head
 
     # -- the end
 
@@ -240,6 +250,23 @@ class StreamGroup(Streams[Chunk]):
         while self._due:
             self._write_some()
         super().close()
+
+
+@attrs.frozen(eq=False)
+class _Due(Generic[Chunk]):
+    """
+    What is still to be written to some members.
+
+    :ivar chunks: by form.
+    :ivar members: those that have not got it yet.
+    :ivar woken: it is what a batch has for them.
+    :ivar before: the number up to which they were told everything before it.
+    """
+
+    chunks: dict[Form[Chunk], Chunk]
+    members: list[StreamMember[Chunk]]
+    woken: bool
+    before: int
 
 
 def _one_of_each_form(members: Sequence[StreamMember[Chunk]]) -> list[StreamMember[Chunk]]:

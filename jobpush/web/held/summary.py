@@ -13,9 +13,11 @@ from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from jobpush.web.access_log import AccessLog
 from jobpush.web.principal import Principal
 
-#: Of how many different requests, and of how many header blocks, one is kept to be shared by those that are alike.
+#: Of how many different requests, and of how many header blocks, one is kept to be shared by those that are alike; and the most
+#: characters that one may have in the access log: longer ones are not shared, so that the kept ones take little memory.
 MOST_SUMMARIES = 256
 MOST_BLOCKS = 4096
+LONGEST_SHARED = 1000
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -89,11 +91,19 @@ class Summaries:
     def block(self, raw: bytes, words: str, principal: Principal, site: SiteLike) -> HeaderBlock:
         """Return the block of these headers."""
         epoch = self.epoch
-        return self._blocks.get((raw, words, principal, id(site)), lambda: HeaderBlock(raw, words, principal, site, epoch))
+
+        def make() -> HeaderBlock:
+            return HeaderBlock(raw, words, principal, site, epoch)
+
+        return self._blocks.get((raw, words, principal, id(site)), make) if len(words) <= LONGEST_SHARED else make()
 
     def summary(self, line: str, address: str, block: HeaderBlock) -> Summary:
         """Return the summary of a request."""
-        return self._summaries.get((line, address, id(block)), lambda: Summary(line, address, block))
+
+        def make() -> Summary:
+            return Summary(line, address, block)
+
+        return self._summaries.get((line, address, id(block)), make) if len(line) <= LONGEST_SHARED else make()
 
     def forget_header_blocks(self) -> None:
         """Read every next request anew, on all connections: who may ask, or see what, has changed."""
@@ -101,9 +111,14 @@ class Summaries:
         self._blocks.clear()
         self._summaries.clear()
 
-    def usable(self, block: HeaderBlock) -> bool:
-        """Return whether the next request may be compared with this block."""
-        return bool(block.raw) and block.epoch == self.epoch
+    def usable(self, block: HeaderBlock, now: float) -> bool:
+        """
+        Return whether the next request may be compared with this block.
+
+        :param now: the reactor's time; a block is of no use when its principal has expired.
+        """
+        expires_at = block.principal.expires_at
+        return bool(block.raw) and block.epoch == self.epoch and (expires_at is None or now < expires_at)
 
     def moment(self, seconds: float) -> float:
         """Return that time to a millisecond: the same object for all requests in it."""

@@ -26,8 +26,9 @@ from jobpush.web.held.stream_group import HEARTBEAT_S, tell
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
+from jobpush.web.twisted_internals import unfinished
 
-#: Bytes that a client's message may have, with what frames it. Ten thousand long job ids take half of that.
+#: Characters that a client's message may have. Ten thousand long job ids take half of that.
 MESSAGE_LIMIT = 1024 * 1024
 
 #: Seconds of silence, pings unanswered, after which a client is disconnected.
@@ -48,12 +49,21 @@ def check_upgrade(request: ClientRequest) -> None:
     """
     Check that this is a WebSocket's handshake, by a page that may read here.
 
+    What is missing is said here: Twisted would say it in another form, and log it as an error of the server.
+
     :raise Problem: 426, 400 or 403.
     """
     if (request.getHeader(b"upgrade") or b"").lower() != b"websocket":
         raise Problem(426, "this is a WebSocket; the request asks for no upgrade", headers={"Upgrade": "websocket"})
     if request.getHeader(b"sec-websocket-version") != b"13":
         raise Problem(426, "expected Sec-WebSocket-Version: 13", headers={"Sec-WebSocket-Version": "13"})
+    if request.clientproto != b"HTTP/1.1":
+        raise Problem(400, "a WebSocket's handshake is HTTP/1.1 (RFC 6455, 4.1)", "request line")
+    if b"upgrade" not in (token.strip() for token in (request.getHeader(b"connection") or b"").lower().split(b",")):
+        raise Problem(400, "the handshake has no Connection: Upgrade", "Connection")
+    for name in ("Sec-WebSocket-Key", "Host"):
+        if not request.getHeader(name.encode()):
+            raise Problem(400, f"the handshake has no {name}", name)
     origin = request.getHeader(b"origin")
     host = request.getHeader(b"host") or b""
     if origin is not None and urlsplit(origin.decode("latin-1")).netloc.lower() != host.decode("latin-1").lower():
@@ -112,7 +122,6 @@ class SocketProtocol:
     :param opened: called when it is open; the Deferred that it returns fires when all is over, and is cancelled when the client
         leaves.
     :ivar follower: the stream, once it is open.
-    :ivar received: bytes of the message that is being received.
     :ivar lost: the connection is gone.
     """
 
@@ -122,7 +131,6 @@ class SocketProtocol:
         self._over: Deferred[None] | None = None
         self.transport: Any = None
         self.follower: SocketFollower | None = None
-        self.received = 0
         self.lost = False
 
     def negotiationStarted(self, transport: Any) -> None:
@@ -158,7 +166,6 @@ class SocketProtocol:
 
     def textMessageReceived(self, text: str) -> None:
         """The client says something."""
-        self.received = 0
         if self.follower is not None:
             self.follower.told(text)
 
@@ -167,8 +174,7 @@ class SocketProtocol:
         self.transport.loseConnection(UNSUPPORTED, "expected JSON, in text messages")
 
     def pongReceived(self, payload: bytes) -> None:
-        """The client is there."""
-        self.received = 0
+        """The client is there: `SocketGuard` has taken note of it."""
 
     def connectionLost(self, reason: Failure) -> None:
         """It is over: the HTTP channel, of which this was a request, hears of it too, and the access log."""
@@ -306,13 +312,12 @@ class SocketGuard:
         if self._closed:
             return
         mine = self._application
-        mine.received += len(data)
         if mine.follower is not None:
             mine.follower.heard()
         try:
             self._protocol.dataReceived(data)
-            if mine.received > MESSAGE_LIMIT:
-                self._close(TOO_BIG, f"a message is longer than {MESSAGE_LIMIT} bytes")
+            if unfinished(self._protocol) > MESSAGE_LIMIT:
+                self._close(TOO_BIG, f"a message is longer than {MESSAGE_LIMIT} characters")
         except RemoteProtocolError as error:
             self._close(getattr(error.event_hint, "code", 1002) or 1002, str(error))
 

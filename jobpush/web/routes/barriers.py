@@ -18,7 +18,7 @@ from jobpush.events.barrier import Barrier
 from jobpush.events.tracker import Wake
 from jobpush.runtime.cooperate import finish
 from jobpush.service import JobPush
-from jobpush.web.held.questions import Hold, Later, Look, Outcome, Question, Ready
+from jobpush.web.held.questions import Hold, Later, LookRequest, Outcome, Question, Ready
 from jobpush.web.params import DEFAULT_WAIT_S, MOST_IDS, Params, check_workflow, jittered
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Rendering, Response, json_response
@@ -31,12 +31,12 @@ _SLICE = 500
 
 
 @attrs.frozen
-class _Asked:
+class _BarrierQuery:
     """
     What a client waits for.
 
     :ivar targets: as the client wrote them, by key.
-    :ivar need: how many must be as far as is wished; None for all.
+    :ivar need: how many must be far enough; None for all.
     :ivar since: the number after which something must have become so to be told; None: whenever it did.
     """
 
@@ -47,11 +47,11 @@ class _Asked:
     visibility: Visibility
 
     def is_enough(self, subject: Subject) -> bool:
-        """Return whether it is as far as is wished."""
+        """Return whether it is far enough."""
         return subject.started if self.until == "started" else subject.terminal
 
     def was_earlier(self, history: tuple[HistoryEntry, ...], last_seq: int) -> bool:
-        """Return whether something that is as far as is wished was so before the client's cursor."""
+        """Return whether something that is far enough was so before the client's cursor."""
         if self.since is None:
             return False
         if self.until != "started":
@@ -80,7 +80,7 @@ class BarrierRoutes:
         if len(jobs) + len(names) > MOST_IDS:
             raise Problem(413, f"jobs: {len(jobs) + len(names)} jobs and workflows; at most {MOST_IDS} in one request", "jobs")
         wait = params.wait(DEFAULT_WAIT_S) or 0.0
-        held = _Held(question.came_at + jittered(wait), wait, question.size)
+        held = _Held(question.came_at + jittered(wait), wait)
         if len(jobs) > _SLICE:
             return Later(lambda: self._read_many(params, question.visibility, held))
         return self._begin(finish(self._read(params, question.visibility)), held)
@@ -89,7 +89,7 @@ class BarrierRoutes:
         return self._begin(await self._service.cooperator.run(self._read(params, visibility)), held)
 
     @staticmethod
-    def _read(params: Params, visibility: Visibility) -> Generator[None, None, _Asked]:
+    def _read(params: Params, visibility: Visibility) -> Generator[None, None, _BarrierQuery]:
         """The parameters, checked. Pauses now and then."""
         targets = yield from params.jobs("job", params.values("job"))
         for name in params.values("workflow"):
@@ -98,18 +98,18 @@ class BarrierRoutes:
         until = params.until() or "terminal"
         if until == "change":
             raise Problem(400, "until: expected started or terminal", "until")
-        return _Asked(targets, _need(params.one("mode"), len(targets)), until, params.since(), visibility)
+        return _BarrierQuery(targets, _need(params.one("mode"), len(targets)), until, params.since(), visibility)
 
-    def _begin(self, asked: _Asked, held: _Held) -> Outcome:
+    def _begin(self, asked: _BarrierQuery, held: _Held) -> Outcome:
         absent = [key for key in asked.targets if key[0] and self._known(asked, key) is None]
         if absent:
             return Later(lambda: self._remember(asked, held, absent))
         return self._outcome(asked, held, {})
 
-    async def _remember(self, asked: _Asked, held: _Held, absent: list[JobKey]) -> Outcome:
+    async def _remember(self, asked: _BarrierQuery, held: _Held, absent: list[JobKey]) -> Outcome:
         return self._outcome(asked, held, await self._service.journal.last_of(absent))
 
-    def _outcome(self, asked: _Asked, held: _Held, remembered: dict[JobKey, JobStatusEvent]) -> Outcome:
+    def _outcome(self, asked: _BarrierQuery, held: _Held, remembered: dict[JobKey, JobStatusEvent]) -> Outcome:
         """
         How things stand.
 
@@ -137,14 +137,13 @@ class BarrierRoutes:
             clusters=frozenset(cluster for cluster, _ in (*barrier.open, *barrier.unseen) if cluster),
             looks=looks,
             wait=None if barrier.unseen else held.wait,
-            size=held.size,
         )
 
-    def _known(self, asked: _Asked, key: JobKey) -> Found | None:
+    def _known(self, asked: _BarrierQuery, key: JobKey) -> Found | None:
         found = self._polls.known(key)
         return found if found is not None and asked.visibility.shows(found[0].user) else None
 
-    def _put_job(self, asked: _Asked, barrier: Barrier, key: JobKey, remembered: JobStatusEvent | None) -> None:
+    def _put_job(self, asked: _BarrierQuery, barrier: Barrier, key: JobKey, remembered: JobStatusEvent | None) -> None:
         found = self._known(asked, key)
         if found is not None:
             job, record = found
@@ -155,7 +154,7 @@ class BarrierRoutes:
         else:
             barrier.put(key, None)
 
-    def _put_workflow(self, asked: _Asked, barrier: Barrier, key: JobKey) -> None:
+    def _put_workflow(self, asked: _BarrierQuery, barrier: Barrier, key: JobKey) -> None:
         record = self._service.workflows.records.get(key[1])
         if record is not None and asked.visibility.shows(record.subject.user):
             enough = asked.is_enough(record.subject)
@@ -163,7 +162,7 @@ class BarrierRoutes:
         else:
             barrier.put(key, None)
 
-    def _looks(self, asked: _Asked, barrier: Barrier) -> tuple[Look, ...]:
+    def _looks(self, asked: _BarrierQuery, barrier: Barrier) -> tuple[LookRequest, ...]:
         """What is not known to a look that begins now is unknown; a workflow that is not found in tags, at once."""
         by_clusters: dict[tuple[str, ...], list[JobKey]] = {}
         tagging = tuple(sorted(self._service.workflows.tagging))
@@ -171,10 +170,10 @@ class BarrierRoutes:
             clusters = (key[0],) if key[0] else tagging if "@" in key[1] else ()
             by_clusters.setdefault(clusters, []).append(key)
         return tuple(
-            Look(clusters, partial(self._after_look, asked, barrier, keys)) for clusters, keys in by_clusters.items()
+            LookRequest(clusters, partial(self._after_look, asked, barrier, keys)) for clusters, keys in by_clusters.items()
         )
 
-    def _after_look(self, asked: _Asked, barrier: Barrier, keys: list[JobKey]) -> None:
+    def _after_look(self, asked: _BarrierQuery, barrier: Barrier, keys: list[JobKey]) -> None:
         for key in [key for key in keys if key in barrier.unseen and key[0]]:
             # What was no id of a known job may be an alias of one by now.
             found = self._known(asked, self._polls.canonical(key))
@@ -185,11 +184,11 @@ class BarrierRoutes:
                 barrier.put(job.key, job)
         barrier.give_up(keys)
 
-    def _render(self, asked: _Asked, barrier: Barrier, wake: Wake) -> Rendering:
+    def _render(self, asked: _BarrierQuery, barrier: Barrier, wake: Wake) -> Rendering:
         steps = self._response(asked, barrier, wake)
         return finish(steps) if len(barrier.met) <= _SLICE else steps
 
-    def _response(self, asked: _Asked, barrier: Barrier, wake: Wake) -> Generator[None, None, Response]:
+    def _response(self, asked: _BarrierQuery, barrier: Barrier, wake: Wake) -> Generator[None, None, Response]:
         cursor = self._service.feed.cursor(wake.head)
         met: list[dict[str, object]] = []
         fields = {
@@ -214,12 +213,10 @@ class _Held:
 
     :ivar deadline: the reactor's time.
     :ivar wait: the seconds that the client asked for.
-    :ivar size: bytes of the question.
     """
 
     deadline: float
     wait: float
-    size: int
 
 
 def _need(mode: object, targets: int) -> int | None:
@@ -240,7 +237,7 @@ def _name(key: JobKey) -> str:
 
 
 def _met(subject: Subject, asked: str) -> dict[str, object]:
-    """What is as far as is wished, and how."""
+    """What is far enough, and how."""
     if isinstance(subject, Workflow):
         fields = wire.workflow_fields(subject)
         del fields["found"]

@@ -65,6 +65,5 @@ class ChangeRoutes:
             deadline=question.came_at + jittered(wait or 0.0),
             asked=bool(wait),
             wait=wait,
-            size=question.size,
         )
         return self._polls.after(poll, since)

@@ -77,7 +77,6 @@ class Poll:
     deadline: float
     asked: bool
     wait: float | None = None
-    size: int = 0
 
 
 @attrs.frozen(eq=False)
@@ -125,7 +124,6 @@ class Polls:
             deadline=poll.deadline,
             clusters=poll.selection.clusters,
             wait=poll.wait if news else None,
-            size=poll.size,
         )
 
     async def _read(self, poll: Poll, since: int, older: Older) -> Outcome:

@@ -20,7 +20,7 @@ from jobpush.core.record import JobRecord
 from jobpush.events.reader import Enough, Page
 from jobpush.service import JobPush
 from jobpush.web import health
-from jobpush.web.held.questions import Hold, Later, Look, Outcome, Question, Ready
+from jobpush.web.held.questions import Hold, Later, LookRequest, Outcome, Question, Ready
 from jobpush.web.params import (
     DEFAULT_WAIT_S,
     Params,
@@ -47,7 +47,7 @@ _KEPT = 256
 
 
 @attrs.frozen
-class _Asked:
+class _JobQuery:
     """
     What a client asks of one job. Equal values get the same response at the same moment.
 
@@ -157,7 +157,7 @@ class JobRoutes:
             wait = DEFAULT_WAIT_S
         key = canonical_key(self._service, cluster, job_id, "id")
         zero = params.text("since") == "0"
-        asked = _Asked(
+        asked = _JobQuery(
             "job", key, question.visibility, since, until, zero, condition, self._service.feed.head, wait
         )
         return self._find(asked, self._deadline(question, wait))
@@ -175,7 +175,7 @@ class JobRoutes:
         wait = params.wait(DEFAULT_WAIT_S, "timeout") or 0.0
         since = params.since()
         key = canonical_key(self._service, cluster, job_id, "jobId")
-        asked = _Asked(
+        asked = _JobQuery(
             "jobstatus", key, question.visibility, since, None, False, None, self._service.feed.head, wait
         )
         return self._find(asked, self._deadline(question, wait))
@@ -186,7 +186,7 @@ class JobRoutes:
 
     # -- finding a job
 
-    def _find(self, asked: _Asked, deadline: float) -> Outcome:
+    def _find(self, asked: _JobQuery, deadline: float) -> Outcome:
         """
         A job of the table, or one that only the journal remembers. One that neither knows may have been submitted after the
         last look: wait, as long as is allowed, for a look that begins now.
@@ -196,7 +196,7 @@ class JobRoutes:
             return Later(lambda: self._find_older(asked, deadline))
         return self._of_job(asked, deadline, found)
 
-    async def _find_older(self, asked: _Asked, deadline: float) -> Outcome:
+    async def _find_older(self, asked: _JobQuery, deadline: float) -> Outcome:
         remembered = self._visible(asked, await self._polls.remembered(asked.key))
         found = self._known(asked) or remembered
         if found is not None:
@@ -211,10 +211,10 @@ class JobRoutes:
             render=lambda wake: self._unknown(asked, proven=False, closing=wake.closing),
             deadline=deadline,
             clusters=frozenset((cluster,)),
-            looks=(Look((cluster,), lambda: self._after_look(asked, deadline)),),
+            looks=(LookRequest((cluster,), lambda: self._after_look(asked, deadline)),),
         )
 
-    def _after_look(self, asked: _Asked, deadline: float) -> Outcome:
+    def _after_look(self, asked: _JobQuery, deadline: float) -> Outcome:
         """A look that began after the question has been published."""
         # What was no id of a known job may be an alias of one by now.
         asked = attrs.evolve(asked, key=self._polls.canonical(asked.key))
@@ -223,14 +223,14 @@ class JobRoutes:
             return Ready(lambda: self._unknown(asked, proven=True, closing=False))
         return self._of_job(asked, deadline, found)
 
-    def _known(self, asked: _Asked) -> Found | None:
+    def _known(self, asked: _JobQuery) -> Found | None:
         return self._visible(asked, self._polls.known(asked.key))
 
     @staticmethod
-    def _visible(asked: _Asked, found: Found | None) -> Found | None:
+    def _visible(asked: _JobQuery, found: Found | None) -> Found | None:
         return found if found is not None and asked.visibility.shows(found[0].user) else None
 
-    def _unknown(self, asked: _Asked, proven: bool, closing: bool) -> Response:
+    def _unknown(self, asked: _JobQuery, proven: bool, closing: bool) -> Response:
         """Unknown to a look that began after the request, or not known because there was none in time: not the same."""
         cluster, job_id = asked.key
         monitor = self._service.monitors[cluster]
@@ -254,14 +254,14 @@ class JobRoutes:
 
     # -- what comes of it
 
-    def _of_job(self, asked: _Asked, deadline: float, found: Found) -> Outcome:
+    def _of_job(self, asked: _JobQuery, deadline: float, found: Found) -> Outcome:
         """The outcome of a question on a job that is found."""
         if asked.route == "jobstatus":
             return self._jobstatus_of(asked, deadline, found)
         job, record = found
         key = job.key
         if asked.condition is not None and _etag(self._service, record) in asked.condition.etags:
-            return self._unless_modified(asked, deadline, key, record)
+            return self._unless_modified(asked, deadline, found)
         enough = _enough(asked.until, key)
         met = enough is not None and _is_enough(asked.until, job)
         answer = _OfJob(self, key, found, asked.zero)
@@ -280,16 +280,16 @@ class JobRoutes:
         )
         return self._polls.after(poll, since)
 
-    def _unless_modified(self, asked: _Asked, deadline: float, key: JobKey, record: JobRecord) -> Outcome:
+    def _unless_modified(self, asked: _JobQuery, deadline: float, found: Found) -> Outcome:
         """The client has this version: 304 at once, or, with ``Prefer: wait``, 200 when there is another."""
         assert asked.condition is not None
+        job, record = found
+        key = job.key
         waits = asked.condition.wait is not None
         applied = [(b"preference-applied", f"wait={asked.wait:g}".encode())] if waits else []
 
         def answer(page: Page) -> Response:
             if page.events:
-                found = self._polls.known(key)
-                assert found is not None, "a job with a new event is in the table"
                 response = self.response(key, found, page, False)
                 return attrs.evolve(response, headers=(*applied, *response.headers))
             cursor = self._service.feed.cursor(page.seq)
@@ -347,7 +347,7 @@ class JobRoutes:
         body = wire.joined(shown, wire.envelope(fields, page.events))
         return json_response(body, cursor, [(b"etag", _etag(self._service, record).encode())], closing=page.closing)
 
-    def _jobstatus_of(self, asked: _Asked, deadline: float, found: Found) -> Outcome:
+    def _jobstatus_of(self, asked: _JobQuery, deadline: float, found: Found) -> Outcome:
         def answer(page: Page) -> Response:
             job, _ = self._polls.known(found[0].key) or found
             cursor = self._service.feed.cursor(page.seq)

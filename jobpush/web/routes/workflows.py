@@ -11,12 +11,11 @@ from jobpush.core.filters import OfSubject
 from jobpush.core.model import JobDescriptor, JobKey
 from jobpush.core.record import Subject
 from jobpush.core.workflow import WorkflowRecord, workflow_key
-from jobpush.events.interfaces import JournalError
-from jobpush.events.publisher import ChangeWorkflows
 from jobpush.events.reader import Enough, Page
 from jobpush.runtime.cooperate import finish
 from jobpush.service import JobPush
-from jobpush.web.held.questions import Hold, Look, Outcome, Question, Ready
+from jobpush.web.held.connections import visibility_of
+from jobpush.web.held.questions import Hold, LookRequest, Outcome, Question, Ready
 from jobpush.web.params import DEFAULT_WAIT_S, Params, body_of, check_workflow, decoded, jittered
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
@@ -44,7 +43,7 @@ class WorkflowRoutes:
 
     def list(self, request: ClientRequest) -> Response:
         """Workflows now, without their jobs, a page at a time, by name."""
-        params = Params(self._service, decoded(request.args), _LIST)
+        params = Params(self._service, decoded(request.args), _LIST, visibility_of(request.principal))
         selection, limit, after = params.selection(), params.limit(highest=2000), params.text("after") or ""
         records = self._service.workflows.records
         names = sorted(name for name, r in records.items() if name > after and selection.takes(r.subject))
@@ -65,17 +64,18 @@ class WorkflowRoutes:
         if wait is None and (since is not None or until is not None):
             wait = DEFAULT_WAIT_S
         deadline = question.came_at + jittered(wait) if wait is not None else question.came_at
-        records = self._service.workflows.records
         tagging = tuple(sorted(self._service.workflows.tagging))
-        if name in records:
-            return self._of_workflow(question, name, since, until, wait, deadline)
+        record = self._visible(question, name)
+        if record is not None:
+            return self._of_workflow(question, record, since, until, wait, deadline)
         if "@" not in name or deadline <= self._service.reactor.seconds() or not tagging:
             raise _no_workflow(name)
 
         def seen() -> Outcome:
-            if name not in records:
+            record = self._visible(question, name)
+            if record is None:
                 return Ready(lambda: _no_workflow(name).response())
-            return self._of_workflow(question, name, since, until, wait, deadline)
+            return self._of_workflow(question, record, since, until, wait, deadline)
 
         begun = tuple(self._service.monitors[cluster].looks_begun for cluster in tagging)
         return Hold(
@@ -85,13 +85,24 @@ class WorkflowRoutes:
             render=lambda wake: _no_workflow(name).response(),
             deadline=deadline,
             clusters=frozenset(tagging),
-            looks=(Look(tagging, seen),),
+            looks=(LookRequest(tagging, seen),),
         )
 
+    def _visible(self, question: Question, name: str) -> WorkflowRecord | None:
+        """The workflow of that name, if there is one that the client may see."""
+        record = self._service.workflows.records.get(name)
+        return record if record is not None and question.visibility.shows(record.subject.user) else None
+
     def _of_workflow(
-        self, question: Question, name: str, since: int | None, until: str | None, wait: float | None, deadline: float
+        self,
+        question: Question,
+        record: WorkflowRecord,
+        since: int | None,
+        until: str | None,
+        wait: float | None,
+        deadline: float,
     ) -> Outcome:
-        record = self._service.workflows.records[name]
+        name = record.subject.key[1]
         enough = _enough(until)
         met = enough is not None and _is_enough(until, record.subject)
         head = self._service.feed.head
@@ -161,7 +172,7 @@ class WorkflowRoutes:
             return remembered[key].job if key in remembered else None
 
         now = self._service.reactor.seconds()
-        await self._change(lambda w: w.define(name, members, edges, known, now))
+        await self._service.publisher.apply_to_workflows(lambda w: w.define(name, members, edges, known, now))
         page = Page((), self._service.feed.head)
         response = await self._service.cooperator.run(self._response(workflows.records[name], page))
         response.status = 201 if new else 200
@@ -173,14 +184,8 @@ class WorkflowRoutes:
         if name not in self._service.workflows.records:
             raise _no_workflow(name)
         now = self._service.reactor.seconds()
-        await self._change(lambda w: w.delete([name], now))
+        await self._service.publisher.apply_to_workflows(lambda w: w.delete([name], now))
         return Response(204, ((b"jobpush-cursor", self._service.feed.cursor().encode()),), b"")
-
-    async def _change(self, change: ChangeWorkflows) -> None:
-        try:
-            await self._service.publisher.apply_to_workflows(change)
-        except JournalError as error:
-            raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
 
     def _members(self, params: Params) -> Generator[None, None, dict[JobKey, str]]:
         """The jobs of a workflow by key, as the client wrote them. A task counts once if its array is one of them."""

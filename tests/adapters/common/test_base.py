@@ -11,7 +11,7 @@ from jobpush_adapters.common.base import CommandQueue, Common
 
 
 class Queue(CommandQueue):
-    """It answers with what it was asked."""
+    """A queue whose answers are what it was asked."""
 
     async def _snapshot(self) -> Any:
         return "snapshot"
@@ -27,7 +27,7 @@ class QueueTests(SynchronousTestCase):
     """`CommandQueue` and `Common`."""
 
     def test_options(self) -> None:
-        """They are the queue's, and those of its commands."""
+        """The queue and its commands get the options."""
         queue = Queue("reactor", Common(cluster="c", interval=3.0, timeout=4.0, grace=5.0, directory="/d", prefix=["ssh"]), {"A": "b"})
         self.assertEqual((queue.cluster, queue.interval, queue.timeout, queue.grace), ("c", 3.0, 4.0, 5.0))
         commands = queue._commands
@@ -37,7 +37,7 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual((plain.interval, plain.timeout, plain.grace, plain.directory, plain.prefix), (None, 20.0, 60.0, None, ()))
 
     def test_coroutines(self) -> None:
-        """Are begun at once, and answer by a Deferred."""
+        """The coroutines begin at once, and their Deferreds fire with the results."""
         queue = Queue(None, Common(cluster="c"), {})
         for answer, expected in ((queue.snapshot(), "snapshot"), (queue.check(), "check"), (queue.outcomes([]), ("outcomes", []))):
             self.assertIsInstance(answer, Deferred)

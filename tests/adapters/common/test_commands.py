@@ -22,7 +22,7 @@ from jobpush_adapters.common.commands import Commands, first_failure
 
 
 class WordsTests(SynchronousTestCase):
-    """What is run, with which environment, for how long."""
+    """What is run, with which environment and deadline."""
 
     def setUp(self) -> None:
         self.ran: list[Any] = []
@@ -36,7 +36,7 @@ class WordsTests(SynchronousTestCase):
         self.patch(commands, "find_executable", lambda name, directory=None: f"{directory or '/bin'}/{name}")
 
     def test_here(self) -> None:
-        """Nothing of this process's environment."""
+        """A command gets nothing of this process's environment."""
         made = Commands("reactor", 5.0, {"A": "b", "TZ": "x"}, "/opt")
         self.successResultOf(made.run("squeue", "-h"))
         self.assertEqual(self.ran, [("reactor", ["/opt/squeue", "-h"], {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "x", "A": "b"}, 5.0)])
@@ -45,7 +45,7 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(self.ran[1][1:3], (["/bin/squeue"], {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}))
 
     def test_far_away(self) -> None:
-        """What brings it there gets what it may need of this process's environment, and two seconds more than the command."""
+        """The prefix command gets the variables that it may need, and two seconds more than the command."""
         kept = {name: f"/{name}" for name in ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME")}
         self.patch(os, "environ", {**kept, "LD_PRELOAD": "x", "SGE_ROOT": "x"})
         made = Commands("reactor", 5.5, {"A": "b c"}, "/opt", ("ssh", "-x", "host"))
@@ -58,7 +58,7 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual((self.ran[1][1][-1], self.ran[1][2]), ("squeue", {"HOME": "/h"}))
 
     def test_account(self) -> None:
-        """This process's own, or that of the far side, whose ``id`` is not where the scheduler's commands are."""
+        """The account is this process's own, or that of the other host by ``id``, which is not in the scheduler's directory."""
         self.patch(commands.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name=f"user {uid}"))
         self.assertEqual(self.name(Commands("reactor", 5.0)), f"user {os.geteuid()}")
         self.assertEqual(self.ran, [])
@@ -76,7 +76,7 @@ class WordsTests(SynchronousTestCase):
         return name
 
     def test_first_failure(self) -> None:
-        """Of several commands: that of the one which failed."""
+        """The failure is that of the command that failed first."""
         one: Deferred[None] = Deferred()
         both = gatherResults([one, Deferred()], consumeErrors=True).addErrback(first_failure)
         one.errback(QueueError("no"))
@@ -84,17 +84,17 @@ class WordsTests(SynchronousTestCase):
 
 
 class RemoteTests(TestCase):
-    """The words that the far side's shell gets."""
+    """The words for the other host's shell."""
 
     @given(st.lists(st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=20), max_size=5))
     def test_every_argument_arrives(self, arguments: list[str]) -> None:
-        """Whatever it is: a shell makes of it what it was."""
+        """The shell makes of each argument what it was."""
         words = Commands(None, 5.0).far("printf", ["%s\\0", *arguments], {})
         printed = subprocess.run(["sh", "-c", " ".join(words)], capture_output=True, check=True).stdout
         self.assertEqual(printed.decode().split("\0")[:-1], arguments or [""])
 
     def test_environment(self) -> None:
-        """Nothing of the far side's but PATH and HOME; TZ, and a deadline there."""
+        """Of the other host's environment PATH and HOME are kept; TZ is set, and there is a deadline."""
         far = Commands(None, 5.0, {"SGE_ROOT": "/opt/a b"}, "/opt/x").far("qstat", ["-u", "*"], {"TZ": "UTC", "SGE_ROOT": "/opt/a b"})
         self.assertEqual(
             " ".join(far),
@@ -102,7 +102,7 @@ class RemoteTests(TestCase):
         )
 
     async def test_statuses(self) -> None:
-        """Its own status comes back; 124 is its deadline; 255 the connection's."""
+        """The command's own status is returned; 124 is its deadline, and 255 the status of ssh."""
         directory = Path(self.mktemp()).resolve()
         directory.mkdir()
         ssh = directory / "ssh"

@@ -13,7 +13,7 @@ from jobpush_adapters.common.detect import detect_grid_engine, detect_pbs, detec
 
 
 class DetectTests(SynchronousTestCase):
-    """Three schedulers have a ``qstat``: they are told apart by what stands beside it."""
+    """Three schedulers have a ``qstat``: the programs beside it tell which one it is."""
 
     def setUp(self) -> None:
         self.root = Path(self.mktemp()).resolve()
@@ -23,7 +23,7 @@ class DetectTests(SynchronousTestCase):
         self.addCleanup(os.chdir, os.getcwd())
 
     def put(self, directory: str, **programs: str) -> str:
-        """A directory of programs, on PATH."""
+        """Make a directory of programs on PATH; return it."""
         where = self.root / directory
         where.mkdir(parents=True)
         for name, text in programs.items():
@@ -34,22 +34,22 @@ class DetectTests(SynchronousTestCase):
         return str(where)
 
     def test_nothing(self) -> None:
-        """No ``qstat``, no ``squeue``."""
+        """Without ``qstat`` and ``squeue`` no scheduler is found."""
         self.put("bin", ls="")
         self.assertEqual((detect_slurm(), detect_grid_engine(), detect_pbs()), (None, None, None))
 
     def test_grid_engine(self) -> None:
-        """``qconf`` is Grid Engine's alone; it has a ``qselect`` as PBS has."""
+        """``qconf`` is Grid Engine's alone; ``qselect`` is not."""
         where = self.put("sge", qstat="", qconf="", qselect="")
         self.assertEqual((detect_grid_engine(), detect_pbs()), (f"{where}/qstat, with qconf beside it", None))
 
     def test_pbs(self) -> None:
-        """``pbsnodes``, ``qmgr``: PBS and Torque."""
+        """``pbsnodes`` and ``qmgr`` are evidence of PBS or Torque."""
         where = self.put("pbs", qstat="", pbsnodes="", qselect="")
         self.assertEqual((detect_grid_engine(), detect_pbs()), (None, f"{where}/qstat, with pbsnodes beside it"))
 
     def test_both(self) -> None:
-        """On one host, in two directories."""
+        """Two schedulers in two directories of one host are both found."""
         self.put("sge", qstat="", qconf="")
         self.put("pbs", qstat="", qmgr="")
         queues = {queue.queue_type: evidence for queue, evidence in detect_queues(reactor, {})}
@@ -57,13 +57,13 @@ class DetectTests(SynchronousTestCase):
         self.assertIn("qmgr", queues["pbs"])
 
     def test_slurms_wrappers(self) -> None:
-        """Slurm's scripts for people who know Torque's commands are no PBS."""
+        """Slurm's scripts for people who know Torque's commands are no evidence of PBS."""
         self.put("slurm", squeue="", qstat="#!/usr/bin/perl\n# qstat - queries slurm jobs in familiar pbs format.\n", pbsnodes="")
         self.assertIsNone(detect_pbs())
         self.assertTrue(detect_slurm())
 
     def test_root(self) -> None:
-        """SGE_ROOT, where its programs are not on PATH."""
+        """Grid Engine is found by SGE_ROOT if its programs are not on PATH."""
         where = self.put("ge/bin/lx-amd64", qstat="", qconf="")
         os.environ["PATH"] = "/nonexistent"
         os.environ["SGE_ROOT"] = str(self.root / "ge")
@@ -79,7 +79,7 @@ class DetectTests(SynchronousTestCase):
             self.assertIsNone(detect_grid_engine(), root)
 
     def test_what_may_not_be_run(self) -> None:
-        """Is not there; nor is what stands in a directory that depends on where jobpush was started."""
+        """A file that may not be run is no evidence, nor is one in a relative directory of PATH."""
         where = Path(self.put("pbs", qstat="", qmgr=""))
         self.assertTrue(detect_pbs())
         for name in ("qstat", "qmgr"):
@@ -95,7 +95,7 @@ class DetectTests(SynchronousTestCase):
         self.assertIsNone(detect_pbs())
 
     def test_each_program(self) -> None:
-        """One of them is enough, whichever."""
+        """Any one of a scheduler's programs is evidence."""
         for name, detect in (*((name, detect_grid_engine) for name in ("qconf", "qacct", "qmod")),
                              *((name, detect_pbs) for name in ("pbsnodes", "qmgr", "qselect", "pbsdsh"))):  # fmt: skip
             self.path.clear()
@@ -104,7 +104,7 @@ class DetectTests(SynchronousTestCase):
             self.assertNotEqual((detect_grid_engine() is None), (detect_pbs() is None))
 
     def test_whose_qstat(self) -> None:
-        """A script is Slurm's if it says so at its begin; a program that has the word in it is none; one that cannot be read may be PBS's."""
+        """Only a script with the word at its beginning is Slurm's; a program with it is not, and an unreadable file may be PBS's."""
         for number, (text, found) in enumerate((("#!/bin/sh\n# SLURM\n", False), ("x slurm", True), ("#!/bin/sh\n", True), ("#!" + " " * 4094 + "slurm", True),
                                                ("#!" + " " * 4089 + "slurm", False))):  # fmt: skip
             self.path.clear()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush_adapters.common import logs
-from jobpush_adapters.common.logs import NOWHERE, Follower, Place, look_back
+from jobpush_adapters.common.logs import NOWHERE, LogFollower, Place, look_back
 
 
 class LogCase(SynchronousTestCase):
@@ -28,19 +28,19 @@ class LogCase(SynchronousTestCase):
             file.write(data)
 
     def place(self) -> Place:
-        """Where the log ends now."""
+        """Return where the log ends now."""
         return (self.path.stat().st_ino, self.path.stat().st_size)
 
 
 class FollowerTests(LogCase):
-    """`Follower`."""
+    """`LogFollower`."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.log = Follower(str(self.path))
+        self.log = LogFollower(str(self.path))
 
     def test_from_the_begin(self) -> None:
-        """All whole lines, each once; a file that is not there has none."""
+        """All whole lines are read, each once; a file that does not exist has none."""
         self.assertEqual(self.log.lines(), [])
         self.append(b"one\n\ntwo\r\nth")
         self.assertEqual(self.log.lines(), [b"one", b"", b"two\r"])
@@ -53,7 +53,7 @@ class FollowerTests(LogCase):
         self.assertEqual(self.log.lines(), [])
 
     def test_from_the_end(self) -> None:
-        """What is there is passed over, a begun line too; where that ends is told."""
+        """`skip` skips what is there, an incomplete line too, and returns where it ends."""
         self.assertEqual(self.log.skip(), NOWHERE)
         self.append(b"one\ntw")
         self.assertEqual(self.log.skip(), self.place())
@@ -65,13 +65,13 @@ class FollowerTests(LogCase):
         self.assertEqual(self.log.lines(), [b"ur"])
 
     def rotate(self, name: str) -> Path:
-        """The log is renamed."""
+        """Rename the log."""
         old = self.path.rename(self.directory / name)
         self.addCleanup(old.touch)
         return old
 
     def test_rotation(self) -> None:
-        """The rest of the file that was renamed comes before the new one's lines, also a line that goes over both reads of it."""
+        """The rest of the renamed file is read before the new one, also a line that was read in two parts."""
         for suffix in ("0", "1"):
             self.append(b"one\ntw")
             self.assertEqual(self.log.lines(), [b"one"])
@@ -83,7 +83,7 @@ class FollowerTests(LogCase):
             self.assertEqual(self.log.lines(), [b"five"])
 
     def test_rotation_out_of_sight(self) -> None:
-        """Where the old file is not beside it, what was begun there is forgotten."""
+        """If the renamed file is not found, its incomplete line is discarded."""
         for name in ("log.2", "other"):
             self.append(b"one\ntw")
             self.log.lines()
@@ -93,14 +93,14 @@ class FollowerTests(LogCase):
             self.assertEqual(self.log.lines(), [b"four"])
 
     def test_before_it_was_there(self) -> None:
-        """A file that comes is read from its begin, whatever lies beside it."""
+        """A file that appears is read from its beginning, whatever other files there are."""
         self.append(b"old\n", self.directory / "log.0")
         self.assertEqual(self.log.lines(), [])
         self.append(b"one\n")
         self.assertEqual(self.log.lines(), [b"one"])
 
     def test_truncation(self) -> None:
-        """A shorter file is read from its begin; a begun line is forgotten."""
+        """A shorter file is read from its beginning; an incomplete line is discarded."""
         self.append(b"one\ntwo\nth")
         self.log.lines()
         self.path.write_bytes(b"")
@@ -111,7 +111,7 @@ class FollowerTests(LogCase):
         self.assertEqual(self.log.lines(), [b"x"])
 
     def test_longest_line(self) -> None:
-        """What has no end for so long is no line: it is forgotten, and what follows is read as new lines."""
+        """A line that is too long is discarded, and what follows is read as new lines."""
         self.patch(logs, "LONGEST_LINE", 5)
         self.append(b"12345")
         self.assertEqual(self.log.lines(), [])
@@ -121,16 +121,16 @@ class FollowerTests(LogCase):
         self.assertEqual(self.log.lines(), [b"7", b"8"])
 
     def test_unreadable(self) -> None:
-        """Not silently no lines."""
+        """A file that cannot be read raises an error."""
         self.path.mkdir()
         self.assertRaises(OSError, self.log.lines)
 
     @given(st.lists(st.one_of(st.binary(max_size=6), st.just(b"\n"), st.sampled_from(["rotate", "truncate"])), max_size=30))
     def test_as_one_text(self, steps: list[bytes | str]) -> None:
-        """However it is written, read and rotated, the lines are those of the text; truncation forgets what was begun."""
+        """However a log is written, read and rotated, its lines are read; truncation discards an incomplete one."""
         for path in self.directory.iterdir():
             path.unlink()
-        log, text, expected = Follower(str(self.path)), b"", []
+        log, text, expected = LogFollower(str(self.path)), b"", []
         found: list[bytes] = []
         for step in steps:
             if isinstance(step, bytes):
@@ -161,7 +161,7 @@ class LookBackTests(LogCase):
         return list(look_back(paths, lambda line: line in enough, upto, most))
 
     def test_blocks(self) -> None:
-        """The last first; in each the lines are whole and in their order."""
+        """Blocks are read from the last to the first; the lines of each are whole and in order."""
         self.append(b"a1\nb2\nc3\nd4\ne5\nf6\n")
         self.assertEqual(self.blocks(), [[b"e5", b"f6"], [b"b2", b"c3", b"d4"], [b"a1"]])
         self.append(b"g7")
@@ -176,14 +176,14 @@ class LookBackTests(LogCase):
         self.assertEqual(len(self.blocks("log", "log.0", enough=[b"a1"])), 3, "and no other file is read")
 
     def test_files(self) -> None:
-        """One after another, without those that are not there; an empty one has nothing."""
+        """Files are read one after another, without those that do not exist; an empty one has no lines."""
         for name, data in (("log", b"c\nd\n"), ("log.0", b""), ("log.1", b"a\nb\n")):
             (self.directory / name).write_bytes(data)
         self.assertEqual(self.blocks("log", "none", "log.0", "log.1"), [[b"c", b"d"], [b"a", b"b"]])
         self.assertEqual(self.blocks("none"), [])
 
     def test_upto(self) -> None:
-        """What was written after a place is passed over, and so are younger files; a file that was not there has nothing before."""
+        """What was written after a place is left out, and so are newer files; a file that did not exist has nothing before."""
         self.append(b"a1\nb2\n")
         place = self.place()
         self.append(b"c3\n")
@@ -198,7 +198,7 @@ class LookBackTests(LogCase):
         self.assertEqual(self.blocks("log", upto=(self.path.stat().st_ino, 100)), [], "it was truncated since")
 
     def test_most(self) -> None:
-        """It gives up after so many bytes, over all files."""
+        """Reading ends after so many bytes of all files."""
         self.append(b"a1\nb2\nc3\nd4\ne5\nf6\n")
         self.append(b"g7\nh8\n", self.directory / "log.2")
         for most, expected in ((8, 1), (9, 2), (16, 2), (17, 3), (18, 3), (19, 4), (1000, 4)):
@@ -206,7 +206,7 @@ class LookBackTests(LogCase):
         self.assertEqual(self.blocks(most=0), [])
 
     def test_long_lines(self) -> None:
-        """A line over many blocks is whole; one that is too long is forgotten as far as it was read."""
+        """A line over several blocks is whole; of one that is too long the part that was read is discarded."""
         self.append(b"a\n" + b"x" * 30 + b"\nb\n")
         self.assertEqual([line for block in reversed(self.blocks()) for line in block], [b"a", b"x" * 30, b"b"])
         self.patch(logs, "LONGEST_LINE", 16)
@@ -215,13 +215,13 @@ class LookBackTests(LogCase):
         self.assertLess(len(lines[1]), 30)
 
     def test_unreadable(self) -> None:
-        """Is said."""
+        """A file that cannot be read raises an error."""
         self.path.mkdir()
         self.assertRaises(OSError, self.blocks)
 
     @given(st.lists(st.binary(min_size=1, max_size=20).map(lambda line: line.replace(b"\n", b".")), max_size=30), st.integers(1, 40))
     def test_all_lines(self, lines: list[bytes], block: int) -> None:
-        """However long the blocks are: all lines, in order."""
+        """All lines are read in order, whatever the size of blocks."""
         self.patch(logs, "BLOCK", block)
         self.path.write_bytes(b"".join(line + b"\n" for line in lines))
         self.assertEqual([line for each in reversed(self.blocks()) for line in each], lines)

@@ -7,31 +7,31 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import JobDescriptor, Phase
-from jobpush_adapters.common.overlay import Patched
+from jobpush_adapters.common.overlay import OverlayMapping
 
 
 def job(job_id: str) -> JobDescriptor:
-    """Another object each time."""
+    """Return a job; another object each time."""
     return JobDescriptor(cluster="c", id=job_id, phase=Phase.QUEUED)
 
 
 IDS = st.sets(st.sampled_from("abcdefghij"))
 
 
-class PatchedTests(SynchronousTestCase):
-    """`Patched` is a mapping like the dict that it stands for."""
+class OverlayMappingTests(SynchronousTestCase):
+    """`OverlayMapping` is a mapping like the dict that it stands for."""
 
     @given(IDS, st.lists(st.tuples(IDS, IDS), max_size=6))
     def test_like_a_dict(self, first: set[str], changes: list[tuple[set[str], set[str]]]) -> None:
-        """After one change and another; what it was made of is as it was."""
+        """After several changes it has the jobs of the changed dict; what it was made of has not changed."""
         base = {job_id: job(job_id) for job_id in sorted(first)}
-        jobs: dict[str, JobDescriptor] | Patched = base
+        jobs: dict[str, JobDescriptor] | OverlayMapping = base
         expected = dict(base)
         stages = [(jobs, dict(expected))]
         for came, left in changes:
             changed = {job_id: job(job_id) for job_id in sorted(came)}
             gone = (left & expected.keys()) - came
-            jobs = Patched.of(jobs, changed, gone)
+            jobs = OverlayMapping.of(jobs, changed, gone)
             expected = {job_id: known for job_id, known in expected.items() if job_id not in gone} | changed
             stages.append((jobs, expected))
         for each, meant in stages:
@@ -42,11 +42,11 @@ class PatchedTests(SynchronousTestCase):
             self.assertEqual(dict(each.items()), meant)
         self.assertRaises(KeyError, lambda: jobs["k"])
 
-    def test_heavy(self) -> None:
-        """Many changes are too many: more than a thousand, and than a sixteenth."""
+    def test_is_large(self) -> None:
+        """It is large with more than a thousand changes and than a sixteenth of the dict."""
         base = {str(number): job("x") for number in range(32_000)}
         some = {str(number): job("y") for number in range(2001)}
-        self.assertFalse(Patched.of(base, dict(list(some.items())[:2000]), set()).heavy)
-        self.assertTrue(Patched.of(base, some, set()).heavy)
-        self.assertTrue(Patched.of(Patched.of(base, {}, {"5", "6"}), dict(list(some.items())[7:]), {str(n) for n in range(7)}).heavy)
-        self.assertFalse(Patched.of({}, dict(list(some.items())[:1000]), set()).heavy)
+        self.assertFalse(OverlayMapping.of(base, dict(list(some.items())[:2000]), set()).is_large)
+        self.assertTrue(OverlayMapping.of(base, some, set()).is_large)
+        self.assertTrue(OverlayMapping.of(OverlayMapping.of(base, {}, {"5", "6"}), dict(list(some.items())[7:]), {str(n) for n in range(7)}).is_large)
+        self.assertFalse(OverlayMapping.of({}, dict(list(some.items())[:1000]), set()).is_large)

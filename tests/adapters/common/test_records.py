@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase, ReasonCode
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters.common.records import ended_by_record
+from jobpush_adapters.common.records import ended_by_record, is_same_user
 from jobpush_adapters.sge.states import End
 
 
@@ -26,3 +26,11 @@ class RecordTests(SynchronousTestCase):
             confidence=Confidence.ACCOUNTING, pending_tasks=None, counts=None, ended_at=5.0,
         )  # fmt: skip
         self.assertEqual(attrs.asdict(ended_by_record(job, end, ended_at=5.0)), attrs.asdict(expected))
+
+    def test_same_user(self) -> None:
+        """A record of another user's job is not this one's; a number, or no name at all, says nothing."""
+        job = JobDescriptor("c", "1", Phase.RUNNING, user="kim")
+        told = {user: is_same_user(job, user) for user in ("kim", "robin", "", None, "1000")}
+        self.assertEqual(told, {"kim": True, "robin": False, "": True, None: True, "1000": True})
+        for unknown in (None, "1000"):
+            self.assertTrue(is_same_user(attrs.evolve(job, user=unknown), "robin"), unknown)

@@ -50,7 +50,7 @@ class Kernel:
 
 
 class Threads(SameThread):
-    """A clock with threads that keep their work back while a test says so."""
+    """A clock whose threads keep their work back until the test does it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Threads(SameThread):
             super().callInThreadWithCallback(told, work, *arguments)
 
     def done(self) -> None:
-        """What the thread has to do now is done."""
+        """Do the work that a thread has now."""
         kept, self.work = self.work, []
         for work in kept:
             super().callInThreadWithCallback(*work)
@@ -96,21 +96,21 @@ class WatchCase(SynchronousTestCase):
             file.write(text)
 
     def touch(self, directory: Path | None = None) -> None:
-        """The kernel says that something was written there."""
+        """Report as the kernel does that something was written there."""
         self.kernel.calls[str(directory or self.directory)](None, None, 0)
 
     def lines(self) -> list[bytes]:
-        """What was told since the last call."""
+        """Return the lines that were told since the last call."""
         told = [line for lines in self.told for line in lines]
         self.told.clear()
         return told
 
 
 class LookTests(WatchCase):
-    """When it looks, and what it tells."""
+    """When the logs are read, and what is told of them."""
 
     def test_every_second(self) -> None:
-        """What is there when it begins is passed over; nothing new is not told."""
+        """What is there at the beginning is skipped; nothing is told if nothing is new."""
         self.append("old\n")
         self.begin()
         self.append("one\ntw")
@@ -124,7 +124,7 @@ class LookTests(WatchCase):
         self.assertEqual(self.told, [[b"one"], [b"two"]])
 
     def test_when_the_kernel_says(self) -> None:
-        """At once: files that are written, made or moved there; each directory is watched once."""
+        """A file that is written, made or moved is read at once; each directory is watched once."""
         other, apart = self.directory / "other", self.directory / "apart"
         apart.mkdir()
         for path in (self.path, other, apart / "log"):
@@ -140,7 +140,7 @@ class LookTests(WatchCase):
         self.assertEqual(self.told, [[b"one", b"two", b"three"]])
 
     def test_while_it_reads(self) -> None:
-        """It reads once more, however often it is asked to meanwhile."""
+        """The logs are read once more afterwards, however often the kernel reports a write meanwhile."""
         self.append("")
         self.begin()
         self.clock.busy = True
@@ -156,7 +156,7 @@ class LookTests(WatchCase):
         self.assertEqual((self.told, self.clock.work), ([[b"one"], [b"two"]], []))
 
     def test_daily(self) -> None:
-        """In a directory of logs that are called after the date the last one is followed, and the next when it comes."""
+        """In a directory of logs whose names are dates the last one is followed, and the next one once it exists."""
         self.begin(self.directory)
         self.assertEqual(list(self.kernel.calls), [str(self.directory)])
         self.append("old\n", self.directory / "20261121")
@@ -174,7 +174,7 @@ class LookTests(WatchCase):
         self.assertEqual(self.told, [[b"new"], [b"last", b"first"], [b"second"]])
 
     def test_unreadable(self) -> None:
-        """Is said once, as long as it stays so; what is read meanwhile is read later."""
+        """A log that cannot be read is logged once while it stays so; what is written meanwhile is read later."""
         self.append("")
         self.begin()
         refused = PermissionError(13, "Permission denied", str(self.path))
@@ -192,7 +192,7 @@ class LookTests(WatchCase):
 
 
     def test_a_fault_of_ours(self) -> None:
-        """Is logged with where it was, and ends nothing."""
+        """An exception of the caller is logged with its place, and ends nothing."""
         self.append("")
         self.begin()
         self.append("x\n")
@@ -205,10 +205,10 @@ class LookTests(WatchCase):
 
 
 class SpoolTests(WatchCase):
-    """Directories of which only the fact is told that something is written there."""
+    """Directories of which it is only told that something is written there."""
 
     def test_settled(self) -> None:
-        """A moment after the first write, once for all of them."""
+        """It is told a moment after the first write, once for all writes."""
         spool = self.directory / "db"
         self.begin(spools=(spool,))
         self.assertEqual(list(self.kernel.calls), [str(self.directory), str(spool)])
@@ -225,10 +225,10 @@ class SpoolTests(WatchCase):
 
 
 class KernelTests(WatchCase):
-    """What the kernel will not watch."""
+    """What the kernel cannot watch."""
 
     def test_directories(self) -> None:
-        """Are looked at every second; a spool is not."""
+        """Logs in such directories are read every second; such a spool is not watched."""
         none, db, good = self.directory / "none", self.directory / "db", self.directory / "good"
         self.kernel.refused = {str(none), str(db)}
         with capturedLogs() as said:
@@ -239,7 +239,7 @@ class KernelTests(WatchCase):
         self.assertEqual(list(self.kernel.calls), [str(self.directory), str(good)])
 
     def test_nothing(self) -> None:
-        """Then the clock alone says when."""
+        """Without inotify the logs are read every second."""
 
         def none(reactor: Any) -> Any:
             raise inotify.INotifyError("too many open files")
@@ -256,10 +256,10 @@ class KernelTests(WatchCase):
 
 
 class StopTests(WatchCase):
-    """Ending it."""
+    """The end of watching."""
 
     def test_nothing_more(self) -> None:
-        """Neither by the clock nor by the kernel, and nothing that was about to be told."""
+        """Afterwards nothing is told, neither by the clock nor by the kernel, nor what was due."""
         spool = self.directory / "db"
         self.append("")
         watch = self.begin(spools=(spool,))
@@ -274,7 +274,7 @@ class StopTests(WatchCase):
         self.successResultOf(watch.stop())
 
     def test_while_it_reads(self) -> None:
-        """It has ended when the thread has; what that read is not told, and it does not read again."""
+        """It has ended when the thread has; what the thread has read is not told, and nothing is read again."""
         self.append("")
         watch = self.begin()
         self.clock.busy = True
@@ -289,10 +289,10 @@ class StopTests(WatchCase):
 
 
 class QueueTests(WatchingCase):
-    """`Watching`, with watches played by the test."""
+    """`Watching`, with a stand-in for `LogWatch`."""
 
     class Queue(Watching):
-        """Of the lines ``job NAME`` and ``all``."""
+        """A queue whose logs have the lines ``job NAME`` and ``all``."""
 
         _reactor = None
 
@@ -302,7 +302,7 @@ class QueueTests(WatchingCase):
             return [line.split()[1].decode() for line in lines if line.startswith(b"job ")] or None
 
     def test_begun_and_ended(self) -> None:
-        """As soon as it is watched and there is something to follow; not again for the same; until it is ended."""
+        """Logs are watched once the queue is watched and has logs, once for the same logs, until the end."""
         queue = self.Queue()
         queue._follow_logs(["/a"])
         self.assertEqual(self.watches, [])
@@ -327,11 +327,11 @@ class QueueTests(WatchingCase):
         self.assertIsNone(end())
 
     def test_echo(self) -> None:
-        """When it is looked again after a change was seen, unless a queue knows better."""
+        """There are default times of the looks after a hook's nudge."""
         self.assertEqual(self.Queue().echo, (0.1, 0.2, 0.3, 0.5, 1.0))
 
     def test_nudges(self) -> None:
-        """For the jobs that the lines are about, for no job in particular, or not at all; a spool tells of no job."""
+        """A nudge is for the jobs of the lines, or for all jobs; there is none for other lines. A spool's is for all jobs."""
         queue = self.Queue()
         queue._follow_logs(["/a"])
         self.watch(queue)
@@ -349,7 +349,7 @@ class RealTests(TestCase):
         self.told: list[bytes] = []
 
     async def begin(self, *paths: Path, spools: Sequence[Path] = ()) -> None:
-        """It follows them from here on."""
+        """Follow these logs from their present end on."""
         began: list[bytes] = []
         self.spools = 0
 
@@ -383,7 +383,7 @@ class RealTests(TestCase):
             file.write(text)
 
     async def test_the_kernel_says_when(self) -> None:
-        """Without waiting for the next look: of ten lines, one a tenth of a second, most are told at once."""
+        """Of ten lines, one each tenth of a second, most are told before the next read by the clock."""
         await self.begin(self.path)
         quick = 0
         for number in range(10):
@@ -394,7 +394,7 @@ class RealTests(TestCase):
         self.assertGreaterEqual(quick, 5)
 
     async def test_rotation_and_truncation(self) -> None:
-        """Nothing is missed when the log is renamed and begun anew, or cut to nothing."""
+        """No line is missed when the log is renamed and begun again, or truncated."""
         await self.begin(self.path)
         self.append(self.path, "before\n")
         os.rename(self.path, f"{self.path}.1")
@@ -407,7 +407,7 @@ class RealTests(TestCase):
         await self.until(lambda: self.told[-1:] == [b"anew"])
 
     async def test_a_spool(self) -> None:
-        """That something is written there is told, and no more; one that is not there hinders nothing."""
+        """A write to a spool is told; a spool that does not exist does no harm."""
         spool = self.directory / "db"
         spool.mkdir()
         await self.begin(self.path, spools=[self.directory / "none", spool])

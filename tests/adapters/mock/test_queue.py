@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -32,11 +33,20 @@ def file_queue(case: TestCase) -> QueueUnderTest:
     path = os.path.abspath(case.mktemp())
 
     def show(jobs: Any) -> Any:
-        write(path, *({"id": job_id, "state": state} for job_id, state in jobs.items()))
+        task = {"7_3": {"parent": "7", "task_index": 3}}
+        write(path, *({"id": job_id, "state": state, **task.get(job_id, {})} for job_id, state in jobs.items()))
+        content.append(Path(path).read_bytes())
         return jobs
 
+    def cut(missing: int) -> None:
+        whole = content[-1]
+        Path(path).write_bytes(whole[: max(0, len(whole) - missing)])
+
+    content: list[bytes] = []
     show({})
-    return QueueUnderTest(FileQueue(reactor, path), show, lambda: os.unlink(path), ids=("1", "a-b", "7_3"), task=("7_3", "7", 3))
+    return QueueUnderTest(
+        FileQueue(reactor, path), show, lambda: os.unlink(path), ids=("1", "a-b", "7_3"), task=("7_3", "7", 3), cut=cut
+    )
 
 
 class FileContractTests(makeQueueServiceTests(file_queue)):  # type: ignore[misc]
@@ -84,6 +94,17 @@ class FileTests(SynchronousTestCase):
             self.assertIn(f"{self.path}, line {number}: ", snapshot.rejected[number - 4])
         self.assertLessEqual({"2", "3", "4", "5", "6"}, snapshot.rejected_ids)
 
+    def test_what_leaves(self) -> None:
+        """A line that leaves or changes is told by its job's id, which it may write as it likes; a comment makes all lines be read."""
+        lines = [b'{"id": "7_3", "state": "RUNNING"}', b'{"state": "RUNNING", "native": {"id": "x"}, "\\u0069d": "\\u0037"}', b'{"id": "9", "state": "RUNNING"}']
+        self.assertEqual(set(self.look(*lines).jobs), {"7_3", "7", "9"})
+        self.assertEqual(set(self.look(lines[2]).gone), {"7_3", "7"})
+        again = self.look(*lines)
+        self.assertEqual((set(again.fresh or ()), again.gone), ({"7_3", "7"}, ()))
+        commented = self.look(b"# x", b"", *lines)
+        self.assertEqual((commented.fresh, set(commented.jobs), commented.rejected_count), (None, {"7_3", "7", "9"}, 0))
+        self.assertTrue(all(commented.jobs[job_id] is job for job_id, job in again.jobs.items()))
+
     def test_whole(self) -> None:
         """What the file says, and when it was read; who says where it is from is believed."""
         job = self.look({"id": "1", "state": "RUNNING"}, {"id": "2", "state": "RUNNING", "source": "squeue", "observed_at": "2026-11-22T05:00:00Z"}).jobs
@@ -115,7 +136,7 @@ class FileTests(SynchronousTestCase):
         facts = self.successResultOf(self.queue.check())
         self.assertEqual(facts, QueueFacts(sees_all=True, evidence="the mock queue hides nothing"))
         outcomes = self.successResultOf(self.queue.outcomes([JobDescriptor("mock", "1", Phase.RUNNING)]))
-        self.assertEqual((outcomes.answered, outcomes.jobs), (False, {}))
+        self.assertEqual((outcomes.no_record, outcomes.jobs), (frozenset(), {}))
         self.assertEqual((self.queue.cluster, self.queue.interval, self.queue.timeout, self.queue.grace, self.queue.queue_type), ("mock", None, 5.0, 5.0, "mock"))
         other = FileQueue(self.clock, self.path, cluster="c", interval=1.0, timeout=2.0, grace=3.0)
         self.assertEqual((other.cluster, other.interval, other.timeout, other.grace), ("c", 1.0, 2.0, 3.0))

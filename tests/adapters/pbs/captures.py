@@ -132,3 +132,8 @@ class Recorded(Programs):
         self.save()
         # One that has ended before the first look is history, and not listed.
         return {job_id: state for job_id, state in jobs.items() if state != "COMPLETED"}
+
+    def record(self, job: JobDescriptor) -> None:
+        """Let the history know of this submission."""
+        assert job.submitted_at is not None
+        self.set(job.id, "COMPLETED", Job_Owner=f"{job.user}@host", ctime=time.ctime(job.submitted_at))

@@ -44,7 +44,7 @@ class LogTests(SynchronousTestCase):
     def write(self, day: str, *lines: str) -> None:
         (self.directory / day).write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
 
-    def find(self, *ids: str, since: float = NOW, now: float = NOW) -> dict[str, pbs_accounting.Entry]:
+    def find(self, *ids: str, since: float = NOW, now: float = NOW) -> dict[str, pbs_accounting.LoggedEnd]:
         return pbs_accounting.find(str(self.directory), set(ids), since, now)
 
     def test_days(self) -> None:
@@ -56,7 +56,7 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(sorted(self.find(*every)), ["20261121", "20261122", "20261123"])
         self.assertEqual(sorted(self.find(*every, since=NOW - 86400)), ["20261120", "20261121", "20261122", "20261123"])
         found = self.find("1", since=NOW - 86400)["1"]
-        self.assertEqual(found, pbs_accounting.Entry({"user": "20261123"}), "the last counts")
+        self.assertEqual(found, pbs_accounting.LoggedEnd({"user": "20261123"}), "the last counts")
         first, before = (time.strftime("%Y%m%d", time.gmtime(NOW - days * 86400)) for days in (401, 402))
         for day in (first, before):
             self.write(day, f"10/17/2025 06:00:00;E;{day};x=1")
@@ -77,7 +77,7 @@ class LogTests(SynchronousTestCase):
         )
         fields = {"account": "a", "b": "", "Exit_status": "1", "odd": "", "user": "kim\ufffd"}
         self.assertEqual(self.find("1", "2", "3", "5", "9"), {
-            "2": pbs_accounting.Entry(None, True), "3": pbs_accounting.Entry(fields, True), "5": pbs_accounting.Entry({"text": "a;b"}, False),
+            "2": pbs_accounting.LoggedEnd(None, True), "3": pbs_accounting.LoggedEnd(fields, True), "5": pbs_accounting.LoggedEnd({"text": "a;b"}, False),
         })  # fmt: skip
 
     def test_every_field(self) -> None:
@@ -85,14 +85,14 @@ class LogTests(SynchronousTestCase):
         seen = JobDescriptor("pbs", "1.s", Phase.RUNNING, name="n", submitted_at=100.9, started_at=150.0, nodes="n0", flags=("x",), reason="r",
                              pending_tasks=TaskSet.of([1]), native={"state": "R"})  # fmt: skip
         fields = {"ctime": "100", "start": "200", "end": "300", "exec_host": "n1/0+n2/1*4", "Exit_status": "271"}
-        job = pbs_accounting.ended(seen, pbs_accounting.Entry(fields), 400.0)
+        job = pbs_accounting.ended(seen, pbs_accounting.LoggedEnd(fields), 400.0)
         assert job is not None
         expected = attrs.evolve(
             seen, phase=Phase.DONE, outcome=Outcome.FAILED, settled=True, signal=15, native={"exit_status": "271"}, started_at=200.0, ended_at=300.0,
             nodes="n1,n2", flags=(), reason=None, confidence=Confidence.ACCOUNTING, pending_tasks=None, observed_at=400.0, source="accounting",
         )  # fmt: skip
         self.assertEqual(attrs.asdict(job), attrs.asdict(expected))
-        deleted = pbs_accounting.ended(seen, pbs_accounting.Entry(None, True), 400.0)
+        deleted = pbs_accounting.ended(seen, pbs_accounting.LoggedEnd(None, True), 400.0)
         assert deleted is not None
         self.assertEqual(attrs.asdict(deleted), attrs.asdict(attrs.evolve(
             expected, outcome=Outcome.CANCELLED, signal=None, native={"record": "D"}, started_at=150.0, ended_at=None, nodes="n0",
@@ -106,8 +106,10 @@ class LogTests(SynchronousTestCase):
             (job, {"Exit_status": "0"}, False, Outcome.COMPLETED), (attrs.evolve(job, submitted_at=None), {"ctime": "101", "Exit_status": "0"}, False, Outcome.COMPLETED),
             (job, {"ctime": "100"}, False, None), (job, {"ctime": "100", "Exit_status": "x"}, False, None), (job, {}, True, Outcome.CANCELLED),
             (job, {"Exit_status": "-3"}, True, Outcome.CANCELLED), (job, {"Exit_status": "-3"}, False, Outcome.LAUNCH_FAIL), (job, None, False, None),
+            (attrs.evolve(job, user="kim"), {"user": "kim", "Exit_status": "0"}, False, Outcome.COMPLETED),
+            (attrs.evolve(job, user="kim"), {"user": "robin", "Exit_status": "0"}, False, None),
         ]:  # fmt: skip
-            found = pbs_accounting.ended(seen, pbs_accounting.Entry(fields, deleted), NOW)
+            found = pbs_accounting.ended(seen, pbs_accounting.LoggedEnd(fields, deleted), NOW)
             self.assertEqual(found and found.outcome, expected, fields)
             if deleted and found:
                 self.assertEqual((found.reason, found.reason_code), (None, None))

@@ -288,7 +288,7 @@ class OutcomeTests(PbsCase):
         jobs = [self.job("1.pbslab"), self.job("2.pbslab"), self.job("3.pbslab", 1.0), self.job("4.pbslab"), self.job("5[].pbslab"), self.job("6.pbslab")]
         outcomes = self.result(self.queue.outcomes(jobs))
         self.assertEqual(self.asked(), ["qstat -x -E -f -F json 1.pbslab 2.pbslab 3.pbslab 4.pbslab 6.pbslab"])
-        self.assertTrue(outcomes.answered)
+        self.assertEqual(outcomes.no_record, {"6.pbslab"})
         self.assertEqual({job_id: (told(job), job.observed_at) for job_id, job in outcomes.jobs.items()},
                          {"1.pbslab": ("FAILED 3", NOW + 1), "4.pbslab": ("COMPLETED 0", NOW + 1)})  # fmt: skip
         again = self.result(self.queue.outcomes([self.job("3.pbslab", None)]))
@@ -302,7 +302,7 @@ class OutcomeTests(PbsCase):
         for options, readable in (({}, True), ({"prefix": ("ssh",)}, False), ({"home": "/none"}, False)):
             self.queue = self.make(**options)
             self.assertEqual(self.result(self.queue.check()).accounting, readable)
-            self.assertIs(self.result(self.queue.outcomes([self.job()])).answered, readable)
+            self.assertEqual(self.result(self.queue.outcomes([self.job()])).no_record, {self.job().id} if readable else set())
         self.server["history"] = True
         self.queue = self.make()
         self.assertNotIn("accounting log", " ".join(self.result(self.queue.check()).problems))
@@ -313,19 +313,19 @@ class OutcomeTests(PbsCase):
         (log / before).write_text(f"11/21/2026 06:00:00;E;1.pbslab;{end}\n11/21/2026 06:00:00;E;3[].pbslab;{end}\n11/21/2026 06:00:00;E;2.pbslab;ctime=1 Exit_status=1\n")
         jobs = [self.job("1.pbslab"), self.job("2.pbslab", observed_at=NOW + 5000000), self.job("3[].pbslab", observed_at=NOW + 9000000)]
         outcomes = self.result(self.queue.outcomes(jobs))
-        self.assertEqual((outcomes.answered, {job_id: told(job) for job_id, job in outcomes.jobs.items()}), (True, {"1.pbslab": "FAILED 1"}))
+        self.assertEqual({job_id: told(job) for job_id, job in outcomes.jobs.items()}, {"1.pbslab": "FAILED 1"})
         self.assertEqual(self.asked()[-1], "qstat -B -f -F json")
         for path in log.iterdir():
             path.unlink()
         log.rmdir()
         outcomes = self.result(self.queue.outcomes(jobs[2:]))
-        self.assertEqual((outcomes.answered, outcomes.jobs), (True, {}))
+        self.assertEqual((outcomes.no_record, outcomes.jobs), (frozenset(), {}))
         self.assertEqual(self.failure(self.queue.outcomes(jobs)), f"{log}: No such file or directory")
 
     def test_no_jobs(self) -> None:
         """Nobody is asked."""
         outcomes = self.result(self.queue.outcomes([]))
-        self.assertEqual((outcomes.answered, outcomes.jobs, self.asked()), (True, {}, []))
+        self.assertEqual((outcomes.no_record, outcomes.jobs, self.asked()), (frozenset(), {}, []))
 
 
 class AdapterTests(TestCase):
@@ -437,7 +437,7 @@ class AdapterTests(TestCase):
         facts = await self.queue.check()
         self.assertEqual((facts.accounting, facts.remembers_s, facts.remembers_by), (False, 0.0, "job_history_enable"))
         self.assertIn("LOST", facts.problems[0])
-        self.assertFalse((await self.queue.outcomes([JobDescriptor("pbs", "1.pbslab", Phase.RUNNING)])).answered)
+        self.assertEqual((await self.queue.outcomes([JobDescriptor("pbs", "1.pbslab", Phase.RUNNING)])).no_record, frozenset())
 
     async def test_selecting_by_time_unknown(self) -> None:
         """A version whose ``qselect`` does not know it: the list still works."""

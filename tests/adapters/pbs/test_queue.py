@@ -19,9 +19,10 @@ from tests.support import ManualClock
 
 
 def recorded(case: TestCase) -> QueueUnderTest:
-    fake = Recorded(case.mktemp())
+    fake = Recorded(case.mktemp(), timeout=5.0)
     ids = ("1.pbslab", "4711.pbslab", "9.other-server", "33[4].pbslab")
-    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids=ids, task=("33[4].pbslab", "33[].pbslab", 4))
+    task = ("33[4].pbslab", "33[].pbslab", 4)
+    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids, task, fake.commands("qstat", "qselect"), record=fake.record)
 
 
 class PbsContractTests(makeQueueServiceTests(recorded)):  # type: ignore[misc]

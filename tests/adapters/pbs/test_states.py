@@ -15,7 +15,7 @@ from tests.support import NOW
 
 
 class StateTests(SynchronousTestCase):
-    """STATES.md's table for PBS, on what a real OpenPBS printed."""
+    """The states of PBS, on what a real OpenPBS printed."""
 
     def test_gallery(self) -> None:
         """Each kind of job, recorded side by side."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import attrs
 from twisted.internet import reactor
@@ -97,7 +98,7 @@ class SnapshotTests(TorqueCase):
         self.look()
         self.look()
         self.assertEqual(self.asked(), ["qstat --version", "qstat -t -x", "qstat -t -x"])
-        self.assertFalse(self.result(self.queue.outcomes([JobDescriptor("pbs", "1", Phase.RUNNING)])).answered)
+        self.assertEqual(self.result(self.queue.outcomes([JobDescriptor("pbs", "1", Phase.RUNNING)])).no_record, frozenset())
         self.assertEqual(self.asked(), [])
 
     def test_unchanged(self) -> None:
@@ -110,6 +111,19 @@ class SnapshotTests(TorqueCase):
         self.assertEqual((second.began_at, second.ended_at, second.rejected, second.rejected_ids), (NOW + 1, NOW + 1, first.rejected, {"2"}))
         self.show(torque_job("1", "C", 0))
         self.assertEqual(self.look().jobs["1"].observed_at, NOW + 1)
+
+    def test_what_is_new(self) -> None:
+        """The jobs that are new or changed, and those that left, are named, wherever they stand."""
+        ids = ("1", "2[3].torque1", "4", "5")
+        self.show(*(torque_job(job_id, "R") for job_id in ids))
+        self.assertIsNone(self.look().fresh)
+        self.show(torque_job("2[3].torque1", "R"), torque_job("4", "E"), torque_job("6", "Q"))
+        snapshot = self.look()
+        self.assertEqual((set(snapshot.jobs), set(snapshot.fresh or ()), set(snapshot.gone)), ({"2[3].torque1", "4", "6"}, {"4", "6"}, {"1", "5"}))
+        self.assertEqual((self.look().fresh, self.look().gone), ((), ()))
+        self.show(torque_job("6", "Q").replace("</Job>", ""), torque_job("4", "E"))
+        snapshot = self.look()
+        self.assertEqual((set(snapshot.jobs), snapshot.rejected), ({"4"}, ("the id or the state of a job makes no sense: ",)))
 
     def test_rejected(self) -> None:
         """Ten reasons at most are told; all are counted. Of two rows with one id neither is believed."""
@@ -172,10 +186,10 @@ class ServerTests(TorqueCase):
 class RecordedTorque(Programs):
     """An adapter with a stand-in for Torque's ``qstat``."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, **options: Any) -> None:
         super().__init__(directory)
         self.write("qstat", TORQUE)
-        self.queue = PbsQueue(reactor, directory=str(self.directory))
+        self.queue = PbsQueue(reactor, directory=str(self.directory), **options)
         self.show({})
 
     def show(self, jobs: Mapping[str, str]) -> Mapping[str, str]:
@@ -186,9 +200,9 @@ class RecordedTorque(Programs):
 
 
 def recorded_torque(case: TestCase) -> QueueUnderTest:
-    fake = RecordedTorque(case.mktemp())
+    fake = RecordedTorque(case.mktemp(), timeout=3.0)
     ids = ("1.torque1", "4711.torque1", "9.torque1", "33[4].torque1")
-    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids=ids, task=("33[4].torque1", "33[].torque1", 4))
+    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids, ("33[4].torque1", "33[].torque1", 4), fake.commands("qstat"))
 
 
 class TorqueContractTests(makeQueueServiceTests(recorded_torque)):  # type: ignore[misc]

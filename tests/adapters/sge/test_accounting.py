@@ -18,7 +18,7 @@ from tests.support import NOW
 class AccountingTests(SynchronousTestCase):
     """The accounting and reporting files, and ``qacct``."""
 
-    def records(self) -> list[accounting.Record]:
+    def records(self) -> list[accounting.AccountingRecord]:
         lines = (CAPTURES / "80-accounting.txt").read_bytes().split(b"\n")
         return [record for line in lines if (record := accounting.parse_accounting(line)) is not None]
 
@@ -82,7 +82,7 @@ LINE = "long.q:n7:grp:kim:nm:71:acct:0:1795333001:1795333002:1795333012:37:137:1
 class LineTests(SynchronousTestCase):
     """Lines of the files, field by field."""
 
-    def record(self, **changes: str) -> accounting.Record | None:
+    def record(self, **changes: str) -> accounting.AccountingRecord | None:
         fields = LINE.split(":")
         places = {"queue": 0, "host": 1, "user": 3, "name": 4, "number": 5, "account": 6, "submitted": 8, "started": 9, "ended": 10, "failed": 11, "status": 12,
                   "project": 31, "task": 35, "cpu": 36}  # fmt: skip
@@ -92,7 +92,7 @@ class LineTests(SynchronousTestCase):
 
     def test_record(self) -> None:
         """Each field of accounting(5) that is read; the category may hold colons."""
-        expected = accounting.Record(
+        expected = accounting.AccountingRecord(
             number="71", task=3, name="nm", user="kim", account="proj", queue="long.q", host="n7", submitted_at=1795333001.0, started_at=1795333002.0,
             ended_at=1795333012.0, failed=37, exit_status=137, cpu=7.5, category="-l h_rt=9,x=a:b",
         )  # fmt: skip
@@ -187,7 +187,7 @@ category     -l h_rt=9
     def test_record(self) -> None:
         """Each field, in the forms of several versions."""
         (record,) = accounting.parse_qacct(self.TEXT.encode())
-        self.assertEqual(record, accounting.Record(
+        self.assertEqual(record, accounting.AccountingRecord(
             number="71", task=3, name="a b", user="kim", account="proj", queue="long.q", host="n7", submitted_at=1795333001.0, started_at=1793518602.0,
             ended_at=1795333012.0, failed=37, exit_status=137, cpu=7.5, category="-l h_rt=9",
         ))  # fmt: skip

@@ -18,9 +18,9 @@ class FactTests(SynchronousTestCase):
 
     def test_settings(self) -> None:
         """What a real configuration says, over continued lines."""
-        settings = facts.Settings.parse((CAPTURES / "72-qconf-sconf.txt").read_bytes())
+        settings = facts.ReportingParams.parse((CAPTURES / "72-qconf-sconf.txt").read_bytes())
         self.assertEqual((settings.accounting, settings.joblog), (True, True))
-        off = facts.Settings.parse(b"reporting_params  accounting=false reporting=false flush_time=00:00:15 joblog=false\n")
+        off = facts.ReportingParams.parse(b"reporting_params  accounting=false reporting=false flush_time=00:00:15 joblog=false\n")
         self.assertEqual((off.accounting, off.joblog, off.flush_s), (False, False, 15))
 
     def test_when_records_are_written(self) -> None:
@@ -31,8 +31,8 @@ class FactTests(SynchronousTestCase):
             ("accounting=true,reporting=true,joblog=true", (True, True, 15)), ("reporting=true joblog=true", (False, True, 15)), ("reporting=true joblog=false", (False, False, 15)),
             ("reporting=false joblog=1", (False, False, 15)), ("accounting=yes reporting=on joblog=on", (False, False, 15)),
         ]:  # fmt: skip
-            self.assertEqual(facts.Settings.parse(f"x y\nreporting_params   {text}\nz 1".encode()), facts.Settings(*expected), text)
-        self.assertEqual(facts.Settings.parse(b"nothing\xff else\n"), facts.Settings(False, False, 15))
+            self.assertEqual(facts.ReportingParams.parse(f"x y\nreporting_params   {text}\nz 1".encode()), facts.ReportingParams(*expected), text)
+        self.assertEqual(facts.ReportingParams.parse(b"nothing\xff else\n"), facts.ReportingParams(False, False, 15))
 
     def test_configuration(self) -> None:
         """Comments are none of it, long values go on after a backslash, names without a value have none."""
@@ -41,14 +41,14 @@ class FactTests(SynchronousTestCase):
 
     def test_everything_that_follows(self) -> None:
         """The facts as a whole."""
-        settings, files = facts.Settings(True, True, 31), facts.Files("/a", "/r", ("a problem",))
+        settings, files = facts.ReportingParams(True, True, 31), facts.Files("/a", "/r", ("a problem",))
         evidence = "qconf answers, so this is a submit or admin host of cell c, and Grid Engine hides no jobs"
         late = "accounting records are written every 31 s only (reporting_params accounting_flush_time), and after grace=60.5 s a job is told as LOST: make one shorter or the other longer"
         expected = QueueFacts(sees_all=True, accounting=True, remembers_s=None, remembers_by="reporting_params accounting", evidence=evidence,
                               problems=("a problem", late), lists_ended=False)  # fmt: skip
         self.assertEqual(facts.facts(settings, files, "c", 60.5), expected)
         self.assertEqual(facts.facts(settings, files, "c", 62.0).problems, ("a problem",))
-        none = facts.facts(facts.Settings(False, True, 31), attrs.evolve(files, hides="-q hides"), "c", 60.0)
+        none = facts.facts(facts.ReportingParams(False, True, 31), attrs.evolve(files, hides="-q hides"), "c", 60.0)
         lost = "there is no accounting (reporting_params accounting=false): how a job ended cannot be known, it is told as LOST"
         self.assertEqual(none, attrs.evolve(expected, sees_all=False, accounting=False, remembers_s=0.0, evidence="-q hides", problems=("a problem", lost, "-q hides")))
 
@@ -57,25 +57,25 @@ class FactTests(SynchronousTestCase):
         root = Path(self.mktemp()).resolve()
         common = root / "cell" / "common"
         common.mkdir(parents=True)
-        good = facts.Settings(True, True, 1)
+        good = facts.ReportingParams(True, True, 1)
         accounting, reporting = str(common / "accounting"), str(common / "reporting")
         asked = "qacct is asked instead, and a job that comes and goes between two queries is not seen"
         told = "a job that was deleted cannot be told from one that was killed"
 
-        def found(settings: facts.Settings = good, root: str | None = str(root), remote: bool = False) -> facts.Files:
+        def found(settings: facts.ReportingParams = good, root: str | None = str(root), remote: bool = False) -> facts.Files:
             return facts.Files.find(root, "cell", settings, remote)
 
         self.assertEqual(found(), facts.Files(accounting, reporting), "files that will come")
-        self.assertEqual(found(facts.Settings(False, True, 1)), facts.Files())
+        self.assertEqual(found(facts.ReportingParams(False, True, 1)), facts.Files())
         self.assertEqual(found(remote=True), facts.Files(problems=(f"the accounting file is on another host and cannot be followed: {asked}",)))
         self.assertEqual(found(root=None), facts.Files(problems=(f"the accounting file cannot be found (no SGE_ROOT; say root=): {asked}",)))
         self.assertEqual(found(root="/none"), facts.Files(problems=(f"the accounting file cannot be found (/none/cell/common; say root=): {asked}",)))
-        self.assertEqual(found(facts.Settings(True, False, 1)),
+        self.assertEqual(found(facts.ReportingParams(True, False, 1)),
                          facts.Files(accounting, None, (f"deletions are not logged (reporting_params reporting=true joblog=true): {told}",)))  # fmt: skip
         (common / "sge_qstat").write_bytes(b"# -pe x\n -s prs -qs x\n-q fast.q -U\n\xe9")
         hides = f"{common}/sge_qstat narrows every qstat (-U -q -qs): jobs are hidden"
         self.assertEqual(found(), facts.Files(accounting, reporting, hides=hides))
-        self.assertEqual(found(facts.Settings(True, False, 1)).hides, hides)
+        self.assertEqual(found(facts.ReportingParams(True, False, 1)).hides, hides)
         unreadable = {reporting}
         self.patch(facts.os, "access", lambda path, mode: str(path) not in unreadable and mode in (os.R_OK, os.R_OK | os.X_OK))
         (common / "reporting").touch()
@@ -102,10 +102,10 @@ class FactTests(SynchronousTestCase):
         root = Path(self.mktemp()).resolve()
         common = root / "default" / "common"
         common.mkdir(parents=True)
-        good = facts.Settings(True, True, 1)
+        good = facts.ReportingParams(True, True, 1)
         for settings, remote, expected in [
-            (good, False, ""), (facts.Settings(False, True, 1), False, "accounting=false"), (facts.Settings(True, False, 1), False, "joblog=true"),
-            (facts.Settings(True, True, 300), False, "accounting_flush_time"), (good, True, "another host"),
+            (good, False, ""), (facts.ReportingParams(False, True, 1), False, "accounting=false"), (facts.ReportingParams(True, False, 1), False, "joblog=true"),
+            (facts.ReportingParams(True, True, 300), False, "accounting_flush_time"), (good, True, "another host"),
         ]:  # fmt: skip
             files = facts.Files.find(str(root), "default", settings, remote)
             told = facts.facts(settings, files, "default", 60.0)

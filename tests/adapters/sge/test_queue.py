@@ -103,10 +103,17 @@ class Recorded(Programs):
         (self.common / "accounting").write_bytes(ended)
         return jobs
 
+    def record(self, job: JobDescriptor) -> None:
+        """Let the accounting file know of this submission."""
+        assert job.submitted_at is not None
+        record = line(int(job.id), submitted=int(job.submitted_at)).replace(b":kim:", f":{job.user}:".encode())
+        (self.common / "accounting").write_bytes(record + b"\n")
+
 
 def recorded(case: TestCase) -> QueueUnderTest:
-    fake = Recorded(case.mktemp())
-    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids=("1", "4711", "9", "12"), task=("33.4", "33", 4))
+    fake = Recorded(case.mktemp(), timeout=3.0)
+    ids = ("1", "4711", "9", "12")
+    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids, ("33.4", "33", 4), fake.commands("qstat"), record=fake.record)
 
 
 class GridEngineContractTests(makeQueueServiceTests(recorded)):  # type: ignore[misc]
@@ -509,7 +516,7 @@ class EndTests(GridCase):
         self.result(self.queue.check())
         self.append(line(8))
         self.assertEqual(list(self.look().jobs), [])
-        self.assertTrue(self.result(self.queue.outcomes([])).answered)
+        self.assertEqual(self.result(self.queue.outcomes([])).no_record, frozenset())
 
     def test_unreadable(self) -> None:
         """A file that cannot be read fails the query."""
@@ -532,7 +539,7 @@ class EndTests(GridCase):
         jobs[0] = attrs.evolve(jobs[0], phase=Phase.QUEUED, workdir="/w", pending_tasks=TaskSet.of([1]))
         self.clock.advance(5)
         outcomes = self.result(self.queue.outcomes(jobs))
-        self.assertTrue(outcomes.answered)
+        self.assertEqual(outcomes.no_record, {job.id for job in jobs} - outcomes.jobs.keys())
         self.assertEqual({i: (job.state, job.exit_code, job.source, job.observed_at, job.workdir, job.pending_tasks) for i, job in outcomes.jobs.items()}, {
             "1": ("FAILED", 3, "accounting", NOW + 5, "/w", None), "2": ("CANCELLED", None, "accounting", NOW + 5, None, None),
             "3": ("CANCELLED", None, "accounting", NOW + 5, None, None), "4": ("CANCELLED", None, "reporting", NOW + 5, None, None),
@@ -566,10 +573,10 @@ class EndTests(GridCase):
         self.asked()
         jobs = [self.job(str(number), submitted_at=1795333494.0, workdir="/w") for number in range(1, 31)]
         first = self.result(self.queue.outcomes(jobs))
-        self.assertEqual((first.answered, {i: (job.state, job.workdir, job.observed_at) for i, job in first.jobs.items()}),
-                         (False, {"4": ("FAILED", "/w", NOW)}))  # fmt: skip
+        self.assertEqual((first.no_record, {i: (job.state, job.workdir, job.observed_at) for i, job in first.jobs.items()}),
+                         (frozenset(), {"4": ("FAILED", "/w", NOW)}))  # fmt: skip
         self.clock.advance(1)
-        self.assertEqual(self.result(self.queue.outcomes(jobs)).answered, True)
+        self.assertEqual(len(self.result(self.queue.outcomes(jobs)).no_record), 29)
         self.clock.advance(1)
         self.result(self.queue.outcomes(jobs))
         asked = [int(call.split()[-1]) for call in self.asked()]
@@ -666,7 +673,7 @@ class AdapterTests(TestCase):
         jobs = [JobDescriptor("sge", i, Phase.RUNNING, submitted_at=1795333494.0) for i in ("4", "5")]
         outcomes = await fake.queue.outcomes(jobs)
         self.assertEqual({i: (job.state, job.signal, job.source) for i, job in outcomes.jobs.items()}, {"4": ("FAILED", 11, "qacct")})
-        self.assertTrue(outcomes.answered)
+        self.assertEqual(outcomes.no_record, {"5"})
         older = [JobDescriptor("sge", "4", Phase.RUNNING, submitted_at=1795333999.0)]
         self.assertEqual(dict((await fake.queue.outcomes(older)).jobs), {}, "a record of an older submission")
 
@@ -676,8 +683,8 @@ class AdapterTests(TestCase):
         fake.common.rename(fake.directory / "elsewhere")
         await fake.queue.check()
         jobs = [JobDescriptor("sge", str(number), Phase.QUEUED, submitted_at=1795333494.0) for number in range(1, 31)]
-        self.assertFalse((await fake.queue.outcomes(jobs)).answered)
-        self.assertTrue((await fake.queue.outcomes(jobs)).answered)
+        self.assertEqual((await fake.queue.outcomes(jobs)).no_record, frozenset())
+        self.assertEqual(len((await fake.queue.outcomes(jobs)).no_record), 30)
         asked = [call.split()[-1] for call in fake.calls() if call.startswith("qacct")]
         self.assertEqual((len(asked), set(asked)), (40, {job.id for job in jobs}))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush_adapters.sge.rows import RowReader
+from jobpush_adapters.sge.rows import QstatRows
 
 
 def row(number: str, state: str = "r") -> bytes:
@@ -13,10 +13,10 @@ def row(number: str, state: str = "r") -> bytes:
 
 
 class ReaderTests(SynchronousTestCase):
-    """`RowReader`."""
+    """`QstatRows`."""
 
-    def read(self, rows: list[bytes], before: RowReader | None = None) -> RowReader:
-        reader = RowReader(before.cache if before is not None else {})
+    def read(self, rows: list[bytes], before: QstatRows | None = None) -> QstatRows:
+        reader = QstatRows(before.cache if before is not None else {})
         for _ in reader.read(rows):
             pass
         return reader
@@ -45,4 +45,4 @@ class ReaderTests(SynchronousTestCase):
     def test_pauses(self) -> None:
         """After each 256 rows."""
         for count, pauses in ((255, 0), (256, 1), (511, 1), (512, 2)):
-            self.assertEqual(len(list(RowReader({}).read([row(str(number)) for number in range(1, count + 1)]))), pauses)
+            self.assertEqual(len(list(QstatRows({}).read([row(str(number)) for number in range(1, count + 1)]))), pauses)

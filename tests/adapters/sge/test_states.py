@@ -9,7 +9,7 @@ from jobpush_adapters.sge import states
 
 
 class StateTests(SynchronousTestCase):
-    """STATES.md's table for Grid Engine: letters as a set, by precedence."""
+    """The states of Grid Engine: letters as a set, by precedence."""
 
     def test_letters(self) -> None:
         """Each state that ``qstat(1)`` knows, in any order of its letters."""

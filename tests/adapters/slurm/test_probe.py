@@ -399,7 +399,7 @@ class ProbeTests(TestCase):
         self.script = self.directory / "helper.py"
         self.script.write_text(HELPER)
         self.told = 0
-        for name, value in (("PROBE_S", 0.01), ("PATIENCE_S", 1.0), ("AFTER_S", (0.1,)), ("AFTER_CHEAP_S", (0.05, 0.1)), ("CHEAP_S", 0.0), ("RESTART_S", 0.05), ("OFF_S", 0.5), ("RETRY_S", 0.1)):
+        for name, value in (("PROBE_S", 0.01), ("ANSWER_TIMEOUT_S", 1.0), ("AFTER_S", (0.1,)), ("AFTER_CHEAP_S", (0.05, 0.1)), ("CHEAP_S", 0.0), ("RESTART_S", 0.05), ("OFF_S", 0.5), ("RETRY_S", 0.1)):
             self.patch(slurm_probe, name, value)
 
     def begin(self, *answers: str) -> SlurmProbe:
@@ -449,7 +449,7 @@ class ProbeTests(TestCase):
 
     async def test_never_worked(self) -> None:
         """Then it is left alone: no library, another version, no right to ask."""
-        self.patch(slurm_probe, "PATIENCE_S", 60.0)  # on a host that is busy a helper takes seconds to start
+        self.patch(slurm_probe, "ANSWER_TIMEOUT_S", 60.0)  # on a host that is busy a helper takes seconds to start
         self.begin("refuse")
         await self.until(lambda: len(self.asked()) == 1, 60)
         await self.pause(0.5)

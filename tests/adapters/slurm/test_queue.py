@@ -167,6 +167,16 @@ class FramingTests(ScriptedCase):
             good = self.snapshot(framed(*rows))
             self.assertEqual((good.rejected_ids, len(good.jobs)), (set(), 599))
 
+    def test_what_leaves(self) -> None:
+        """Rows that leave or change are told by the ids of their jobs, whatever kind of job it is."""
+        ids = ("1", "2_3", "4+1", "5_[2-9]")
+        first = self.snapshot(framed(*map(row, ids), row("6")))
+        self.assertEqual(set(first.jobs), {"1", "2_3", "4+1", "5", "6"})
+        changed = self.snapshot(framed(*(row(job_id, state="FAILED", Name="x|_[y") for job_id in ids), row("6")))
+        self.assertEqual((set(changed.fresh or ()), set(changed.gone)), ({"1", "2_3", "4+1", "5"}, set()))
+        left = self.snapshot(framed(row("6")))
+        self.assertEqual((set(left.jobs), left.fresh, set(left.gone)), ({"6"}, (), {"1", "2_3", "4+1", "5"}))
+
     @given(st.binary(max_size=400), st.integers(0, 2), st.binary(max_size=60))
     def test_arbitrary_bytes(self, stdout: bytes, status: int, stderr: bytes) -> None:
         """Nothing but a QueueError leaves the queue."""
@@ -183,7 +193,8 @@ class FramingTests(ScriptedCase):
         if any(b"Tabcdefghij" in field for field in fields):
             return
         snapshot = self.snapshot(framed(row("1"), b"\0".join([b"|".join(fields[:12]), *fields[12:]])))
-        self.assertEqual(len(snapshot.jobs) + snapshot.rejected_count, 1 if "1" in snapshot.rejected_ids else 2)
+        two_with_one_id = "1" in snapshot.rejected_ids and "1" not in snapshot.jobs
+        self.assertEqual(len(snapshot.jobs) + snapshot.rejected_count, 1 if two_with_one_id else 2)
         for job in snapshot.jobs.values():
             self.assertIn(job.state, FLAT_STATES)
 
@@ -311,14 +322,14 @@ class OutcomeTests(ScriptedCase):
 
         def answer(argv: Sequence[str]) -> bytes:
             ids = argv[-1].split(",")
-            return "".join(f"{job_id}|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None\n" for job_id in ids).encode()
+            return "".join(f"{job_id}|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None|kim\n" for job_id in ids).encode()
 
         self.answers["sacct"] = answer
         outcomes = self.result(self.queue.outcomes(jobs))
-        self.assertEqual((outcomes.answered, len(outcomes.jobs), [len(call.split(",")) for call in self.commands.calls]), (True, 1101, [508, 508, 109]))
+        self.assertEqual((outcomes.no_record, len(outcomes.jobs), [len(call.split(",")) for call in self.commands.calls]), (frozenset(), 1101, [509, 509, 110]))
         self.assertEqual(outcomes.jobs["1101"].observed_at, NOW)
         none = self.result(self.queue.outcomes([]))
-        self.assertEqual((none.answered, dict(none.jobs), len(self.commands.calls)), (True, {}, 3))
+        self.assertEqual((none.no_record, dict(none.jobs), len(self.commands.calls)), (frozenset(), {}, 3))
 
     def test_failure(self) -> None:
         """Says nothing of any job."""
@@ -454,17 +465,17 @@ class AccountingTests(SynchronousTestCase):
 
     def test_outcome(self) -> None:
         """State, exit code and times; the name stays what squeue said."""
-        job = self.sacct("23|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None")
+        job = self.sacct("23|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None|kim")
         self.assertEqual((job.state, job.exit_code, job.signal, job.settled), ("FAILED", 3, None, True))
         self.assertEqual((job.started_at, job.ended_at, job.name), (1795330674.0, 1795330676.0, "a|b"))
         self.assertEqual((job.source, job.confidence), ("sacct", Confidence.ACCOUNTING))
 
     def test_signals_and_cancelling(self) -> None:
         """``0:9`` is a signal; "CANCELLED by 0" is CANCELLED; ``0:53`` is no signal."""
-        job = self.sacct("23|CANCELLED by 0|0:15|1795330673|1795330674|1795330676|main|n1|None")
+        job = self.sacct("23|CANCELLED by 0|0:15|1795330673|1795330674|1795330676|main|n1|None|kim")
         self.assertEqual((job.state, job.signal, job.native["state"]), ("CANCELLED", 15, "CANCELLED by 0"))
-        self.assertEqual(self.sacct("23|FAILED|0:53|1795330673|1795330674|1795330676|main|n1|None").state, "LAUNCH_FAIL")
-        never = self.sacct("23|CANCELLED by 0|0:0|1795330673|1795330676|1795330676|main|None assigned|JobHeldUser")
+        self.assertEqual(self.sacct("23|FAILED|0:53|1795330673|1795330674|1795330676|main|n1|None|kim").state, "LAUNCH_FAIL")
+        never = self.sacct("23|CANCELLED by 0|0:0|1795330673|1795330676|1795330676|main|None assigned|JobHeldUser|kim")
         self.assertEqual((never.state, never.started_at, never.nodes), ("CANCELLED", None, None))
 
     def test_whole(self) -> None:
@@ -473,7 +484,7 @@ class AccountingTests(SynchronousTestCase):
             "slurm", "23", Phase.RUNNING, submitted_at=1795330673.0, name="a|b", user="kim", account="bio", queue="old", nodes="old", workdir="/w",
             comment="c", time_limit_s=60, attempt=2, aliases=("99",), observed_at=5.0, reason="old", flags=("x",), source="squeue", parent="20", task_index=3,
         )  # fmt: skip
-        line = b"23|TIMEOUT|0:0|1795330673|1795330674|1795330676|long|n[1-2]|TimeLimit\n"
+        line = b"23|TIMEOUT|0:0|1795330673|1795330674|1795330676|long|n[1-2]|TimeLimit|kim\n"
         told = slurm.parse_sacct(line, {"23": known}, NOW)["23"]
         expected = attrs.evolve(
             known, phase=Phase.DONE, outcome=Outcome.TIMEOUT, settled=True, reason="TimeLimit", flags=(), queue="long", nodes="n[1-2]",
@@ -482,27 +493,28 @@ class AccountingTests(SynchronousTestCase):
         )  # fmt: skip
         self.assertTrue(told.says_the_same(expected), told)
         self.assertEqual(told.observed_at, NOW)
-        bare = self.sacct("23|COMPLETED|0:0|1795330673|1795330674|1795330676||n1|None")
+        bare = self.sacct("23|COMPLETED|0:0|1795330673|1795330674|1795330676||n1|None|kim")
         self.assertEqual((bare.queue, bare.reason), ("main", None), "a partition that is not said is the one that was seen")
-        preempted = self.sacct("23|PREEMPTED|0:0|1795330673|1795330674|1795330676|main|n1|None")
+        preempted = self.sacct("23|PREEMPTED|0:0|1795330673|1795330674|1795330676|main|n1|None|kim")
         self.assertEqual((preempted.state, preempted.settled), ("PREEMPTED", True))
 
     def test_odd_lines(self) -> None:
         """A line that is none hides neither those before it nor those after it, and a record of another job is not this one's."""
         jobs = {i: JobDescriptor("slurm", i, Phase.RUNNING, submitted_at=1795330673.0) for i in ("23", "24", "25", "26")}
-        good = "{}|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None"
+        good = "{}|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None|kim"
         odd = [
             "", "24|FAILED", good.format("24") + "|more", good.format("24").replace("1795330673", "Unknown"), good.format("99"),
-            "24|RUNNING|0:0|1795330673|1795330674|Unknown|main|n1|None", good.format("24").replace("3:0", "x"), good.format("24").replace("1795330673", "1795000000"),
+            "24|RUNNING|0:0|1795330673|1795330674|Unknown|main|n1|None|kim", good.format("24").replace("3:0", "x"), good.format("24").replace("1795330673", "1795000000"),
         ]  # fmt: skip
         for line in odd:
             text = "\n".join([good.format("23"), line, good.format("25"), line, good.format("26")]).encode()
-            self.assertEqual(sorted(slurm.parse_sacct(text, jobs, NOW)), ["23", "25", "26"], line)
+            ended = [job_id for job_id, job in slurm.parse_sacct(text, jobs, NOW).items() if job is not None]
+            self.assertEqual(sorted(ended), ["23", "25", "26"], line)
 
     def test_what_never_ran_of_an_array(self) -> None:
         """Has one record, of a range: it is the array's, and tells for which tasks it speaks."""
         array = JobDescriptor("slurm", "33", Phase.QUEUED, submitted_at=1795330673.0, pending_tasks=TaskSet.parse("2-9"))
-        line = b"33_[4-9%2]|CANCELLED by 0|0:0|1795330673|1795330676|1795330676|main|None assigned|None\n"
+        line = b"33_[4-9%2]|CANCELLED by 0|0:0|1795330673|1795330676|1795330676|main|None assigned|None|kim\n"
         told = slurm.parse_sacct(line, {"33": array}, NOW)["33"]
         self.assertEqual((told.state, str(told.pending_tasks), told.nodes, told.started_at), ("CANCELLED", "4-9", None, None))
         task = slurm.parse_sacct(line.replace(b"33_[4-9%2]", b"33"), {"33": array}, NOW)["33"]
@@ -511,36 +523,40 @@ class AccountingTests(SynchronousTestCase):
     def test_wait_statuses(self) -> None:
         """The code before the colon, the signal after it."""
         for code, expected in (("3:0", (3, None)), ("255:0", (255, None)), ("0:9", (None, 9)), ("1:9", (None, 9)), ("0:0", (0, None))):
-            job = self.sacct(f"23|FAILED|{code}|1795330673|1795330674|1795330676|main|n1|None")
+            job = self.sacct(f"23|FAILED|{code}|1795330673|1795330674|1795330676|main|n1|None|kim")
             self.assertEqual((job.exit_code, job.signal), expected, code)
 
     def test_several_records(self) -> None:
         """A requeue leaves one for each attempt: the last counts."""
-        first = "23|REQUEUED|0:0|1795330673|1795330674|1795330676|main|n1|None"
-        second = "23|COMPLETED|0:0|1795330676|1795330681|1795330682|main|n1|None"
+        first = "23|REQUEUED|0:0|1795330673|1795330674|1795330676|main|n1|None|kim"
+        second = "23|COMPLETED|0:0|1795330676|1795330681|1795330682|main|n1|None|kim"
         self.assertEqual(self.sacct(first, second).state, "COMPLETED")
         self.assertEqual(self.sacct(second, first).state, "COMPLETED")
         self.assertIsNone(self.sacct(first), "it has not ended")
         self.assertIsNone(self.sacct(second, second.replace("COMPLETED", "RUNNING").replace("1795330676", "1795330690", 1)), "it runs again")
-        same = "23|FAILED|1:0|1795330676|1795330681|1795330682|main|n1|None"
+        same = "23|FAILED|1:0|1795330676|1795330681|1795330682|main|n1|None|kim"
         self.assertEqual(self.sacct(second, same).state, "FAILED", "of two records of one time the last line")
 
     def test_another_submission(self) -> None:
-        """A record of an earlier job by the same id says nothing."""
-        self.assertIsNone(self.sacct("23|COMPLETED|0:0|1795000000|1795000001|1795000002|main|n1|None"))
+        """A record of an earlier job by the same id says nothing, nor does one of another user's later job."""
+        self.assertIsNone(self.sacct("23|COMPLETED|0:0|1795000000|1795000001|1795000002|main|n1|None|kim"))
+        later = "23|COMPLETED|0:0|1795330700|1795330701|1795330702|main|n1|None|"
+        self.assertIsNone(self.sacct(later + "robin"))
+        for unknown in ("", "1000", "kim"):
+            self.assertEqual(self.sacct(later + unknown).state, "COMPLETED", unknown)
 
     def test_not_ended_yet(self) -> None:
         """Records come late: one that says RUNNING or PENDING is no answer."""
         for state in ("RUNNING", "PENDING", "allocation", "NEW_STATE"):
-            self.assertIsNone(self.sacct(f"23|{state}|0:0|1795330673|1795330674|Unknown|main|n1|None"), state)
+            self.assertIsNone(self.sacct(f"23|{state}|0:0|1795330673|1795330674|Unknown|main|n1|None|kim"), state)
 
     def test_arguments(self) -> None:
         """Every record, without steps; no text that users write is asked for."""
         arguments = slurm.sacct_arguments(["1", "33_4", "46+0"])
-        fields = "JobID,State,ExitCode,Submit,Start,End,Partition,NodeList,Reason"
+        fields = "JobID,State,ExitCode,Submit,Start,End,Partition,NodeList,Reason,User"
         self.assertEqual(arguments, ["-n", "-P", "-X", "-D", "--local", "-o", fields, "-j", "1,33_4,46+0"])
         self.assertEqual(slurm.sacct_arguments(["1"], "beta")[4], "--clusters=beta")
-        self.assertFalse({"JobName", "Comment", "WorkDir", "User"} & set(slurm.SACCT_FIELDS))
+        self.assertFalse({"JobName", "Comment", "WorkDir"} & set(slurm.SACCT_FIELDS))
 
     @given(st.binary(max_size=300))
     def test_arbitrary_bytes(self, stdout: bytes) -> None:
@@ -589,12 +605,12 @@ NATIVE = {"QUEUED": "PENDING", "RUNNING": "RUNNING", "COMPLETED": "COMPLETED"}
 class Recorded(Programs):
     """An adapter with commands that answer what a test has written down."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, **options: Any) -> None:
         super().__init__(directory)
         self.write("squeue", FAKE_SQUEUE)
         self.write("scontrol", f'#!/bin/sh\ncat "{CAPTURES}/scontrol-show-config.txt"\n')
         self.write("sacct", "#!/bin/sh\nexit 0\n")
-        self.queue = slurm.SlurmQueue(reactor, directory=str(self.directory), conf=str(self.directory / "slurm.conf"))
+        self.queue = slurm.SlurmQueue(reactor, directory=str(self.directory), conf=str(self.directory / "slurm.conf"), **options)
         self.show({})
 
     def show(self, jobs: Any) -> Any:
@@ -602,9 +618,19 @@ class Recorded(Programs):
         (self.directory / "rows").write_bytes(b"".join(rows))
         return jobs
 
+    def record(self, job: JobDescriptor) -> None:
+        """Let ``sacct`` know of this submission."""
+        assert job.submitted_at is not None
+        at = int(job.submitted_at)
+        record = f"{job.id}|COMPLETED|0:0|{at}|{at + 1}|{at + 9}|debug|n1|None|{job.user}"
+        self.write("sacct", f"#!/bin/sh\necho '{record}'\n")
+
+
 def recorded(case: TestCase) -> QueueUnderTest:
-    fake = Recorded(case.mktemp())
-    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids=("1", "4711", "33_4", "46+1"), task=("33_4", "33", 4))
+    fake = Recorded(case.mktemp(), timeout=3.0)
+    ids = ("1", "4711", "33_4", "46+1")
+    commands = fake.commands("squeue")
+    return QueueUnderTest(fake.queue, fake.show, fake.fail, ids, ("33_4", "33", 4), commands, record=fake.record)
 
 
 class SlurmContractTests(makeQueueServiceTests(recorded)):  # type: ignore[misc]

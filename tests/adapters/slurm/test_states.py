@@ -11,7 +11,7 @@ from tests.support import NOW
 
 
 class StateTests(SynchronousTestCase):
-    """STATES.md's table for Slurm, row by row."""
+    """The states of Slurm, one by one."""
 
     def test_every_state(self) -> None:
         """Each of Slurm's states, long and short, has its phase, outcome and flag."""

@@ -29,7 +29,7 @@ class CommandLineTests(SynchronousTestCase):
             self.assertIn(text, said.text())
 
     def test_unreachable(self) -> None:
-        """Status 241 when patience is at its end; 2 where the address is none."""
+        """Status 241 when the server cannot be reached for as long as --patience says; 2 where the address is none."""
         gone = self.run_it("wait", "1", "--url", "http://127.0.0.1:1", "--patience", "0.2")
         self.assertEqual(gone.returncode, 241)
         self.assertIn("cannot be reached", gone.stderr)

@@ -7,7 +7,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush_client import Event
+from jobpush_client import ChangeEvent
 from jobpush_client.cli.tail import line
 from tests.client.cli.jobs import job
 
@@ -26,4 +26,4 @@ class LineTests(SynchronousTestCase):
             ({"job": job("FAILED", exit_code=3).fields}, "2026-11-22 06:00:00  slurm/1 FAILED exit 3  -  -"),
             ({"workflow": {"name": "w7", "state": "RUNNING", "progress": 0.5}}, "2026-11-22 06:00:00  workflow w7 RUNNING 50%"),
         ]:  # fmt: skip
-            self.assertEqual(line(Event({"at": at, "cursor": "e-1", **fields})), expected)
+            self.assertEqual(line(ChangeEvent({"at": at, "cursor": "e-1", **fields})), expected)

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from jobpush.core import wire
-from jobpush.core.fields import Kind
+from jobpush.core.fields import FieldKind
 from jobpush.core.model import JOB_FIELDS, Confidence, JobDescriptor, Outcome, PastAttempt, Phase, ReasonCode
 from jobpush.core.record import HistoryEntry
 from jobpush.core.tasks import TaskSet
@@ -52,7 +52,7 @@ def jobs(draw: Any, texts: st.SearchStrategy[str] = TEXTS) -> JobDescriptor:
             outcomes = st.none() | st.sampled_from(Outcome)
             times = st.none() | st.integers(0, 4_000_000_000).map(float)
             attempt = st.builds(PastAttempt, st.integers(0, 2**70), outcomes, NUMBERS, NUMBERS, st.none() | texts, times, times)
-            kinds = {Kind.TEXT: st.none() | texts, Kind.NUMBER: NUMBERS, Kind.TIME: TIMES, Kind.ATTEMPT: st.none() | attempt}
+            kinds = {FieldKind.TEXT: st.none() | texts, FieldKind.NUMBER: NUMBERS, FieldKind.TIME: TIMES, FieldKind.ATTEMPT: st.none() | attempt}
             values[field.name] = kinds[field.kind]
     return JobDescriptor(phase=phase, outcome=outcome, **{name: draw(value) for name, value in values.items()})
 
@@ -64,11 +64,11 @@ def as_the_json_module_has_it(job: JobDescriptor) -> bytes:
         value = getattr(job, field.name)
         if value is None and field.optional:
             continue
-        if value is not None and field.kind is Kind.TIME:
+        if value is not None and field.kind is FieldKind.TIME:
             value = wire.to_time(value)
-        elif value is not None and field.kind is Kind.TASKS:
+        elif value is not None and field.kind is FieldKind.TASKS:
             value = str(value)
-        elif value is not None and field.kind is Kind.ATTEMPT:
+        elif value is not None and field.kind is FieldKind.ATTEMPT:
             value = {
                 "attempt": value.attempt, "outcome": value.outcome and value.outcome.value, "exit_code": value.exit_code,
                 "signal": value.signal, "reason": value.reason, "started_at": wire.to_time(value.started_at),

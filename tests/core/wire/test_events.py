@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.core import wire
 from jobpush.core.model import JobDescriptor, Outcome, Phase
 from jobpush.core.record import AS_LISTED, UNSEEN, Change, Record, Sighting, packed, row_of
-from jobpush.core.workflow import FirstFailure, Member, Membership, Workflow
+from jobpush.core.workflow import FirstFailure, Membership, Workflow, WorkflowMember
 from tests.core.wire.samples import BARE, FULL, HISTORY, jobs
 
 
@@ -94,7 +94,7 @@ class RecordTests(SynchronousTestCase):
 
     def test_workflows(self) -> None:
         """A workflow's record and its members read back as themselves."""
-        members = {("c", "1"): Member.of(FULL), ("c", "2"): Member(), ("d", "x/y"): Member.of(BARE)}
+        members = {("c", "1"): WorkflowMember.of(FULL), ("c", "2"): WorkflowMember(), ("d", "x/y"): WorkflowMember.of(BARE)}
         for member in members.values():
             self.assertEqual(wire.member_from_bytes(wire.member_bytes(member)), member)
         workflow = Workflow("w", Phase.RUNNING, counts={"RUNNING": 1})

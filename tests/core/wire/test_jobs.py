@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core import wire
-from jobpush.core.fields import Kind
+from jobpush.core.fields import FieldKind
 from jobpush.core.model import JOB_FIELDS, JobDescriptor, Outcome, Phase
 from jobpush.core.wire import jobs as jobs_json
 from jobpush_client import Job
@@ -63,7 +63,7 @@ class ReadingTests(SynchronousTestCase):
         read = wire.job_from_fields(json.loads(wire.job_bytes(job)))
         for field in JOB_FIELDS:
             one, other = getattr(read, field.name), getattr(job, field.name)
-            if field.kind is Kind.TIME and other is not None:
+            if field.kind is FieldKind.TIME and other is not None:
                 self.assertLess(abs(one - other), 0.001, field.name)
             elif field.name != "uid" or other:
                 self.assertEqual(one, other, field.name)
@@ -111,7 +111,7 @@ class TableTests(SynchronousTestCase):
 
     def test_client(self) -> None:
         """The client's jobs, which come with a distribution of its own, have fields of the table, and of their types."""
-        types = {Kind.TEXT: str, Kind.WORD: str, Kind.NUMBER: int, Kind.BOOLEAN: bool, Kind.TIME: datetime}
+        types = {FieldKind.TEXT: str, FieldKind.WORD: str, FieldKind.NUMBER: int, FieldKind.BOOLEAN: bool, FieldKind.TIME: datetime}
         table = {field.name: field for field in JOB_FIELDS}
         derived = {"key", "terminal", "succeeded"}
         found = {name: found for name in dir(Job) if isinstance(found := getattr(Job, name), property)}

@@ -1,9 +1,10 @@
 """
-Held requests over real sockets, parked and not: the same bytes either way, whatever the client does meanwhile.
+Held requests over real sockets, with and without their channels: the same bytes either way, whatever the client does meanwhile.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,11 +20,12 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from jobpush.core import wire
-from jobpush.web import resource
+from jobpush.web import access_log, resource
 from jobpush.web.held import response_group
 from jobpush.web.held.connection import HeldConnection, StreamConnection
 from jobpush.web.held.connections import EARLY_BYTES
 from jobpush.web.site import JobpushSite
+from jobpush.web.twisted_internals import unsent
 from tests.support import Lab
 
 reactor: Any = real_reactor
@@ -100,13 +102,13 @@ def stream_of(data: bytes) -> bytes:
 class House:
     """A service behind a real port, whose clock the test moves."""
 
-    def __init__(self, case: TestCase, parking: bool, max_held: int = 1000, path: str | None = None) -> None:
+    def __init__(self, case: TestCase, without_channels: bool, max_held: int = 1000, path: str | None = None) -> None:
         self.lab = Lab()
         self.lab.queue.set("1", "RUNNING", name="a")
         self.lab.start()
-        self.parking = parking
+        self.without_channels = without_channels
         self.path = path
-        self.resource = resource(self.lab.service, max_held=max_held, parking=parking)
+        self.resource = resource(self.lab.service, max_held=max_held, keep_channels=not without_channels)
         self.registry = self.resource.registry
         self.log = os.path.abspath(case.mktemp())
         self.site = self.make_site()
@@ -122,8 +124,8 @@ class House:
         return self.clients[-1]
 
     @property
-    def parked(self) -> int:
-        """How many connections are parked, held or not."""
+    def free_connections(self) -> int:
+        """The number of connections without channels, whether a request is held on them or not."""
         return sum(isinstance(transport.protocol, HeldConnection | StreamConnection) for transport in self.transports)
 
     def violations(self) -> list[str]:
@@ -144,7 +146,7 @@ class House:
             self.lab.clock.advance(0)
 
     async def held(self, count: int) -> None:
-        """So many requests are held; parked, where they can be."""
+        """So many requests are held, without their channels where they can be."""
         await self.until(lambda: self.registry.held == count, lambda: f"{self.registry.held} are held")
 
     async def hold(self, client: Client, *headers: str, query: str = "", **how: Any) -> None:
@@ -182,14 +184,18 @@ class Stage(TestCase):
 
     timeout = 60
 
-    async def both(self, scene: Scene, parked: bool = True, **how: Any) -> Any:
-        """What it gives."""
+    async def both(self, scene: Scene, without: bool = True, **how: Any) -> Any:
+        """
+        Play it without channels and with them, and return what it gives.
+
+        :param without: whether a request of the scene can be held without its channel.
+        """
         given = []
-        for parking in (True, False):
+        for without_channels in (True, False):
             if how.get("path"):
                 how["path"] = f"{os.path.relpath(self.mktemp())}"
                 Path(how["path"]).parent.mkdir(parents=True, exist_ok=True)
-            house = House(self, parking, **how)
+            house = House(self, without_channels, **how)
             taken: list[bool] = []
             join = house.registry._join
 
@@ -204,7 +210,7 @@ class Stage(TestCase):
                 self.assertTrue(house.lab.service.tracker.idle)
             finally:
                 await house.stop()
-            self.assertEqual(any(taken), parking and parked, "was it parked?")
+            self.assertEqual(any(taken), without_channels and without, "whether a request was held without its channel")
         self.assertEqual(given[0], given[1])
         return given[0]
 
@@ -281,6 +287,23 @@ class HeldRequests(Stage):
             self.assertEqual((house.registry.held, client.closed), (1, False))
             house.lab.set("1", "RUNNING")
             return await client.answers(2)
+
+        await self.both(scene)
+
+    async def test_size(self) -> None:
+        """A held question takes up the bytes of its address, whatever it asks and whichever way it came."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            for route in ("/v1/jobs/memory/1?", "/jobstatus?jobId=1&", "/v1/changes?job=memory/1&", "/v1/wait?job=memory/1&"):
+                for _ in range(2):
+                    house.lab.set("1", "RUNNING")
+                    path = f"{route}since={house.lab.cursor}"
+                    client.get(path)
+                    await house.held(1)
+                    self.assertEqual(house.registry.size(), len(path))
+                    house.lab.set("1", "COMPLETED")
+                    await house.held(0)
 
         await self.both(scene)
 
@@ -431,7 +454,7 @@ class HeldRequests(Stage):
             house.lab.set("1", "SUSPENDED")
             return await client.answers(2)
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertIn(b'"ok"', bodies(given)[1])
 
     async def test_pipelined_later(self) -> None:
@@ -468,7 +491,7 @@ class HeldRequests(Stage):
 
         await self.both(scene)
 
-    async def test_not_to_be_parked(self) -> None:
+    async def test_not_without_their_channels(self) -> None:
         """HTTP/1.0, ``Connection: close``, HEAD: held by their Deferreds, and right."""
 
         async def scene(house: House) -> Any:
@@ -484,7 +507,7 @@ class HeldRequests(Stage):
                 given.append(house.plain(client.got))
             return given
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertTrue(given[2].endswith(b"\r\n\r\n"))
 
     async def test_disconnected(self) -> None:
@@ -628,6 +651,25 @@ class HeldRequests(Stage):
             return sorted(agent for _, agent, _ in lines)
 
         self.assertEqual(await self.both(scene), sorted(f'"{agents[number]}"' for number in stay))
+
+    async def test_an_access_log_that_cannot_be_written(self) -> None:
+        """Everybody is answered, and goes on."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(10)]
+            for client in clients:
+                await house.hold(client)
+            sink = mock.Mock()
+            sink.write.side_effect = OSError(errno.ENOSPC, "No space left on device")
+            with (
+                mock.patch.object(house.site.access_log, "_sink", sink),
+                mock.patch.object(access_log, "BUFFER", 0),
+                mock.patch.object(response_group, "AT_ONCE", 3),
+            ):
+                house.lab.set("1", "SUSPENDED")
+                return [await client.answers(1) for client in clients]
+
+        await self.both(scene)
 
     async def test_a_fault_in_an_answer(self) -> None:
         """Is logged once for each answer that is rendered, and everybody is told 500."""
@@ -787,8 +829,8 @@ class OpenStreams(Stage):
         self.assertEqual(given.count(b"HTTP/1.1"), 1)
 
 
-class ParkedTests(TestCase):
-    """What only a parked connection does."""
+class WithoutChannelsTests(TestCase):
+    """What only a connection without a channel does."""
 
     timeout = 30
 
@@ -799,7 +841,7 @@ class ParkedTests(TestCase):
         await house.hold(client)
         house.lab.set("1", "SUSPENDED")
         await client.answers(1)
-        self.assertEqual(house.parked, 1)
+        self.assertEqual(house.free_connections, 1)
         house.lab.clock.advance(74)
         await deferLater(reactor, 0.02)
         client.read()
@@ -808,16 +850,107 @@ class ParkedTests(TestCase):
         await client.until(lambda: client.closed)
         await house.stop()
 
-    async def test_one_bay(self) -> None:
+    async def test_a_response_that_is_not_read(self) -> None:
+        """A client that reads some of it is waited for; one that reads nothing for the usual time is disconnected."""
+        house = House(self, True)
+        client = house.client()
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        client.get(f"/v1/changes?since={house.lab.cursor}&wait=60&limit=10000")
+        await house.held(1)
+        (transport,) = house.transports
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for number in range(3000):
+            house.lab.queue.set(str(100 + number), "QUEUED", name="n" * 1000)
+        house.lab.tick(3)
+        await house.held(0)
+        for _ in range(4):
+            house.lab.clock.advance(78)
+            await deferLater(reactor, 0.02)
+            self.assertTrue(transport.connected)
+            left = unsent(transport)
+            await client.until(lambda left=left: unsent(transport) < left)
+            await deferLater(reactor, 0.02)
+            self.assertGreater(unsent(transport), 0)
+        for _ in range(2):
+            house.lab.clock.advance(78)
+        await house.until(lambda: not transport.connected)
+        self.assertEqual((house.resource.connections._unread, house.violations()), ({}, []))
+        await house.stop()
+
+    async def test_pipelined_behind_the_last_response(self) -> None:
+        """What came while a request was held is forgotten when the response ends the connection, however long its end takes."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await deferLater(reactor, 0.02)
+        (transport,) = house.transports
+        with mock.patch.object(transport, "loseConnection") as lose:
+            house.lab.service.announce_end()
+            await house.until(lambda: lose.called)
+            self.assertEqual(house.violations(), [])
+        transport.loseConnection()
+        await client.until(lambda: client.closed)
+        self.assertEqual(len(bodies(client.got)), 1)
+        await house.stop()
+
+    async def test_early_bytes_at_the_end(self) -> None:
+        """What a client has sent behind a request that ends its connection is not kept."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        client.send(b"GET /healthz HTTP/1.1\r\n")
+        await house.until(lambda: house.resource.connections._early)
+        house.lab.service.announce_end()
+        while not house.lab.service.cooperator.idle:
+            house.lab.clock.advance(0)
+        self.assertEqual((house.registry.held, house.violations()), (0, []))
+        await house.stop()
+
+    async def test_one_group(self) -> None:
         """Those that wait for the same are one continuation, and leave nothing behind."""
         house = House(self, True)
         clients = [house.client() for _ in range(10)]
         for client in clients:
             await house.hold(client)
-        self.assertEqual((house.parked, house.lab.service.tracker.waiting), (10, 1))
+        self.assertEqual((house.free_connections, house.lab.service.tracker.waiting), (10, 1))
         for client in clients:
             client.socket.close()
         await house.held(0)
         self.assertEqual((house.lab.service.tracker.waiting, house.violations()), (0, []))
         self.assertTrue(house.lab.service.tracker.idle)
+        await house.stop()
+
+    async def test_no_more_is_read(self) -> None:
+        """While a request is held no more of what its client sends is read than is kept: it must wait."""
+        house = House(self, True)
+        client = house.client()
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        await house.hold(client)
+        (transport,) = house.transports
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        sent = 0
+        for _ in range(300):
+            try:
+                sent += client.socket.send(b"x" * (1 << 16))
+            except BlockingIOError:
+                pass
+            await deferLater(reactor, 0.001)
+        self.assertLess(sent, 1 << 21)  # what the two kernels' buffers take, and no more
+        client.socket.close()
+        house.registry.close()
+        transport.abortConnection()
+        await house.held(0)
+        await house.stop()
+
+    async def test_left_with_early_bytes(self) -> None:
+        """What a client has sent while it was held is forgotten when it leaves."""
+        house = House(self, True)
+        client = house.client()
+        await house.hold(client)
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        await deferLater(reactor, 0.02)
+        client.socket.close()
+        await house.held(0)
+        self.assertEqual(house.violations(), [])
         await house.stop()

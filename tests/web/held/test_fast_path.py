@@ -1,5 +1,5 @@
 """
-The express lane: the next request on a connection, over real sockets, on the lane and off it: the same bytes either way.
+The fast path: the next request on a connection, over real sockets, by it and without it: the same bytes either way.
 """
 
 from __future__ import annotations
@@ -8,14 +8,18 @@ import gc
 import json
 import re
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from jobpush import web
 from jobpush.core.model import QueueFacts
 from jobpush.web.held import fast_path, summary
 from jobpush.web.held.fast_path import PLAIN
+from jobpush.web.principal import Principal
+from jobpush.web.routes.jobs import JobRoutes
 from tests.service_process import ROOT
 from tests.web.held.test_connections import Client, House, Stage, bodies
 
@@ -23,7 +27,7 @@ reactor: Any = real_reactor
 
 
 class Watch:
-    """What the lane of a house took, and what it left."""
+    """What the fast path of a house took, and what it left."""
 
     def __init__(self, house: House) -> None:
         self.taken: list[bytes] = []
@@ -48,8 +52,8 @@ async def ask(client: Client, *paths: str, headers: tuple[str, ...] = (), **how:
     return client.house.plain(client.got)
 
 
-class LaneTests(Stage):
-    """Each scene with and without parking, and so without the lane."""
+class FastPathTests(Stage):
+    """Each scene with the fast path, and with channels kept, and so without it."""
 
     async def test_answers_at_once(self) -> None:
         """Jobs, changes, the call of 2010, errors of each kind: as by the long way."""
@@ -67,11 +71,11 @@ class LaneTests(Stage):
                 "/v1/changes?state=RUNNING;state=FAILED", "/v1/jobs/memory/1?since=0&since=0",
             ]  # fmt: skip
             given = await ask(client, *paths)
-            self.assertEqual(len(watch.taken), (len(paths) - 3) * house.parking, watch.left)
-            self.assertEqual(house.parked, house.parking)
+            self.assertEqual(len(watch.taken), (len(paths) - 3) * house.without_channels, watch.left)
+            self.assertEqual(house.free_connections, house.without_channels)
             return given
 
-        given = bodies(await self.both(scene, parked=False))
+        given = bodies(await self.both(scene, without=False))
         self.assertEqual(json.loads(given[0])["job"]["id"], "1")
         self.assertEqual([json.loads(body)["status"] for body in given[9:16]], [400, 400, 400, 410, 404, 400, 400])
 
@@ -90,7 +94,7 @@ class LaneTests(Stage):
                 await house.hold(client, query="&until=terminal")
             house.lab.clock.advance(61)
             given = [await client.answers(4) for client in clients]
-            self.assertEqual(len(watch.taken), 60 * house.parking)
+            self.assertEqual(len(watch.taken), 60 * house.without_channels)
             return given
 
         given = await self.both(scene)
@@ -125,7 +129,7 @@ class LaneTests(Stage):
             house.lab.set("1", "SUSPENDED")
             given = [await client.answers(2) for client in clients[:5]]
             given.append(await ask(clients[5], path))  # it has happened
-            if house.parking:
+            if house.without_channels:
                 self.assertEqual(joined, [False, True, False, False, True, False])
             return given
 
@@ -133,7 +137,7 @@ class LaneTests(Stage):
         self.assertEqual(len(set(given)), 1)
 
     async def test_the_long_way(self) -> None:
-        """What is out of the ordinary is not for the lane, and right all the same; the next one may be."""
+        """What is out of the ordinary is not for the fast path, and right all the same; the next one may be."""
 
         async def scene(house: House) -> Any:
             watch, client = Watch(house), house.client()
@@ -146,10 +150,10 @@ class LaneTests(Stage):
             await ask(client, "/v1/jobs/memory/1", headers=("Cookie: a=b",))
             self.assertEqual(watch.taken, [])
             await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/1")
-            self.assertEqual(len(watch.taken), int(house.parking))
+            self.assertEqual(len(watch.taken), int(house.without_channels))
             return house.plain(client.got)
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertIn(b"HTTP/1.1 304 Not Modified\r\n", given)
 
     async def test_in_pieces(self) -> None:
@@ -176,8 +180,24 @@ class LaneTests(Stage):
             await client.until(lambda: client.closed)
             return house.plain(client.got)
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertIn(b"HTTP/1.1 400 ", given)
+
+    async def test_an_empty_line_before_the_first_request(self) -> None:
+        """The headers of a request begin after its request line, not after an empty line that was passed over."""
+
+        async def scene(house: House) -> Any:
+            watch, client = Watch(house), house.client()
+            first = b"\r\nGET /v1/jobs/memory/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            client.send(first)
+            await client.answers(1)
+            client.send(b"GET /v1/changes HTTP/1.1" + first)  # two request lines
+            await client.until(lambda: client.closed)
+            self.assertEqual(watch.taken, [])
+            return house.plain(client.got)
+
+        given = await self.both(scene, without=False)
+        self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", given), [b"200", b"400"])
 
     async def test_other_methods_and_versions(self) -> None:
         """Another method, or HTTP/1.0, with the headers of the request before is answered as what it is."""
@@ -195,10 +215,25 @@ class LaneTests(Stage):
                 given.append(house.plain(client.got[before:]))
             return given
 
-        put, head, old = await self.both(scene, parked=False)
+        put, head, old = await self.both(scene, without=False)
         self.assertTrue(put.startswith(b"HTTP/1.1 405 "))
         self.assertTrue(head.endswith(b"\r\n\r\n"))
         self.assertIn(b'"job":', old)
+
+    async def test_a_blank_line_before_a_request(self) -> None:
+        """Such a request leaves no header block: a later one with two request lines is refused as it is the ordinary way."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            request = b"GET /v1/jobs/memory/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            client.send(b"\r\n" + request)
+            await client.answers(1)
+            await house.until(lambda: house.free_connections == house.without_channels)
+            client.send(b"GET /v1/changes HTTP/1.1\r\n" + request)
+            await client.until(lambda: client.closed)
+            return re.findall(rb"HTTP/1.1 (\d+)", client.got)
+
+        self.assertEqual(await self.both(scene, without=False), [b"200", b"400"])
 
     async def test_barriers_and_workflows(self) -> None:
         """Barriers and workflows are asked for on the fast path too, held and answered as by the ordinary way."""
@@ -216,7 +251,7 @@ class LaneTests(Stage):
                     house.lab.clock.advance(61)
                 await house.held(0)
             given = await client.answers(5)
-            self.assertEqual(len(watch.taken), 4 * house.parking, watch.left)
+            self.assertEqual(len(watch.taken), 4 * house.without_channels, watch.left)
             return given
 
         given = bodies(await self.both(scene))
@@ -238,7 +273,7 @@ class LaneTests(Stage):
             self.assertEqual(watch.taken, [])
             return await client.answers(2)
 
-        given = bodies(await self.both(scene, parked=False))
+        given = bodies(await self.both(scene, without=False))
         self.assertEqual(len(json.loads(given[1])["events"]), 31)
 
     async def test_unknown_jobs(self) -> None:
@@ -276,7 +311,7 @@ class LaneTests(Stage):
                 given.append(again.got)
             return [house.plain(got) for got in given]
 
-        given = await self.both(scene, parked=False)
+        given = await self.both(scene, without=False)
         self.assertEqual([re.findall(rb"HTTP/1.1 (\d+)", got) for got in given], [[b"200", b"200", b"403"], [b"403"], [b"403"]])
 
     async def test_refusals(self) -> None:
@@ -293,11 +328,24 @@ class LaneTests(Stage):
                     given.append(re.findall(rb"HTTP/1.1 (\d+)", client.got))
             return given
 
-        for statuses in await self.both(scene, parked=False):
+        for statuses in await self.both(scene, without=False):
             self.assertEqual(statuses, [b"400"])
 
+    async def test_who_has_expired(self) -> None:
+        """A request of a principal that has expired meanwhile is read anew."""
+
+        async def scene(house: House) -> Any:
+            self.patch(web, "ANONYMOUS", Principal("anonymous", house.lab.clock.seconds() + 30))
+            watch, client = Watch(house), house.client()
+            await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/1")
+            house.lab.clock.advance(31)
+            await ask(client, "/v1/jobs/memory/1")
+            self.assertEqual((len(watch.taken), len(watch.left)), (house.without_channels, house.without_channels))
+
+        await self.both(scene, without=False)
+
     async def test_too_many(self) -> None:
-        """The cap holds on the lane too."""
+        """The cap holds on the fast path too."""
 
         async def scene(house: House) -> Any:
             one, two = house.client(), house.client()
@@ -319,7 +367,7 @@ class LaneTests(Stage):
             await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/7", headers=("User-Agent: a\"b", "Referer: r"))
             return [line.split("]")[1].rpartition(" ")[0] for line in house.access_log()]
 
-        self.assertEqual(len(await self.both(scene, parked=False)), 2)
+        self.assertEqual(len(await self.both(scene, without=False)), 2)
 
     async def test_the_end_of_the_service(self) -> None:
         """Who is held is told to come back on another connection; who asks after that is not held."""
@@ -338,9 +386,22 @@ class LaneTests(Stage):
         for given in await self.both(scene):
             self.assertIn(b"Connection: close", given)
 
+    async def test_a_fault_in_a_response(self) -> None:
+        """A response that cannot be made is a 500, too."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            await ask(client, "/v1/jobs/memory/1")
+            with mock.patch.object(JobRoutes, "response", None):
+                given = await ask(client, "/v1/jobs/memory/1")
+            self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+            return re.findall(rb"HTTP/1.1 (\d+)", given)
+
+        await self.both(scene, without=False)
+
 
 class KeptTests(TestCase):
-    """What is kept for the lane, and how much of it."""
+    """What is kept for the fast path, and how much of it."""
 
     timeout = 60
 
@@ -367,12 +428,12 @@ class KeptTests(TestCase):
         self.assertLessEqual(fast_path.read_target.cache_info().currsize, fast_path.MOST_TARGETS)
         await house.stop()
 
-    async def test_idle_connections_are_parked(self) -> None:
+    async def test_idle_connections_have_no_channel(self) -> None:
         """Also those on which nothing was held; they end when nothing comes for the usual time."""
         house = House(self, True)
         client = house.client()
         await ask(client, "/healthz")
-        self.assertEqual(house.parked, 1)
+        self.assertEqual(house.free_connections, 1)
         house.lab.clock.advance(78)
         await client.until(lambda: client.closed)
         await house.stop()
@@ -387,14 +448,89 @@ class KeptTests(TestCase):
         self.assertIn(b"HTTP/1.1 500 Internal Server Error", client.got)
         self.assertNotIn(b"Traceback", client.got)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
-        self.assertEqual(house.parked, 1)
+        self.assertEqual(house.free_connections, 1)
         await house.stop()
 
     async def test_routes_look_at_no_plain_header(self) -> None:
-        """What the lane passes over is nothing that an answer depends on."""
+        """What the fast path passes over is nothing that an answer depends on."""
         source = "".join(path.read_text() for path in (ROOT / "jobpush" / "web").rglob("*.py"))
         for name in ("if-none-match", "prefer", "last-event-id", "upgrade", "connection", "authorization", "cookie", "range", "expect"):
             self.assertNotIn(name.encode(), PLAIN)
             self.assertFalse(name.startswith(("accept", "sec-", "x-forwarded-")))
         for text in ('getHeader(b"accept', 'getHeader(b"x-forwarded', 'getHeader(b"cache-control', 'getHeader(b"user'):
             self.assertEqual(source.count(text), 1 if "user" in text else 0, text)
+
+
+class LimitTests(Stage):
+    """As many as may be held."""
+
+    async def test_held_already(self) -> None:
+        """Who asks what another one is held for is told 503 where no more may be held, and its connection goes on."""
+
+        async def scene(house: House) -> Any:
+            first, second = house.client(), house.client()
+            for client in (first, second):
+                await ask(client, "/v1/jobs/memory/1")
+            path = f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60"
+            first.get(path)
+            await house.held(1)
+            await ask(second, path, path)
+            house.lab.set("1", "SUSPENDED")
+            await first.answers(2)
+            return [await ask(client, "/v1/jobs/memory/1") for client in (first, second)]
+
+        given = await self.both(scene, max_held=1)
+        self.assertEqual([re.findall(rb"HTTP/1.1 (\d+)", got) for got in given], [[b"200"] * 3, [b"200", b"503", b"503", b"200"]])
+
+
+class BlockTests(SynchronousTestCase):
+    """`header_block` and `target_in`: what is kept of a request, and what is taken for one like it."""
+
+    HEADERS = ((b"Host", [b"x"]), (b"User-Agent", [b"a"]))
+    RAW = b"\r\nHost: x\r\nUser-Agent: a\r\n\r\n"
+
+    def block(self, piece: bytes, method: bytes = b"GET", version: bytes = b"HTTP/1.1", *more: tuple[bytes, list[bytes]]) -> bytes:
+        """What is kept of a request."""
+        return fast_path.header_block(piece, method, version, (*self.HEADERS, *more))
+
+    def test_kept(self) -> None:
+        """All that followed the request line of one whole request."""
+        self.assertEqual(self.block(b"GET / HTTP/1.1" + self.RAW), self.RAW)
+        keep_alive = (b"Connection", [b"Keep-Alive"])
+        self.assertEqual(self.block(b"GET / HTTP/1.1" + self.RAW, b"GET", b"HTTP/1.1", keep_alive), self.RAW)
+
+    def test_not_kept(self) -> None:
+        """Of another method or version, of pieces, of more than one request, of one that is too long, and of other headers: nothing."""
+        whole = b"GET / HTTP/1.1" + self.RAW
+        self.assertEqual(self.block(whole, b"POST"), b"")
+        self.assertEqual(self.block(whole, b"GET", b"HTTP/1.0"), b"")
+        for piece in (b"", whole[:-2], whole + b"x", whole + whole, whole + b"\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1"):
+            self.assertEqual(self.block(piece), b"", piece)
+        self.assertEqual(self.block(b"GET / HTTP/1.1\r\nHost: " + b"x" * fast_path.LONGEST + b"\r\n\r\n"), b"")
+        for header in ((b"Connection", [b"close"]), (b"connection", [b"keep-alive", b"close"]), (b"If-None-Match", [b"x"]), (b"Cookie", [b"x"])):
+            self.assertEqual(self.block(whole, b"GET", b"HTTP/1.1", header), b"", header)
+        self.assertEqual(fast_path.header_block(whole, b"GET", b"HTTP/1.1", [(b"User-Agent", [b"a"])]), b"")
+
+    def test_like_it(self) -> None:
+        """A whole GET with the same bytes behind its request line."""
+        self.assertEqual(fast_path.target_in(b"GET /v1/jobs HTTP/1.1" + self.RAW, self.RAW), b"/v1/jobs")
+        for data in (
+            b"PUT /v1/jobs HTTP/1.1" + self.RAW, b"GET /v1/jobs HTTP/1.0" + self.RAW, b"GET http://x/ HTTP/1.1" + self.RAW,
+            b"GET /v1/jobs HTTP/1.1\r\nX: y" + self.RAW, b"GET /v1/jobs HTTP/1.1" + self.RAW + b"x", b"GET /v1/jobs HTTP/1.1" + self.RAW[:-2],
+            self.RAW, b"GET /", b"",
+        ):  # fmt: skip
+            self.assertIsNone(fast_path.target_in(data, self.RAW), data)
+
+    def test_addresses(self) -> None:
+        """Addresses of which a router would make nothing else; all others are for the ordinary way."""
+        target = fast_path.read_target(b"/v1/jobs/memory/1?since=0&wait=5")
+        assert target is not None
+        self.assertEqual((target.route, target.arguments, target.parameters), ("job", ("memory", "1"), {"since": ["0"], "wait": ["5"]}))
+        target = fast_path.read_target(b"/v1/workflows/w@kim")
+        assert target is not None
+        self.assertEqual((target.route, target.arguments), ("workflow", ("w@kim",)))
+        for uri in (
+            b"/v1/changes?user=a b", b"/v1/changes?user=\xc3\xbc", b"/v1/changes?user=a\tb", b"/v1/changes?user=%ff", b"/v1/jobs/memory/1%2F2",
+            b"/v1/jobs/memory/1/2", b"/v1/jobs/memory/", b"/v1/jobs/memory", b"/v1/jobs//1", b"/v1/workflows/", b"/v1/workflows/a/b", b"/healthz", b"/",
+        ):  # fmt: skip
+            self.assertIsNone(fast_path.read_target(uri), uri)

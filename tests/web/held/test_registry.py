@@ -17,11 +17,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.filters import OfSubject, Selection
 from jobpush.core.record import Event
+from jobpush.events.interfaces import JournalError
 from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import FINEST_S, SHARE, TimerWheel
 from jobpush.web.held import response_group
-from jobpush.web.held.questions import Hold, Look, Outcome, Ready
+from jobpush.web.held.questions import Hold, Later, LookRequest, Outcome, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
@@ -89,7 +90,7 @@ class Lab:
 
     # -- what a test does
 
-    def hold(self, member: Member, job: str = "1", wait: float = 60.0, need: int = 1, **more: Any) -> None:
+    def hold(self, member: Member, job: str = "1", wait: float = 60.0, need: int = 1, size: int = 0, **more: Any) -> None:
         """Hold a request for events of a job; the response tells why it came."""
 
         def render(wake: Wake) -> Response:
@@ -105,7 +106,7 @@ class Lab:
             clusters=frozenset({"lab"}),
             **more,
         )
-        self.registry.hold(member, hold)
+        self.registry.hold(member, hold, size)
 
     def publish(self, *jobs: str) -> None:
         """An event of each of these jobs, in one batch."""
@@ -291,12 +292,21 @@ class RegistryTests(SynchronousTestCase):
         self.lab.clock.advance(55)
         self.assertEqual(waits.got, [b"timed out []"])
 
+    def test_the_least_deadline_of_one_that_joins(self) -> None:
+        """A request that joins a group by itself ends when its identity expires, too."""
+        first, second = self.member(), self.member("lee", expires_at=10.0)
+        self.lab.hold(first)
+        self.registry.join(second, self.registry._members[first], 60.0)  # type: ignore[arg-type]
+        self.lab.clock.advance(11)
+        self.assertIn(b'"status":401', second.got[0])
+        self.assertEqual(first.got, [])
+
     def test_a_look_answers(self) -> None:
         """Those that wait for a look alone get what the look says, rendered once."""
         members = [self.member() for _ in range(3)]
         outcome: Outcome = Ready(lambda: Response(404, (), b"unknown"))
         for member in members:
-            self.lab.hold(member, looks=(Look(("lab",), lambda: outcome),))
+            self.lab.hold(member, looks=(LookRequest(("lab",), lambda: outcome),))
         self.assertEqual(len(self.lab.looks), 1)
         self.lab.looks[0].callback(None)
         self.lab.settle()
@@ -314,7 +324,7 @@ class RegistryTests(SynchronousTestCase):
             )  # fmt: skip
 
         for member, wait in ((first, 60), (second, 20)):
-            self.lab.hold(member, wait=wait, looks=(Look(("lab",), seen),), key="unknown")
+            self.lab.hold(member, wait=wait, looks=(LookRequest(("lab",), seen),), key="unknown")
         self.lab.clock.advance(1)
         self.lab.looks[0].callback(None)
         self.assertEqual((self.registry.held, list(self.registry.violations())), (2, []))
@@ -324,10 +334,40 @@ class RegistryTests(SynchronousTestCase):
         self.lab.settle()
         self.assertEqual(first.got, [b"changed"])
 
+    def test_what_cannot_be_found_out(self) -> None:
+        """Where the journal cannot be read, those that wait for that are told to come back; another fault is logged."""
+        for error, expected, logged in ((JournalError("no"), b'"status":503', 0), (KeyError("x"), b'"status":500', 1)):
+
+            async def find(error: Exception = error) -> Outcome:
+                raise error
+
+            member, looks = self.member(), (LookRequest(("lab",), lambda find=find: Later(find)),)  # type: ignore[misc]
+            self.lab.hold(member, looks=looks, key=expected)
+            self.lab.looks[-1].callback(None)
+            self.assertIn(expected, member.got[0])
+            self.assertEqual(len(self.flushLoggedErrors(type(error))), logged)
+
+    def test_the_end_while_something_is_found_out(self) -> None:
+        """Those for whom the journal is read when the service ends are answered, and held in no other group after that."""
+        reading: Deferred[Outcome] = Deferred()
+
+        async def find() -> Outcome:
+            return await reading
+
+        member = self.member()
+        self.lab.hold(member, looks=(LookRequest(("lab",), lambda: Later(find)),))
+        self.lab.looks[0].callback(None)
+        self.registry.close()
+        reading.callback(
+            Hold(key="found", since=0, watch=Watch("1"), deadline=60.0, render=lambda wake: Response(200, (), b"late"))
+        )
+        self.lab.settle()
+        self.assertEqual((member.got, self.registry.held), ([b"closing []"], 0))
+
     def test_a_look_is_given_up(self) -> None:
         """When the last that waits for a look leaves, the look is not waited for any more."""
         member = self.member()
-        self.lab.hold(member, looks=(Look(("lab",), lambda: None),))
+        self.lab.hold(member, looks=(LookRequest(("lab",), lambda: None),))
         self.registry.leave(member)
         self.assertIsNone(self.successResultOf(self.lab.looks[0]))  # its cancellation is no fault
         self.assertTrue(self.lab.tracker.idle)

@@ -49,6 +49,18 @@ class GroupTests(SynchronousTestCase):
         self.lab.settle()
         self.assertEqual([stream.got[-1] for stream in (first, told_some, told_all)], ["events [4]"] * 3)
 
+    def test_told_up_to_where_something_is_still_to_be_written(self) -> None:
+        """What waits to be written to a stream has not been told to it."""
+        self.patch(stream_group, "AT_ONCE", 1)
+        streams = [self.stream() for _ in range(2)]
+        told: list[list[int]] = []
+        for stream in streams:
+            stream.write = lambda chunk: told.append([self.lab.registry.told_up_to(each) for each in streams])  # type: ignore[method-assign]
+        for jobs in (("1",), ("1", "1")):
+            self.lab.publish(*jobs)
+            self.lab.settle()
+        self.assertEqual(told, [[0, 1], [1, 1], [1, 3], [3, 3]])
+
     def test_one_leaves_before_it_is_told(self) -> None:
         """A stream that leaves between publishing and telling is told nothing."""
         self.patch(stream_group, "AT_ONCE", 1)
@@ -57,6 +69,23 @@ class GroupTests(SynchronousTestCase):
         self.lab.registry.leave(streams[1])
         self.lab.settle()
         self.assertEqual([len(stream.got) for stream in streams], [1, 0, 1])
+
+    def test_a_fault_of_one(self) -> None:
+        """A stream that cannot be written to is dropped; the others are told everything, and have signs of life."""
+
+        def fault(*_: object) -> None:
+            raise ZeroDivisionError
+
+        first, broken, last = (self.stream() for _ in range(3))
+        broken.write = broken.alive = fault  # type: ignore[method-assign]
+        for _ in range(2):
+            self.lab.publish("1")
+            self.lab.settle()
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((first.got, last.got, broken.got), (*[["events [1]", "events [2]"]] * 2, ["aborted"] * 2))
+        self.lab.clock.pump([1] * int(HEARTBEAT_S))
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+        self.assertTrue(self.lab.registry._beat.running)
 
     def test_signs_of_life(self) -> None:
         """Each member has a sign of life at least every 15 seconds, from when it joins; not all in the same second."""

@@ -256,3 +256,25 @@ class BadInputTests(BarrierCase):
         """A barrier is a held request."""
         self.lab.registry.limit = 0
         self.assertEqual(self.wait("1").status, 503)
+
+
+class AliasTests(BarrierCase):
+    """Jobs with more than one id."""
+
+    def test_known(self) -> None:
+        """It is told by its own id, with what was asked for."""
+        self.lab.set("7", "COMPLETED", aliases=("het8",))
+        (met,) = self.lab.get("/v1/wait?job=het8").json()["met"]
+        self.assertEqual((met["job"], met["asked"]), ("memory/7", "het8"))
+        for asked in ("7", "memory/7"):
+            self.assertNotIn("asked", self.lab.get(f"/v1/wait?job={asked}").json()["met"][0])
+
+    def test_known_later(self) -> None:
+        """What is no id of a job when the barrier begins may be one after a look; it is waited for then."""
+        self.lab.queue.set("7", "RUNNING", aliases=("het8",))
+        answer = self.lab.get("/v1/wait?job=memory/het8&wait=60")
+        self.lab.tick(2)
+        self.assertTrue(answer.held)
+        self.lab.set("7", "COMPLETED", aliases=("het8",))
+        (met,) = answer.json()["met"]
+        self.assertEqual((met["job"], met["asked"], answer.json()["unknown"]), ("memory/7", "memory/het8", []))

@@ -86,6 +86,24 @@ class ChangesTests(LabCase):
         self.assertEqual([e["seq"] for e in answer.json()["events"]], [3])
 
 
+class EmptyTests(LabCase):
+    """A journal without events."""
+
+    def setUp(self) -> None:
+        self.lab = self.make_lab()
+        self.lab.start()
+        self.addCleanup(self.lab.stop)
+
+    def test_since_zero(self) -> None:
+        """Who asked for all that is kept is told where that begins; who asked with the same place as a cursor is not."""
+        zero = self.lab.get("/v1/changes?since=0&wait=60")
+        cursor = self.lab.get(f"/v1/changes?since={self.lab.cursor}&wait=60")
+        self.assertEqual((zero.held, cursor.held), (True, True))
+        self.lab.set("1", "QUEUED")
+        self.assertEqual(["oldest_cursor" in answer.json() for answer in (zero, cursor)], [True, False])
+        self.assertEqual([len(answer.json()["events"]) for answer in (zero, cursor)], [1, 1])
+
+
 class RetentionTests(LabCase):
     """A journal that keeps little."""
 
@@ -128,6 +146,15 @@ class ListTests(LabCase):
         for after in ("x", "e30", "bnVsbA", "%00"):
             answer = self.lab.get(f"/v1/jobs?after={after}")
             self.assertEqual((answer.status, answer.json()["parameter"]), (400, "after"))
+
+    def test_the_journal_cannot_be_read(self) -> None:
+        """Who asks for what only the journal has is told to come back a little later."""
+        self.lab.service.tail._events = []
+        self.lab.journal._writer.execute("ALTER TABLE event RENAME TO gone")
+        for path in ("/v1/changes?since=0", "/v1/jobs/memory/9", "/v1/wait?job=memory/9"):
+            answer = self.lab.get(path)
+            self.assertEqual((path, answer.status, answer.header("retry-after")), (path, 503, "5"))
+            self.assertIn("cannot be read", answer.json()["detail"])
 
 
 class EndTests(LabCase):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from jobpush.adapter.interfaces import QueueError
+from jobpush.core.job_table import JobTable
 from jobpush.core.tasks import TaskSet
 from tests.support import Lab, LabCase
 
@@ -111,6 +114,14 @@ class OneJobTests(LabCase):
         answer = self.lab.get("/v1/jobs/memory/1", headers=headers)
         self.lab.tick(20)
         self.assertEqual((answer.status, answer.header("preference-applied")), (304, "wait=20"))
+
+    def test_prefer_wait_for_a_job_that_is_forgotten(self) -> None:
+        """A job that the table forgets between its event and the answer is answered as the event has it."""
+        etag = self.lab.get("/v1/jobs/memory/1").header("etag") or ""
+        answer = self.lab.get("/v1/jobs/memory/1", headers={"If-None-Match": etag, "Prefer": "wait=20"})
+        with mock.patch.object(JobTable, "find", return_value=None):
+            self.lab.set("1", "RUNNING")
+            self.assertEqual((answer.status, answer.json()["events"][0]["job"]["state"]), (200, "RUNNING"))
 
     def test_since_beats_if_none_match(self) -> None:
         """With both, ``since`` counts."""
@@ -238,7 +249,7 @@ class UnknownJobTests(LabCase):
         self.assertEqual(self.lab.registry.held, 1)
         answer.cancel()
         self.assertEqual(self.lab.registry.held, 0)
-        self.assertEqual(len(self.lab.clock.getDelayedCalls()), 3, "only the next ticks of the monitor and the keeper, and the heartbeat")
+        self.assertEqual(len(self.lab.clock.getDelayedCalls()), 3, "only the next ticks of the monitor and of the expiry of workflows, and the heartbeat")
 
 
 class JobStatusTests(LabCase):
@@ -302,3 +313,61 @@ class SeveralClustersTests(LabCase):
         clusters = self.lab.get("/v1/changes").json()["clusters"]
         self.assertEqual((clusters["memory"]["health"], clusters["second"]["health"]), ("ok", "stale"))
         self.assertEqual(self.lab.states(), {"1": "RUNNING"})
+
+
+class AliasTests(LabCase):
+    """Jobs with more than one id."""
+
+    def test_known(self) -> None:
+        """A job is found by each of its ids, and answered with its own."""
+        self.lab.set("7", "RUNNING", aliases=("het8",))
+        self.assertEqual(self.lab.get("/v1/jobs/memory/het8").json()["job"]["id"], "7")
+        self.assertEqual(self.lab.get("/jobstatus?jobId=het8").json()["id"], "7")
+
+    def test_known_later(self) -> None:
+        """What is no id of a job when it is asked for may be one after a look."""
+        self.lab.queue.set("7", "RUNNING", aliases=("het8",))
+        answers = [self.lab.get("/v1/jobs/memory/het8?wait=10"), self.lab.get("/jobstatus?jobId=het8&timeout=10")]
+        self.assertTrue(all(answer.held for answer in answers))
+        self.lab.tick(2)
+        self.assertEqual((answers[0].json()["job"]["id"], answers[1].json()["id"]), ("7", "7"))
+
+    def test_unknown_to_jobstatus(self) -> None:
+        """The call of 2010 names its own parameter; where no look came in time, it answers null."""
+        answer = self.lab.get("/jobstatus?jobId=77&timeout=10")
+        self.lab.tick(2)
+        self.assertEqual((answer.status, answer.json()["parameter"]), (404, "jobId"))
+        self.assertIn("memory lists no job 77", answer.json()["detail"])
+        self.lab.queue.pending = []
+        late = self.lab.get("/jobstatus?jobId=78&timeout=3")
+        self.lab.clock.run(3.1)
+        self.assertEqual((late.json(), late.header("jobpush-timed-out")), (None, "1"))
+        for query in self.lab.queue.pending:
+            query.callback(None)
+        self.lab.queue.pending = None
+
+
+class ReadingTests(LabCase):
+    """Jobs that are looked for in the journal."""
+
+    def make_lab(self) -> Lab:
+        return Lab(self.mktemp())
+
+    def test_seen_meanwhile(self) -> None:
+        """A job that is seen while the journal is read for it is answered as it was seen."""
+        self.lab.service.table.cluster("memory").forget("1")
+        self.lab.threads.hold("read")
+        answer = self.lab.get("/v1/jobs/memory/1")
+        self.assertTrue(answer.held)
+        self.lab.set("1", "RUNNING")
+        self.lab.threads.release()
+        self.assertEqual((answer.json()["job"]["state"], answer.json()["cursor"]), ("RUNNING", self.lab.cursor))
+
+    def test_first_seen_meanwhile(self) -> None:
+        """A job that is seen for the first time while the journal is read for it is found, also by who will not wait."""
+        self.lab.threads.hold("read")
+        answer = self.lab.get("/v1/jobs/memory/5?wait=0")
+        self.assertTrue(answer.held)
+        self.lab.set("5", "RUNNING")
+        self.lab.threads.release()
+        self.assertEqual(answer.json()["job"]["state"], "RUNNING")

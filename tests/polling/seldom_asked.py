@@ -12,8 +12,8 @@ from zope.interface import implementer
 from jobpush.adapter.interfaces import INamedJobsQueue, IWatchfulQueue
 from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import Snapshot
-from jobpush.polling.queue_options import QueueOptions
-from jobpush.polling.schedule import ECHO_S, PaceOptions
+from jobpush.polling.queue_options import PollingOptions
+from jobpush.polling.schedule import ECHO_S, ScheduleOptions
 from jobpush.service import JobPush
 from tests.support import NOW, Lab
 
@@ -49,7 +49,7 @@ class NamingQueue(MemoryQueue):
         return end
 
 
-class PacedLab(Lab):
+class SeldomAskedLab(Lab):
     """A lab whose queue is asked every ten minutes, if nobody nudges."""
 
     queue_class: Any = NamingQueue
@@ -58,14 +58,14 @@ class PacedLab(Lab):
         super().__init__()
         self.queue = self.queue_class(self.clock, interval=600.0)
         self.service = JobPush(
-            self.clock, [self.queue], self.journal, options={"memory": QueueOptions(PaceOptions(floor=0.1, reconcile=700.0))}
+            self.clock, [self.queue], self.journal, options={"memory": PollingOptions(ScheduleOptions(floor=0.1, reconcile=700.0))}
         )
         self.serve()
 
 
 class NudgedCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.lab = PacedLab()
+        self.lab = SeldomAskedLab()
         self.queue: Any = self.lab.queue
         self.queue.set("1", "QUEUED")
         self.lab.start()

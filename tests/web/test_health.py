@@ -1,0 +1,106 @@
+"""What ``/readyz`` says, and how fresh answers say that they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush import __version__
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.model import QueueFacts
+from jobpush.web import health
+from tests.support import Lab
+
+
+class ReadinessTests(SynchronousTestCase):
+    """`readiness`."""
+
+    def lab(self, facts: Any = None, queues: int = 1) -> Lab:
+        """A service whose scheduler says that."""
+        lab = Lab(queues=queues)
+        lab.queue.facts = facts if facts is not None else lab.queue.facts
+        lab.queue.set("1", "RUNNING")
+        self.addCleanup(lab.stop)
+        return lab
+
+    def ready(self, lab: Lab) -> tuple[bool, Any]:
+        """Whether it is ready, and what it says of the first queue."""
+        ready, fields = health.readiness(lab.service, held=0)
+        self.assertEqual(fields["status"], "ready" if ready else "not ready")
+        return ready, fields["queues"]["memory"]  # type: ignore[index]
+
+    def test_whole(self) -> None:
+        """Everything that an operator wants to know of the service and of a queue."""
+        lab = self.lab(QueueFacts(sees_all=True, evidence="all is seen")).start()
+        lab.clock.advance(0.25)
+        lab.service.nudges.refuse("udp")
+        ready, fields = health.readiness(lab.service, held=3)
+        self.assertEqual((ready, fields["version"], fields["held"]), (True, __version__, 3))
+        self.assertEqual(fields["nudges"], {"udp": {"taken": 0, "refused": 1, "unread": 0}})
+        self.assertEqual(fields["queues"], {"memory": {
+            "type": "memory", "health": "ok", "stale_s": 0.25, "interval_s": 1.0, "jobs": 1, "queries": 1, "queries_nudged": 0,
+            "queries_named": 0, "nudges_announce_changes": False, "failures": 0, "rejected_rows": 0, "evidence": "all is seen",
+            "missing": [],
+        }})  # fmt: skip
+
+    def test_before_the_first_answer(self) -> None:
+        """It is not ready before each queue has answered once."""
+        lab = self.lab(queues=2)
+        lab.queues[1].failure = QueueError("down")
+        ready, queue = self.ready(lab)
+        self.assertEqual((ready, queue["stale_s"], queue["evidence"]), (False, None, None))
+        lab.start()
+        self.assertFalse(self.ready(lab)[0], "the second queue has not answered")
+        lab.queues[1].failure = None
+        lab.tick(5)
+        self.assertTrue(self.ready(lab)[0])
+
+    def test_down(self) -> None:
+        """A scheduler that is down for now leaves it ready: what is known is served, with its age; what is wrong is said."""
+        lab = self.lab().start()
+        lab.queue.failure = QueueError("cannot reach the controller")
+        lab.tick()
+        ready, queue = self.ready(lab)
+        self.assertEqual((ready, queue["failures"]), (True, 1))
+        self.assertIn("cannot reach the controller", queue["missing"][0])
+        self.assertEqual(queue["stale_s"], 1.0)
+
+    def test_jobs_that_are_not_shown(self) -> None:
+        """An account that may not see all jobs makes it unready, and its problems are said."""
+        ready, queue = self.ready(self.lab(QueueFacts(sees_all=False, problems=("give it the role",))).start())
+        self.assertEqual((ready, queue["missing"]), (False, ["give it the role"]))
+
+    def test_retention(self) -> None:
+        """Finished jobs must be listed for two intervals at least; the scheduler's setting is named."""
+        for remembers_s, said in ((1.5, True), (2.0, False), (0.0, True), (None, False)):
+            facts = QueueFacts(sees_all=True, remembers_s=remembers_s, remembers_by="MinJobAge")
+            ready, queue = self.ready(self.lab(facts).start())
+            self.assertTrue(ready)
+            self.assertEqual(["MinJobAge" in text for text in queue["missing"]], [True] * said, remembers_s)
+
+    def test_the_mock(self) -> None:
+        """The mock queue is said to be one."""
+        lab = self.lab().start()
+        lab.queue.queue_type = "mock"
+        self.assertIn("mock", self.ready(lab)[1]["missing"][0])
+
+    def test_the_end(self) -> None:
+        """A service that ends is not ready: a balancer sends nobody there any more."""
+        lab = self.lab().start()
+        lab.service.announce_end()
+        self.assertFalse(self.ready(lab)[0])
+
+
+class ClustersTests(SynchronousTestCase):
+    """`clusters`."""
+
+    def test_fresh(self) -> None:
+        """The age of what is served, in seconds to a millisecond, of all clusters or of those that are wanted."""
+        lab = Lab(queues=2)
+        self.assertEqual(health.clusters(lab.service)["memory"]["stale_s"], None)
+        lab.start()
+        self.addCleanup(lab.stop)
+        lab.clock.advance(0.12345678)
+        self.assertEqual(health.clusters(lab.service), {name: {"stale_s": 0.123, "health": "ok"} for name in ("memory", "second")})
+        self.assertEqual(list(health.clusters(lab.service, frozenset({"second"}))), ["second"])
