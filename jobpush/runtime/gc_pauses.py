@@ -5,9 +5,10 @@ A full collection of CPython looks at every object there is: 115 to 140 ms with 
 quarter more has come. Here, what has survived one is set aside (`gc.freeze`), so that the next one looks only at what is new,
 and collections are asked for while that is little.
 
-What is set aside is freed as ever when nothing refers to it; only cycles of such objects stay, until once a day everything is
-looked at. Once a minute memory that is free is given back to the system. All of it concerns the whole process: ``twistd
-jobpush`` does this, and not a program of which jobpush is a part.
+What is set aside is freed as ever when nothing refers to it; only cycles of such objects stay, such as Klein leaves of each
+request that it answers. So everything is looked at once a day, and when the process has grown. Once a minute memory that is
+free is given back to the system. All of it concerns the whole process: ``twistd jobpush`` does this, and not a program of which
+jobpush is a part.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from jobpush.runtime.heap import give_back
+from jobpush.runtime.heap import give_back, resident_bytes
 
 #: Seconds between two looks at how much is new.
 LOOK_S = 0.5
@@ -29,6 +30,10 @@ YOUNG = 3
 #: Seconds between two collections of everything, and between two times that free memory is given back.
 EVERYTHING_S = 86400.0
 GIVE_BACK_S = 60.0
+
+#: Bytes, and the share of what there was before, by which the process must have grown for a collection of everything.
+GROWN_BYTES = 8 * 1024 * 1024
+GROWN_SHARE = 1 / 8
 
 
 class GcPausesService(Service):
@@ -44,10 +49,12 @@ class GcPausesService(Service):
         self._loop.clock = reactor
         self._everything_at = 0.0
         self._gave_back_at = 0.0
+        self._resident = 0
 
     def startService(self) -> None:
         super().startService()
         self._everything_at = self._reactor.seconds()
+        self._resident = resident_bytes()
         gc.callbacks.append(self._collected)
         self._loop.start(LOOK_S, now=False)
 
@@ -61,14 +68,21 @@ class GcPausesService(Service):
     def _look(self) -> None:
         now = self._reactor.seconds()
         if now - self._everything_at >= EVERYTHING_S:
-            self._everything_at = now
-            gc.unfreeze()
-            gc.collect()
+            self._collect_everything()
         elif gc.get_count()[2] >= YOUNG:
             gc.collect()
         if now - self._gave_back_at >= GIVE_BACK_S:
             self._gave_back_at = now
             give_back()
+            if resident_bytes() > self._resident * (1 + GROWN_SHARE) + GROWN_BYTES:
+                self._collect_everything()
+                give_back()
+                self._resident = resident_bytes()
+
+    def _collect_everything(self) -> None:
+        self._everything_at = self._reactor.seconds()
+        gc.unfreeze()
+        gc.collect()
 
     @staticmethod
     def _collected(phase: str, info: dict[str, int]) -> None:

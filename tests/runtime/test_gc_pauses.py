@@ -73,6 +73,27 @@ class GcPausesTests(SynchronousTestCase):
         self.assertIsNone(dead())
         self.assertGreater(gc.get_freeze_count(), 1000, "and the rest is set aside again")
 
+    def test_everything_when_the_process_has_grown(self) -> None:
+        """So that cycles which died after they were set aside do not pile up for a day; once for each time that it grows."""
+        resident = 100_000_000
+        self.patch(gc_pauses, "resident_bytes", lambda: resident)
+        self.clock.advance(gc_pauses.GIVE_BACK_S)
+
+        def dead_after(seconds: float) -> bool:
+            knot = Knot()
+            dead = weakref.ref(knot)
+            gc.collect()
+            del knot
+            gc.collect()
+            self.clock.advance(seconds)
+            return dead() is None
+
+        self.assertFalse(dead_after(gc_pauses.GIVE_BACK_S))
+        resident = int(resident * (1 + gc_pauses.GROWN_SHARE)) + gc_pauses.GROWN_BYTES + 1_000_000
+        self.assertFalse(dead_after(gc_pauses.GIVE_BACK_S - 1))
+        self.assertTrue(dead_after(1))
+        self.assertFalse(dead_after(gc_pauses.GIVE_BACK_S), "it has not grown since")
+
     def test_the_end(self) -> None:
         """Once the service has stopped, collections look at everything again, and set nothing aside."""
         knot = Knot()
