@@ -50,6 +50,8 @@ class _Diff:
         self.touched: dict[str, None] = {}
         self.new_parts: dict[str, dict[str, None]] = {}
         self.families: set[str] = set()
+        #: When the last change of each job is told to have been.
+        self.told_at: dict[str, float] = {}
 
     def run(self) -> Generator[None, None, Changes[JobRecord]]:
         records, listed = self.known.records, self.snapshot.jobs
@@ -372,7 +374,14 @@ class _Diff:
         return record
 
     def emit(self, job: JobDescriptor, previous: str | None, at: float | None = None) -> None:
-        self.result.changes.append(Change(job, previous, self.now if at is None else at))
+        at = self.now if at is None else at
+        last = self.told_at.get(job.id)
+        if last is None and (record := self.known.get(job.id)) is not None:
+            last = record.last_at
+        if last is not None and at < last:
+            at = last  # the scheduler's clock is another one, and its times come in no order
+        self.told_at[job.id] = at
+        self.result.changes.append(Change(job, previous, at))
         if job.parent is not None:
             self.touched[job.parent] = None
 

@@ -227,6 +227,12 @@ class Record(Generic[S_co, D_co]):
         """The last `HISTORY_LENGTH` steps of its life, oldest first."""
         return tuple(map(HistoryEntry._make, unpacked(self.steps)))
 
+    @property
+    def last_at(self) -> float | None:
+        """When its last step was, in seconds since the epoch; None if it has none."""
+        at: float | None = _STEP.unpack_from(self.steps, len(self.steps) - _STEP.size)[1] if self.steps else None
+        return at
+
     def told(self, event: Event) -> Record[S_co, D_co]:
         """Return the record with an event of its subject in its history."""
         subject, steps = event.subject, self.steps

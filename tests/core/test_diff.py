@@ -355,6 +355,27 @@ class BackTests(SynchronousTestCase):
         self.assertIn(("7", "LOST", "QUEUED"), world.look(after=5.0))
 
 
+class TimeTests(SynchronousTestCase):
+    """When changes are told to have been."""
+
+    def test_never_back(self) -> None:
+        """Whatever the scheduler's clock says: a start in the future, an end before the start, a submission after it."""
+        world = World()
+        world.look(job("1", "QUEUED", submitted_at=5000.0))
+        times = [change.at for change in world.last.changes]
+        for row in (
+            job("1", "RUNNING", submitted_at=5000.0, started_at=3000.0),
+            job("1", "SUSPENDED", submitted_at=5000.0, started_at=3000.0),
+            job("1", "COMPLETED", submitted_at=5000.0, started_at=1000.0, ended_at=900.0, nodes="n1"),
+        ):
+            world.look(row)
+            times += [change.at for change in world.last.changes]
+        self.assertEqual(times, sorted(times))
+        world = World()
+        world.look(job("2", "COMPLETED", submitted_at=900.0, started_at=800.0, ended_at=850.0, nodes="n1"))
+        self.assertEqual([change.at for change in world.last.changes], [900.0, 900.0, 1001.0])
+
+
 class ForgettingTests(SynchronousTestCase):
     """Jobs that ended are kept for as long as the administrator says, and not a moment less."""
 
