@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId
+from jobpush.adapter.interfaces import InvalidJobId, IRecordedJobsQueue
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot, split_state
 
 
-@implementer(IBatchQueueService)
+@implementer(IRecordedJobsQueue)
 class MemoryQueue:
     """
     A queue whose jobs a test sets: ``queue.set("1", "RUNNING")``.
@@ -29,6 +29,7 @@ class MemoryQueue:
     :ivar records: what accounting knows, by id.
     :ivar pending: if a list, ``snapshot`` answers only when the test fires the Deferreds that it finds there.
     :ivar queries: how often it was asked.
+    :ivar recorded_for: the ids of each question to accounting about jobs that no query listed.
     """
 
     queue_type = "memory"
@@ -51,6 +52,7 @@ class MemoryQueue:
         self.records: dict[str, JobDescriptor] = {}
         self.pending: list[Deferred[None]] | None = None
         self.queries = 0
+        self.recorded_for: list[tuple[str, ...]] = []
         self._reactor = reactor
 
     def set(self, job_id: str, state: str, **fields: Any) -> JobDescriptor:
@@ -88,6 +90,12 @@ class MemoryQueue:
         known = {job.id: record for job in jobs if (record := self.records.get(job.id)) is not None and _of_one(job, record)}
         ended = {job_id: record for job_id, record in known.items() if record.done}
         return succeed(Outcomes(ended, frozenset(known.keys() - ended), frozenset(job.id for job in jobs) - known.keys()))
+
+    def recorded(self, jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
+        self.recorded_for.append(tuple(jobs))
+        if isinstance(self.facts, Exception):
+            return fail(self.facts)
+        return succeed({job_id: self.records[job_id] for job_id in jobs if job_id in self.records and self.facts.accounting})
 
     def canonical_id(self, text: str) -> str:
         if not (text.isascii() and text.replace("_", "").isalnum() and len(text) <= 64):

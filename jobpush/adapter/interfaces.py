@@ -125,6 +125,19 @@ class INamedJobsQueue(IBatchQueueService):
         """
 
 
+class IRecordedJobsQueue(IBatchQueueService):
+    """A queue whose accounting can be asked for jobs by their ids alone."""
+
+    def recorded(jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
+        """
+        Ask accounting for the last submission of each of these ids (canonical), which no query has listed.
+
+        Fires with the jobs that it has a record of, by id, with all that the record says: how they ended (settled), or the
+        phase UNKNOWN for one whose record has no end. Fails with `QueueError` if it could not be asked. It may be asked while a
+        query runs.
+        """
+
+
 class IWatchfulQueue(IBatchQueueService):
     """A queue that learns by itself when to look: it follows the scheduler's log, or asks it something cheaper than a query."""
 

@@ -132,7 +132,7 @@ class Look:
             row.parent is not None or row.pending_tasks is not None for row in rows.values()
         ):
             return False
-        partial, policy = attrs.evolve(snapshot, partial=True), self._policy(None)
+        partial, policy = attrs.evolve(snapshot, partial=True), self.policy(None)
         self._publisher.table.cluster(self.queue.cluster).applied = None
         events = await self._publisher.apply(self.queue.cluster, lambda jobs: diff(jobs, partial, NOTHING_ASKED, policy, now))
         self.changed = bool(events)
@@ -237,7 +237,8 @@ class Look:
         self._accounting_due = self._reactor.seconds() + self._accounting_pause
         return outcomes
 
-    def _policy(self, keep_ended: float | None, first: bool = False) -> DiffPolicy:
+    def policy(self, keep_ended: float | None = None, first: bool = False) -> DiffPolicy:
+        """Return what a comparison needs to know of the cluster, as things stand now."""
         facts = self.status.facts
         return DiffPolicy(
             task_id=self.queue.task_id,
@@ -269,7 +270,7 @@ class Look:
             self._unbroken_since = snapshot.began_at
 
         def compare(jobs: ClusterJobs) -> Generator[None, None, Changes[JobRecord]]:
-            policy = self._policy(self._keep_ended if forget else None, first=self.status.seen_at is None and not len(jobs))
+            policy = self.policy(self._keep_ended if forget else None, first=self.status.seen_at is None and not len(jobs))
             return diff(jobs, snapshot, outcomes, policy, now)
 
         events = await self._publisher.apply(self.queue.cluster, compare, lambda: self._seen(snapshot, blind))

@@ -23,6 +23,7 @@ from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import Publisher
 from jobpush.polling.look import Look
+from jobpush.polling.lookups import Lookups
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S, ECHO_S, IDLE_INTERVAL_S, Foresight, RefreshQueue, ScheduleOptions
 
 #: Seconds to which the pause after failed queries grows.
@@ -64,6 +65,7 @@ class JobStatusMonitor:
         self._publisher = publisher
         self._interested = interested
         self._schedule = schedule
+        self.lookups = Lookups(reactor, queue, publisher, self._look.policy)
         self._refreshes = RefreshQueue(queue.echo if IWatchfulQueue.providedBy(queue) else ECHO_S)
         self._foresight = Foresight()
         self._began_at = 0.0
@@ -107,6 +109,7 @@ class JobStatusMonitor:
         """Cancel all that wait for a fresh answer."""
         for waiting in (*self._fresh, *self._next_fresh):
             waiting.cancel()
+        self.lookups.give_up()
 
     def fresh(self) -> Deferred[None]:
         """

@@ -1,0 +1,129 @@
+"""
+Questions to accounting about jobs that no look has shown: those that came and went while jobpush was down, or did not see.
+
+Many questions are one, one runs at a time, and an id that accounting does not know is not asked about again for a moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jobpush.adapter.interfaces import IBatchQueueService, IRecordedJobsQueue, QueueError
+from jobpush.core.absence import NOTHING_ASKED, DiffPolicy
+from jobpush.core.diff import diff
+from jobpush.core.model import JobDescriptor, Snapshot
+from jobpush.events.interfaces import JournalError
+from jobpush.events.publisher import Publisher
+
+#: Ids that one question may name, seconds from the begin of one to that of the next, and ids that may wait for one.
+MOST_AT_ONCE = 100
+PAUSE_S = 1.0
+MOST_WAITING = 10_000
+
+#: Seconds for which an id is taken to be unknown that accounting did not know, and of how many that is remembered.
+UNKNOWN_S = 10.0
+MOST_UNKNOWN = 10_000
+
+
+class Lookups:
+    """
+    The questions to one cluster's accounting.
+
+    :param policy: what the comparison needs to know of the cluster.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, reactor: IReactorTime, queue: IBatchQueueService, publisher: Publisher, policy: Callable[[], DiffPolicy]
+    ) -> None:
+        self._reactor = reactor
+        self._queue = queue
+        self._publisher = publisher
+        self._policy = policy
+        self._waiting: dict[str, list[Deferred[None]]] = {}
+        self._unknown: dict[str, float] = {}
+        self._running = False
+        self._began_at: float | None = None
+
+    def find(self, job_id: str) -> Deferred[None]:
+        """
+        Ask accounting about a job that is in no table.
+
+        :param job_id: canonical.
+        :return: fires when it has answered, or cannot be asked; then what it knows of the job has been published. Cancelling
+            is allowed.
+        """
+        waiting: Deferred[None] = Deferred(lambda cancelled: self._left(job_id, cancelled))
+        now = self._reactor.seconds()
+        asked_at = self._unknown.get(job_id)
+        known = self._publisher.table.cluster(self._queue.cluster).get(job_id) is not None
+        recently = asked_at is not None and now - asked_at < UNKNOWN_S
+        if known or recently or len(self._waiting) >= MOST_WAITING or not IRecordedJobsQueue.providedBy(self._queue):
+            waiting.callback(None)
+            return waiting
+        self._waiting.setdefault(job_id, []).append(waiting)
+        self._ask_soon()
+        return waiting
+
+    def give_up(self) -> None:
+        """Cancel all that wait."""
+        for waiting in [each for those in self._waiting.values() for each in those]:
+            waiting.cancel()
+
+    def _left(self, job_id: str, waiting: Deferred[None]) -> None:
+        those = self._waiting.get(job_id)
+        if those is not None and waiting in those:
+            those.remove(waiting)
+            if not those:
+                del self._waiting[job_id]
+
+    def _ask_soon(self) -> None:
+        if self._running or not self._waiting:
+            return
+        self._running = True
+        due = self._began_at + PAUSE_S if self._began_at is not None else 0.0
+        self._reactor.callLater(max(0.0, due - self._reactor.seconds()), self._ask)
+
+    def _ask(self) -> None:
+        self._began_at = self._reactor.seconds()
+        ids = list(self._waiting)[:MOST_AT_ONCE]
+        asking: Deferred[None] = Deferred.fromCoroutine(self._look_up(ids))
+        asking.addErrback(self._failed).addBoth(lambda _: self._answered(ids))
+
+    async def _look_up(self, ids: list[str]) -> None:
+        queue = self._queue
+        assert IRecordedJobsQueue.providedBy(queue)
+        asked: Deferred[Mapping[str, JobDescriptor]] = maybeDeferred(queue.recorded, ids)
+        limit = 2 * queue.timeout + 5.0
+        found = await asked.addTimeout(limit, self._reactor)
+        now = self._reactor.seconds()
+        for job_id in ids:
+            if job_id not in found:
+                if len(self._unknown) >= MOST_UNKNOWN:
+                    self._unknown.clear()
+                self._unknown[job_id] = now
+        jobs = self._publisher.table.cluster(queue.cluster)
+        new = {job_id: job for job_id, job in found.items() if jobs.get(job_id) is None}
+        if new:
+            jobs.applied = None
+            snapshot, policy = Snapshot(new, now, now, partial=True), self._policy()
+            await self._publisher.apply(queue.cluster, lambda known: diff(known, snapshot, NOTHING_ASKED, policy, now))
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(QueueError, JournalError):
+            self.log.warn("{cluster}: accounting: {error}", cluster=self._queue.cluster, error=str(failure.value))
+        else:
+            self.log.failure("accounting of {cluster} could not be asked", failure, cluster=self._queue.cluster)
+
+    def _answered(self, ids: list[str]) -> None:
+        self._running = False
+        for job_id in ids:
+            for waiting in self._waiting.pop(job_id, ()):
+                waiting.callback(None)
+        self._ask_soon()

@@ -1,0 +1,125 @@
+"""Questions to accounting about jobs that no look has shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from jobpush.adapter.interfaces import QueueError
+from jobpush.core.model import Confidence, JobDescriptor, QueueFacts
+from jobpush.polling import lookups
+from jobpush.polling.lookups import Lookups
+from tests.support import NOW, LabCase
+
+
+class LookupTests(LabCase):
+    """`Lookups`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.queue.facts = QueueFacts(sees_all=True, accounting=True, evidence="test")
+        self.asked = self.lab.queue.recorded_for
+
+    @property
+    def lookups(self) -> Lookups:
+        """Those of the cluster."""
+        return self.lab.service.monitors["memory"].lookups
+
+    def record(self, job_id: str, state: str, **fields: Any) -> None:
+        """Accounting has a record of it; the queue does not list it."""
+        fields = {"confidence": Confidence.ACCOUNTING, "source": "sacct", "submitted_at": NOW - 90, **fields}
+        self.lab.queue.records[job_id] = self.lab.queue.set(job_id, state, **fields)
+        del self.lab.queue.jobs[job_id]
+
+    def found(self, *ids: str) -> list[Deferred[None]]:
+        """Ask for each of these."""
+        asked = [self.lookups.find(job_id) for job_id in ids]
+        self.lab.clock.advance(0)
+        return asked
+
+    def test_its_whole_history(self) -> None:
+        """What accounting says is told as if it had been seen, and stays."""
+        self.record("20", "FAILED", exit_code=3, started_at=NOW - 60, ended_at=NOW - 30, nodes="n1")
+        (found,) = self.found("20")
+        self.successResultOf(found)
+        self.assertEqual(self.lab.steps("20"), ["QUEUED", "RUNNING", "FAILED"])
+        job = self.lab.get("/v1/jobs/memory/20").json()["job"]
+        self.assertEqual((job["exit_code"], job["confidence"], job["settled"]), (3, "accounting", True))
+        self.lab.tick(5)
+        self.assertEqual(self.lab.states()["20"], "FAILED")
+
+    def test_one_that_is_open(self) -> None:
+        """It exists, and what has become of it is unknown; a record that comes later says how it ended."""
+        self.record("20", "UNKNOWN")
+        self.found("20")
+        self.assertEqual(self.lab.states()["20"], "UNKNOWN")
+        self.record("20", "COMPLETED", exit_code=0, nodes="n1")
+        self.lab.clock.run(10)
+        self.assertEqual(self.lab.states()["20"], "COMPLETED")
+
+    def test_unknown_for_a_moment(self) -> None:
+        """What accounting does not know is not asked about again at once."""
+        for _ in range(3):
+            self.successResultOf(self.found("20")[0])
+        self.assertEqual(self.asked, [("20",)])
+        self.lab.clock.run(lookups.UNKNOWN_S + 1)
+        self.successResultOf(self.found("20")[0])
+        self.assertEqual(self.asked, [("20",)] * 2)
+        self.assertNotIn("20", self.lab.states())
+
+    def test_many_are_one(self) -> None:
+        """Those that come together, or while another question runs, are one question; the next one begins a second later."""
+        self.record("21", "COMPLETED")
+        first = self.found("20", "21", "20")
+        self.assertEqual(self.asked, [("20", "21")])
+        for each in first:
+            self.successResultOf(each)
+        ids = [str(number) for number in range(100, 100 + lookups.MOST_AT_ONCE + 5)]
+        rest = self.found(*ids)
+        self.assertEqual(len(self.asked), 1)
+        self.lab.clock.run(lookups.PAUSE_S + 0.1, step=0.1)
+        self.assertEqual([len(each) for each in self.asked], [2, lookups.MOST_AT_ONCE])
+        self.lab.clock.run(lookups.PAUSE_S + 0.1, step=0.1)
+        self.assertEqual([len(each) for each in self.asked], [2, lookups.MOST_AT_ONCE, 5])
+        for each in rest:
+            self.successResultOf(each)
+
+    def test_a_known_job(self) -> None:
+        """Nobody is asked about it."""
+        self.successResultOf(self.found("1")[0])
+        self.assertEqual(self.asked, [])
+
+    def test_accounting_that_fails(self) -> None:
+        """Nothing is known then, and it is asked again."""
+        self.lab.queue.facts = QueueError("slurmdbd is down")
+        self.successResultOf(self.found("20")[0])
+        self.lab.queue.facts = QueueFacts(sees_all=True, accounting=True)
+        self.record("20", "COMPLETED")
+        self.lab.clock.run(lookups.PAUSE_S, step=0.5)
+        self.found("20")
+        self.assertEqual(self.lab.states()["20"], "COMPLETED")
+
+    def test_shown_meanwhile(self) -> None:
+        """What a look has shown while accounting was asked is what counts."""
+        answer: Deferred[dict[str, JobDescriptor]] = Deferred()
+        self.record("20", "FAILED", exit_code=1)
+        told = self.lab.queue.records["20"]
+        self.lab.queue.recorded = lambda jobs: answer  # type: ignore[method-assign,assignment]
+        (found,) = self.found("20")
+        self.lab.set("20", "RUNNING")
+        answer.callback({"20": told})
+        self.lab.clock.advance(0)
+        self.successResultOf(found)
+        self.assertEqual(self.lab.states()["20"], "RUNNING")
+
+    def test_who_leaves(self) -> None:
+        """Is not waited for, and nobody else is disturbed."""
+        answer: Deferred[dict[str, JobDescriptor]] = Deferred()
+        self.lab.queue.recorded = lambda jobs: answer  # type: ignore[method-assign,assignment]
+        one, other = self.found("20", "20")
+        one.cancel()
+        self.failureResultOf(one, CancelledError)
+        answer.callback({})
+        self.lab.clock.advance(0)
+        self.successResultOf(other)
