@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue
 from jobpush.core.job_table import JobTable
-from jobpush.core.model import QueueFacts
+from jobpush.core.model import JobKey, QueueFacts
 from jobpush.core.workflow import NO_CLUSTER
 from jobpush.core.workflows import Workflows
 from jobpush.events.instruments import Instruments
@@ -157,16 +157,30 @@ class JobPush(MultiService):
         that is served has changed."""
         return self.tracker.head, self.table.forgotten
 
-    def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
+    def fresh(self, clusters: Iterable[str], jobs: Iterable[JobKey] = ()) -> Deferred[None]:
         """
         Fire when a look at each of these clusters that begins after this call has been published; never, while one of them
         cannot be asked. Cancelling is allowed.
+
+        :param jobs: those that are looked for. Accounting is asked about those that the looks have not shown.
         """
         waits = [self.monitors[cluster].fresh() for cluster in clusters]
         gathered = gatherResults(waits, consumeErrors=True)
+        wanted = tuple(jobs)
+        if wanted:
+            gathered.addCallback(lambda _: self.look_up(wanted))
         whole: Deferred[None] = Deferred(lambda _: gathered.cancel())
         gathered.addCallbacks(lambda _: whole.callback(None), lambda _: None)
         return whole
+
+    def look_up(self, jobs: Iterable[JobKey]) -> Deferred[list[None]]:
+        """
+        Ask accounting about those of these jobs that are not known.
+
+        :return: fires when it has answered, or cannot be asked; what it knows is published then. Cancelling is allowed.
+        """
+        unknown = [key for key in jobs if self.table.find(*key, self.monitors[key[0]].queue.task_of) is None]
+        return gatherResults([self.monitors[cluster].lookups.find(job_id) for cluster, job_id in unknown], consumeErrors=True)
 
     def awaited(self, clusters: frozenset[str] = frozenset()) -> None:
         """Somebody begins to wait for jobs of these clusters; of all, if none is named."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,7 +21,7 @@ from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import Publisher
 
 #: Ids that one question may name, seconds from the begin of one to that of the next, and ids that may wait for one.
-MOST_AT_ONCE = 100
+MOST_AT_ONCE = 500
 PAUSE_S = 1.0
 MOST_WAITING = 10_000
 
@@ -49,6 +49,7 @@ class Lookups:
         self._waiting: dict[str, list[Deferred[None]]] = {}
         self._unknown: dict[str, float] = {}
         self._running = False
+        self._call: IDelayedCall | None = None
         self._began_at: float | None = None
 
     def find(self, job_id: str) -> Deferred[None]:
@@ -64,17 +65,24 @@ class Lookups:
         asked_at = self._unknown.get(job_id)
         known = self._publisher.table.cluster(self._queue.cluster).get(job_id) is not None
         recently = asked_at is not None and now - asked_at < UNKNOWN_S
-        if known or recently or len(self._waiting) >= MOST_WAITING or not IRecordedJobsQueue.providedBy(self._queue):
+        if known or recently or len(self._waiting) >= MOST_WAITING or not self._has_records:
             waiting.callback(None)
             return waiting
         self._waiting.setdefault(job_id, []).append(waiting)
         self._ask_soon()
         return waiting
 
+    @property
+    def _has_records(self) -> bool:
+        return self._policy().accounting and IRecordedJobsQueue.providedBy(self._queue)
+
     def give_up(self) -> None:
         """Cancel all that wait."""
         for waiting in [each for those in self._waiting.values() for each in those]:
             waiting.cancel()
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+            self._running = False
 
     def _left(self, job_id: str, waiting: Deferred[None]) -> None:
         those = self._waiting.get(job_id)
@@ -88,11 +96,14 @@ class Lookups:
             return
         self._running = True
         due = self._began_at + PAUSE_S if self._began_at is not None else 0.0
-        self._reactor.callLater(max(0.0, due - self._reactor.seconds()), self._ask)
+        self._call = self._reactor.callLater(max(0.0, due - self._reactor.seconds()), self._ask)
 
     def _ask(self) -> None:
-        self._began_at = self._reactor.seconds()
         ids = list(self._waiting)[:MOST_AT_ONCE]
+        if not ids:  # all have left
+            self._running = False
+            return
+        self._began_at = self._reactor.seconds()
         asking: Deferred[None] = Deferred.fromCoroutine(self._look_up(ids))
         asking.addErrback(self._failed).addBoth(lambda _: self._answered(ids))
 

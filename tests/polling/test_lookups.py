@@ -19,6 +19,7 @@ class LookupTests(LabCase):
     def setUp(self) -> None:
         super().setUp()
         self.lab.queue.facts = QueueFacts(sees_all=True, accounting=True, evidence="test")
+        self.lab.service.monitors["memory"].status.facts = self.lab.queue.facts
         self.asked = self.lab.queue.recorded_for
 
     @property
@@ -85,6 +86,12 @@ class LookupTests(LabCase):
         for each in rest:
             self.successResultOf(each)
 
+    def test_without_accounting(self) -> None:
+        """Nobody is asked, and nobody waits."""
+        self.lab.service.monitors["memory"].status.facts = QueueFacts(sees_all=True)
+        self.successResultOf(self.lookups.find("20"))
+        self.assertEqual(self.asked, [])
+
     def test_a_known_job(self) -> None:
         """Nobody is asked about it."""
         self.successResultOf(self.found("1")[0])
@@ -123,3 +130,16 @@ class LookupTests(LabCase):
         answer.callback({})
         self.lab.clock.advance(0)
         self.successResultOf(other)
+
+    def test_the_end(self) -> None:
+        """Nobody waits then, and nothing is left to be called; nor is anybody asked when all have left."""
+        waiting = self.lookups.find("20")
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.lab.clock.advance(0)
+        self.assertEqual(self.asked, [])
+        waiting = self.lookups.find("20")
+        self.lookups.give_up()
+        self.failureResultOf(waiting, CancelledError)
+        self.lab.clock.advance(5)
+        self.assertEqual(self.asked, [])

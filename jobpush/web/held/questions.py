@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import attrs
 
 from jobpush.core.filters import ALL, Selects, Visibility
+from jobpush.core.model import JobKey
 from jobpush.core.record import Event
 from jobpush.events.tracker import Wake
 from jobpush.web.params import Preference
@@ -65,11 +66,13 @@ class LookRequest:
     A look at some schedulers that is to begin after the question came, and what it tells.
 
     :ivar clusters: where to look.
+    :ivar jobs: those that are looked for. What the look does not show of them is asked of accounting.
     :ivar seen: called in the turn in which it is published. An outcome takes the place of the hold; None leaves it.
     """
 
     clusters: tuple[str, ...]
     seen: Callable[[], Outcome | None]
+    jobs: tuple[JobKey, ...] = ()
 
 
 @attrs.frozen(eq=False)

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.core.filters import Selection
+from jobpush.core.model import JobKey
 from jobpush.events.interfaces import JournalError
 from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import Cooperator
@@ -46,8 +47,11 @@ Group = ResponseGroup | AnyStreams
 class Schedulers(Protocol):
     """What the registry asks of those that watch the schedulers."""
 
-    def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
-        """Fire when a look at each of these clusters that begins now is published. Cancelling is allowed."""
+    def fresh(self, clusters: Iterable[str], jobs: Iterable[JobKey] = ()) -> Deferred[None]:
+        """
+        Fire when a look at each of these clusters that begins now is published, and accounting has been asked about those of
+        these jobs that it did not show. Cancelling is allowed.
+        """
 
     def awaited(self, clusters: frozenset[str]) -> None:
         """Take note that somebody begins to wait for jobs of these clusters; of all, if none is named."""
@@ -299,9 +303,9 @@ class Registry:
         if isinstance(self._members.get(member), ResponseGroup):
             self.answer((member,), response)
 
-    def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
+    def fresh(self, clusters: Iterable[str], jobs: Iterable[JobKey] = ()) -> Deferred[None]:
         """See `response_group.GroupRegistry`."""
-        return self._schedulers.fresh(clusters)
+        return self._schedulers.fresh(clusters, jobs)
 
     def settle(self, group: ResponseGroup, outcome: Outcome) -> None:
         """See `response_group.GroupRegistry`."""

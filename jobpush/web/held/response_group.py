@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.core.filters import Targets
+from jobpush.core.model import JobKey
 from jobpush.core.record import Event
 from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
@@ -43,8 +44,11 @@ class GroupRegistry(Protocol):
     cooperator: Cooperator
     wheel: TimerWheel
 
-    def fresh(self, clusters: Iterable[str]) -> Deferred[None]:
-        """Fire when a look at each of these clusters that begins now is published. Cancelling is allowed."""
+    def fresh(self, clusters: Iterable[str], jobs: Iterable[JobKey] = ()) -> Deferred[None]:
+        """
+        Fire when a look at each of these clusters that begins now is published, and accounting has been asked about those of
+        these jobs that it did not show. Cancelling is allowed.
+        """
 
     def answer(self, members: Sequence[Member], response: Response) -> None:
         """Answer these members of a group; they are held no more."""
@@ -108,7 +112,7 @@ class ResponseGroup(Continuation):
             self._registry.retire(self)
 
     def _look(self, look: LookRequest) -> Deferred[None]:
-        looking = self._registry.fresh(look.clusters)
+        looking = self._registry.fresh(look.clusters, look.jobs)
         looking.addCallback(lambda _: self._seen(look)).addErrback(self._not_seen)
         return looking
 

@@ -170,7 +170,8 @@ class BarrierRoutes:
             clusters = (key[0],) if key[0] else tagging if "@" in key[1] else ()
             by_clusters.setdefault(clusters, []).append(key)
         return tuple(
-            LookRequest(clusters, partial(self._after_look, asked, barrier, keys)) for clusters, keys in by_clusters.items()
+            LookRequest(clusters, partial(self._after_look, asked, barrier, keys), tuple(key for key in keys if key[0]))
+            for clusters, keys in by_clusters.items()
         )
 
     def _after_look(self, asked: _BarrierQuery, barrier: Barrier, keys: list[JobKey]) -> None:

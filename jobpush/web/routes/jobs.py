@@ -42,6 +42,9 @@ _JOBSTATUS = frozenset({"jobId", "timeout", "since", "cluster"})
 #: Jobs looked at, and jobs written, before other work gets its turn.
 _LOOKED_AT, _WRITTEN = 500, 100
 
+#: Seconds for which a request that may not be held waits for what accounting says of its job.
+LOOK_UP_S = 1.0
+
 #: Jobs whose part of a response is kept, as it was written last.
 _KEPT = 256
 
@@ -202,6 +205,11 @@ class JobRoutes:
         if found is not None:
             return self._of_job(asked, deadline, found)
         if deadline <= self._service.reactor.seconds():
+            looking = self._service.look_up([asked.key])
+            await looking.addTimeout(LOOK_UP_S, self._service.reactor).addErrback(lambda _: None)
+            found = self._known(asked)
+            if found is not None:
+                return self._of_job(asked, deadline, found)
             return Ready(lambda: self._unknown(asked, proven=asked.wait is None or asked.wait <= 0, closing=False))
         cluster = asked.key[0]
         return Hold(
@@ -211,7 +219,7 @@ class JobRoutes:
             render=lambda wake: self._unknown(asked, proven=False, closing=wake.closing),
             deadline=deadline,
             clusters=frozenset((cluster,)),
-            looks=(LookRequest((cluster,), lambda: self._after_look(asked, deadline)),),
+            looks=(LookRequest((cluster,), lambda: self._after_look(asked, deadline), (asked.key,)),),
         )
 
     def _after_look(self, asked: _JobQuery, deadline: float) -> Outcome:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from unittest import mock
 
+from twisted.internet.defer import Deferred
+
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.job_table import JobTable
+from jobpush.core.model import Confidence, QueueFacts
 from jobpush.core.tasks import TaskSet
-from tests.support import Lab, LabCase
+from tests.support import NOW, Lab, LabCase
 
 
 class OneJobTests(LabCase):
@@ -371,3 +374,53 @@ class ReadingTests(LabCase):
         self.lab.set("5", "RUNNING")
         self.lab.threads.release()
         self.assertEqual(answer.json()["job"]["state"], "RUNNING")
+
+
+class NeverSeenTests(LabCase):
+    """Jobs that came and went while jobpush did not look: accounting knows of them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.queue.facts = QueueFacts(sees_all=True, accounting=True, evidence="test")
+        self.lab.service.monitors["memory"].status.facts = self.lab.queue.facts
+        record = {"exit_code": 3, "confidence": Confidence.ACCOUNTING, "started_at": NOW - 60, "ended_at": NOW - 30, "nodes": "n1"}
+        self.lab.queue.records["20"] = self.lab.queue.set("20", "FAILED", **record)
+        del self.lab.queue.jobs["20"]
+
+    def test_each_way_to_ask(self) -> None:
+        """Held or not, by whatever route: how it ended, with its history, and at once."""
+        for path in ("/v1/jobs/memory/20", "/v1/jobs/memory/20?until=terminal&wait=60", "/jobstatus?jobId=20"):
+            lab = Lab()
+            lab.queue.facts, lab.queue.records = self.lab.queue.facts, self.lab.queue.records
+            lab.start()
+            self.addCleanup(lab.stop)
+            answer = lab.get(path)
+            lab.tick(3)
+            job = answer.json().get("job", answer.json())
+            self.assertEqual((answer.status, job["state"], job["exit_code"]), (200, "FAILED", 3), path)
+            self.assertEqual(lab.steps("20"), ["QUEUED", "RUNNING", "FAILED"])
+
+    def test_barrier(self) -> None:
+        """What accounting knows of is met; the rest is unknown; one question for all."""
+        ids = [f"memory/{number}" for number in (20, 21, 22)]
+        answer = self.lab.post("/v1/wait", {"jobs": ids, "wait": 60})
+        self.lab.tick(3)
+        told = answer.json()
+        self.assertEqual(([met["job"] for met in told["met"]], told["unknown"]), (["memory/20"], ["memory/21", "memory/22"]))
+        self.assertEqual(self.lab.queue.recorded_for, [("20", "21", "22")])
+
+    def test_unknown_to_both(self) -> None:
+        """404, as ever, and accounting is not asked for each question."""
+        for _ in range(5):
+            answer = self.lab.get("/v1/jobs/memory/21?wait=60")
+            self.lab.tick(3)
+            self.assertEqual(answer.status, 404)
+        self.assertLessEqual(len(self.lab.queue.recorded_for), 2)
+
+    def test_accounting_that_does_not_answer(self) -> None:
+        """A request that may not be held waits for a second."""
+        self.lab.queue.recorded = lambda jobs: Deferred()  # type: ignore[method-assign]
+        answer = self.lab.get("/v1/jobs/memory/20")
+        self.assertTrue(answer.held)
+        self.lab.clock.run(1.1, step=0.1)
+        self.assertEqual(answer.status, 404)
