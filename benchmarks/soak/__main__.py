@@ -9,8 +9,9 @@ configuration (with that limit, and with ``--debug-invariants``) on a file of jo
 It is checked that every request is answered in its time: by the end of its ``wait``, or as soon as what it waits for has
 happened, ``--grace`` seconds later at most; not before its time and not with an error; that 503 comes only at the limit; and
 that a stream brings each change. At the end nothing may be held when all have been answered; then all clients hold a request
-each, and ``/readyz`` must count as many; when nobody is connected SIGTERM must end the service within a second; and its log may
-not tell of a violated invariant. What was not so is counted by kind of request, and the exit status is 1. Loopback only; bounded in count and time.
+each, and ``/readyz`` must count as many; when nobody is connected SIGTERM must end the service within a second; and its log
+may not tell of a violated invariant. What was not so is counted by kind of request, and the exit status is 1. Loopback only;
+bounded in count and time.
 """
 
 from __future__ import annotations
