@@ -77,6 +77,8 @@ class GcPausesTests(SynchronousTestCase):
         """So that cycles which died after they were set aside do not pile up for a day; once for each time that it grows."""
         resident = 100_000_000
         self.patch(gc_pauses, "resident_bytes", lambda: resident)
+        self.service.stopService()
+        self.service.startService()
         self.clock.advance(gc_pauses.GIVE_BACK_S)
 
         def dead_after(seconds: float) -> bool:
