@@ -3,12 +3,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8080
+OPTIONS ?=
 BIN := $(VENV)/bin
 
 .PHONY: help run test test-all lint docs build bench mutants clean
 
 help:
 	@echo "make run    set up, and run the service on the embedded default: http://localhost:$(PORT)/"
+	@echo "            PORT=8081 listens on another port; OPTIONS='--queue mock' adds options of twistd jobpush"
 	@echo "make test   set up, and run every test (as root it installs what a real Slurm, Grid Engine and sshd need)"
 	@echo "make test-all  set up, and run the unit tests on each Python that is on PATH or named in PYTHONS='python3.12 /opt/…'"
 	@echo "make lint   ruff, mypy, import rules"
@@ -28,7 +30,7 @@ $(VENV)/dev: $(VENV)/run
 
 run: $(VENV)/run
 	@echo "jobpush: http://localhost:$(PORT)/ - stop it with Ctrl-C"
-	@PYTHONPATH=.:adapters:client $(BIN)/twistd --nodaemon --pidfile= jobpush --port $(PORT)
+	@PYTHONPATH=.:adapters:client $(BIN)/twistd --nodaemon --pidfile= jobpush --port $(PORT) $(OPTIONS)
 
 test: $(VENV)/dev
 	@sh tests/install-packages.sh

@@ -34,6 +34,7 @@ UNIT_TESTS = [
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14.3",
     "rich >= 13",
+    "setuptools >= 77",
     "shtab >= 1.7",
     "towncrier >= 24.7",
     "treq >= 24.9",

@@ -239,10 +239,10 @@ class Assembly(MultiService):
         self._check_access_log()
         try:
             super().privilegedStartService()
-        except CannotListenError as error:
-            self._die(f"cannot listen on {self._options.endpoint}: {error.socketError}")
-        except OSError as error:
-            self._die(f"cannot listen on {self._options.endpoint}: {error}")
+        except (CannotListenError, OSError) as error:
+            cause = error.socketError if isinstance(error, CannotListenError) else error
+            reason = (isinstance(cause, OSError) and cause.strerror) or cause
+            self._die(f"{self._options.where('port')}: cannot listen: {reason}")
 
     def _check_access_log(self) -> None:
         path = self._options.settings.access_log

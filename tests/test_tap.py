@@ -222,12 +222,18 @@ class TwistdTests(SynchronousTestCase):
         return lines[0]
 
     def test_busy_port(self) -> None:
-        """One line."""
+        """One line that names the option and the reason."""
         import socket
 
         with socket.create_server(("127.0.0.1", 0)) as busy:
-            line = self.failure("--port", str(busy.getsockname()[1]))
-        self.assertIn("cannot listen", line)
+            port = busy.getsockname()[1]
+            line = self.failure("--port", str(port))
+        self.assertEqual(line, f"jobpush: --port {port}: cannot listen: Address already in use")
+
+    def test_unusable_socket(self) -> None:
+        """A unix socket in a directory that is not there: one line that names the option and the reason."""
+        port = f"unix:{self.directory}/none/socket"
+        self.assertEqual(self.failure("--port", port), f"jobpush: --port {port}: cannot listen: No such file or directory")
 
     def test_unwritable_paths(self) -> None:
         """One line that names the option and the path, and nothing is half started."""

@@ -4,13 +4,14 @@ Mixed clients without any fault, for many minutes: ``python -m benchmarks.soak -
 500 clients keep their connections and ask again and again, each in its own way: polls of 1 to 5 s, long polls of a minute,
 ``/jobstatus``, the change feed, barriers, streams of server-sent events. Now and then one leaves in the middle of a request,
 and once a minute all ask without a pause, so that the limit on held requests is reached. jobpush runs in its default
-configuration (with that limit) on a file of jobs, of which some change each second.
+configuration (with that limit, and with ``--debug-invariants``) on a file of jobs, of which some change each second.
 
 It is checked that every request is answered in its time: by the end of its ``wait``, or as soon as what it waits for has
 happened, ``--grace`` seconds later at most; not before its time and not with an error; that 503 comes only at the limit; and
 that a stream brings each change. At the end nothing may be held when all have been answered; then all clients hold a request
-each, and ``/readyz`` must count as many; and when nobody is connected SIGTERM must end the service within a second. What was
-not so is counted by kind of request, and the exit status is 1. Loopback only; bounded in count and time.
+each, and ``/readyz`` must count as many; when nobody is connected SIGTERM must end the service within a second; and its log
+may not tell of a violated invariant. What was not so is counted by kind of request, and the exit status is 1. Loopback only;
+bounded in count and time.
 """
 
 from __future__ import annotations
@@ -180,6 +181,11 @@ def report(ledger: Ledger, ended: End) -> str:
     return "\n".join([*lines, *(f"Fault: {what}" for what in ended.faults)])
 
 
+def violated(log: str) -> list[str]:
+    """Return the first few lines of the service's log that tell of a violated invariant."""
+    return [line for line in log.splitlines() if "an invariant of held requests is violated" in line][:10]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
@@ -196,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     leave_the_servers_core()
     with tempfile.TemporaryDirectory(prefix="jobpush-bench-") as directory:
         server, ledger = JobpushServer(Path(directory)), Ledger(cap, given.grace)
-        server.arguments = ("--max-held", str(cap), *given.more)
+        server.arguments = ("--max-held", str(cap), "--debug-invariants", *given.more)
         server.checkout = given.checkout.resolve()
         server.start()
         try:
@@ -204,8 +210,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ended = asyncio.run(play(server, ledger, given.clients, given.minutes, given.grace + GIVE_UP_S + 15))
         finally:
             server.stop()
+        violations = violated(Path(directory, "log").read_text(errors="replace"))
     print(f"\n{report(ledger, ended)}")
-    sys.exit(bool(ended.faults or ledger.faults))
+    for violation in violations:
+        print(f"Fault: {violation}")
+    sys.exit(bool(ended.faults or ledger.faults or violations))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def lock_directory(directory: str) -> int:
             raise JournalError(f"the state directory {directory} is on {kind}; it must be on a local disk (SQLite's WAL)")
         descriptor = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise JournalError(f"the state directory {directory} cannot be used: {error.strerror or error}") from None
+        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror or error
+        raise JournalError(f"the state directory {directory} cannot be used: {reason}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.access(directory, os.W_OK):

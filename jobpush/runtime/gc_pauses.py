@@ -31,7 +31,9 @@ YOUNG = 3
 EVERYTHING_S = 86400.0
 GIVE_BACK_S = 60.0
 
-#: Bytes, and the share of what there was before, by which the process must have grown for a collection of everything.
+#: Seconds between two looks at the size of the process. Bytes, and the share of what there was before, by which it must have
+#: grown for a collection of everything.
+GROWTH_S = 5.0
 GROWN_BYTES = 8 * 1024 * 1024
 GROWN_SHARE = 1 / 8
 
@@ -48,7 +50,7 @@ class GcPausesService(Service):
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
         self._everything_at = 0.0
-        self._gave_back_at = 0.0
+        self._gave_back_at = self._measured_at = 0.0
         self._resident = 0
 
     def startService(self) -> None:
@@ -74,6 +76,8 @@ class GcPausesService(Service):
         if now - self._gave_back_at >= GIVE_BACK_S:
             self._gave_back_at = now
             give_back()
+        if now - self._measured_at >= GROWTH_S:
+            self._measured_at = now
             if resident_bytes() > self._resident * (1 + GROWN_SHARE) + GROWN_BYTES:
                 self._collect_everything()
                 give_back()

@@ -8,9 +8,11 @@ import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from benchmarks.soak.__main__ import violated
 from benchmarks.soak.clients import again, job_poll
 from benchmarks.soak.http import Answer
 from benchmarks.soak.ledger import GIVE_UP_S, Asked, Ledger, Question, Tally
+from tests.service_process import ROOT
 
 CAP, GRACE = 2, 5.0
 
@@ -150,3 +152,16 @@ class QuestionTests(SynchronousTestCase):
         """The same question from another cursor on."""
         self.assertEqual(again("/v1/jobs/mock/1?since=now&wait=5", "e-7"), "/v1/jobs/mock/1?since=e-7&wait=5")
         self.assertEqual(again("/jobstatus?jobId=1&since=e-7&timeout=5", "e-9"), "/jobstatus?jobId=1&since=e-9&timeout=5")
+
+
+class InvariantTests(SynchronousTestCase):
+    """What the service's log tells of itself."""
+
+    def test_violations(self) -> None:
+        """Each line that tells of a violated invariant, as the service words it, is a fault; no other line is."""
+        source = (ROOT / "jobpush" / "web" / "__init__.py").read_text()
+        words = "an invariant of held requests is violated"
+        self.assertIn(f'"{words}: {{violation}}"', source)
+        log = f"2026-11-26 [web] GET /\n2026-11-26 [error] {words}: 2 requests are held, 3 are in groups\n"
+        self.assertEqual(violated(log), [log.splitlines()[1]])
+        self.assertEqual(violated("all is well\n"), [])

@@ -467,7 +467,7 @@ class OpeningTests(JournalCase):
         """A file, or a place where none may be made."""
         with open(self.directory, "w") as file:
             file.write("x")
-        self.refused("cannot be used")
+        self.refused("cannot be used: Not a directory")
 
     def test_not_a_database(self) -> None:
         """Something else by that name."""

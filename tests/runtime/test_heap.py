@@ -49,7 +49,7 @@ class GiveBackTests(SynchronousTestCase):
         clock.advance(GIVE_BACK_S)
         kept = self.holes()
         before = resident()
-        clock.pump([LOOK_S] * 10)
+        clock.pump([LOOK_S] * 9)
         self.assertLess(before - resident(), 20_000_000)
         clock.advance(GIVE_BACK_S)
         self.assertGreater(before - resident(), 20_000_000)

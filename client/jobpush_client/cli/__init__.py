@@ -47,6 +47,8 @@ SAMPLE_EPILOG = """\
   snakemake  config.yaml, a profile for Snakemake: a directory of its own
 """
 
+ONE_ID = "4711, slurm/4711 or slurm/4711_3"
+
 FILTERS = ("cluster", "user", "account", "state", "name", "comment", "queue", "workflow")
 
 
@@ -62,7 +64,10 @@ def parser() -> argparse.ArgumentParser:
         help="how long to try again while the server cannot be reached (default: 300; inf: for ever)",
     )  # fmt: skip
     waits = argparse.ArgumentParser(add_help=False)
-    waits.add_argument("--until", choices=("started", "terminal"), default="terminal", help="wait for the begin or the end")
+    waits.add_argument(
+        "--until", choices=("started", "terminal"), default="terminal",
+        help="wait until they have started or ended (default: terminal)",
+    )  # fmt: skip
     waits.add_argument("--timeout", type=seconds, metavar="SECONDS", help="wait no longer than this (exit status 124)")
     waits.add_argument("--json", action="store_true", help="print each job as a line of JSON")
     waits.add_argument("-q", "--quiet", action="store_true", help="print nothing; the exit status tells")
@@ -89,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     how = wait.add_mutually_exclusive_group()
     how.add_argument("--all", action="store_const", const="all", dest="mode", default="all", help="all of them (the default)")
     how.add_argument("--any", action="store_const", const="any", dest="mode", help="the first of them")
-    how.add_argument("-n", type=positive, dest="mode", metavar="N", help="so many of them")
+    how.add_argument("-n", type=positive, dest="mode", metavar="N", help="this many of them")
 
     submit = command(
         "submit", "run sbatch or qsub, and wait for the job that it submits", waits,
@@ -99,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     submit.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help="the scheduler's own command")
 
     show = command("show", "show a job and its history")
-    show.add_argument("id", metavar="ID")
+    show.add_argument("id", metavar="ID", help=ONE_ID)
     show.add_argument("--json", action="store_true", help="print what the server says")
 
     tail = command("tail", "print each change as a line, as it comes", filters)
@@ -107,10 +112,12 @@ def parser() -> argparse.ArgumentParser:
     tail.add_argument("--json", action="store_true", help="print each event as a line of JSON")
 
     watch = command("watch", "show a table of jobs that follows them (needs the extra: pip install 'jobpush[cli]')", filters)
-    watch.add_argument("--ended", type=seconds, default=300.0, metavar="SECONDS", help="keep jobs that ended for so long (300)")
+    watch.add_argument(
+        "--ended", type=seconds, default=300.0, metavar="SECONDS", help="how long to show a job after its end (default: 300)"
+    )
 
     status = command("status", "print a job's state in one word, for workflow engines")
-    status.add_argument("id", metavar="ID")
+    status.add_argument("id", metavar="ID", help=ONE_ID)
     status.add_argument(
         "--format", choices=("plain", "snakemake", "nextflow"), default="plain",
         help="the words of that engine (default: jobpush's own, such as RUNNING)",
@@ -121,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
         "sample", help=text, description=text[0].upper() + text[1:] + ", and print the path of each.", epilog=SAMPLE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    sample.add_argument("kind", choices=tuple(SAMPLES), help="which of them (below)")
+    sample.add_argument("kind", choices=tuple(SAMPLES), help="which files (see below)")
     sample.add_argument("directory", metavar="DIR", help="where to; it is made if it is not there")
     sample.add_argument("--force", action="store_true", help="write over files that are there already")
 

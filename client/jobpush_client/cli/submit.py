@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         return command.returncode
     job_id = submitted(command.stdout)
     if job_id is None:
-        raise ClientError(f"{words[0]} has not said which job it has submitted")
+        raise ClientError(f"{words[0]} printed no job id; expected a line such as 'Submitted batch job 4711'")
     job = f"{options.cluster}/{job_id}" if options.cluster else job_id
     with client(options.url, options.patience) as server:
         if options.quiet or options.json or not sys.stderr.isatty():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush_client.cli.submit import submitted
+from jobpush_client import ClientError
+from jobpush_client.cli import parser
+from jobpush_client.cli.submit import run, submitted
 
 
 class SubmitTests(SynchronousTestCase):
@@ -26,3 +28,8 @@ class SubmitTests(SynchronousTestCase):
             ("", None),
         ):
             self.assertEqual(submitted(said), job_id, said)
+
+    def test_no_job(self) -> None:
+        """A command that prints no job id is refused with its name and what was expected."""
+        error = self.assertRaises(ClientError, run, parser().parse_args(["submit", "--", "true"]))
+        self.assertEqual(str(error), "true printed no job id; expected a line such as 'Submitted batch job 4711'")
