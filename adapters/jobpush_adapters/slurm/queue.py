@@ -21,7 +21,14 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from jobpush.adapter.command import CommandResult, printable
-from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import (
+    INamedJobsQueue,
+    InvalidJobId,
+    IQueueReactor,
+    IRecordedJobsQueue,
+    IWatchfulQueue,
+    QueueError,
+)
 from jobpush.adapter.work import Work
 from jobpush.core.model import (
     Confidence,
@@ -35,10 +42,11 @@ from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.commands import first_failure, succeeded
 from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
-from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.common.watch import Watching
+from jobpush_adapters.slurm import accounting
+from jobpush_adapters.slurm.accounting import seconds
 from jobpush_adapters.slurm.probe import SlurmProbe, find_library
-from jobpush_adapters.slurm.states import STATES, with_state
+from jobpush_adapters.slurm.states import with_state
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -51,9 +59,6 @@ PLAIN_FIELDS = (
 
 #: The fields that may contain anything, as users, or programs that they run, write them: each ends with a token.
 FREE_FIELDS = ("Reason", "Account", "WorkDir", "Comment", "Name")
-
-#: What is asked of accounting: nothing that jobs' owners write, so that ``|`` is a safe separator.
-SACCT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason", "User")
 
 #: The most ids in one call of ``sacct`` (100 cost what one costs).
 SACCT_IDS = 500
@@ -79,11 +84,10 @@ _ROW_END = _FILLER + b"r\n"
 
 _RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
 _COUNT = re.compile(r"[0-9]{1,10}")
-_SECONDS = re.compile(r"[1-9][0-9]{0,10}")
 _LIMIT = re.compile(r"(?:([0-9]+)-)?(?:([0-9]+):)?([0-9]+):([0-9]+)")
 
 
-@implementer(INamedJobsQueue, IWatchfulQueue)
+@implementer(INamedJobsQueue, IRecordedJobsQueue, IWatchfulQueue)
 class SlurmQueue(Watching, CommandQueue):
     """
     :param follow: logs of the controller: slurmctld's own, or what ``jobcomp/filetxt`` writes.
@@ -122,6 +126,8 @@ class SlurmQueue(Watching, CommandQueue):
         here = not (clusters or self._commands.remote or (follow and probe is None))
         self._library = find_library(self._commands.directory) if probe is not False and here else None
         self._probe_wanted = bool(probe)
+        self._whole_codes = False
+        self._cluster_name: str | None = None
 
     def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
         """See `jobpush.adapter.interfaces.IWatchfulQueue`."""
@@ -197,8 +203,10 @@ class SlurmQueue(Watching, CommandQueue):
         which = ["-M", self._clusters] if self._clusters else []
         result = await self._commands.run("scontrol", *which, "show", "config")
         config = parse_config(succeeded("scontrol", result).stdout)
+        self._is_the_same_cluster(config)
+        self._whole_codes = version_of(config) >= accounting.WHOLE_CODES
         hides = bool({"jobs", "all"} & set(config.get("PrivateData", "none").lower().split(",")))
-        accounting = config.get("AccountingStorageType", "").endswith("slurmdbd")
+        has_accounting = config.get("AccountingStorageType", "").endswith("slurmdbd")
         account = await self._commands.account()
         sees_all, evidence = True, f"PrivateData={config.get('PrivateData', 'none')}"
         if hides:
@@ -206,7 +214,7 @@ class SlurmQueue(Watching, CommandQueue):
             if account in ("root", slurm_user):
                 evidence += f", and {account} is Slurm's own user"
             else:
-                level = await self._admin_level(account) if accounting else "not known without accounting"
+                level = await self._admin_level(account) if has_accounting else "not known without accounting"
                 sees_all = level in ("Operator", "Administrator")
                 evidence += f", and the AdminLevel of {account} is {level}"
         problems = []
@@ -215,7 +223,7 @@ class SlurmQueue(Watching, CommandQueue):
                 f"{evidence}: other users' jobs cannot be seen; give {account} AdminLevel=Operator, or leave 'jobs' out of "
                 "PrivateData"
             )
-        if not accounting:
+        if not has_accounting:
             problems.append(
                 "there is no accounting (AccountingStorageType): a job that ends while jobpush does not look, and is "
                 "forgotten (MinJobAge), is told as LOST"
@@ -224,12 +232,27 @@ class SlurmQueue(Watching, CommandQueue):
         return QueueFacts(
             sees_all=sees_all,
             hides_jobs=hides,
-            accounting=accounting,
+            accounting=has_accounting,
             remembers_s=float(age[0]) if age is not None else None,
             remembers_by="MinJobAge",
             evidence=evidence,
             problems=tuple(problems),
         )
+
+    def _is_the_same_cluster(self, config: Mapping[str, str]) -> None:
+        """
+        Check that the answer is of the cluster that was asked first.
+
+        :raise QueueError: naming both, if it is not.
+        """
+        name = config.get("ClusterName")
+        if self._cluster_name is None:
+            self._cluster_name = name
+        elif name != self._cluster_name:
+            raise QueueError(
+                f"the answers are those of the cluster {printable(name or 'without a name')}, expected {self._cluster_name} "
+                "(ClusterName); its jobs are not told"
+            )
 
     async def _admin_level(self, account: str) -> str:
         try:
@@ -241,15 +264,51 @@ class SlurmQueue(Watching, CommandQueue):
     # -- sacct
 
     async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        found: dict[str, JobDescriptor | None] = {}
+        ended: dict[str, JobDescriptor] = {}
+        still_open: set[str] = set()
+        missing: set[str] = set()
         for begin in range(0, len(jobs), SACCT_IDS):
             some = {job.id: job for job in jobs[begin : begin + SACCT_IDS]}
+            caught_up = await self._caught_up()
             result = await self._commands.run("sacct", *sacct_arguments(list(some), self._clusters))
-            now = self._reactor.seconds()
-            found.update(parse_sacct(succeeded("sacct", result).stdout, some, now))
-        ended = {job_id: job for job_id, job in found.items() if job is not None}
-        still_open = frozenset(found.keys() - ended)
-        return Outcomes(ended, still_open, no_record=frozenset(job.id for job in jobs).difference(found))
+            stdout = succeeded("sacct", result).stdout
+            told = accounting.outcomes(stdout, some, self._reactor.seconds(), self._whole_codes, caught_up)
+            ended.update(told.jobs)
+            still_open |= told.still_open
+            missing |= told.no_record
+        return Outcomes(ended, frozenset(still_open), frozenset(missing))
+
+    async def _caught_up(self) -> bool:
+        """Whether slurmctld has sent all that it knows to accounting. While slurmdbd is down it keeps its records."""
+        which = ["-M", self._clusters] if self._clusters else []
+        try:
+            result = succeeded("sdiag", await self._commands.run("sdiag", *which))
+        except QueueError:
+            return False
+        return accounting.waiting_records(result.stdout) == 0
+
+    def recorded(self, jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
+        """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""
+        return Deferred.fromCoroutine(self._recorded(jobs))
+
+    async def _recorded(self, jobs: Sequence[str]) -> Mapping[str, JobDescriptor]:
+        asked = {job_id: self._unseen(job_id) for job_id in jobs}
+        result = await self._commands.run("sacct", *sacct_arguments(list(asked), self._clusters))
+        now = self._reactor.seconds()
+        told = accounting.outcomes(succeeded("sacct", result).stdout, asked, now, self._whole_codes, caught_up=False)
+        still_open = {job_id: attrs.evolve(asked[job_id], source="sacct", observed_at=now) for job_id in told.still_open}
+        return {**told.jobs, **still_open}
+
+    def _unseen(self, job_id: str) -> JobDescriptor:
+        array, index = self.task_of(job_id) or (None, None)
+        return JobDescriptor(
+            cluster=self.cluster,
+            id=job_id,
+            phase=Phase.UNKNOWN,
+            parent=array,
+            task_index=index,
+            confidence=Confidence.ACCOUNTING,
+        )
 
 
 def new_token() -> str:
@@ -345,7 +404,7 @@ def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
         job_id, pending = rest[1], TaskSet.parse(rest[2])
     else:
         raise ValueError("the job id is none")
-    submitted_at, started_at, ended_at = (_time(text) for text in (submit, start, end))
+    submitted_at, started_at, ended_at = (seconds(text) for text in (submit, start, end))
     if not _COUNT.fullmatch(status) or not _COUNT.fullmatch(restarts):
         raise ValueError("the exit code or the number of restarts is no number")
     attempt = int(restarts)
@@ -393,58 +452,15 @@ def parse_config(stdout: bytes) -> dict[str, str]:
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
+def version_of(config: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the version of Slurm by ``scontrol show config``; (0, 0) if that does not say it."""
+    found = re.match(r"([0-9]+)\.([0-9]+)", config.get("SLURM_VERSION", ""))
+    return (int(found[1]), int(found[2])) if found is not None else (0, 0)
+
+
 def sacct_arguments(ids: Sequence[str], clusters: str | None = None) -> list[str]:
     """Return the arguments for all records of these jobs, without their steps; with ``-j`` sacct searches all its records."""
-    return ["-n", "-P", "-X", "-D", *_where(clusters), "-o", ",".join(SACCT_FIELDS), "-j", ",".join(ids)]
-
-
-def parse_sacct(stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float) -> dict[str, JobDescriptor | None]:
-    """
-    Return how these jobs have ended, each by its last record; None for one whose last record has no end.
-
-    A record counts if it is of the same submission, or of a later one by the same user (a requeue is a new submission to
-    Slurm, and keeps its id).
-    """
-    found: dict[str, tuple[float, JobDescriptor | None]] = {}
-    for line in stdout.decode("utf-8", "replace").split("\n"):
-        fields = line.split("|")
-        if len(fields) != len(SACCT_FIELDS):
-            continue
-        shown, state, code, submit, start, end, partition, nodes, reason, user = fields
-        # What never ran of an array has one record: 33_[2-9]
-        rest = _RANGE.fullmatch(shown)
-        job_id = rest[1] if rest is not None else shown
-        job = jobs.get(job_id)
-        submitted_at = _time(submit)
-        if job is None or submitted_at is None or submitted_at < (job.submitted_at or 0) or not is_same_user(job, user):
-            continue
-        if job_id in found and found[job_id][0] > submitted_at:
-            continue
-        exit_and_signal = re.fullmatch(r"([0-9]+):([0-9]+)", code)
-        word = state.partition(" ")[0]  # "CANCELLED by 1000"
-        if exit_and_signal is None or STATES.get(word, (None, None))[1] is None:
-            found[job_id] = (submitted_at, None)
-            continue
-        status = (int(exit_and_signal[1]) & 0xFF) << 8 | (int(exit_and_signal[2]) & 0x7F)
-        told = attrs.evolve(
-            job,
-            nodes=None if nodes in ("", "None assigned") else nodes,
-            queue=partition or job.queue,
-            native={"state": state, "exit_status": code, "reason": reason},
-            submitted_at=submitted_at,
-            observed_at=now,
-            source="sacct",
-            confidence=Confidence.ACCOUNTING,
-            pending_tasks=TaskSet.parse(rest[2]) if rest is not None else job.pending_tasks,
-        )
-        told = with_state(told, word, status, reason, _time(start), _time(end))
-        found[job_id] = (submitted_at, attrs.evolve(told, settled=True))
-    return {job_id: job for job_id, (_, job) in found.items()}
-
-
-def _time(text: str) -> float | None:
-    """Return epoch seconds, as SLURM_TIME_FORMAT=%s prints them; None for N/A, NONE, Unknown."""
-    return float(text) if _SECONDS.fullmatch(text) else None
+    return ["-n", "-P", "-X", "-D", *_where(clusters), "-o", ",".join(accounting.FIELDS), "-j", ",".join(ids)]
 
 
 def _text(text: str) -> str | None:

@@ -100,14 +100,15 @@ def with_state(
             signal = status & 0x7F
         elif status or outcome in (Outcome.COMPLETED, Outcome.FAILED):
             exit_code = (status >> 8) & 0xFF
-        if outcome is Outcome.FAILED and signal == 53:
+        if outcome is Outcome.FAILED and signal == 53 and started_at == ended_at:
             outcome, signal = Outcome.LAUNCH_FAIL, None  # slurmd's own word for "could not be started", no signal
         elif outcome is Outcome.OUT_OF_MEMORY and signal == 125:
             signal = None
     waiting = phase in (Phase.QUEUED, Phase.HELD)
     if outcome is not None and not job.nodes and started_at == ended_at:
         started_at = None  # ended while it waited: Slurm gives its end as its start
-    code = reason_code(first)
+    # "ReqNodeNotAvail, May be reserved for other job": the node is up.
+    code = ReasonCode.RESOURCES if "reserved" in reason else reason_code(first)
     if outcome is not None and code not in (ReasonCode.DEPENDENCY, ReasonCode.NODE_DOWN):
         # Why it had waited says nothing about its end, and Slurm gives JobLaunchFailure for any death by SIGKILL.
         code = ReasonCode.ERROR if outcome is Outcome.LAUNCH_FAIL else None

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
@@ -19,8 +18,7 @@ from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import STATES as FLAT_STATES
-from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase, QueueFacts, Snapshot
-from jobpush.core.tasks import TaskSet
+from jobpush.core.model import JobDescriptor, Phase, QueueFacts, Snapshot
 from jobpush_adapters.common import commands
 from jobpush_adapters.slurm import queue as slurm
 from tests.adapters.slurm.rows import row
@@ -42,7 +40,10 @@ class ScriptedCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = ManualClock()
-        self.answers: dict[str, Callable[[Sequence[str]], CommandResult | bytes]] = {}
+        #: Accounting has caught up, unless a test says otherwise.
+        self.answers: dict[str, Callable[[Sequence[str]], CommandResult | bytes]] = {
+            "sdiag": lambda argv: b"DBD Agent queue size: 0\n",
+        }
         self.commands = Scripted(self, lambda argv: self.answers[argv[0]](argv))
         self.queue = self.make()
 
@@ -326,16 +327,39 @@ class OutcomeTests(ScriptedCase):
 
         self.answers["sacct"] = answer
         outcomes = self.result(self.queue.outcomes(jobs))
-        self.assertEqual((outcomes.no_record, len(outcomes.jobs), [len(call.split(",")) for call in self.commands.calls]), (frozenset(), 1101, [509, 509, 110]))
+        self.assertEqual((outcomes.no_record, len(outcomes.jobs), [len(call.split(",")) for call in self.commands.calls]), (frozenset(), 1101, [1, 509, 1, 509, 1, 110]))
         self.assertEqual(outcomes.jobs["1101"].observed_at, NOW)
         none = self.result(self.queue.outcomes([]))
-        self.assertEqual((none.no_record, dict(none.jobs), len(self.commands.calls)), (frozenset(), {}, 3))
+        self.assertEqual((none.no_record, dict(none.jobs), len(self.commands.calls)), (frozenset(), {}, 6))
 
     def test_failure(self) -> None:
         """Says nothing of any job."""
         self.answers["sacct"] = lambda argv: CommandResult(1, b"", b"slurmdbd: down\n")
         job = JobDescriptor("slurm", "1", Phase.RUNNING, submitted_at=1.0)
         self.assertIn("slurmdbd: down", str(self.failureResultOf(self.queue.outcomes([job]), QueueError).value))
+
+    def test_caught_up(self) -> None:
+        """No record means something only where slurmctld has nothing left to send; where sdiag says nothing, it does not."""
+        self.answers["sacct"] = lambda argv: b""
+        job = JobDescriptor("slurm", "1", Phase.RUNNING, submitted_at=1.0)
+        for answer, missing in (
+            (b"DBD Agent queue size: 0\n", {"1"}), (b"DBD Agent queue size: 3\n", set()), (b"", set()),
+            (CommandResult(1, b"", b"Access denied\n"), set()), (CommandResult(0, b"DBD Agent queue size: 0\n", b""), {"1"}),
+        ):  # fmt: skip
+            self.answers["sdiag"] = lambda argv, answer=answer: answer
+            self.assertEqual(self.result(self.queue.outcomes([job])).no_record, missing, answer)
+
+    def test_jobs_that_no_query_listed(self) -> None:
+        """Their last records, whole; one without an end is unknown; what accounting does not know is left out."""
+        lines = (
+            b"20|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None|kim\n"
+            b"21_3|RUNNING|0:0|1795330673|1795330674|Unknown|main|n1|None|kim\n"
+        )
+        self.answers["sacct"] = lambda argv: lines
+        found = self.result(self.queue.recorded(["20", "21_3", "22"]))
+        self.assertEqual({job_id: job.state for job_id, job in found.items()}, {"20": "FAILED", "21_3": "UNKNOWN"})
+        self.assertEqual((found["20"].user, found["20"].settled, found["20"].confidence.value), ("kim", True, "accounting"))
+        self.assertEqual((found["21_3"].parent, found["21_3"].task_index, found["21_3"].source), ("21", 3, "sacct"))
 
 
 class WhereTests(ScriptedCase):
@@ -349,10 +373,21 @@ class WhereTests(ScriptedCase):
         self.snapshot(b"")
         self.result(self.queue.check())
         self.result(self.queue.outcomes([JobDescriptor("slurm", "1", Phase.RUNNING, submitted_at=1.0)]))
-        squeue, scontrol, sacct = self.commands.calls
+        squeue, scontrol, sdiag, sacct = self.commands.calls
         self.assertTrue(squeue.startswith("squeue --all --clusters=beta -h "))
-        self.assertEqual(scontrol, "scontrol -M beta show config")
+        self.assertEqual((scontrol, sdiag), ("scontrol -M beta show config", "sdiag -M beta"))
         self.assertIn("sacct -n -P -X -D --clusters=beta -o ", sacct)
+
+    def test_another_clusters_answer(self) -> None:
+        """Its jobs are not ours: the check fails, naming both, until the first cluster answers again."""
+        config = {"name": b"ours"}
+        self.answers["scontrol"] = lambda argv: b"ClusterName = " + config["name"] + b"\nPrivateData = none\n"
+        self.result(self.queue.check())
+        config["name"] = b"theirs"
+        for _ in range(2):
+            self.assertIn("of the cluster theirs, expected ours", str(self.failureResultOf(self.queue.check(), QueueError).value))
+        config["name"] = b"ours"
+        self.assertTrue(self.result(self.queue.check()).sees_all)
 
     def test_configuration(self) -> None:
         """The path that is given, or else that of this process's environment; on another host only what is given."""
@@ -452,117 +487,6 @@ class WatchTests(WatchingCase):
         end()
         self.assertEqual(watch.stopped, 1)
         self.assertIsNone(self.said(b"JobId=12"), "nobody listens any more")
-
-
-class AccountingTests(SynchronousTestCase):
-    """``sacct``."""
-
-    def sacct(self, *lines: str, job_id: str = "23", submitted_at: float = 1795330673.0) -> Any:
-        job = JobDescriptor(
-            cluster="slurm", id=job_id, phase=Phase.RUNNING, submitted_at=submitted_at, name="a|b", user="kim", queue="main"
-        )
-        return slurm.parse_sacct("\n".join(lines).encode() + b"\n", {job_id: job}, NOW).get(job_id)
-
-    def test_outcome(self) -> None:
-        """State, exit code and times; the name stays what squeue said."""
-        job = self.sacct("23|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None|kim")
-        self.assertEqual((job.state, job.exit_code, job.signal, job.settled), ("FAILED", 3, None, True))
-        self.assertEqual((job.started_at, job.ended_at, job.name), (1795330674.0, 1795330676.0, "a|b"))
-        self.assertEqual((job.source, job.confidence), ("sacct", Confidence.ACCOUNTING))
-
-    def test_signals_and_cancelling(self) -> None:
-        """``0:9`` is a signal; "CANCELLED by 0" is CANCELLED; ``0:53`` is no signal."""
-        job = self.sacct("23|CANCELLED by 0|0:15|1795330673|1795330674|1795330676|main|n1|None|kim")
-        self.assertEqual((job.state, job.signal, job.native["state"]), ("CANCELLED", 15, "CANCELLED by 0"))
-        self.assertEqual(self.sacct("23|FAILED|0:53|1795330673|1795330674|1795330676|main|n1|None|kim").state, "LAUNCH_FAIL")
-        never = self.sacct("23|CANCELLED by 0|0:0|1795330673|1795330676|1795330676|main|None assigned|JobHeldUser|kim")
-        self.assertEqual((never.state, never.started_at, never.nodes), ("CANCELLED", None, None))
-
-    def test_whole(self) -> None:
-        """All that a record says is told; what the job is otherwise stays."""
-        known = JobDescriptor(
-            "slurm", "23", Phase.RUNNING, submitted_at=1795330673.0, name="a|b", user="kim", account="bio", queue="old", nodes="old", workdir="/w",
-            comment="c", time_limit_s=60, attempt=2, aliases=("99",), observed_at=5.0, reason="old", flags=("x",), source="squeue", parent="20", task_index=3,
-        )  # fmt: skip
-        line = b"23|TIMEOUT|0:0|1795330673|1795330674|1795330676|long|n[1-2]|TimeLimit|kim\n"
-        told = slurm.parse_sacct(line, {"23": known}, NOW)["23"]
-        expected = attrs.evolve(
-            known, phase=Phase.DONE, outcome=Outcome.TIMEOUT, settled=True, reason="TimeLimit", flags=(), queue="long", nodes="n[1-2]",
-            native={"state": "TIMEOUT", "exit_status": "0:0", "reason": "TimeLimit"}, started_at=1795330674.0, ended_at=1795330676.0, source="sacct",
-            confidence=Confidence.ACCOUNTING,
-        )  # fmt: skip
-        self.assertTrue(told.says_the_same(expected), told)
-        self.assertEqual(told.observed_at, NOW)
-        bare = self.sacct("23|COMPLETED|0:0|1795330673|1795330674|1795330676||n1|None|kim")
-        self.assertEqual((bare.queue, bare.reason), ("main", None), "a partition that is not said is the one that was seen")
-        preempted = self.sacct("23|PREEMPTED|0:0|1795330673|1795330674|1795330676|main|n1|None|kim")
-        self.assertEqual((preempted.state, preempted.settled), ("PREEMPTED", True))
-
-    def test_odd_lines(self) -> None:
-        """A line that is none hides neither those before it nor those after it, and a record of another job is not this one's."""
-        jobs = {i: JobDescriptor("slurm", i, Phase.RUNNING, submitted_at=1795330673.0) for i in ("23", "24", "25", "26")}
-        good = "{}|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None|kim"
-        odd = [
-            "", "24|FAILED", good.format("24") + "|more", good.format("24").replace("1795330673", "Unknown"), good.format("99"),
-            "24|RUNNING|0:0|1795330673|1795330674|Unknown|main|n1|None|kim", good.format("24").replace("3:0", "x"), good.format("24").replace("1795330673", "1795000000"),
-        ]  # fmt: skip
-        for line in odd:
-            text = "\n".join([good.format("23"), line, good.format("25"), line, good.format("26")]).encode()
-            ended = [job_id for job_id, job in slurm.parse_sacct(text, jobs, NOW).items() if job is not None]
-            self.assertEqual(sorted(ended), ["23", "25", "26"], line)
-
-    def test_what_never_ran_of_an_array(self) -> None:
-        """Has one record, of a range: it is the array's, and tells for which tasks it speaks."""
-        array = JobDescriptor("slurm", "33", Phase.QUEUED, submitted_at=1795330673.0, pending_tasks=TaskSet.parse("2-9"))
-        line = b"33_[4-9%2]|CANCELLED by 0|0:0|1795330673|1795330676|1795330676|main|None assigned|None|kim\n"
-        told = slurm.parse_sacct(line, {"33": array}, NOW)["33"]
-        self.assertEqual((told.state, str(told.pending_tasks), told.nodes, told.started_at), ("CANCELLED", "4-9", None, None))
-        task = slurm.parse_sacct(line.replace(b"33_[4-9%2]", b"33"), {"33": array}, NOW)["33"]
-        self.assertEqual(str(task.pending_tasks), "2-9")
-
-    def test_wait_statuses(self) -> None:
-        """The code before the colon, the signal after it."""
-        for code, expected in (("3:0", (3, None)), ("255:0", (255, None)), ("0:9", (None, 9)), ("1:9", (None, 9)), ("0:0", (0, None))):
-            job = self.sacct(f"23|FAILED|{code}|1795330673|1795330674|1795330676|main|n1|None|kim")
-            self.assertEqual((job.exit_code, job.signal), expected, code)
-
-    def test_several_records(self) -> None:
-        """A requeue leaves one for each attempt: the last counts."""
-        first = "23|REQUEUED|0:0|1795330673|1795330674|1795330676|main|n1|None|kim"
-        second = "23|COMPLETED|0:0|1795330676|1795330681|1795330682|main|n1|None|kim"
-        self.assertEqual(self.sacct(first, second).state, "COMPLETED")
-        self.assertEqual(self.sacct(second, first).state, "COMPLETED")
-        self.assertIsNone(self.sacct(first), "it has not ended")
-        self.assertIsNone(self.sacct(second, second.replace("COMPLETED", "RUNNING").replace("1795330676", "1795330690", 1)), "it runs again")
-        same = "23|FAILED|1:0|1795330676|1795330681|1795330682|main|n1|None|kim"
-        self.assertEqual(self.sacct(second, same).state, "FAILED", "of two records of one time the last line")
-
-    def test_another_submission(self) -> None:
-        """A record of an earlier job by the same id says nothing, nor does one of another user's later job."""
-        self.assertIsNone(self.sacct("23|COMPLETED|0:0|1795000000|1795000001|1795000002|main|n1|None|kim"))
-        later = "23|COMPLETED|0:0|1795330700|1795330701|1795330702|main|n1|None|"
-        self.assertIsNone(self.sacct(later + "robin"))
-        for unknown in ("", "1000", "kim"):
-            self.assertEqual(self.sacct(later + unknown).state, "COMPLETED", unknown)
-
-    def test_not_ended_yet(self) -> None:
-        """Records come late: one that says RUNNING or PENDING is no answer."""
-        for state in ("RUNNING", "PENDING", "allocation", "NEW_STATE"):
-            self.assertIsNone(self.sacct(f"23|{state}|0:0|1795330673|1795330674|Unknown|main|n1|None|kim"), state)
-
-    def test_arguments(self) -> None:
-        """Every record, without steps; no text that users write is asked for."""
-        arguments = slurm.sacct_arguments(["1", "33_4", "46+0"])
-        fields = "JobID,State,ExitCode,Submit,Start,End,Partition,NodeList,Reason,User"
-        self.assertEqual(arguments, ["-n", "-P", "-X", "-D", "--local", "-o", fields, "-j", "1,33_4,46+0"])
-        self.assertEqual(slurm.sacct_arguments(["1"], "beta")[4], "--clusters=beta")
-        self.assertFalse({"JobName", "Comment", "WorkDir"} & set(slurm.SACCT_FIELDS))
-
-    @given(st.binary(max_size=300))
-    def test_arbitrary_bytes(self, stdout: bytes) -> None:
-        """Nothing is told that was not asked."""
-        job = JobDescriptor(cluster="slurm", id="1", phase=Phase.RUNNING, submitted_at=1.0)
-        self.assertLessEqual(set(slurm.parse_sacct(stdout, {"1": job}, NOW)), {"1"})
 
 
 class IdTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.model import JobDescriptor, Outcome, Phase
+from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
 from jobpush_adapters.slurm import queue as slurm
 from tests.adapters.slurm.rows import parse, row
 from tests.support import NOW
@@ -57,13 +57,21 @@ class StateTests(SynchronousTestCase):
         """The low seven bits are a signal; else the next byte is the exit code; two codes are Slurm's own."""
         for state, status, expected in [
             ("COMPLETED", "0", ("COMPLETED", 0, None)), ("FAILED", "768", ("FAILED", 3, None)), ("FAILED", "9", ("FAILED", None, 9)),
-            ("FAILED", "11", ("FAILED", None, 11)), ("FAILED", "53", ("LAUNCH_FAIL", None, None)), ("FAILED", "35584", ("FAILED", 139, None)),
+            ("FAILED", "11", ("FAILED", None, 11)), ("FAILED", "53", ("FAILED", None, 53)), ("FAILED", "35584", ("FAILED", 139, None)),
             ("OUT_OF_MEMORY", "125", ("OUT_OF_MEMORY", None, None)), ("CANCELLED", "15", ("CANCELLED", None, 15)),
             ("CANCELLED", "0", ("CANCELLED", None, None)), ("TIMEOUT", "0", ("TIMEOUT", None, None)), ("RUNNING", "9", ("RUNNING", None, None)),
             ("COMPLETING", "1024", ("FINISHING", None, None)),
         ]:  # fmt: skip
             job = parse(state=state, exit_code=status)
             self.assertEqual((job.state, job.exit_code, job.signal), expected, (state, status))
+        never = parse(state="FAILED", exit_code="53", StartTime="1795330676", EndTime="1795330676", Reason="JobLaunchFailure")
+        self.assertEqual((never.state, never.signal, never.reason_code), ("LAUNCH_FAIL", None, ReasonCode.ERROR), "slurmd's own word")
+
+    def test_a_reservation(self) -> None:
+        """A node that is reserved is not down."""
+        job = parse(state="PENDING", Reason="ReqNodeNotAvail, May be reserved for other job")
+        self.assertEqual(job.reason_code, ReasonCode.RESOURCES)
+        self.assertEqual(parse(state="PENDING", Reason="ReqNodeNotAvail, UnavailableNodes:n1").reason_code, ReasonCode.NODE_DOWN)
 
     def test_signals_of_slurms_own(self) -> None:
         """Two of them, each with one state alone; a signal is told of any end that has one, and an exit code if there is any."""
@@ -81,7 +89,7 @@ class StateTests(SynchronousTestCase):
         """Why it had waited says nothing of its end, but for a dependency and a node; one that could not be started is an error."""
         for state, status, reason, code in [
             ("FAILED", "256", "NonZeroExitCode", None), ("CANCELLED", "0", "Dependency", "DEPENDENCY"), ("NODE_FAIL", "0", "NodeDown", "NODE_DOWN"),
-            ("CANCELLED", "0", "Priority", None), ("FAILED", "9", "JobLaunchFailure", None), ("FAILED", "53", "JobLaunchFailure", "ERROR"),
+            ("CANCELLED", "0", "Priority", None), ("FAILED", "9", "JobLaunchFailure", None), ("FAILED", "53", "JobLaunchFailure", None),
             ("BOOT_FAIL", "0", "None", "ERROR"), ("RUNNING", "0", "Priority", None), ("COMPLETING", "0", "Dependency", None),
         ]:  # fmt: skip
             job = parse(state=state, exit_code=status, Reason=reason)
