@@ -151,10 +151,11 @@ def conclude(job: JobDescriptor, absent_since: float, now: float, policy: DiffPo
         return evolve(job, settled=True) if absent_for >= grace else job
     no_record = not policy.accounting or job.id in outcomes.no_record
     if job.phase in WAITING_PHASES:
+        if not policy.accounting and never_ran(job, absent_since, policy):
+            return concluded(job, Phase.DONE, Outcome.CANCELLED, True)
         if absent_for < grace or not no_record:
             return job
-        cancelled = policy.accounting or never_ran(job, absent_since, policy)
-        return concluded(job, Phase.DONE, Outcome.CANCELLED if cancelled else Outcome.LOST, True)
+        return concluded(job, Phase.DONE, Outcome.CANCELLED if policy.accounting else Outcome.LOST, True)
     if absent_for < grace:
         phase = Phase.FINISHING
     elif absent_for < 2 * grace or not no_record:

@@ -203,10 +203,10 @@ class ArrayTests(SynchronousTestCase):
 
     def test_left_the_range_without_a_row(self) -> None:
         """Not at once. Cancelled, inferred, if no look was missed in which it can have been listed as ended; else it is lost."""
-        for unbroken_since, state in ((1000.0, "CANCELLED"), (1002.0, "LOST"), (None, "LOST")):
+        for unbroken_since, state, pauses in ((1000.0, "CANCELLED", (1.0, 0.9)), (1002.0, "LOST", (1.0, 9.0)), (None, "LOST", (1.0, 9.0))):
             world = World(unbroken_since=unbroken_since)
             world.look(self.pending("0-5"), job("7_9", "RUNNING"))
-            for after in (1.0, 9.0):
+            for after in pauses:
                 self.assertEqual(world.look(self.pending("0-2,5"), job("7_9", "RUNNING"), after=after), [])
             told = world.look(self.pending("0-2,5"), job("7_9", "RUNNING"))
             self.assertEqual(told[:2], [("7_3", state, "QUEUED"), ("7_4", state, "QUEUED")])

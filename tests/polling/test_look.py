@@ -225,7 +225,7 @@ class PolicyTests(LookCase):
             lab.clock.run(pause, step=1)
             lab.queue.failure = None
             lab.queue.set("7", "QUEUED", pending_tasks=self.pending("0-2"))
-            lab.clock.run(8, step=1)
+            lab.tick()
             self.assertEqual(lab.steps("7_3"), [])
             lab.clock.run(40, step=1)
             self.assertEqual(lab.steps("7_3"), [state])
