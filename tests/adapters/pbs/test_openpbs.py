@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import TestCase
 
 from jobpush.adapter.command import CommandResult
@@ -15,6 +16,7 @@ from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import JobDescriptor, Phase
 from tests import fake_pbs
 from tests.adapters.pbs.captures import FAKE, PbsCase, Recorded, attributes, told
+from tests.core.world import World
 from tests.support import NOW
 
 #: When the jobs of the stand-in were submitted.
@@ -268,6 +270,59 @@ class SnapshotTests(PbsCase):
         self.assertEqual((snapshot.began_at, snapshot.ended_at, snapshot.jobs["1.pbslab"].observed_at), (NOW + 2, NOW + 2, NOW + 2))
         self.assertEqual(self.result(self.queue.named(["5[].pbslab"])).jobs, {})
         self.assertEqual(self.asked(), [])
+
+
+class EventTests(PbsCase):
+    """What is told of jobs from look to look."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world = World()
+        self.world.policy = attrs.evolve(self.world.policy, task_id=self.queue.task_id, accounting=True, lists_ended=False)
+
+    def events(self) -> dict[str, list[str]]:
+        """The states that this look tells, by job."""
+        found: dict[str, list[str]] = {}
+        self.clock.advance(1)
+        for job_id, state, _ in self.world.look(*self.look().jobs.values()):
+            found.setdefault(job_id.removesuffix(".pbslab"), []).append(state)
+        return found
+
+    def subjob(self, index: int, state: str, **fields: Any) -> None:
+        """A subjob in that state, with its array's start."""
+        self.set(f"5[{index}].pbslab", state, **{"stime": "Sun Nov 22 07:43:00 2026", **fields})
+
+    def never_ran(self, letter: str, **fields: Any) -> dict[str, Any]:
+        """What PBS keeps of a subjob that was deleted while it waited."""
+        return {"job_state": letter, "exec_host": "", "run_count": "", "comment": "Subjob finished", **fields}
+
+    def test_subjob_deleted_while_it_waits(self) -> None:
+        """It never runs and does not succeed, whatever its array does; the array is what its worst subjob is."""
+        self.set("5[].pbslab", "BEGUN")
+        self.subjob(1, "RUNNING")
+        self.subjob(2, "QUEUED")
+        self.assertEqual(self.events(), {"5[1]": ["QUEUED", "RUNNING"], "5[]": ["QUEUED", "RUNNING"]})
+        self.subjob(2, "CANCELLED", **self.never_ran("X", substate=70))
+        self.assertEqual(self.events(), {"5[2]": ["CANCELLED"]})
+        self.subjob(1, "COMPLETED")
+        self.subjob(2, "COMPLETED", **self.never_ran("F", Exit_status=0))
+        self.set("5[].pbslab", "COMPLETED", run_count="", exec_host="")
+        self.assertEqual(self.events(), {"5[1]": ["COMPLETED"], "5[]": ["CANCELLED"]})
+        self.assertEqual({told(self.world.job(job_id)) for job_id in ("5[].pbslab", "5[2].pbslab")}, {"CANCELLED"})
+        self.assertEqual(self.events(), {})
+
+    def test_array_deleted(self) -> None:
+        """Between two looks: those that waited never ran, and have no exit code."""
+        self.set("5[].pbslab", "BEGUN")
+        self.subjob(1, "RUNNING")
+        self.subjob(2, "QUEUED")
+        self.events()
+        self.subjob(1, "COMPLETED", substate=91, Exit_status=271)
+        self.subjob(2, "COMPLETED", **self.never_ran("F", substate=91, Exit_status=1))
+        self.set("5[].pbslab", "COMPLETED", substate=91, Exit_status=1, run_count="", exec_host="")
+        self.assertEqual(self.events(), {"5[1]": ["CANCELLED"], "5[2]": ["CANCELLED"], "5[]": ["CANCELLED"]})
+        self.assertEqual([told(self.world.job(f"5{part}.pbslab")) for part in ("[1]", "[2]", "[]")],
+                         ["CANCELLED signal 15", "CANCELLED", "CANCELLED signal 15"])  # fmt: skip
 
 
 class OutcomeTests(PbsCase):
