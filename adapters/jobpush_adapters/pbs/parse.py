@@ -166,7 +166,7 @@ def describe(cluster: str, job_id: str, a: Attributes, now: float) -> JobDescrip
         state = State(Phase.UNKNOWN)
     else:
         state = pbs_state(
-            letter, substate, status, a.get("Hold_Types", "n"), depends, started=_was_started(a), subjob="[" in job_id,
+            letter, substate, status, a.get("Hold_Types", "n"), depends, started=was_started(a), subjob="[" in job_id,
             deleted=" and terminated by " in a.get("comment", ""),
         )  # fmt: skip
     native = {"state": letter} | {
@@ -189,7 +189,7 @@ def from_state(cluster: str, job_id: str, state: State, native: Mapping[str, str
     ended_at = moment(a.get("obittime") or a.get("comp_time")) if state.phase is Phase.DONE else None
     if state.phase is Phase.DONE and (ended_at is None or (started_at or 0) > ended_at):
         ended_at = moment(a.get("history_timestamp")) or moment(a.get("mtime"))
-    if task and not _was_started(a):
+    if task and not was_started(a):
         started_at = ended_at = None  # they are its array's
         comment = comment if waiting else None
     project = a.get("project")
@@ -226,7 +226,7 @@ def from_state(cluster: str, job_id: str, state: State, native: Mapping[str, str
     )
 
 
-def _was_started(a: Attributes) -> bool:
+def was_started(a: Attributes) -> bool:
     """
     Return whether the attributes say that this very job was started. A subjob has those of its array besides, which is started
     with its first subjob: the start, the exit status, the comment.

@@ -181,9 +181,15 @@ _LISTED = {
 }
 
 
-def torque_state(letter: str, status: int | None, holds: str, depends: bool) -> State:
-    """Return the state of a Torque job: it has no substate, and C is completed."""
+def torque_state(letter: str, status: int | None, holds: str, depends: bool, started: bool = False) -> State:
+    """
+    Return the state of a Torque job that is no array: it has no substate, and C is completed.
+
+    :param started: whether something says that it was started.
+    """
     if letter == "C":
+        if status is None and started:
+            return State(Phase.DONE, Outcome.LOST, reason="it has no exit status", settled=True)
         return exit_of(status, TORQUE_EXITS)
     if letter == "H":
         return pbs_state("H", None, None, holds, depends)
