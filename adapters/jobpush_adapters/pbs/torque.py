@@ -69,6 +69,10 @@ class Torque:
         """Return that nothing is known: Torque has no accounting that can be asked."""
         return Outcomes()
 
+    async def recorded(self, jobs: Sequence[str]) -> dict[str, JobDescriptor]:
+        """Return nothing, as `outcomes`."""
+        return {}
+
 
 def jobs_text(result: CommandResult) -> bytes:
     """
