@@ -79,6 +79,9 @@ def qselect(server: dict[str, Any], arguments: list[str]) -> int:
     if options not in (["-x", "-T"], ["-T"]) or len(stamps) != 1:
         print(f"unexpected arguments: {arguments}", file=sys.stderr)
         return 2
+    if options[0] == "-x" and not server.get("history", True):
+        print("qselect: PBS is not configured to maintain job history", file=sys.stderr)
+        return 0
     since = calendar.timegm(time.strptime(stamps[0], "%Y%m%d%H%M.%S"))
     for job_id, job in server["jobs"].items():
         modified = job.get("modified", 0)

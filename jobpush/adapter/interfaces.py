@@ -27,6 +27,10 @@ class QueueError(Exception):
     """
 
 
+class QueueChanged(QueueError):
+    """What `IBatchQueueService.check` told is not so any more: it is asked again before the next query."""
+
+
 class InvalidJobId(ValueError):
     """The text is not a job id of this scheduler. Says what was expected."""
 

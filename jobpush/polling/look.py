@@ -13,8 +13,9 @@ import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, QueueError
+from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, QueueChanged, QueueError
 from jobpush.adapter.load import LoadBudget
 from jobpush.core.absence import CONFIRM_S, NOTHING_ASKED, DiffPolicy, guesses, newly_absent, unchecked, wants_outcome
 from jobpush.core.diff import diff
@@ -296,9 +297,15 @@ class Look:
     def _in_time(self, ask: Callable[[], Deferred[T]]) -> Deferred[T]:
         """Ask the adapter, which must answer in time even where it does not keep its own promise."""
         limit = 2 * self.queue.timeout + 5.0
-        return maybeDeferred(ask).addTimeout(
+        answer = maybeDeferred(ask).addTimeout(
             limit, self._reactor, lambda _, s: _raise(QueueError(f"no answer within {s:g} s"))
         )
+        return answer.addErrback(self._check_again)
+
+    def _check_again(self, failure: Failure) -> NoReturn:
+        if failure.check(QueueChanged):
+            self._checked_at = None
+        failure.raiseException()
 
 
 def _in_family(record: JobRecord) -> bool:

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import QueueChanged, QueueError
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush.polling.look import QueueStatus
@@ -229,6 +229,20 @@ class PolicyTests(LookCase):
             self.assertEqual(lab.steps("7_3"), [])
             lab.clock.run(40, step=1)
             self.assertEqual(lab.steps("7_3"), [state])
+
+    def test_what_has_changed(self) -> None:
+        """Where a query fails because the server keeps other things than it said, it is asked again: the queue is not ok meanwhile."""
+        lab = self.lab(QueueFacts(sees_all=True, accounting=True)).start()
+        before = self.checks
+        for failure, checks in ((QueueError("squeue: down"), 0), (QueueChanged("no history any more"), 1)):
+            lab.queue.failure = failure
+            lab.tick()
+            status = lab.service.monitors["memory"].status
+            self.assertEqual((status.health, status.error, self.checks - before), ("stale", str(failure), 0))
+            lab.queue.failure, lab.queue.facts = None, QueueFacts(sees_all=True, problems=("no history",))
+            lab.clock.run(10, step=1)
+            self.assertEqual((status.health, self.checks - before), ("ok", checks))
+        self.assertIn("no history", lab.get("/readyz").body.decode())
 
     def test_where_they_are_not(self) -> None:
         """It may have run: nothing is said of it before accounting has had its time."""

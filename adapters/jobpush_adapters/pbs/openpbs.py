@@ -12,20 +12,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import attrs
 from twisted.logger import Logger
 
-from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import IQueueReactor, QueueError
+from jobpush.adapter.command import CommandResult, printable
+from jobpush.adapter.interfaces import IQueueReactor, QueueChanged, QueueError
 from jobpush.adapter.work import Work
+from jobpush.core.aggregate import aggregate
 from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.commands import Commands, succeeded
 from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.pbs import accounting as pbs_accounting
 from jobpush_adapters.pbs.facts import keeps_history, pbs_facts
-from jobpush_adapters.pbs.parse import Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
+from jobpush_adapters.pbs.parse import ID, Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
 
 LOG = Logger(namespace="jobpush_adapters.pbs.openpbs")
 
@@ -37,6 +39,10 @@ OVERLAP_S = 2.0
 
 #: Seconds for which a job that has ended is listed.
 REMEMBER_S = 300.0
+
+#: The most arrays that one question about recorded jobs is about, and seconds for which the accounting log is read for one.
+MOST_ARRAYS = 20
+LOOK_BACK_S = 7 * 86400.0
 
 #: Letters of jobs whose attributes are asked for in each tick: PBS does not count their next change as a modification.
 _PASSING = "ET"
@@ -84,6 +90,14 @@ class OpenPbs:
         self._log = os.path.join(home, "server_priv", "accounting")
         self._history = False
         self._log_readable = False
+        #: Follows the accounting log where the server keeps no history.
+        self._following: pbs_accounting.AccountingLog | None = None
+        #: The jobs that have ended by the log, and until when each is waited for to leave the list.
+        self._logged: dict[str, tuple[JobDescriptor, float]] = {}
+        #: Up to where the log had been read when each job was first asked about.
+        self._asked: dict[str, tuple[str, int]] = {}
+        #: Why what `check` has found is not so any more.
+        self._changed: str | None = None
         self._skew = 0.0
         self._known: dict[str, _Known] = {}
         #: The jobs that have ended lately, and until when each of them is listed.
@@ -100,8 +114,13 @@ class OpenPbs:
         # A difference that is not longer than a command may take is not one of the clocks.
         skew = float(a["timestamp"]) - began if a.get("timestamp", "").isdigit() else 0.0
         self._skew = skew if abs(skew) > 2.0 else 0.0
-        self._history = keeps_history(a)
+        self._history, self._changed = keeps_history(a), None
         self._log_readable = not self._commands.remote and pbs_accounting.readable(self._log)
+        if self._history or not self._log_readable:
+            self._following = None
+        elif self._following is None:
+            self._following = pbs_accounting.AccountingLog(self._log)
+            await self._work.reading(self._following.ended)
         return pbs_facts(a, await self._commands.account(), self._log if self._log_readable else None)
 
     # -- a tick
@@ -110,6 +129,8 @@ class OpenPbs:
         """Return all jobs: those of the list, and those that have ended lately."""
         if self.server is None:
             await self.check()
+        if self._changed is not None:
+            raise QueueChanged(self._changed)
         began = self._reactor.seconds()
         rows, rejected = parse_list(await self._commands.run("qstat", "-t", "-w"))
         if rejected and not rows:
@@ -119,6 +140,8 @@ class OpenPbs:
         wanted = self._sort(tick, modified)
         left = [job_id for job_id in self._known if job_id not in rows] if self._history else []
         tick.attributes = await self._attributes([*wanted, *left], left)
+        if self._following is not None:
+            self._take(await self._work.reading(self._following.ended), tick)
         await self._work.sliced(self._describe(tick))
         self._known = tick.known
         self._looked_at = began
@@ -147,6 +170,8 @@ class OpenPbs:
         since = self._looked_at - OVERLAP_S + self._skew
         stamp = time.strftime("%Y%m%d%H%M.%S", time.gmtime(since))
         result = await self._commands.run("qselect", *(["-x"] if self._history else []), "-T", f"-tm.ge.{stamp}")
+        if self._history and not result.stdout:
+            self._still_has_history(result)
         if result.status == 2:
             # A usage error: this version cannot be asked so. The list still shows the changes of letters.
             self._selects = False
@@ -181,11 +206,50 @@ class OpenPbs:
         for begin in range(0, len(distinct), IDS_AT_ONCE):
             some = distinct[begin : begin + IDS_AT_ONCE]
             result = await self._commands.run("qstat", *history, "-E", "-f", "-F", "json", *some)
-            found.update(parse_jobs(result))
+            found.update(self._parsed(result))
         for array in (job_id for job_id in left if "[]" in job_id):
             result = await self._commands.run("qstat", *history, "-t", "-f", "-F", "json", array)
-            found.update(parse_jobs(result))
+            found.update(self._parsed(result))
         return found
+
+    def _parsed(self, result: CommandResult) -> dict[str, Attributes]:
+        jobs = parse_jobs(result)
+        if self._history and not jobs:
+            self._still_has_history(result)
+        return jobs
+
+    def _still_has_history(self, result: CommandResult) -> None:
+        """
+        Make sure that a server which was asked for its history, and had nothing to tell, still keeps one.
+
+        :raise QueueChanged: if it does not: it says so on standard error alone, with status 0.
+        """
+        if result.status == 0 and result.stderr.strip():
+            self._changed = f"the server keeps no history any more (job_history_enable): {result.complaint}"
+            raise QueueChanged(self._changed)
+
+    def _take(self, ended: Sequence[tuple[str, pbs_accounting.LoggedJob]], tick: _Tick) -> None:
+        """Keep the jobs that have ended by the log until the list does not have them any more."""
+        for job_id, entry in ended:
+            if "[]" in job_id or ID.fullmatch(job_id) is None:
+                continue  # what is true of an array is not true of each of its subjobs
+            known = self._known.get(job_id)
+            seen = known.job if known is not None else None
+            if seen is not None and pbs_accounting.of_job(seen, [entry]) is not None:
+                job = pbs_accounting.ended(seen, entry, tick.now)
+            else:
+                job = pbs_accounting.described(self._cluster, job_id, entry, tick.now)
+            if seen is not None and job is not None and job.submitted_at == seen.submitted_at and job.user != seen.user:
+                continue
+            if job is not None and job.done:
+                self._logged[job_id] = (job, tick.now + REMEMBER_S)
+        for job_id, (job, until) in list(self._logged.items()):
+            known = self._known.get(job_id)
+            told = known is not None and known.job is not None and known.job.terminal
+            if job_id not in tick.rows and not told:
+                self._ended[job_id] = (job, tick.now + REMEMBER_S)
+            if job_id not in tick.rows or told or tick.now > until:
+                del self._logged[job_id]
 
     def _describe(self, tick: _Tick) -> Iterator[None]:
         """Make the jobs, of what is known and what was asked for; pauses now and then."""
@@ -255,6 +319,35 @@ class OpenPbs:
                     found[job.id] = ended
         return Outcomes(found, no_record=frozenset(job.id for job in jobs if "[]" not in job.id) - attributes.keys())
 
+    async def recorded(self, jobs: Sequence[str]) -> dict[str, JobDescriptor]:
+        """Return what the history, or else the accounting log, has on jobs by their ids alone: an array with its subjobs."""
+        now = self._reactor.seconds()
+        if not self._history:
+            return await self._logged_jobs(jobs, now) if self._log_readable else {}
+        arrays = [job_id for job_id in jobs if "[]" in job_id][:MOST_ARRAYS]
+        attributes = await self._attributes([job_id for job_id in jobs if "[]" not in job_id], arrays)
+        found = {}
+        for job_id in attributes:
+            with suppress(ValueError):
+                job = describe(self._cluster, job_id, attributes[job_id], now)
+                if job.done:
+                    found[job_id] = job
+        for array in arrays:
+            parts = [job for job in found.values() if job.parent == array]
+            if attributes.get(array, {}).get("job_state") == "F" and parts:
+                found[array] = aggregate(array, parts, None, None)
+        return found
+
+    async def _logged_jobs(self, jobs: Sequence[str], now: float) -> dict[str, JobDescriptor]:
+        wanted = {job_id for job_id in jobs if "[]" not in job_id}
+        log = await self._work.reading(pbs_accounting.find, self._log, wanted, now - LOOK_BACK_S, now)
+        found = {}
+        for job_id, entries in log.jobs.items():
+            job = pbs_accounting.described(self._cluster, job_id, entries[-1], now)
+            if job is not None:
+                found[job_id] = job
+        return found
+
     async def _from_log(self, jobs: Iterable[JobDescriptor]) -> Outcomes:
         if not self._log_readable:
             return Outcomes()
@@ -264,10 +357,21 @@ class OpenPbs:
             return Outcomes()
         now = self._reactor.seconds()
         since = min(job.observed_at for job in wanted.values())
-        entries = await self._work.reading(pbs_accounting.find, self._log, set(wanted), since, now)
-        told = ((job_id, pbs_accounting.ended(wanted[job_id], entry, now)) for job_id, entry in entries.items())
-        found = {job_id: job for job_id, job in told if job is not None}
-        return Outcomes(found, no_record=frozenset(wanted).difference(entries))
+        log = await self._work.reading(pbs_accounting.find, self._log, set(wanted), since, now)
+        first = {job_id: self._asked.get(job_id, log.until) for job_id in wanted}
+        self._asked = first
+        found, still_open, no_record = {}, set(), set()
+        for job_id, job in wanted.items():
+            entry = pbs_accounting.of_job(job, log.jobs.get(job_id, ()))
+            if entry is None:
+                # With a line that is later than the first question the log has caught up.
+                if log.until > first[job_id] and log.reaches_back_to(job.observed_at, now):
+                    no_record.add(job_id)
+            elif (ended := pbs_accounting.ended(job, entry, now)) is not None:
+                found[job_id] = ended
+            elif entry.end in ("", "D"):
+                still_open.add(job_id)
+        return Outcomes(found, frozenset(still_open), frozenset(no_record))
 
 
 def _starts(job: JobDescriptor | None) -> bool:

@@ -160,9 +160,15 @@ def describe(cluster: str, job_id: str, a: Attributes, now: float) -> JobDescrip
     if not re.fullmatch(r"[A-Z]", letter):
         raise ValueError(f"job {job_id} has no state")
     substate, status = number(a.get("substate")), number(a.get("Exit_status"))
-    is_array = "[]" in job_id
     depends = "after" in a.get("depend", "")
-    state = pbs_state(letter, substate, None if is_array and letter == "B" else status, a.get("Hold_Types", "n"), depends)
+    if "[]" in job_id and letter in "FX":
+        # How its subjobs ended is not in its row: a subjob that was deleted while it waited counts as one that succeeded.
+        state = State(Phase.UNKNOWN)
+    else:
+        state = pbs_state(
+            letter, substate, status, a.get("Hold_Types", "n"), depends, started=was_started(a), subjob="[" in job_id,
+            deleted=" and terminated by " in a.get("comment", ""),
+        )  # fmt: skip
     native = {"state": letter} | {
         key: a[name] for key, name in (("substate", "substate"), ("exit_status", "Exit_status")) if name in a
     }
@@ -183,6 +189,9 @@ def from_state(cluster: str, job_id: str, state: State, native: Mapping[str, str
     ended_at = moment(a.get("obittime") or a.get("comp_time")) if state.phase is Phase.DONE else None
     if state.phase is Phase.DONE and (ended_at is None or (started_at or 0) > ended_at):
         ended_at = moment(a.get("history_timestamp")) or moment(a.get("mtime"))
+    if task and not was_started(a):
+        started_at = ended_at = None  # they are its array's
+        comment = comment if waiting else None
     project = a.get("project")
     workflow = a.get("Variable_List.workflow")  # the comment is the server's: a user's tag is a variable, qsub -v workflow=NAME
     return JobDescriptor(
@@ -191,7 +200,7 @@ def from_state(cluster: str, job_id: str, state: State, native: Mapping[str, str
         phase=state.phase,
         outcome=state.outcome,
         settled=state.settled,
-        attempt=max(0, (number(a.get("run_count")) or 1) - 1),
+        attempt=max(0, (number(a.get("run_count") or a.get("start_count")) or 1) - 1),
         exit_code=state.exit_code,
         signal=state.signal,
         reason=comment or state.reason if state.outcome is None else state.reason or comment,
@@ -215,6 +224,14 @@ def from_state(cluster: str, job_id: str, state: State, native: Mapping[str, str
         parent=parent_of(job_id) if task else None,
         task_index=int(task) if task else None,
     )
+
+
+def was_started(a: Attributes) -> bool:
+    """
+    Return whether the attributes say that this very job was started. A subjob has those of its array besides, which is started
+    with its first subjob: the start, the exit status, the comment.
+    """
+    return any(a.get(name) for name in ("run_count", "start_count", "exec_host"))
 
 
 def parent_of(job_id: str) -> str:

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
-from jobpush.adapter.interfaces import INamedJobsQueue, InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import (
+    INamedJobsQueue,
+    InvalidJobId,
+    IQueueReactor,
+    IRecordedJobsQueue,
+    IWatchfulQueue,
+    QueueError,
+)
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.commands import Commands
@@ -49,8 +56,11 @@ class Dialect(Protocol):
     async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         """Return what became of jobs that left."""
 
+    async def recorded(self, jobs: Sequence[str]) -> dict[str, JobDescriptor]:
+        """Return the jobs with these ids that a record tells of."""
 
-@implementer(INamedJobsQueue, IWatchfulQueue)
+
+@implementer(INamedJobsQueue, IRecordedJobsQueue, IWatchfulQueue)
 class PbsQueue(Watching, CommandQueue):
     """
     :param follow: logs of the server; by default its own, and else the accounting log, where they can be read.
@@ -126,6 +136,13 @@ class PbsQueue(Watching, CommandQueue):
         """See `jobpush.adapter.interfaces.INamedJobsQueue`."""
         assert isinstance(self._dialect, OpenPbs)
         return Deferred.fromCoroutine(self._dialect.named(jobs))
+
+    def recorded(self, jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
+        """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""
+        return Deferred.fromCoroutine(self._recorded(jobs))
+
+    async def _recorded(self, jobs: Sequence[str]) -> Mapping[str, JobDescriptor]:
+        return await (await self._asked()).recorded(jobs)
 
     @property
     def most_named(self) -> int:

@@ -7,7 +7,7 @@ From Torque's documentation and source; it has no JSON, no substates, and exit c
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jobpush.adapter.command import CommandResult, printable
 from jobpush.adapter.interfaces import IQueueReactor, QueueError
@@ -16,11 +16,11 @@ from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.commands import Commands, succeeded
 from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
 from jobpush_adapters.pbs.facts import torque_facts
-from jobpush_adapters.pbs.parse import ID, Attributes, from_state, number
+from jobpush_adapters.pbs.parse import ID, Attributes, from_state, number, was_started
 from jobpush_adapters.pbs.states import torque_state
 from jobpush_adapters.sge.xml import plain
 
-_FIELD = re.compile(rb"<([A-Za-z_][A-Za-z_.]{0,60})>([^<]*)</\1>")
+_TAG = re.compile(rb"<(/?)([A-Za-z_][A-Za-z_.]{0,60})>")
 
 #: A job begins so, after which its id stands; so the one before it ends there.
 _ROW_END = b"<Job><Job_Id>"
@@ -37,7 +37,8 @@ class Torque:
         self._reactor = reactor
         self._commands = commands
         self._cluster = cluster
-        self._reader = IncrementalRows(self._read, _id_of, _ids_of, end=_ROW_END)
+        # An array's own row does not say how its subjobs ended, which have rows of their own (-t).
+        self._reader = IncrementalRows(self._read, _id_of, _ids_of, skip=_is_array, end=_ROW_END)
         self._began = 0.0
         self._work = Work(reactor)
 
@@ -54,7 +55,7 @@ class Torque:
         answer, reader = jobs_text(await self._commands.run("qstat", "-t", "-x")), self._reader
         self._began = began
         await self._work.sliced(reader.answer(parts(answer, _ROW_END)))
-        if answer and not reader.jobs and not reader.ids:
+        if reader.rejected and not reader.jobs and not reader.ids:
             raise QueueError(f"qstat: no job could be understood: {reader.rejected[0][1]}")
         return reader.snapshot(began, self._reactor.seconds())
 
@@ -67,6 +68,10 @@ class Torque:
     async def outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         """Return that nothing is known: Torque has no accounting that can be asked."""
         return Outcomes()
+
+    async def recorded(self, jobs: Sequence[str]) -> dict[str, JobDescriptor]:
+        """Return nothing, as `outcomes`."""
+        return {}
 
 
 def jobs_text(result: CommandResult) -> bytes:
@@ -94,6 +99,11 @@ def _id_of(row: bytes) -> str:
     return row.partition(b"<")[0].decode("utf-8", "replace")
 
 
+def _is_array(row: bytes) -> bool:
+    """Return whether it is the row of an array as a whole."""
+    return b"[]" in row.partition(b"<")[0]
+
+
 def _ids_of(row: bytes) -> list[str]:
     """Return the id that a row which is not understood may stand for."""
     found = re.match(rb"[0-9A-Za-z_.\[\]-]{1,300}(?=<)", row)
@@ -106,23 +116,37 @@ def parse_job(cluster: str, row: bytes, now: float) -> JobDescriptor:
 
     :raise ValueError: if its id or its state is not as it should be.
     """
-    fields: dict[str, str] = {}
-    for name, value in _FIELD.findall(row):
-        # Of fields with the same name the first is the job's own; its owner may have written the others.
-        fields.setdefault(name.decode("ascii"), plain(value))
+    fields = dict(_fields(row))
     job_id = _id_of(row)
     letter = fields.get("job_state", "")
     if not ID.fullmatch(job_id) or not re.fullmatch(r"[A-Z]", letter):
         raise ValueError(f"the id or the state of a job makes no sense: {job_id[:80]}")
     depends = "after" in fields.get("depend", "")
-    state = torque_state(letter, number(fields.get("exit_status")), fields.get("Hold_Types", "n"), depends)
+    holds, status = fields.get("Hold_Types", "n"), number(fields.get("exit_status"))
+    state = torque_state(letter, status, holds, depends, was_started(fields))
     native = {"state": letter, **({"exit_status": fields["exit_status"]} if "exit_status" in fields else {})}
     attributes: Attributes = {
         **fields,
-        "Resource_List.walltime": fields.get("walltime", ""),
         **{f"Variable_List.{name}": value for name, value in _VARIABLE.findall(fields.get("Variable_List", ""))},
     }
     return from_state(cluster, job_id, state, native, attributes, now)
+
+
+def _fields(row: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a job, of two with one name the first; those within another one as ``Resource_List.walltime``."""
+    seen: set[str] = set()
+    within: list[bytes] = []
+    begin, deepest = 0, 0
+    for tag in _TAG.finditer(row):
+        if not tag[1]:
+            within.append(tag[2])
+            begin, deepest = tag.end(), len(within)
+        elif within and within[-1] == tag[2]:
+            name = b".".join(within).decode("ascii")
+            if len(within) == deepest and name not in seen:
+                seen.add(name)
+                yield name, plain(row[begin : tag.start()])
+            within.pop()
 
 
 def parse_server_text(stdout: bytes) -> tuple[str | None, dict[str, str]]:

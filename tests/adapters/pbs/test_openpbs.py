@@ -8,13 +8,15 @@ import sys
 import time
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import TestCase
 
 from jobpush.adapter.command import CommandResult
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import QueueChanged, QueueError
 from jobpush.core.model import JobDescriptor, Phase
 from tests import fake_pbs
 from tests.adapters.pbs.captures import FAKE, PbsCase, Recorded, attributes, told
+from tests.core.world import World
 from tests.support import NOW
 
 #: When the jobs of the stand-in were submitted.
@@ -270,6 +272,181 @@ class SnapshotTests(PbsCase):
         self.assertEqual(self.asked(), [])
 
 
+class EventCase(PbsCase):
+    """What is told of jobs from look to look."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world = World()
+        self.world.policy = attrs.evolve(self.world.policy, task_id=self.queue.task_id, accounting=True, lists_ended=False)
+
+    def events(self) -> dict[str, list[str]]:
+        """The states that this look tells, by job."""
+        found: dict[str, list[str]] = {}
+        self.clock.advance(1)
+        for job_id, state, _ in self.world.look(*self.look().jobs.values()):
+            found.setdefault(job_id.removesuffix(".pbslab"), []).append(state)
+        return found
+
+    def subjob(self, index: int, state: str, **fields: Any) -> None:
+        """A subjob in that state, with its array's start."""
+        self.set(f"5[{index}].pbslab", state, **{"stime": "Sun Nov 22 07:43:00 2026", **fields})
+
+
+class EventTests(EventCase):
+    """Of arrays."""
+
+    def never_ran(self, letter: str, **fields: Any) -> dict[str, Any]:
+        """What PBS keeps of a subjob that was deleted while it waited."""
+        return {"job_state": letter, "exec_host": "", "run_count": "", "comment": "Subjob finished", **fields}
+
+    def test_subjob_deleted_while_it_waits(self) -> None:
+        """It never runs and does not succeed, whatever its array does; the array is what its worst subjob is."""
+        self.set("5[].pbslab", "BEGUN")
+        self.subjob(1, "RUNNING")
+        self.subjob(2, "QUEUED")
+        self.assertEqual(self.events(), {"5[1]": ["QUEUED", "RUNNING"], "5[]": ["QUEUED", "RUNNING"]})
+        self.subjob(2, "CANCELLED", **self.never_ran("X", substate=70))
+        self.assertEqual(self.events(), {"5[2]": ["CANCELLED"]})
+        self.subjob(1, "COMPLETED")
+        self.subjob(2, "COMPLETED", **self.never_ran("F", Exit_status=0))
+        self.set("5[].pbslab", "COMPLETED", run_count="", exec_host="")
+        self.assertEqual(self.events(), {"5[1]": ["COMPLETED"], "5[]": ["CANCELLED"]})
+        self.assertEqual({told(self.world.job(job_id)) for job_id in ("5[].pbslab", "5[2].pbslab")}, {"CANCELLED"})
+        self.assertEqual(self.events(), {})
+
+    def test_array_deleted(self) -> None:
+        """Between two looks: those that waited never ran, and have no exit code."""
+        self.set("5[].pbslab", "BEGUN")
+        self.subjob(1, "RUNNING")
+        self.subjob(2, "QUEUED")
+        self.events()
+        self.subjob(1, "COMPLETED", substate=91, Exit_status=271)
+        self.subjob(2, "COMPLETED", **self.never_ran("F", substate=91, Exit_status=1))
+        self.set("5[].pbslab", "COMPLETED", substate=91, Exit_status=1, run_count="", exec_host="")
+        self.assertEqual(self.events(), {"5[1]": ["CANCELLED"], "5[2]": ["CANCELLED"], "5[]": ["CANCELLED"]})
+        self.assertEqual([told(self.world.job(f"5{part}.pbslab")) for part in ("[1]", "[2]", "[]")],
+                         ["CANCELLED signal 15", "CANCELLED", "CANCELLED signal 15"])  # fmt: skip
+
+
+class HistoryOffTests(EventCase):
+    """A server that keeps no history, with an accounting log."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.home / "server_priv" / "accounting"
+        self.directory.mkdir(parents=True)
+        self.log("L;license;")
+        self.server["history"] = False
+        self.assertEqual(self.events(), {})
+        self.result(self.queue.check())
+
+    def log(self, text: str) -> None:
+        """This line is added to the log."""
+        with open(self.directory / "20261122", "a", encoding="ascii") as file:
+            file.write(f"11/22/2026 06:00:00;{text}\n")
+
+    def end(self, job_id: str, status: int, ctime: float = SUBMITTED) -> None:
+        """A job leaves, with its record."""
+        self.server["jobs"].pop(job_id, None)
+        self.log(f"E;{job_id};user=kim jobname=n queue=workq ctime={int(ctime)} start=1795333380 exec_host=n1/0 end=1795333440 Exit_status={status}")
+
+    def test_left(self) -> None:
+        """Each job is told once, with its end, in the look that misses it; nobody is asked for its attributes."""
+        self.set("1.pbslab", "RUNNING")
+        self.events()
+        self.end("1.pbslab", 7)
+        self.assertEqual(self.events(), {"1": ["FAILED"]})
+        job = self.world.job("1.pbslab")
+        self.assertEqual((told(job), job.settled, job.name, job.ended_at), ("FAILED 7", True, "n", 1795333440.0))
+        for _ in range(2):
+            self.clock.advance(200)
+            self.assertEqual(self.events(), {})
+
+    def test_came_and_went(self) -> None:
+        """Between two looks, or before its attributes could be asked for."""
+        self.end("1.pbslab", 0)
+        self.set("2.pbslab", "QUEUED")
+        self.instead["qstat -E -f -F json 2.pbslab"] = CommandResult(153, json.dumps({"Jobs": {}}, indent=1).encode(), b"")
+        self.assertEqual(self.events(), {"1": ["QUEUED", "RUNNING", "COMPLETED"]})
+        self.end("2.pbslab", 3)
+        self.assertEqual(self.events(), {"2": ["QUEUED", "RUNNING", "FAILED"]})
+        self.assertEqual(self.events(), {})
+
+    def test_listed_still(self) -> None:
+        """The record of a job that the list still has counts once it has left."""
+        self.set("1.pbslab", "FINISHING")
+        self.events()
+        kept = self.server["jobs"]["1.pbslab"]
+        self.end("1.pbslab", 7)
+        self.server["jobs"]["1.pbslab"] = kept
+        self.assertEqual(self.events(), {})
+        del self.server["jobs"]["1.pbslab"]
+        self.assertEqual(self.events(), {"1": ["FAILED"]})
+
+    def test_deleted(self) -> None:
+        """One that waited has ended; one that ran ends with its record."""
+        self.set("1.pbslab", "QUEUED")
+        self.set("2.pbslab", "RUNNING")
+        self.events()
+        del self.server["jobs"]["1.pbslab"]
+        for number in (1, 2):
+            self.log(f"D;{number}.pbslab;requestor=kim@h")
+        self.assertEqual(self.events(), {"1": ["CANCELLED"]})
+        self.end("2.pbslab", 271)
+        self.assertEqual(self.events(), {"2": ["CANCELLED"]})
+        self.assertEqual((told(self.world.job("1.pbslab")), told(self.world.job("2.pbslab"))), ("CANCELLED", "CANCELLED signal 15"))
+
+    def test_subjobs(self) -> None:
+        """One that its array's row told as ended is not told again when both leave."""
+        self.set("5[].pbslab", "BEGUN")
+        self.subjob(1, "RUNNING")
+        self.subjob(2, "RUNNING")
+        self.events()
+        self.log("E;5[1].pbslab;user=kim ctime=1795333349 exec_host=n1/0 end=1795333441 Exit_status=3")
+        self.subjob(1, "FAILED", job_state="X")
+        self.assertEqual(self.events(), {"5[1]": ["FAILED"]})
+        self.server["jobs"].clear()
+        self.log("E;5[2].pbslab;user=kim ctime=1795333349 exec_host=n1/0 end=1795333442 Exit_status=0")
+        self.log("E;5[].pbslab;user=kim ctime=1795333349 end=1795333442 Exit_status=1")
+        self.assertEqual(self.events(), {"5[2]": ["COMPLETED"], "5[]": ["FAILED"]})
+
+    def test_another_job_by_that_id(self) -> None:
+        """A record of another user's job, or of another submission, is not this job's end."""
+        self.set("1.pbslab", "RUNNING", Job_Owner="robin@h")
+        self.set("2.pbslab", "RUNNING")
+        self.events()
+        self.end("1.pbslab", 0)
+        self.end("2.pbslab", 0, SUBMITTED + 5)
+        self.assertEqual(self.events(), {"2": ["LOST", "QUEUED", "RUNNING", "COMPLETED"]})
+        self.assertEqual((self.world.job("1.pbslab").state, self.world.job("1.pbslab").user), ("RUNNING", "robin"))
+
+    def test_switched_off(self) -> None:
+        """Under the running service: the query fails as long as what the server keeps is not asked again; then the log tells."""
+        self.server["history"] = True
+        self.result(self.queue.check())
+        self.set("1.pbslab", "RUNNING")
+        self.events()
+        self.server["history"] = False
+        why = "the server keeps no history any more (job_history_enable): qselect: PBS is not configured to maintain job history"
+        for _ in range(2):
+            failed = self.failureResultOf(self.queue.snapshot(), QueueChanged)
+            self.assertEqual(str(failed.value), why)
+        facts = self.result(self.queue.check())
+        self.assertIn("keeps no history", facts.problems[0])
+        self.assertEqual(self.events(), {})
+        self.end("1.pbslab", 7)
+        self.assertEqual(self.events(), {"1": ["FAILED"]})
+
+    def test_switched_off_between_two_commands(self) -> None:
+        """Seen by the attributes, too, in whatever they were asked for."""
+        self.server["history"] = True
+        self.result(self.queue.check())
+        self.server["history"] = False
+        self.assertIn("keeps no history any more", self.failure(self.queue.outcomes([JobDescriptor("pbs", "1.pbslab", Phase.RUNNING)])))
+        self.assertIn("keeps no history any more", self.failure(self.queue.snapshot()))
+
+
 class OutcomeTests(PbsCase):
     """What became of jobs that left."""
 
@@ -294,33 +471,81 @@ class OutcomeTests(PbsCase):
         again = self.result(self.queue.outcomes([self.job("3.pbslab", None)]))
         self.assertEqual(set(again.jobs), {"3.pbslab"})
 
-    def test_log(self) -> None:
+    def log(self, *lines: str, day: float = NOW) -> None:
+        """These lines are added to the accounting log."""
+        directory = self.home / "server_priv" / "accounting"
+        directory.mkdir(parents=True, exist_ok=True)
+        with open(directory / time.strftime("%Y%m%d", time.gmtime(day)), "a", encoding="ascii") as file:
+            file.writelines(f"11/22/2026 06:00:00;{text}\n" for text in lines)
+
+    def test_which_log(self) -> None:
         """Where the server keeps no history; not on another host, not where it cannot be read."""
-        log = self.home / "server_priv" / "accounting"
-        log.mkdir(parents=True)
+        self.log()
         self.server["history"] = False
         for options, readable in (({}, True), ({"prefix": ("ssh",)}, False), ({"home": "/none"}, False)):
             self.queue = self.make(**options)
             self.assertEqual(self.result(self.queue.check()).accounting, readable)
-            self.assertEqual(self.result(self.queue.outcomes([self.job()])).no_record, {self.job().id} if readable else set())
+            self.assertEqual(self.result(self.queue.outcomes([self.job()])).jobs, {})
         self.server["history"] = True
         self.queue = self.make()
         self.assertNotIn("accounting log", " ".join(self.result(self.queue.check()).problems))
+
+    def test_log(self) -> None:
+        """Ended so, still open, or no record, if the log reaches back so far and has a line that is later than the first question."""
         self.server["history"] = False
+        whose = f"user=kim ctime={int(SUBMITTED)}"
+        end = f"{whose} end={int(NOW)} Exit_status=1"
+        self.log(f"E;1.pbslab;{end}", f"E;3[].pbslab;{end}", "E;2.pbslab;ctime=1 Exit_status=1", f"S;4.pbslab;{whose}", "D;4.pbslab;requestor=kim@h",
+                 f"E;6.pbslab;{end.replace('kim', 'robin')}", "E;7.pbslab;x", day=NOW - 86400)  # fmt: skip
         self.result(self.queue.check())
-        end = f"user=kim ctime={int(SUBMITTED)} end={int(NOW)} Exit_status=1"
-        before = time.strftime("%Y%m%d", time.gmtime(NOW - 86400))
-        (log / before).write_text(f"11/21/2026 06:00:00;E;1.pbslab;{end}\n11/21/2026 06:00:00;E;3[].pbslab;{end}\n11/21/2026 06:00:00;E;2.pbslab;ctime=1 Exit_status=1\n")
-        jobs = [self.job("1.pbslab"), self.job("2.pbslab", observed_at=NOW + 5000000), self.job("3[].pbslab", observed_at=NOW + 9000000)]
-        outcomes = self.result(self.queue.outcomes(jobs))
-        self.assertEqual({job_id: told(job) for job_id, job in outcomes.jobs.items()}, {"1.pbslab": "FAILED 1"})
-        self.assertEqual(self.asked()[-1], "qstat -B -f -F json")
+        jobs = [self.job("1.pbslab"), self.job("2.pbslab"), self.job("3[].pbslab"), self.job("4.pbslab"), self.job("5.pbslab", observed_at=NOW - 3 * 86400),
+                self.job("6.pbslab", user="kim"), self.job("7.pbslab")]  # fmt: skip
+        self.asked()
+        for later, no_record in ((False, set()), (False, set()), (True, {"2.pbslab", "6.pbslab"}), (False, {"2.pbslab", "6.pbslab"})):
+            if later:
+                self.log("L;license;floating license hour:0")
+            outcomes = self.result(self.queue.outcomes(jobs))
+            self.assertEqual({job_id: told(job) for job_id, job in outcomes.jobs.items()}, {"1.pbslab": "FAILED 1"})
+            self.assertEqual((outcomes.still_open, outcomes.no_record), ({"4.pbslab"}, no_record))
+        self.assertEqual(self.asked(), [])
+        self.assertEqual(self.result(self.queue.outcomes([self.job("2.pbslab"), self.job("8.pbslab")])).no_record, {"2.pbslab"}, "8 is asked about for the first time")
+        log = self.home / "server_priv" / "accounting"
         for path in log.iterdir():
             path.unlink()
         log.rmdir()
-        outcomes = self.result(self.queue.outcomes(jobs[2:]))
+        outcomes = self.result(self.queue.outcomes(jobs[2:3]))
         self.assertEqual((outcomes.no_record, outcomes.jobs), (frozenset(), {}))
         self.assertEqual(self.failure(self.queue.outcomes(jobs)), f"{log}: No such file or directory")
+
+    def test_recorded(self) -> None:
+        """Of jobs that nothing is known of: those of the history that have ended, an array with its subjobs."""
+        self.set("1.pbslab", "FAILED")
+        self.set("2.pbslab", "RUNNING")
+        self.set("3.pbslab", "FAILED", job_state="")
+        self.set("5[].pbslab", "COMPLETED")
+        self.set("5[1].pbslab", "COMPLETED")
+        self.set("5[2].pbslab", "FAILED")
+        self.set("6[].pbslab", "BEGUN")
+        self.set("6[1].pbslab", "COMPLETED", job_state="X")
+        self.result(self.queue.check())
+        self.asked()
+        found = self.result(self.queue.recorded(["1.pbslab", "2.pbslab", "3.pbslab", "4.pbslab", "5[].pbslab", "6[].pbslab"]))
+        self.assertEqual({job_id: told(job) for job_id, job in found.items()}, {
+            "1.pbslab": "FAILED 3", "5[].pbslab": "FAILED 3", "5[1].pbslab": "COMPLETED 0", "5[2].pbslab": "FAILED 3", "6[1].pbslab": "COMPLETED 0",
+        })  # fmt: skip
+        self.assertEqual((found["5[].pbslab"].counts, found["5[].pbslab"].settled), ({"COMPLETED": 1, "FAILED": 1}, True))
+        self.assertEqual(self.asked(), ["qstat -x -E -f -F json 1.pbslab 2.pbslab 3.pbslab 4.pbslab", "qstat -x -t -f -F json 5[].pbslab", "qstat -x -t -f -F json 6[].pbslab"])
+
+    def test_recorded_in_the_log(self) -> None:
+        """Without history; of jobs that have not ended it has a beginning; without a log nothing."""
+        self.server["history"] = False
+        self.result(self.queue.check())
+        self.assertEqual(self.result(self.queue.recorded(["1.pbslab"])), {})
+        self.log("E;1.pbslab;user=kim ctime=1 Exit_status=4", "E;1.pbslab;user=kim ctime=2 exec_host=n/0 Exit_status=5", "Q;2.pbslab;user=kim ctime=1",
+                 "D;3.pbslab;requestor=kim@h", "E;4[].pbslab;user=kim ctime=1 Exit_status=0")  # fmt: skip
+        self.result(self.queue.check())
+        found = self.result(self.queue.recorded(["1.pbslab", "2.pbslab", "3.pbslab", "4[].pbslab"]))
+        self.assertEqual({job_id: told(job) for job_id, job in found.items()}, {"1.pbslab": "FAILED 5", "2.pbslab": "UNKNOWN"})
 
     def test_no_jobs(self) -> None:
         """Nobody is asked."""
@@ -426,7 +651,8 @@ class AdapterTests(TestCase):
         day = time.strftime("%Y%m%d", time.gmtime())
         (log / day).write_text(f"11/22/2026 07:44:00;E;1.pbslab;user=kim ctime={ctime} start={ctime + 31} end={ctime + 91} Exit_status=271\n")
         self.fake.show({})
-        self.assertEqual(dict((await self.queue.snapshot()).jobs), {})
+        shown = (await self.queue.snapshot()).jobs
+        self.assertEqual({i: told(ended) for i, ended in shown.items()}, {"1.pbslab": "FAILED signal 15"})
         outcomes = await self.queue.outcomes([job])
         self.assertEqual({i: told(ended) for i, ended in outcomes.jobs.items()}, {"1.pbslab": "FAILED signal 15"})
 

@@ -199,8 +199,11 @@ class DescriptorTests(SynchronousTestCase):
     def test_dependencies(self) -> None:
         """Those of which others wait for this job say nothing; those that it waits for do."""
         for depend, code in (("afterok:1.s@s", "DEPENDENCY"), ("beforeok:1.s@s", "HELD_BY_ADMIN"), ("", "HELD_BY_ADMIN"), ("beforeok:1.s,afterany:2.s", "DEPENDENCY")):
-            job = parse.describe("c", "5", {"job_state": "H", "substate": "20", "Hold_Types": "s", "depend": depend}, NOW)
+            job = parse.describe("c", "5", {"job_state": "H", "Hold_Types": "s", "depend": depend}, NOW)
             self.assertEqual(job.reason_code and job.reason_code.value, code, depend)
+            for substate, by_substate in (("20", "HELD_BY_ADMIN"), ("22", "DEPENDENCY")):
+                job = parse.describe("c", "5", {"job_state": "H", "substate": substate, "Hold_Types": "s", "depend": depend}, NOW)
+                self.assertEqual(job.reason_code and job.reason_code.value, by_substate, (depend, substate))
 
     def test_arrays(self) -> None:
         """An array's exit status says nothing while it goes on; its own id is no task."""

@@ -47,6 +47,21 @@ class StateTests(SynchronousTestCase):
                 self.assertEqual(ends[name], expected, name)
         self.assertGreater(len(ends), 20)
 
+    def test_arrays(self) -> None:
+        """A subjob that was deleted while it waited has its array's start, end and exit status; an array is what its subjobs are."""
+        cancelled, ran = ("CANCELLED", None, None), ("COMPLETED 0", True, True)
+        for name, expected in {
+            "array.subjob-deleted-0s": {"[]": ("RUNNING", True, None), "[1]": ("STARTING", True, None), "[2]": ("QUEUED", None, None), "[3]": cancelled},
+            "array.subjob-deleted": {"[]": ("UNKNOWN", True, None), "[1]": ran, "[2]": ran, "[3]": cancelled},
+            "array.deleted-3s": {"[]": ("RUNNING", True, None), "[1]": ("RUNNING", True, None), "[2]": cancelled, "[3]": cancelled},
+            "array.deleted": {"[]": ("UNKNOWN", True, None), "[1]": ("CANCELLED signal 15", True, True), "[2]": cancelled, "[3]": cancelled},
+            "array.held-deleted": {"[]": ("UNKNOWN", None, None), "[1]": cancelled, "[2]": cancelled},
+        }.items():  # fmt: skip
+            jobs = described(f"{name}.qstat-xtf-json")
+            found = {job_id[1:].partition(".")[0]: (told(job), job.started_at and True, job.ended_at and True) for job_id, job in jobs.items()}
+            self.assertEqual(found, expected, name)
+            self.assertEqual([job.reason for job in jobs.values() if told(job) == "CANCELLED"], [None] * list(expected.values()).count(cancelled))
+
     def test_moved(self) -> None:
         """To another server: its own outcome."""
         (job,) = described("moved-to-other-server.qstat-x-f-json").values()
@@ -63,7 +78,7 @@ class StateTests(SynchronousTestCase):
             ("R", None, None, "n", False, "RUNNING"), ("S", 43, None, "n", False, "SUSPENDED"), ("U", 42, None, "n", False, "SUSPENDED"),
             ("B", 70, 1, "n", False, "RUNNING"), ("E", 51, 0, "n", False, "FINISHING"), ("M", 94, None, "n", False, "MOVED"),
             ("F", 94, None, "n", False, "MOVED"), ("F", 91, 271, "n", False, "CANCELLED signal 15"), ("F", 91, None, "n", False, "CANCELLED"),
-            ("F", 91, -4, "n", False, "NODE_FAIL"), ("F", 92, 0, "n", False, "COMPLETED 0"), ("F", 92, None, "s", True, "CANCELLED DEPENDENCY"),
+            ("F", 91, -4, "n", False, "NODE_FAIL"), ("F", 92, 0, "n", False, "COMPLETED 0"), ("F", 92, None, "s", True, "CANCELLED"),
             ("F", 92, 4, "n", False, "FAILED 4"), ("F", 93, -29, "n", False, "TIMEOUT"), ("F", 93, -28, "n", False, "TIMEOUT"),
             ("F", 93, -27, "n", False, "OUT_OF_MEMORY"), ("F", 93, -26, "n", False, "OUT_OF_MEMORY"), ("F", 93, -4, "n", False, "NODE_FAIL"),
             ("F", 93, -1, "n", False, "LAUNCH_FAIL ERROR"), ("F", 93, 254, "n", False, "LAUNCH_FAIL 254 ERROR"), ("F", 93, -19, "n", False, "CANCELLED"),
@@ -135,7 +150,8 @@ class WholeTests(SynchronousTestCase):
             ("W", 30, "n", True, S(Phase.QUEUED, reason_code=D.BEGIN_TIME)), ("T", 0, "n", True, S(Phase.QUEUED, flags=("transit",))),
             ("B", 70, "n", True, S(Phase.RUNNING)), ("S", 43, "n", True, S(Phase.SUSPENDED)), ("U", 43, "n", False, S(Phase.SUSPENDED, flags=("user_busy",))),
             ("E", 51, "n", True, S(Phase.FINISHING)), ("M", 94, "n", False, S(Phase.DONE, Outcome.MOVED, settled=True)), ("Z", 42, "n", False, S(Phase.UNKNOWN)),
-            ("H", 20, "s", True, S(Phase.QUEUED, reason_code=D.DEPENDENCY)), ("H", 22, "n", True, S(Phase.QUEUED, reason_code=D.DEPENDENCY)),
+            ("H", 20, "s", True, S(Phase.HELD, reason_code=D.HELD_BY_ADMIN)), ("H", None, "s", True, S(Phase.QUEUED, reason_code=D.DEPENDENCY)),
+            ("H", None, "us", True, S(Phase.HELD, reason_code=D.HELD_BY_ADMIN)), ("H", 22, "n", True, S(Phase.QUEUED, reason_code=D.DEPENDENCY)),
             ("H", 22, "s", False, S(Phase.QUEUED, reason_code=D.DEPENDENCY)), ("H", 22, "us", True, S(Phase.HELD, reason_code=D.HELD_BY_ADMIN)),
             ("H", 20, "u", True, S(Phase.HELD, reason_code=D.HELD_BY_USER)), ("H", 20, "n", False, S(Phase.HELD, reason_code=D.OTHER)),
         ]:  # fmt: skip
@@ -149,12 +165,35 @@ class WholeTests(SynchronousTestCase):
             (94, 0, False, S(done, Outcome.MOVED, settled=True)), (91, 0, False, S(done, Outcome.CANCELLED, exit_code=0, settled=True)),
             (91, 271, True, S(done, Outcome.CANCELLED, signal=15, settled=True)), (91, -1, False, S(done, Outcome.CANCELLED, settled=True)),
             (91, -11, False, S(done, Outcome.CANCELLED, settled=True)), (91, -4, False, S(done, Outcome.NODE_FAIL, reason="the execution daemon restarted", settled=True)),
-            (92, None, True, S(done, Outcome.CANCELLED, reason_code=states.ReasonCode.DEPENDENCY, settled=True)),
-            (92, None, False, S(done, Outcome.CANCELLED, settled=True)), (92, 4, True, failed), (93, 4, False, failed), (None, 4, False, failed),
-            (77, 4, False, S(done, Outcome.FAILED, exit_code=4)), (93, None, True, S(done, Outcome.CANCELLED, settled=True)),
+            (92, None, True, S(done, Outcome.CANCELLED, settled=True)), (92, 4, True, failed), (93, 4, False, failed), (None, 4, False, failed),
+            (77, 4, False, S(done, Outcome.FAILED, exit_code=4)), (93, None, True, S(done, Outcome.FAILED, settled=True)),
         ]:  # fmt: skip
             for letter in "FX":
                 self.assertEqual(states.pbs_state(letter, substate, status, "n", depends), expected, (substate, status, depends))
+
+    def test_never_started(self) -> None:
+        """A subjob that was not started has its array's exit status; another job that was not has none."""
+        S, done, by = states.State, Phase.DONE, states.ReasonCode.DEPENDENCY
+        cancelled = S(done, Outcome.CANCELLED, settled=True)
+        for substate, status, depends, subjob, expected in [
+            (92, 0, False, True, cancelled), (91, 1, False, True, cancelled), (70, None, False, True, cancelled), (70, 0, False, True, cancelled),
+            (92, 7, True, True, cancelled), (91, -4, False, True, cancelled), (92, None, False, True, cancelled), (None, 0, False, True, cancelled),
+            (92, None, True, True, attrs.evolve(cancelled, reason_code=by)), (92, None, False, False, attrs.evolve(cancelled, reason_code=by)),
+            (91, None, True, False, cancelled), (94, None, False, False, S(done, Outcome.MOVED, settled=True)), (93, None, False, False, S(done, Outcome.FAILED, settled=True)),
+            (93, 4, False, False, S(done, Outcome.FAILED, exit_code=4, settled=True)), (92, 0, False, False, S(done, Outcome.COMPLETED, exit_code=0, settled=True)),
+        ]:  # fmt: skip
+            for letter in "FX":
+                found = states.pbs_state(letter, substate, status, "n", depends, started=False, subjob=subjob)
+                self.assertEqual(found, expected, (letter, substate, status, depends, subjob))
+
+    def test_deleted(self) -> None:
+        """SIGTERM, where the server says that somebody deleted the job; its own exit status stays what it is."""
+        S, done = states.State, Phase.DONE
+        for status, deleted, expected in [
+            (271, True, S(done, Outcome.CANCELLED, signal=15, settled=True)), (271, False, S(done, Outcome.FAILED, signal=15, settled=True)),
+            (0, True, S(done, Outcome.COMPLETED, exit_code=0, settled=True)), (265, True, S(done, Outcome.FAILED, signal=9, settled=True)),
+        ]:  # fmt: skip
+            self.assertEqual(states.pbs_state("F", 93, status, "n", False, deleted=deleted), expected, (status, deleted))
 
     def test_exit_statuses(self) -> None:
         """Every one that PBS sets itself, those around them, and what a job can set."""
@@ -170,19 +209,39 @@ class WholeTests(SynchronousTestCase):
             -2: S(done, Outcome.LAUNCH_FAIL, reason="could not be started, after its files were", reason_code=error, settled=True),
             -3: S(done, Outcome.LAUNCH_FAIL, reason="could not be started; it may be tried again", reason_code=error, settled=True),
             -4: S(done, Outcome.NODE_FAIL, reason="the execution daemon restarted", settled=True),
-            -5: S(done, Outcome.FAILED, reason="exit status -5", settled=True), -11: S(done, Outcome.FAILED, reason="being rerun"),
-            -19: S(done, Outcome.CANCELLED, reason="deleted by a hook", settled=True), -24: S(done, Outcome.TIMEOUT, reason="ncpus exceeded (burst)", settled=True),
-            -25: S(done, Outcome.TIMEOUT, reason="ncpus exceeded (sum)", settled=True), -26: S(done, Outcome.OUT_OF_MEMORY, reason="vmem exceeded", settled=True),
-            -27: S(done, Outcome.OUT_OF_MEMORY, reason="mem exceeded", settled=True), -28: S(done, Outcome.TIMEOUT, reason="cput exceeded", settled=True),
-            -29: S(done, Outcome.TIMEOUT, reason="walltime exceeded", settled=True), -30: S(done, Outcome.FAILED, reason="exit status -30", settled=True),
+            -5: S(done, Outcome.NODE_FAIL, reason="the execution daemon restarted; it was checkpointed", settled=True),
+            -6: S(done, Outcome.NODE_FAIL, reason="the execution daemon restarted; it was checkpointed and can be moved", settled=True),
+            -7: S(done, Outcome.NODE_FAIL, reason="could not be restarted from its checkpoint", settled=True),
+            -8: S(done, Outcome.FAILED, reason="exit status -8", settled=True), -9: S(done, Outcome.FAILED, reason="exit status -9", settled=True),
+            -10: S(done, Outcome.LAUNCH_FAIL, reason="its user or group is not valid on the host", reason_code=error, settled=True),
+            -11: S(done, Outcome.FAILED, reason="being rerun"), -12: S(done, Outcome.FAILED, reason="checkpointed and killed", settled=True),
+            -13: S(done, Outcome.LAUNCH_FAIL, reason="bad password", reason_code=error, settled=True),
+            -14: S(done, Outcome.FAILED, reason="being rerun: a host of it failed"),
+            -15: S(done, Outcome.FAILED, reason="being requeued for a restart from its checkpoint"),
+            -16: S(done, Outcome.FAILED, reason="being requeued: a hook rejected it"),
+            -17: S(done, Outcome.CANCELLED, reason="deleted: a hook rejected it", settled=True),
+            -18: S(done, Outcome.FAILED, reason="being requeued by a hook"), -19: S(done, Outcome.CANCELLED, reason="deleted by a hook", settled=True),
+            -20: S(done, Outcome.NODE_FAIL, reason="being rerun: no connection to its first host"),
+            -21: S(done, Outcome.LAUNCH_FAIL, reason="security breach in the directory of PBS", reason_code=error, settled=True),
+            -22: S(done, Outcome.LAUNCH_FAIL, reason="a hook failed", reason_code=error, settled=True),
+            -23: S(done, Outcome.LAUNCH_FAIL, reason="no Kerberos credentials", reason_code=error, settled=True),
+            -24: S(done, Outcome.FAILED, reason="ncpus exceeded (burst)", settled=True), -25: S(done, Outcome.FAILED, reason="ncpus exceeded (sum)", settled=True),
+            -26: S(done, Outcome.OUT_OF_MEMORY, reason="vmem exceeded", settled=True), -27: S(done, Outcome.OUT_OF_MEMORY, reason="mem exceeded", settled=True),
+            -28: S(done, Outcome.TIMEOUT, reason="cput exceeded", settled=True), -29: S(done, Outcome.TIMEOUT, reason="walltime exceeded", settled=True),
+            -30: S(done, Outcome.FAILED, reason="exit status -30", settled=True),
         }  # fmt: skip
         for status, expected in known.items():
             self.assertEqual(states.exit_of(status), expected, status)
         torque = {
+            -8: S(done, Outcome.LAUNCH_FAIL, reason="its command could not be executed", reason_code=error, settled=True),
+            -9: S(done, Outcome.LAUNCH_FAIL, reason="its output files could not be created", reason_code=error, settled=True),
+            -13: S(done, Outcome.LAUNCH_FAIL, reason="its cgroups could not be created", reason_code=error, settled=True),
+            -14: S(done, Outcome.LAUNCH_FAIL, reason="its prologue failed", reason_code=error, settled=True),
+            -15: S(done, Outcome.FAILED, reason="exit status -15", settled=True),
             -10: S(done, Outcome.OUT_OF_MEMORY, reason="mem exceeded", settled=True), -11: S(done, Outcome.TIMEOUT, reason="walltime exceeded", settled=True),
             -12: S(done, Outcome.TIMEOUT, reason="cput exceeded", settled=True), -29: S(done, Outcome.FAILED, reason="exit status -29", settled=True),
             254: S(done, Outcome.FAILED, exit_code=254, settled=True), 271: S(done, Outcome.FAILED, signal=15, settled=True),
-            **{status: known[status] for status in (None, 0, 1, 256, -1, -2, -3, -4)},
+            **{status: known[status] for status in (None, 0, 1, 256, *range(-7, 0))},
         }  # fmt: skip
         for status, expected in torque.items():
             self.assertEqual(states.torque_state("C", status, "n", False), expected, status)

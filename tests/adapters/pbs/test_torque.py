@@ -16,6 +16,7 @@ from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
 from jobpush_adapters.common import commands
 from jobpush_adapters.pbs.queue import PbsQueue
+from tests.core.world import World
 from tests.fakes import CommandCase, Programs
 from tests.support import NOW
 
@@ -92,6 +93,43 @@ class SnapshotTests(TorqueCase):
         self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.OTHER)
         self.show(torque_job("1", "H").replace("<Hold_Types>n</Hold_Types>", "<depend>afterok:2</depend>"))
         self.assertEqual(self.look().jobs["1"].reason_code, ReasonCode.DEPENDENCY)
+
+    def test_nested(self) -> None:
+        """The time used stands before the limit; a field of an inner list is not one of the job's."""
+        used = "<resources_used><cput>00:00:01</cput><walltime>00:00:07</walltime><queue>inner</queue></resources_used>"
+        self.show(torque_job("1", "R").replace("<queue>", f"{used}<queue>"), torque_job("2", "R").replace("<Resource_List><walltime>01:00:00</walltime>", f"{used}<Resource_List>"))
+        jobs = self.look().jobs
+        self.assertEqual([(jobs[i].time_limit_s, jobs[i].queue) for i in ("1", "2")], [(3600, "batch"), (None, "batch")])
+
+    def test_attempts(self) -> None:
+        """One less than the number of starts."""
+        for count, attempt in (("1", 0), ("2", 1), ("0", 0), ("x", 0)):
+            self.show(torque_job("1", "R").replace("</Job>", f"<start_count>{count}</start_count></Job>"))
+            self.assertEqual(self.look().jobs["1"].attempt, attempt)
+
+    def test_arrays(self) -> None:
+        """An array has no exit status: it ends as its subjobs do, which have rows of their own."""
+        world = World()
+        rows = [torque_job(f"4[{n}].torque1", "R") for n in (1, 2)]
+        array = torque_job("4[].torque1", "R")
+        ended = [torque_job("4[1].torque1", "C", 0), torque_job("4[2].torque1", "C", 7)]
+        for jobs, expected in [
+            ([array, *rows], {"4[1]": ["QUEUED", "RUNNING"], "4[2]": ["QUEUED", "RUNNING"], "4[]": ["QUEUED", "RUNNING"]}),
+            ([torque_job("4[].torque1", "C"), ended[0], rows[1]], {"4[1]": ["COMPLETED"]}),
+            ([torque_job("4[].torque1", "C"), *ended], {"4[2]": ["FAILED"], "4[]": ["FAILED"]}),
+        ]:
+            self.show(*jobs)
+            found: dict[str, list[str]] = {}
+            for job_id, state, _ in world.look(*self.look().jobs.values()):
+                found.setdefault(job_id.partition(".")[0], []).append(state)
+            self.assertEqual(found, expected)
+        self.show(torque_job("4[].torque1", "C"))
+        self.assertEqual(self.look().jobs, {})
+
+    def test_without_an_exit_status(self) -> None:
+        """One that was not started was deleted; how another ended is not known."""
+        self.show(torque_job("1", "C"), torque_job("2", "C").replace("<exec_host>n1/0+n1/1</exec_host>", ""))
+        self.assertEqual({job_id: job.state for job_id, job in self.look().jobs.items()}, {"1": "LOST", "2": "CANCELLED"})
 
     def test_questions(self) -> None:
         """One for all jobs; of those that left Torque has nothing; jobs cannot be named."""
