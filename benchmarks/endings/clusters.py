@@ -93,9 +93,10 @@ class Slurm:
         pass
 
     def records(self) -> Mapping[str, Record]:
-        lines = self.cluster.command("sacct", "-n", "-P", "-X", "-a", "-S", "now-2hours", "-o", "JobID,State,ExitCode").splitlines()
+        fields = "JobID,State,ExitCode"
+        answer = self.cluster.command("sacct", "-n", "-P", "-X", "-a", "-S", "now-2hours", "-o", fields)
         found = {}
-        for line in lines:
+        for line in answer.splitlines():
             job, state, code = line.split("|")
             if state.startswith(("PENDING", "RUNNING", "REQUEUED", "SUSPENDED")):
                 continue
@@ -103,7 +104,8 @@ class Slurm:
             state = {"OUT": "OUT_OF_MEMORY"}.get(state.split()[0], state.split()[0])
             if code == "0:53":
                 state, number = "LAUNCH_FAIL", 0
-            record = Record(f"{state} {code}", state, None if number or state not in ("COMPLETED", "FAILED") else exited, number or None)
+            told = None if number or state not in ("COMPLETED", "FAILED") else exited
+            record = Record(f"{state} {code}", state, told, number or None)
             for one in _members(job):
                 found[one] = record
         return found
@@ -127,7 +129,8 @@ class Sge:
         self.script += f"; QRSH={qrsh}"
 
     def queue(self, grace_s: int) -> str:
-        return f"sge:interval=1:grace={grace_s}:root={self.cluster.root}:qmaster_port={self.cluster.port}:bin={self.cluster.bin}"
+        cluster = self.cluster
+        return f"sge:interval=1:grace={grace_s}:root={cluster.root}:qmaster_port={cluster.port}:bin={cluster.bin}"
 
     def part(self, job: str, task: int) -> str:
         return job if task == WHOLE else f"{job}.{task}"

@@ -192,7 +192,8 @@ def _requeued(options: tuple[str, ...], body: str, *acts: Act) -> Make:
 def _parallel(r: random.Random) -> Plan:
     """Its tasks on the node write accounting records of their own, which say other than the job's."""
     code, slave = r.choice(((5, 0), (0, 1), (0, 0), (200, 0)))
-    body = f'for task in 1 2; do "$QRSH" -inherit "$(hostname)" /bin/sh -c "exit {slave}" >/dev/null 2>&1; done; sleep 2; fin {code}'
+    start = f'"$QRSH" -inherit "$(hostname)" /bin/sh -c "exit {slave}" >/dev/null 2>&1'
+    body = f"for task in 1 2; do {start}; done; sleep 2; fin {code}"
     return Plan("parallel environment", body, {WHOLE: exited(code)}, ("-pe", "endings", "2"))
 
 
@@ -219,7 +220,11 @@ SLURM: tuple[tuple[Make, int, bool], ...] = (
             Act(("scancel", "--full", "{job}"), 2, True),
         ), 3, True,
     ),
-    (_treated("signalled", FOREVER, End("FAILED", None, 10), Act(("scancel", "--signal=USR1", "--batch", "{job}"), 2, True)), 3, True),
+    (
+        _treated(
+            "signalled", FOREVER, End("FAILED", None, 10), Act(("scancel", "--signal=USR1", "--batch", "{job}"), 2, True)
+        ), 3, True,
+    ),
     (_treated("time limit", FOREVER, ended("TIMEOUT"), options=("-t", "0:05")), 4, False),
     (_released(("--hold",), ("scontrol", "release", "{job}")), 5, True),
     (

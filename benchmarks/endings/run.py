@@ -95,7 +95,7 @@ class Run:
         chosen = plans(scheduler.name, jobs, seed, short)
         # Random moments in all of the time, some of them in bursts.
         moments = sorted(random.Random(seed + 1).uniform(0, span) for _ in chosen)
-        self._plans = list(zip(moments, chosen))
+        self._plans = list(zip(moments, chosen, strict=True))
         self.service = ServiceProcess(
             directory / "service", "--queue", scheduler.queue(grace_s), "--state", str(directory / "service" / "state")
         )
@@ -222,21 +222,19 @@ class Run:
                 job = self.scheduler.part(one.job, part)
                 whole_of_parts = len(one.plan.ends) > 1 and part == 0
                 lines = [] if whole_of_parts else one.lines(part)
-                found.append(self._judge(one.plan.kind, job, end, lines, answers[job], events.get(job, []), records, whole_of_parts))
+                kind = f"{one.plan.kind}{', whole' if whole_of_parts else ''}"
+                other = None if whole_of_parts else off_plan(end, lines)
+                differ = tuple(differences(end, answers[job], events.get(job, [])))
+                record = records.get(job)
+                verdict = judge(name, one.plan.kind, differ, record)
+                told = ", ".join(map(_step, events.get(job, []))) or "nothing"
+                found.append(Compared(kind, job, end, tuple(lines), other, record, differ, verdict, told))
         return found
 
-    def _judge(
-        self, kind: str, job: str, end: End, lines: Sequence[str], answer: Any, events: Sequence[Any],
-        records: Mapping[str, Record], whole_of_parts: bool,
-    ) -> Compared:  # fmt: skip
-        other = None if whole_of_parts else off_plan(end, lines)
-        differ = tuple(differences(end, answer, events))
-        record = records.get(job)
-        verdict = judge(self.scheduler.name, kind, differ, record)
-        told = ", ".join(
-            f"{e['job']['state']}{'' if e['job']['settled'] or e['job']['phase'] != 'DONE' else '?'} ({e['job']['source']})" for e in events
-        )
-        return Compared(f"{kind}{', whole' if whole_of_parts else ''}", job, end, tuple(lines), other, record, differ, verdict, told or "nothing")
+
+def _step(event: Mapping[str, Any]) -> str:
+    job = event["job"]
+    return f"{job['state']}{'' if job['settled'] or job['phase'] != 'DONE' else ' not settled'} ({job['source']})"
 
 
 def table(scheduler: str, found: Sequence[Compared]) -> list[str]:

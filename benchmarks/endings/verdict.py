@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -84,10 +85,10 @@ def differences(end: End, job: Mapping[str, Any] | None, events: Sequence[Mappin
     if end.attempts > 1 and job["previous_attempt"] is None:
         found.append(Difference("previous", "an attempt", None))
     ends = [one for one in told if one["settled"]]
-    for before, after in zip(ends, ends[1:]):
+    for before, after in pairwise(ends):
         if before["attempt"] == after["attempt"] and before["state"] != after["state"]:
-            guessed = before["source"] == "absence"
-            found.append(Difference("revised", after["state"], before["state"] if guessed else f"{before['state']} by {before['source']}"))
+            by = "" if before["source"] == "absence" else f" by {before['source']}"
+            found.append(Difference("revised", after["state"], before["state"] + by))
     identities = {one["uid"] for one in told}
     if len(identities) > 1:
         found.append(Difference("identities", 1, len(identities)))
