@@ -105,7 +105,7 @@ class Run:
         s, service, scheduler = self.seconds, self.service, self.scheduler
         table: list[tuple[float, str, Callable[[], object]]] = [
             (0.20 * s, "jobpush is killed (SIGKILL)", service.kill),
-            (0.20 * s + 4, "jobpush starts", service.start),
+            (0.20 * s + 4, "jobpush starts", self._start_service),
             (0.45 * s, "the scheduler is stopped for 4 s", self._restart_scheduler),
             (0.55 * s, "the files of records are rotated", scheduler.rotate),
         ]
@@ -113,14 +113,28 @@ class Run:
             table += [
                 (0.30 * s, "jobpush is stopped (SIGTERM)", service.stop),
                 (0.30 * s + 10, "the files of records are rotated", scheduler.rotate),
-                (0.30 * s + 20, "jobpush starts", service.start),
+                (0.30 * s + 20, "jobpush starts", self._start_service),
                 (0.60 * s, "jobpush is paused (SIGSTOP)", lambda: self._signal(signal.SIGSTOP)),
                 (0.60 * s + 20, "jobpush goes on (SIGCONT)", lambda: self._signal(signal.SIGCONT)),
                 (0.75 * s, "jobpush is killed (SIGKILL)", service.kill),
                 (0.75 * s + 1, "the scheduler is stopped for 4 s", self._restart_scheduler),
-                (0.75 * s + 15, "jobpush starts", service.start),
+                (0.75 * s + 15, "jobpush starts", self._start_service),
             ]
         return sorted(table, key=lambda entry: entry[0])
+
+    def _start_service(self) -> None:
+        """Start jobpush; another's connection may have its port for a while, as it is one of the ephemeral ones."""
+        for _ in range(10):
+            try:
+                self.service.start()
+            except AssertionError as error:
+                if "already in use" not in str(error).splitlines()[-1]:
+                    raise
+                self.say("        its port is in use")
+                time.sleep(2)
+            else:
+                return
+        raise AssertionError("the port of jobpush stays in use")
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.service.process is not None
