@@ -1,0 +1,70 @@
+"""
+What jobpush tells of 300 jobs, compared with what they did: ``python -m benchmarks.endings slurm|sge``.
+
+A real Slurm (with slurmdbd) or Grid Engine (with a parallel environment) is started on loopback, in a temporary directory, and
+jobpush beside it. Jobs of all kinds come in random order: exit codes, signals, holds, dependencies, deletions, requeues,
+arrays, time limits, jobs that cannot start. Meanwhile the scheduler is restarted, jobpush is stopped, killed and paused, and
+the accounting and reporting files are rotated. Each job writes its start, its exit code or signal, and its end into a file;
+its plan says what must stand there. At the end jobpush's answer and history, the scheduler's own record and that file are
+compared. `benchmarks.endings.permitted` lists the differences that are permitted.
+
+The exit status is 1 if anything was told wrong, or a job did not do what it was to do. Needs root; bounded in time; stops
+only what it started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.endings.clusters import Scheduler, Sge, Slurm
+from benchmarks.endings.run import Run, failures, table
+from benchmarks.endings.verdict import Verdict
+from tests import sge_cluster, slurm_cluster
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.endings", description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("scheduler", choices=("slurm", "sge"))
+    parser.add_argument("--jobs", type=int, default=300, help="how many (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=5.0, help="in which they are submitted (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of what is random (default: %(default)s)")
+    parser.add_argument("--keep", action="store_true", help="keep the directory")
+    options = parser.parse_args()
+    why = slurm_cluster.why_not(accounting=True) if options.scheduler == "slurm" else sge_cluster.why_not()
+    if why is not None:
+        raise SystemExit(why)
+    directory = Path(tempfile.mkdtemp(prefix="jpe", dir="/tmp"))
+    directory.chmod(0o755)
+    scheduler: Scheduler
+    if options.scheduler == "slurm":
+        scheduler = Slurm(slurm_cluster.SlurmCluster(directory / "c", extra="MinJobAge=2", accounting=True))
+    else:
+        scheduler = Sge(sge_cluster.GridEngine(directory / "c"))
+    try:
+        scheduler.cluster.start()
+        run = Run(
+            scheduler, directory / "r", options.jobs, options.minutes * 60, options.seed, short=False, grace_s=20,
+            say=lambda text: print(text, file=sys.stderr, flush=True),
+        )  # fmt: skip
+        found = run.run()
+    finally:
+        scheduler.cluster.stop()
+        if not options.keep:
+            shutil.rmtree(directory, ignore_errors=True)
+    print("\n".join(table(options.scheduler, found)))
+    allowed = Counter(
+        f"{one.kind}: {difference}" for one in found if one.verdict is Verdict.PERMITTED for difference in one.differences
+    )
+    print("\nPermitted:", *(f"  {count} x {what}" for what, count in sorted(allowed.items())), sep="\n")
+    wrong = failures(found, run.problems)
+    print("\nWrong:" if wrong else "\nNothing was told wrong.", *wrong, sep="\n  ")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
