@@ -242,7 +242,7 @@ class PolicyTests(LookCase):
             lab.queue.failure, lab.queue.facts = None, QueueFacts(sees_all=True, problems=("no history",))
             lab.clock.run(10, step=1)
             self.assertEqual((status.health, self.checks - before), ("ok", checks))
-        self.assertIn("no history", lab.get("/readyz").body.decode())
+        self.assertIn("no history", str(lab.get("/readyz").json()))
 
     def test_where_they_are_not(self) -> None:
         """It may have run: nothing is said of it before accounting has had its time."""
