@@ -221,11 +221,15 @@ class Run:
     def _compare(self) -> list[Compared]:
         name, deadline = self.scheduler.name, time.monotonic() + 2 * self.grace_s + 20
         answers: dict[str, Any] = {}
+        detail: dict[str, str] = {}
         for one in self.submitted:
             for part in one.plan.ends:
                 job = self.scheduler.part(one.job, part)
                 wait = round(max(1.0, min(deadline - time.monotonic(), 60.0)), 1)
-                answers[job] = self.service.job(name, job, until="terminal", wait=wait).get("job")
+                answer = self.service.job(name, job, until="terminal", wait=wait)
+                answers[job] = answer.get("job")
+                if answers[job] is None:
+                    detail[job] = f"nothing ({answer.get('detail', 'timed out')}, wait {wait})"
         events: dict[str, list[Any]] = {}
         for event in self.service.events():
             events.setdefault(event["job"]["id"], []).append(event)
@@ -241,7 +245,7 @@ class Run:
                 differ = tuple(differences(end, answers[job], events.get(job, [])))
                 record = records.get(job)
                 verdict = judge(name, one.plan.kind, differ, record)
-                told = ", ".join(map(_step, events.get(job, []))) or "nothing"
+                told = ", ".join(map(_step, events.get(job, []))) or detail.get(job, "nothing")
                 found.append(Compared(kind, job, end, tuple(lines), other, record, differ, verdict, told))
         return found
 
