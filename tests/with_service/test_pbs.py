@@ -230,15 +230,15 @@ def test_history_switched_off(pbs: Pbs, jobpush: ServiceProcess) -> None:
     home = os.environ.get("JOBPUSH_PBS_HOME") or configured_home(os.environ)
     if not os.access(Path(home) / "server_priv" / "accounting", os.R_OK):
         pytest.skip("the accounting log cannot be read")
-    before = pbs.submit(script="sleep 4; exit 5")
+    before = pbs.submit(script="sleep 25; exit 5")
     Doing(pbs, jobpush, "pbs", before).reaches("RUNNING")
     pbs.command("qmgr", "-c", "set server job_history_enable = False")
     try:
-        wait_until(lambda: "job_history_enable" in str(jobpush.get("/readyz").json["queues"]["pbs"]["missing"]), 20)
-        wait_until(lambda: jobpush.get("/readyz").json["queues"]["pbs"]["health"] == "ok", 20)
+        wait_until(lambda: "job_history_enable" in str(jobpush.get("/readyz").json["queues"]["pbs"]["missing"]), 60)
+        wait_until(lambda: jobpush.get("/readyz").json["queues"]["pbs"]["health"] == "ok", 60)
         jobs = {before: 5, **{pbs.submit(script=f"exit {code}"): code for code in (3, 0, 4)}}
         for job, code in jobs.items():
-            wait_until(lambda job=job: jobpush.job("pbs", job).get("job", {}).get("settled"), 40)
+            wait_until(lambda job=job: jobpush.job("pbs", job).get("job", {}).get("settled"), 60)
             assert jobpush.job("pbs", job)["job"]["exit_code"] == code
             ends = [event for event in jobpush.events(job=f"pbs/{job}") if event["job"]["settled"]]
             assert len(ends) == 1, ends
