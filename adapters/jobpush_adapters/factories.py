@@ -195,8 +195,9 @@ class PbsOptions(CommandOptions):
         Name(), None, "PBS_SERVER", default_text="of the environment, or of pbs.conf", example="pbs1.example.org"
     )
     home: str | None = option(
-        Path(), None, "PBS_HOME, where the logs are", default_text="/var/spool/pbs", example="/var/spool/pbs"
-    )
+        Path(), None, "PBS_HOME, where the logs are", default_text="of the environment, or of pbs.conf",
+        example="/var/spool/pbs",
+    )  # fmt: skip
     follow: str | None = _follow(
         "a log, or a directory of daily ones, whose lines say when to look",
         "/var/spool/pbs/server_logs",

@@ -1,33 +1,54 @@
 """
 The OpenPBS that is on PATH, watched by jobpush in its own process. None is started here: it is no Debian package.
 
-Jobs run as the user of ``JOBPUSH_PBS_USER`` (default: nobody); to hold, suspend and rerun them the tests must run as a manager.
+Jobs run as the user of ``JOBPUSH_PBS_USER``, who needs a home on the execution host; by default as one that is made for the tests. To
+hold, suspend and rerun them the tests must run as a manager.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
+import re
 import shutil
+import subprocess
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import attrs
 import pytest
 
 from jobpush_adapters.common.detect import detect_pbs
+from jobpush_adapters.pbs.queue import configured_home
 from tests.cluster import Cluster
-from tests.endings import LONG, PASSING, Doing, Ending, check_history, submit_all, when
+from tests.endings import LONG, PASSING, Doing, Ending, check_history, when
 from tests.service_process import ServiceProcess
 from tests.slurm_cluster import wait_until
 
 pytestmark = [pytest.mark.pbs, pytest.mark.service, pytest.mark.timeout(300)]
 
-USER = os.environ.get("JOBPUSH_PBS_USER", "nobody")
+#: The user that is made for the tests, and the account as which a jobpush runs that is no manager.
+OWN_USER, OTHER_ACCOUNT = "jobpush-pbs", "nobody"
 
 
+@attrs.frozen
 class Pbs(Cluster):
-    """The commands of the PBS on PATH."""
+    """
+    The commands of the PBS on PATH.
 
-    directory = "/tmp"
+    :ivar user: whose the jobs are.
+    :ivar home: of that user; jobs are submitted there.
+    """
+
+    user: str
+    home: str
+
+    @property
+    def directory(self) -> str:  # type: ignore[override]
+        """Where commands run."""
+        return self.home
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -36,17 +57,28 @@ class Pbs(Cluster):
 
     def submit(self, *options: str, script: str = "exit 0") -> str:
         """Submit a job; its id."""
-        where = ["-o", "/tmp", "-e", "/tmp"] if "-o" not in options else []
-        return self.command("qsub", *where, *options, "--", "/bin/sh", "-c", script, user=USER)
+        where = ["-o", "/dev/null", "-e", "/dev/null"] if "-o" not in options else []
+        return self.command("qsub", *where, *options, "--", "/bin/sh", "-c", script, user=self.user)
 
 
 @pytest.fixture(scope="module")
-def pbs() -> Pbs:
-    if detect_pbs() is None or "pbs_version" not in Pbs().run("qstat", "--version").stdout:
+def pbs() -> Iterator[Pbs]:
+    if detect_pbs() is None or "pbs_version" not in Pbs("root", "/").run("qstat", "--version").stdout:
         pytest.skip("there is no OpenPBS on PATH, and no Debian package of it")
     if os.geteuid() != 0 or shutil.which("runuser") is None:
         pytest.skip("submitting as another user needs root")
-    return Pbs()
+    user = os.environ.get("JOBPUSH_PBS_USER")
+    if user is not None:
+        yield Pbs(user, pwd.getpwnam(user).pw_dir)
+        return
+    # At the root, not in the tests' directory: that may be one which only root may enter.
+    home = tempfile.mkdtemp(prefix="jobpush-pbs-", dir="/var/tmp")
+    subprocess.run(["useradd", "--no-create-home", "--home-dir", home, "--shell", "/bin/sh", OWN_USER], check=True)
+    shutil.chown(home, OWN_USER)
+    yield Pbs(OWN_USER, home)
+    # With what its deleted jobs have left behind.
+    subprocess.run(["userdel", "--force", OWN_USER], check=False, stderr=subprocess.DEVNULL)
+    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +97,13 @@ def suspend_and_resume(doing: Doing) -> None:
     when("SUSPENDED", "qsig", "-s", "resume")(doing)
 
 
+def delete_third(doing: Doing) -> None:
+    doing.reaches("RUNNING")
+    doing.cluster.command("qdel", doing.job.replace("[]", "[3]"))
+
+
 ENDINGS = [
-    Ending("success", ["QUEUED", "RUNNING", "COMPLETED"], script="sleep 2", final={"exit_code": 0}, passing=PASSING | {"QUEUED"}),
+    Ending("success", ["RUNNING", "COMPLETED"], script="sleep 2", final={"exit_code": 0}, passing=PASSING | {"QUEUED"}),
     Ending("exit 3", ["RUNNING", "FAILED"], script="sleep 2; exit 3", final={"exit_code": 3}, passing=PASSING | {"QUEUED"}),
     Ending("exit 255", ["RUNNING", "FAILED"], script="sleep 2; exit 255", final={"exit_code": 255}, passing=PASSING | {"QUEUED"}),
     Ending("exit 137", ["RUNNING", "FAILED"], script="sleep 2; exit 137", final={"exit_code": 137}, passing=PASSING | {"QUEUED"}),
@@ -83,7 +120,8 @@ ENDINGS = [
         then=suspend_and_resume, passing=PASSING | {"QUEUED"},
     ),
     Ending(
-        "requeue", ["RUNNING", "QUEUED", "RUNNING", "COMPLETED"], script="sleep 10", then=when("RUNNING", "qrerun"), final={"attempt": 1},
+        "requeue", ["RUNNING", "COMPLETED"], script="sleep 10", then=when("RUNNING", "qrerun"), final={"attempt": 1},
+        passing=PASSING | {"QUEUED"},
     ),
     Ending(
         "dependency", ["COMPLETED"], options=("-W", "depend=afterok:{success}"), passing=PASSING | {"QUEUED", "RUNNING"},
@@ -91,6 +129,15 @@ ENDINGS = [
     Ending(
         "dependency never satisfied", ["QUEUED", "CANCELLED"], options=("-W", "depend=afternotok:{success}"),
         final={"reason_code": "DEPENDENCY"},
+    ),
+    Ending("bad output path", ["COMPLETED"], options=("-o", "/nowhere/x"), passing=PASSING | {"QUEUED", "RUNNING"}),
+    Ending(
+        "array, cancelled", ["RUNNING", "CANCELLED"], options=("-J", "1-3%1"), script="sleep 300", then=when("RUNNING", "qdel"),
+        final={"counts": {"CANCELLED": 3}, "exit_code": None}, passing=PASSING | {"QUEUED"},
+    ),
+    Ending(
+        "array, a waiting subjob is deleted", ["RUNNING", "CANCELLED"], options=("-J", "1-3%1"), script="sleep 3",
+        then=delete_third, final={"counts": {"CANCELLED": 1, "COMPLETED": 2}, "exit_code": None}, passing=PASSING | {"QUEUED"},
     ),
     Ending(
         "array, one fails", ["FAILED"], options=("-J", "1-3"), script="sleep 2; exit $((PBS_ARRAY_INDEX == 2 ? 7 : 0))",
@@ -100,27 +147,100 @@ ENDINGS = [
 
 
 @pytest.fixture(scope="module")
-def endings(pbs: Pbs, jobpush: ServiceProcess) -> dict[str, str]:
-    """All jobs of `ENDINGS`: name to id."""
-    return submit_all(ENDINGS, pbs, jobpush, "pbs")
+def endings(pbs: Pbs, jobpush: ServiceProcess) -> dict[str, str | Exception]:
+    """All jobs of `ENDINGS`, submitted at once and treated one after another: name to id, or to what went wrong with that one."""
+    found: dict[str, str | Exception] = {}
+    for ending in ENDINGS:
+        try:
+            options = [re.sub(r"\{(.+?)\}", lambda name: str(found[name[1]]), option) for option in ending.options]
+            found[ending.name] = pbs.submit(*options, script=ending.script)
+        except AssertionError as error:
+            found[ending.name] = error
+    for ending in ENDINGS:
+        job = found[ending.name]
+        if isinstance(job, str):
+            try:
+                ending.then(Doing(pbs, jobpush, "pbs", job))
+            except (AssertionError, TimeoutError) as error:
+                found[ending.name] = error
+    return found
 
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
-def test_history(ending: Ending, endings: dict[str, str], pbs: Pbs, jobpush: ServiceProcess) -> None:
+def test_history(ending: Ending, endings: dict[str, str | Exception], pbs: Pbs, jobpush: ServiceProcess) -> None:
     """What a client is told of each way in which a job can go."""
-    check_history(ending, Doing(pbs, jobpush, "pbs", endings[ending.name]), 120)
+    job = endings[ending.name]
+    if isinstance(job, Exception):
+        raise job
+    check_history(ending, Doing(pbs, jobpush, "pbs", job), 120)
 
 
-def test_hidden_jobs_end_nothing(pbs: Pbs, jobpush: ServiceProcess) -> None:
-    """``query_other_jobs`` is taken away while jobpush, which is no operator, watches: no job ends."""
+def test_subjobs_that_never_ran(endings: dict[str, str | Exception], jobpush: ServiceProcess) -> None:
+    """Those that were deleted while they waited are told as CANCELLED, and as nothing else that follows waiting."""
+    for name, indices in (("array, cancelled", (2, 3)), ("array, a waiting subjob is deleted", (3,))):
+        array = endings[name]
+        assert isinstance(array, str), array
+        jobpush.job("pbs", array, until="terminal", wait=60)
+        for index in indices:
+            subjob = array.replace("[]", f"[{index}]")
+            job = jobpush.job("pbs", subjob)["job"]
+            assert (job["state"], job["exit_code"], job["started_at"]) == ("CANCELLED", None, None), job
+            states = [event["job"]["state"] for event in jobpush.events(job=f"pbs/{subjob}") if event["job"]["id"] == subjob]
+            assert set(states) <= {"QUEUED", "CANCELLED"}, states
+
+
+def may_configure() -> None:
+    """Skip a test that changes the server's configuration, unless that is allowed."""
     if os.environ.get("JOBPUSH_PBS_MAY_CONFIGURE") != "1":
         pytest.skip("this changes the server's configuration: say JOBPUSH_PBS_MAY_CONFIGURE=1")
+
+
+def test_hidden_jobs_end_nothing(pbs: Pbs) -> None:
+    """``query_other_jobs`` is taken away while a jobpush watches that is no manager: it is blind, and no job ends."""
+    may_configure()
+    account = pwd.getpwnam(OTHER_ACCOUNT)
+    directory = Path(tempfile.mkdtemp(prefix="jobpush-pbs-", dir="/var/tmp"))
+    os.chown(directory, account.pw_uid, account.pw_gid)
+    service = ServiceProcess(
+        directory, "--queue", "pbs:interval=0.5", "--state", str(directory / "state"), "--allow-anonymous",
+        twistd_options=["--uid", str(account.pw_uid), "--gid", str(account.pw_gid)],
+    )  # fmt: skip
+    service.start()
     job = pbs.submit("-h")
-    doing = Doing(pbs, jobpush, "pbs", job)
-    doing.reaches("HELD")
-    pbs.command("qmgr", "-c", "set server query_other_jobs = False")
     try:
-        wait_until(lambda: jobpush.job("pbs", job)["job"]["state"] == "HELD", 10)
+        service.ready()
+        Doing(pbs, service, "pbs", job).reaches("HELD")
+        pbs.command("qmgr", "-c", "set server query_other_jobs = False")
+        wait_until(lambda: service.get("/readyz").json["queues"]["pbs"]["health"] == "blind", 20)
+        time.sleep(3)
+        assert service.job("pbs", job)["job"]["state"] == "HELD"
+        pbs.command("qmgr", "-c", "set server query_other_jobs = True")
+        wait_until(lambda: service.get("/readyz").json["queues"]["pbs"]["health"] == "ok", 60)
+        assert service.job("pbs", job)["job"]["state"] == "HELD"
     finally:
         pbs.command("qmgr", "-c", "set server query_other_jobs = True")
-    pbs.command("qdel", job)
+        pbs.command("qdel", job)
+        service.stop()
+        shutil.rmtree(directory)
+
+
+def test_history_switched_off(pbs: Pbs, jobpush: ServiceProcess) -> None:
+    """Under the running service: that is said, and each job is told once, with its end, from the accounting log."""
+    may_configure()
+    home = os.environ.get("JOBPUSH_PBS_HOME") or configured_home(os.environ)
+    if not os.access(Path(home) / "server_priv" / "accounting", os.R_OK):
+        pytest.skip("the accounting log cannot be read")
+    before = pbs.submit(script="sleep 25; exit 5")
+    Doing(pbs, jobpush, "pbs", before).reaches("RUNNING")
+    pbs.command("qmgr", "-c", "set server job_history_enable = False")
+    try:
+        wait_until(lambda: "job_history_enable" in str(jobpush.get("/readyz").json["queues"]["pbs"]["missing"]), 60)
+        wait_until(lambda: jobpush.get("/readyz").json["queues"]["pbs"]["health"] == "ok", 60)
+        jobs = {before: 5, **{pbs.submit(script=f"exit {code}"): code for code in (3, 0, 4)}}
+        for job, code in jobs.items():
+            wait_until(lambda job=job: jobpush.job("pbs", job).get("job", {}).get("settled"), 60)
+            assert jobpush.job("pbs", job)["job"]["exit_code"] == code
+            ends = [event for event in jobpush.events(job=f"pbs/{job}") if event["job"]["settled"]]
+            assert len(ends) == 1, ends
+    finally:
+        pbs.command("qmgr", "-c", "set server job_history_enable = True")

@@ -42,6 +42,10 @@ _VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOM
 _LOGGED = re.compile(rb"[0-9/]+ [0-9:.]+;(?:[0-9a-fA-F]+;[^;]*;Job;|[A-Za-z];)([^;\s]{1,300});")
 
 
+#: PBS_HOME where nothing says otherwise.
+DEFAULT_HOME = "/var/spool/pbs"
+
+
 class Dialect(Protocol):
     """How one kind of PBS is asked; `PbsQueue` has the rest."""
 
@@ -65,7 +69,7 @@ class PbsQueue(Watching, CommandQueue):
     """
     :param follow: logs of the server; by default its own, and else the accounting log, where they can be read.
     :param server: PBS_SERVER (Torque: PBS_DEFAULT); by default that of the environment, or of pbs.conf.
-    :param home: PBS_HOME, where the accounting log is, for a server that keeps no history.
+    :param home: PBS_HOME, where the logs are; by default that of the environment, or of pbs.conf.
     :param common: as in `Common`.
     """
 
@@ -84,7 +88,7 @@ class PbsQueue(Watching, CommandQueue):
         environment = {key: here[key] for key in _VARIABLES if key in here}
         if server is not None:
             environment.update(PBS_SERVER=server, PBS_DEFAULT=server)
-        self._home = home or here.get("PBS_HOME") or "/var/spool/pbs"
+        self._home = home or here.get("PBS_HOME") or (configured_home(here) if here else DEFAULT_HOME)
         Watching.__init__(self)
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
         self._dialect: Dialect | None = None
@@ -158,6 +162,16 @@ class PbsQueue(Watching, CommandQueue):
         if not jobs:
             return Outcomes()
         return await (await self._asked()).outcomes(jobs)
+
+
+def configured_home(environment: Mapping[str, str]) -> str:
+    """Return PBS_HOME of PBS's configuration file (pbs.conf), or its usual place."""
+    try:
+        with open(environment.get("PBS_CONF_FILE") or "/etc/pbs.conf", encoding="utf-8", errors="replace") as file:
+            found = re.findall(r"^\s*PBS_HOME\s*=\s*(\S.*?)\s*$", file.read(), re.MULTILINE)
+    except OSError:
+        found = []
+    return found[-1] if found else DEFAULT_HOME
 
 
 def readable_logs(home: str) -> list[str]:

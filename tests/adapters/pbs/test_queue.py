@@ -94,15 +94,21 @@ class KindTests(PbsCase):
         self.assertEqual(self.environment(self.make()), {})
 
     def test_home(self) -> None:
-        """Where the accounting log is looked for."""
+        """Where the accounting log is looked for: as it is said, by the environment, by pbs.conf, or in the usual place; none of this host's for another."""
         self.server["history"] = False
         found: list[str] = []
         self.patch(accounting, "readable", found.append)
-        for options in ({}, {"home": None}):
+        conf = self.home / "pbs.conf"
+        conf.write_text("PBS_EXEC=/opt/pbs\n# PBS_HOME=/no\nPBS_HOME=/first\n PBS_HOME = /of/conf \n")
+        (self.home / "empty").write_text("PBS_EXEC=/opt/pbs\n")
+        by_conf, by_none = {"PBS_CONF_FILE": str(conf)}, {"PBS_CONF_FILE": str(self.home / "none")}
+        for environment, options in [
+            ({**by_conf, "PBS_HOME": "/own"}, {}), ({**by_conf, "PBS_HOME": "/own"}, {"home": None}), (by_conf, {"home": None}), (by_none, {"home": None}),
+            ({"PBS_CONF_FILE": str(self.home / "empty")}, {"home": None}),
+        ]:  # fmt: skip
+            self.patch(os, "environ", {"PATH": os.environ["PATH"], **environment})
             self.result(self.make(**options).check())
-        self.patch(os, "environ", {"PBS_HOME": "/own", "PATH": os.environ["PATH"]})
-        self.result(self.make(home=None).check())
-        self.assertEqual([path.removesuffix("/server_priv/accounting") for path in found], [str(self.home), "/var/spool/pbs", "/own"])
+        self.assertEqual([path.removesuffix("/server_priv/accounting") for path in found], [str(self.home), "/own", "/of/conf", "/var/spool/pbs", "/var/spool/pbs"])
 
 
 class LineTests(WatchingCase):

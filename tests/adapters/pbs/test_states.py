@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobpush.core.aggregate import aggregate
 from jobpush.core.model import Outcome, Phase
 from jobpush_adapters.pbs import parse, states
 from tests.adapters.pbs.captures import CAPTURES, capture, described, told
@@ -129,8 +130,13 @@ class StateTests(SynchronousTestCase):
         names = {
             "success": "ok", "exit 3": "exit3", "exit 255": "exit255", "exit 137": "childsig", "signal": "sigsegv", "kill -9": "sigkill",
             "at once": "g_ok", "cancel pending": "g_del_q", "cancel waiting": "wait", "cancel running": "g_del_run", "time-out": "walltime",
-            "requeue": "hk_rerun", "bad output path": "nohome",
+            "requeue": "hk_rerun", "bad output path": "nohome", "memory": "memory", "hold and release": "held_released", "suspend and resume": "susp_resumed",
+            "dependency": "dep_ok", "bad work directory": "badworkdir", "array, one fails": "array.one-fails", "array, cancelled": "array.deleted",
         }  # fmt: skip
+        for name in ("array.one-fails", "array.deleted"):
+            subjobs = [job for job in described(f"{name}.qstat-xtf-json").values() if job.parent is not None]
+            array = aggregate("1[].pbslab", subjobs, None, None)
+            recorded[name] = {"state": array.state, "exit_code": array.exit_code, "signal": array.signal}
         cells = {name: cell(recorded[names[name]]) if names.get(name) in recorded else "not recorded" for name in NAMES}
         check_column("PBS", cells)
 
