@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
+#: The most indices of a range with a step: each is kept by itself.
+MOST_APART = 10_000_000
+
 
 @attrs.frozen(order=False)
 class TaskSet:
@@ -37,7 +40,7 @@ class TaskSet:
         """
         ranges: list[tuple[int, int]] = []
         for part in text.partition("%")[0].split(","):
-            found = re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7})(?::([0-9]{1,7}))?)?", part)
+            found = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10})(?::([0-9]{1,10}))?)?", part)
             if found is None:
                 raise ValueError(f"{part!r} is not a range of array indices")
             low = int(found[1])
@@ -47,6 +50,8 @@ class TaskSet:
                 raise ValueError(f"{part!r} is not a range of array indices")
             if step == 1:
                 ranges.append((low, high))
+            elif (high - low) // step >= MOST_APART:
+                raise ValueError(f"{part!r} has too many indices that stand apart")
             else:
                 ranges.extend((index, index) for index in range(low, high + 1, step))
         merged: list[tuple[int, int]] = []

@@ -7,8 +7,14 @@ two looks, and reading back goes in blocks until its caller stops it.
 
 from __future__ import annotations
 
+import bz2
+import errno
+import gzip
+import lzma
 import os
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import BinaryIO
 
 #: Bytes that are read back at once.
 BLOCK = 256 * 1024
@@ -29,12 +35,15 @@ class LogFollower:
     Reads what is appended to a file.
 
     A file that is shorter than before was truncated, and is read from its beginning. A file with another inode is a new one:
-    the rest of the one before is read first, if it is still there under another name (``accounting.0``, ``accounting.1``).
-    Reading begins at the beginning, or at the present end after `skip`.
+    the rest of the one before is read first, if it is still there under another name (``accounting.0``,
+    ``accounting-20261126``). Reading begins at the beginning, or at the present end after `skip`.
+
+    :ivar gaps: how often lines may have been missed: the file was truncated, or the one before is nowhere to be found.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.gaps = 0
         self._inode: int | None = None
         self._offset = 0
         self._rest = b""
@@ -63,6 +72,7 @@ class LogFollower:
             data = self._rest_of_old()
             self._offset = 0
         elif found.st_size < self._offset:
+            self.gaps += 1
             self._offset, self._rest = 0, b""
         self._inode = found.st_ino
         if found.st_size > self._offset:
@@ -80,7 +90,9 @@ class LogFollower:
 
     def _rest_of_old(self) -> bytes:
         """Return what was appended to the file before it was rotated, and after it was last read."""
-        for path in rotated(self.path):
+        if self._inode is None:
+            return b""
+        for path in archives(self.path):
             try:
                 if os.stat(path).st_ino == self._inode:
                     with open(path, "rb") as file:
@@ -89,12 +101,44 @@ class LogFollower:
             except OSError:
                 pass
         self._rest = b""
+        self.gaps += 1
         return b""
 
 
-def rotated(path: str) -> list[str]:
-    """Return the names that a file may have after rotation, the newest first."""
-    return [f"{path}.{suffix}" for suffix in ("0", "1")]
+def archives(path: str) -> list[str]:
+    """
+    Return the files to which a file may have been moved or copied, under whatever name that has its own in it, and whether
+    compressed or not; the one that was written last comes first.
+    """
+    directory, name = os.path.split(path)
+    stem = name.removesuffix(".jsonl")
+    found = []
+    try:
+        with os.scandir(directory or ".") as entries:
+            for entry in entries:
+                if stem in entry.name and entry.name != name and entry.is_file():
+                    found.append((entry.stat().st_mtime, entry.path))
+    except OSError:
+        return []
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+#: What opens compressed files, by the ends of their names.
+COMPRESSED: Mapping[str, Callable[..., BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # type: ignore[dict-item]
+
+
+def compressed_lines(path: str) -> Iterator[bytes]:
+    """
+    Yield the lines of a compressed file, without their line ends, in their order.
+
+    :raise OSError: if it cannot be read.
+    """
+    try:
+        with COMPRESSED[os.path.splitext(path)[1]](path, "rb") as file:
+            for line in file:
+                yield line.rstrip(b"\n")
+    except (EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise OSError(errno.EIO, f"cannot be read: {error}", path) from error
 
 
 def look_back(

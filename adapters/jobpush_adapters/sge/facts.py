@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
+from collections.abc import Iterator
 
 import attrs
 
 from jobpush.core.model import QueueFacts
+from jobpush_adapters.common.logs import archives
 from jobpush_adapters.sge.states import seconds
 
 #: Options in the file ``sge_qstat(5)`` that hide jobs from every ``qstat``.
 _NARROWING = {"-q", "-l", "-pe", "-U", "-qs"}
+
+
+#: What is said where the reporting file is not followed.
+UNPROVED = "deletions cannot be proved, and a job that was deleted is told as one that was killed"
 
 
 @attrs.frozen
@@ -47,7 +54,9 @@ class Files:
     :ivar reporting: the path of the reporting file; None if deletions cannot be told from signals.
     :ivar spool: the directory to which the qmaster writes each change of a job, or None.
     :ivar problems: what an administrator may want to change.
-    :ivar hides: a message on a file with options that hide jobs from every ``qstat``, or None.
+    :ivar hides: a message on a file with options that hide jobs from ``qstat``, or None.
+    :ivar missing: why there is no accounting file, or None.
+    :ivar asks_qacct: whether ``qacct`` is asked in place of the files, because they are on another host or not to be found.
     """
 
     accounting: str | None = None
@@ -55,6 +64,8 @@ class Files:
     problems: tuple[str, ...] = ()
     hides: str | None = None
     spool: str | None = None
+    missing: str | None = None
+    asks_qacct: bool = False
 
     @classmethod
     def find(cls, root: str | None, cell: str, settings: ReportingParams, remote: bool) -> Files:
@@ -68,28 +79,36 @@ class Files:
     def _logs(cls, root: str | None, cell: str, settings: ReportingParams, remote: bool) -> Files:
         if not settings.accounting:
             return cls()
-        asked = "qacct is asked instead, and a job that comes and goes between two queries is not seen"
+        asked = f"qacct is asked instead, and a job that comes and goes between two queries is not seen; {UNPROVED}"
         if remote:
-            return cls(problems=(f"the accounting file is on another host and cannot be followed: {asked}",))
+            where = f"the accounting file is on another host and cannot be followed: {asked}"
+            return cls(problems=(where,), asks_qacct=True)
         common = os.path.join(root, cell, "common") if root is not None else None
         if common is None or not os.path.isdir(common):
-            return cls(problems=(f"the accounting file cannot be found ({common or 'no SGE_ROOT'}; say root=): {asked}",))
-        hides = _narrowing_defaults(os.path.join(common, "sge_qstat"))
-        accounting, reporting = os.path.join(common, "accounting"), os.path.join(common, "reporting")
+            where = f"the accounting file cannot be found ({common or 'no SGE_ROOT'}; say root=): {asked}"
+            return cls(problems=(where,), asks_qacct=True)
+        hides = " and ".join(filter(None, map(_narrowing_defaults, _defaults_files(common)))) or None
+        accounting, reporting = _newest(common, "accounting"), _newest(common, "reporting")
         if not _may_read(accounting):
-            return cls(problems=(f"{accounting} cannot be read: {asked}",), hides=hides)
+            return cls(missing=f"{accounting} cannot be read", hides=hides)
+        missing = None
+        if not os.path.exists(accounting) and not archives(accounting):
+            missing = f"{accounting} is not there"
         if not settings.joblog:
             why = "deletions are not logged (reporting_params reporting=true joblog=true)"
         elif not _may_read(reporting):
             why = f"{reporting} cannot be read"
         else:
-            return cls(accounting, reporting, hides=hides)
-        return cls(accounting, None, (f"{why}: a job that was deleted cannot be told from one that was killed",), hides)
+            return cls(accounting, reporting, hides=hides, missing=missing)
+        return cls(accounting, None, (f"{why}: {UNPROVED}",), hides, missing=missing)
 
 
 def facts(settings: ReportingParams, files: Files, cell: str, grace: float) -> QueueFacts:
     """Return the facts on what can be seen and found out."""
     problems = list(files.problems)
+    accounting = settings.accounting and files.missing is None
+    if files.missing is not None:
+        problems.append(f"there is no accounting: {files.missing}: how a job ended cannot be known, it is told as LOST")
     if not settings.accounting:
         problems.append(
             "there is no accounting (reporting_params accounting=false): how a job ended cannot be known, it is told as LOST"
@@ -105,13 +124,31 @@ def facts(settings: ReportingParams, files: Files, cell: str, grace: float) -> Q
         evidence = files.hides
     return QueueFacts(
         sees_all=files.hides is None,
-        accounting=settings.accounting,
+        accounting=accounting,
         remembers_s=None if settings.accounting else 0.0,
         remembers_by="reporting_params accounting",
         evidence=evidence,
         problems=tuple(problems),
         lists_ended=False,
     )
+
+
+def _newest(common: str, name: str) -> str:
+    """Return the path of a file: Open Cluster Scheduler 9 writes JSON lines, and may name it ``.jsonl``."""
+    plain, lines = os.path.join(common, name), os.path.join(common, f"{name}.jsonl")
+    if not os.path.exists(lines):
+        return plain
+    return lines if not os.path.exists(plain) or os.path.getmtime(lines) >= os.path.getmtime(plain) else plain
+
+
+def _defaults_files(common: str) -> Iterator[str]:
+    """Yield the files of default options that every ``qstat`` of this account reads (``sge_qstat(5)``)."""
+    yield os.path.join(common, "sge_qstat")
+    try:
+        # qstat asks the user database; HOME is not in its environment.
+        yield os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".sge_qstat")
+    except KeyError:
+        return
 
 
 def _narrowing_defaults(path: str) -> str | None:

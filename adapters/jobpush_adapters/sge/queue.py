@@ -21,7 +21,8 @@ from zope.interface import implementer
 from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
 from jobpush.adapter.work import Work
-from jobpush.core.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
+from jobpush.core.absence import concluded
+from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.watch import Watching
@@ -34,7 +35,16 @@ from jobpush_adapters.sge.accounting import (
     parse_qacct,
     task_id,
 )
-from jobpush_adapters.sge.ended import MOST, REMEMBER_S, EndedJobs, belongs
+from jobpush_adapters.sge.ended import (
+    LATE_S,
+    MOST,
+    REMEMBER_S,
+    RESUBMITTED,
+    EndedJobs,
+    Looked,
+    of_submission,
+    suspected,
+)
 from jobpush_adapters.sge.facts import Files, ReportingParams, facts
 from jobpush_adapters.sge.rows import ListedRow, QstatRows
 from jobpush_adapters.sge.states import flags_of, phase_of
@@ -63,7 +73,7 @@ QACCT_AT_ONCE = 20
 HOLDS = (("hs", ReasonCode.HELD_BY_ADMIN), ("ho", ReasonCode.HELD_BY_ADMIN), ("hu", ReasonCode.HELD_BY_USER))
 
 _ID = re.compile(r"[1-9][0-9]{0,9}")
-_TASK = re.compile(r"([1-9][0-9]{0,9})\.([1-9][0-9]{0,6})")
+_TASK = re.compile(r"([1-9][0-9]{0,9})\.([1-9][0-9]{0,9})")
 _NOTHING = Details()
 
 
@@ -113,8 +123,12 @@ class GridEngineQueue(Watching, CommandQueue):
         self._holds: dict[str, tuple[TaskSet | None, ReasonCode]] = {}
         self._holds_at = 0.0
         self._seen: dict[str, JobDescriptor] = {}
-        self._looked_back: dict[str, JobDescriptor | None] = {}
+        self._looked_back: dict[str, Looked] = {}
+        self._gaps = 0
+        self._gone_at: dict[str, float] = {}
         self._asked_at: dict[str, float] = {}
+        self._flush_s = 15.0
+        self._asks_qacct = False
 
     # -- IBatchQueueService
 
@@ -139,7 +153,8 @@ class GridEngineQueue(Watching, CommandQueue):
         rows = split_rows(await self._run("qstat", "-u", "*", "-s", "prs", "-xml"))
         reader = QstatRows(self._cache)
         await self._work.sliced(reader.read(rows))
-        if rows and not reader.entries:
+        # One row that makes no sense, of a job that is known by its number, is no reason to disbelieve the answer.
+        if rows and not reader.entries and (len(rows) > 1 or not reader.numbers):
             raise QueueError(f"qstat: no row could be understood: {reader.rejected[0]}")
         listed = {entry.row.number for entry in reader.entries}
         changed = await self._learn(reader, listed)
@@ -179,10 +194,11 @@ class GridEngineQueue(Watching, CommandQueue):
             del self._details[number]
         for number in self._submitted.keys() - listed:
             del self._submitted[number]
+        rescheduled = {entry.row.number for entry in reader.entries if "R" in entry.row.letters}
         for entry in reader.new:
             row, details = entry.row, self._details.get(entry.row.number, _NOTHING)
-            # Rescheduling a job gives it a new time of submission; it stays the same job.
-            if "R" not in row.letters:
+            # Rescheduling a job, or one task of an array, gives it a new time of submission; it stays the same job.
+            if row.number not in rescheduled:
                 submitted_at = details.submitted_at or (row.time if row.waits else None)
                 if submitted_at is not None:
                     self._submitted.setdefault(row.number, submitted_at)
@@ -275,6 +291,11 @@ class GridEngineQueue(Watching, CommandQueue):
         elif phase is Phase.QUEUED and details.begin_at is not None and details.begin_at > now:
             code = ReasonCode.BEGIN_TIME
         queue, _, host = row.queue.partition("@")
+        native = {"state": row.letters}
+        if "R" in row.letters:
+            again = details.submitted_at if not row.waits or row.time is None else row.time
+            if again is not None and again != self._submitted.get(row.number):
+                native[RESUBMITTED] = str(int(again))  # its record will have this time: kept to prove whose that is
         return JobDescriptor(
             cluster=self.cluster,
             id=task_id(row.number, task),
@@ -283,7 +304,7 @@ class GridEngineQueue(Watching, CommandQueue):
             reason=reason,
             reason_code=code,
             flags=flags_of(row.letters),
-            native={"state": row.letters},
+            native=native,
             name=row.name,
             user=row.user or None,
             account=details.account,
@@ -305,7 +326,7 @@ class GridEngineQueue(Watching, CommandQueue):
         ended = self._ended
         if ended is None:
             return
-        ended.take(await self._work.reading(ended.read, now), now)
+        ended.take(await self._work.reading(ended.read, now, self._seen), now)
 
         def waiting(job_id: str) -> bool:
             task = self.task_of(job_id)
@@ -327,10 +348,15 @@ class GridEngineQueue(Watching, CommandQueue):
         settings = ReportingParams.parse(result.stdout)
         root = self._root or ("/var/lib/gridengine" if os.path.isdir("/var/lib/gridengine") else None)
         files = Files.find(root, self._cell, settings, self._commands.remote)
+        self._flush_s = settings.flush_s
         if files.accounting is None:
             self._ended = None
-        elif self._ended is None or self._ended.reporting != files.reporting:
+        elif self._ended is None or (self._ended.accounting, self._ended.reporting) != (files.accounting, files.reporting):
             self._ended = EndedJobs(self.cluster, files.accounting, files.reporting)
+            self._looked_back.clear()
+        if self._ended is not None:
+            self._ended.flush_s = settings.flush_s
+        self._asks_qacct = files.asks_qacct
         if self._watches:
             logs = (path for path in (files.accounting, files.reporting) if path is not None)
             self._follow_logs(logs, () if files.spool is None else (files.spool,))
@@ -356,38 +382,58 @@ class GridEngineQueue(Watching, CommandQueue):
     async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         if not jobs:
             return Outcomes()
+        now = self._reactor.seconds()
+        self._gone_at = {job.uid: self._gone_at.get(job.uid, now) for job in jobs}
         if self._ended is None:
-            return await self._ask_qacct(jobs)
-        # What ended since the files are followed is in the snapshots; what ended before is looked for once.
+            return await self._ask_qacct(jobs) if self._asks_qacct else Outcomes()
+        return await self._look_back(self._ended, jobs)
+
+    async def _look_back(self, ended: EndedJobs, jobs: Sequence[JobDescriptor]) -> Outcomes:
+        """
+        Look for what ended before the files were followed, once for each job: what ended since is in the snapshots.
+
+        That there is no record means something only where the files reach back to when the job was last seen, and have caught
+        up with what happened since.
+        """
+        if ended.gaps != self._gaps or len(self._looked_back) > MOST:
+            self._gaps = ended.gaps
+            self._looked_back.clear()
         asked = [job for job in jobs if job.uid not in self._looked_back]
         if asked:
-            if len(self._looked_back) > MOST:
-                self._looked_back.clear()
-            self._looked_back.update(await self._look_back(asked))
-        known = ((job.id, self._looked_back.get(job.uid)) for job in jobs)
-        found = {job_id: job for job_id, job in known if job is not None}
-        return Outcomes(found, no_record=frozenset(job.id for job in jobs).difference(found))
-
-    async def _look_back(self, jobs: Sequence[JobDescriptor]) -> dict[str, JobDescriptor | None]:
-        """Return by uid how these jobs ended before the files were followed; None if the files do not say."""
-        assert self._ended is not None
+            told = await self._work.reading(ended.look_back, asked, min(job.observed_at for job in asked))
+            self._looked_back.update((job.uid, told[job.id]) for job in asked)
         now = self._reactor.seconds()
-        told = await self._work.reading(self._ended.look_back, jobs, min(job.observed_at for job in jobs))
-        found: dict[str, JobDescriptor | None] = {}
+        found: dict[str, JobDescriptor] = {}
+        missing: list[JobDescriptor] = []
         for job in jobs:
-            records, deletion = told.get(job.id, ([], None))
-            ended = None
-            if records:
-                deleted = deletion is not None or "deleting" in job.flags
-                ended = descriptor(self.cluster, records, deleted, attrs.evolve(job, pending_tasks=None), now, "accounting")
-            if ended is None and deletion is not None and (deletion.waited or records):
-                ended = deleted_descriptor(self.cluster, deletion, job, now)
-            found[job.uid] = ended
-        return found
+            looked = self._looked_back.get(job.uid, Looked())
+            end = self._end_of(ended, job, looked, now)
+            if end is not None:
+                found[job.id] = end
+            elif not (looked.reached or ended.followed(job)) or not ended.caught_up(self._gone_at[job.uid], now):
+                continue
+            elif job.phase in WAITING_PHASES and (looked.sent or looked.records or ended.was_sent(job)):
+                # It began to run, so that it was not deleted while it waited.
+                found[job.id] = concluded(attrs.evolve(job, pending_tasks=None), Phase.FINISHING, None, False)
+            else:
+                missing.append(job)
+        return Outcomes(found, no_record=frozenset(job.id for job in missing))
+
+    def _end_of(self, ended: EndedJobs, job: JobDescriptor, looked: Looked, now: float) -> JobDescriptor | None:
+        """Return how a job ended by what the files have on it; None if they do not say."""
+        deletion = looked.deletion
+        end: JobDescriptor | None = None
+        if looked.records:
+            known = attrs.evolve(job, pending_tasks=None)
+            end = descriptor(self.cluster, looked.records, ended.deletion(deletion, job), known, now, "accounting")
+        if end is None and deletion is not None and (deletion.waited or looked.records):
+            end = deleted_descriptor(self.cluster, deletion, job, now)
+        return end
 
     async def _ask_qacct(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         """Ask ``qacct`` for some of these jobs, those first that were asked for the longest ago."""
         found: dict[str, JobDescriptor] = {}
+        unclear: set[str] = set()
         now = self._reactor.seconds()
         numbers = dict.fromkeys(job.id.partition(".")[0] for job in jobs)
         self._asked_at = {number: self._asked_at.get(number, 0.0) for number in numbers}
@@ -395,13 +441,26 @@ class GridEngineQueue(Watching, CommandQueue):
             records = await self._qacct(number)
             self._asked_at[number] = now
             for job in jobs:
-                own = [record for record in records if record.job_id == job.id and belongs(job, record)]
-                ended = descriptor(self.cluster, own, "deleting" in job.flags, job, now, "qacct") if own else None
+                own = of_submission(job, records)
+                if not own:
+                    continue
+                if not self._late(job, now) and any(record.slave is None for record in own):
+                    unclear.add(job.id)
+                    continue
+                whole = [record for record in own if record.slave is None]
+                if len({(record.failed, record.exit_status) for record in whole}) > 1:
+                    unclear.add(job.id)
+                    continue
+                ended = descriptor(self.cluster, own, suspected(job), job, now, "qacct")
                 if ended is not None:
                     found[job.id] = ended
-        # No record means something only where each of them was asked about.
-        missing = frozenset(job.id for job in jobs).difference(found) if all(self._asked_at.values()) else frozenset()
-        return Outcomes(found, no_record=missing)
+        # No record means something only where each of them was asked about, and where it would have been written by now.
+        missing = [job.id for job in jobs if job.id not in found and job.id not in unclear and self._late(job, now)]
+        return Outcomes(found, no_record=frozenset(missing if all(self._asked_at.values()) else ()))
+
+    def _late(self, job: JobDescriptor, now: float) -> bool:
+        """Return whether a job that is gone would have a record by now."""
+        return now - self._gone_at[job.uid] > self._flush_s + LATE_S
 
     async def _qacct(self, number: str) -> list[AccountingRecord]:
         """Return the accounting records of a job and its tasks."""

@@ -122,8 +122,8 @@ def parse_row(row: bytes) -> Row:
         time=utc(time),
         waits=waits,
         queue=plain(fields.get(b"queue_name", b"")),
-        # 9,999,999 is the most that max_aj_tasks allows.
-        tasks=TaskSet.parse(tasks, most=9_999_999) if tasks else None,
+        # max_aj_tasks bounds how many tasks there are, not their numbers.
+        tasks=TaskSet.parse(tasks, most=4_294_967_295) if tasks else None,
     )
 
 
@@ -183,7 +183,7 @@ def _pair(text: bytes, key_tag: bytes, key: bytes, value_tag: bytes) -> str | No
 def _errors(text: bytes) -> Iterator[tuple[int, str]]:
     """Yield the task numbers and messages of tasks in the error state."""
     for piece in text.split(b"<JAT_task_number>")[1:]:
-        task = re.match(rb"[0-9]{1,8}", piece)
+        task = re.match(rb"[0-9]{1,10}", piece)
         message = re.search(rb"<QIM_message>([^<]*)</", piece)
         if task is not None and message is not None:
             # The date and the process in front say nothing about why.

@@ -84,13 +84,21 @@ class FollowerTests(LogCase):
 
     def test_rotation_out_of_sight(self) -> None:
         """If the renamed file is not found, its incomplete line is discarded."""
-        for name in ("log.2", "other"):
+        self.append(b"one\ntw")
+        self.log.lines()
+        self.append(b"o\n", self.rotate("other"))
+        self.append(b"three\n", self.directory / "log.0")
+        self.append(b"four\n")
+        self.assertEqual((self.log.lines(), self.log.gaps), ([b"four"], 1))
+
+    def test_moved_under_any_name(self) -> None:
+        """The renamed file is found by its inode, as long as its name has the old one in it."""
+        for name in ("log.2", "log-20261126", "old.log"):
             self.append(b"one\ntw")
             self.log.lines()
             self.append(b"o\n", self.rotate(name))
-            self.append(b"three\n", self.directory / "log.0")
             self.append(b"four\n")
-            self.assertEqual(self.log.lines(), [b"four"])
+            self.assertEqual((self.log.lines(), self.log.gaps), ([b"two", b"four"], 0))
 
     def test_before_it_was_there(self) -> None:
         """A file that appears is read from its beginning, whatever other files there are."""

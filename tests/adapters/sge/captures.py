@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobpush.adapter.command import CommandResult
+from jobpush_adapters.sge.accounting import AccountingRecord, parse_accounting
 from tests.service_process import ROOT
 from tests.support import NOW
 
@@ -24,3 +25,17 @@ def line(number: int, failed: int = 0, status: int = 0, submitted: int = 100, ta
 def deletion(number: int, state: str = "", submitted: int = 100, by: str = "root", text: str = "job deleted") -> bytes:
     """A line of the reporting file."""
     return f"{int(NOW)}:job_log:{int(NOW)}:deleted:{number}:0:NONE:{state}:{by}:vm:0:1024:{submitted}:x:kim:grp::dep:sge:{text}".encode()
+
+
+def slave(record: bytes, task: str = "1.vm") -> bytes:
+    """The line as one of a parallel job's process; ``NONE`` is the whole job."""
+    fields = record.split(b":")
+    fields[33], fields[41] = b"mpi", task.encode()
+    return b":".join(fields)
+
+
+def accounting_record(text: bytes) -> AccountingRecord:
+    """What a line is parsed as."""
+    record = parse_accounting(text)
+    assert record is not None
+    return record

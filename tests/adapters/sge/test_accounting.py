@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase, ReasonCode
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.sge import accounting
-from jobpush_adapters.sge.states import End
+from jobpush_adapters.sge.states import NOT_DELETED, Deleted, End
 from tests.adapters.sge.captures import CAPTURES
 from tests.support import NOW
+
+DELETED = Deleted(proved=True)
 
 
 class AccountingTests(SynchronousTestCase):
@@ -31,7 +33,7 @@ class AccountingTests(SynchronousTestCase):
         }
         ends: dict[str, list[str]] = {}
         for record in self.records():
-            end = record.end(record.job_id in deletions)
+            end = record.end(DELETED if record.job_id in deletions else NOT_DELETED)
             shown = end.outcome.value if end.outcome else "goes on"
             ends.setdefault(record.name, []).append(f"{shown} {end.exit_code if end.exit_code is not None else end.signal}")
         for name, expected in {
@@ -94,12 +96,12 @@ class LineTests(SynchronousTestCase):
         """Each field of accounting(5) that is read; the category may hold colons."""
         expected = accounting.AccountingRecord(
             number="71", task=3, name="nm", user="kim", account="proj", queue="long.q", host="n7", submitted_at=1795333001.0, started_at=1795333002.0,
-            ended_at=1795333012.0, failed=37, exit_status=137, cpu=7.5, category="-l h_rt=9,x=a:b",
+            ended_at=1795333012.0, failed=37, exit_status=137, cpu=7.5, category="-l h_rt=9,x=a:b", slots=4,
         )  # fmt: skip
         self.assertEqual(self.record(), expected)
         self.assertEqual((expected.job_id, attrs.evolve(expected, task=0).job_id), ("71.3", "71"))
-        self.assertEqual(expected.end(False), End(Outcome.TIMEOUT, signal=9, reason="killed for a limit (h_rt)"))
-        self.assertEqual(attrs.evolve(expected, started_at=1795333004.0).end(False).reason, "killed for a limit (h_rt, h_cpu or h_vmem)")
+        self.assertEqual(expected.end(), End(Outcome.TIMEOUT, signal=9, reason="killed for a limit (h_rt)"))
+        self.assertEqual(attrs.evolve(expected, started_at=1795333004.0).end().reason, "failed 37: qmaster enforced h_rt, h_cpu, or h_vmem limit")
 
     def test_account(self) -> None:
         """The project, or where there is none the account."""
@@ -189,7 +191,7 @@ category     -l h_rt=9
         (record,) = accounting.parse_qacct(self.TEXT.encode())
         self.assertEqual(record, accounting.AccountingRecord(
             number="71", task=3, name="a b", user="kim", account="proj", queue="long.q", host="n7", submitted_at=1795333001.0, started_at=1793518602.0,
-            ended_at=1795333012.0, failed=37, exit_status=137, cpu=7.5, category="-l h_rt=9",
+            ended_at=1795333012.0, failed=37, exit_status=137, cpu=7.5, category="-l h_rt=9", slots=4,
         ))  # fmt: skip
 
     def test_what_there_is_not(self) -> None:
@@ -222,7 +224,7 @@ class DescriptorTests(SynchronousTestCase):
 
     def test_seen(self) -> None:
         """What was seen of the job stays, but for what the record says of its end."""
-        job = accounting.descriptor("sge", [self.record], False, self.known, NOW, "accounting")
+        job = accounting.descriptor("sge", [self.record], NOT_DELETED, self.known, NOW, "accounting")
         assert job is not None
         expected = attrs.evolve(
             self.known, phase=Phase.DONE, outcome=Outcome.FAILED, settled=True, exit_code=3, reason=None, reason_code=None, flags=(), queue="long.q", nodes="n7",
@@ -234,7 +236,7 @@ class DescriptorTests(SynchronousTestCase):
 
     def test_never_seen(self) -> None:
         """A job that came and went: all that its record says."""
-        job = accounting.descriptor("sge", [self.record], False, None, NOW, "qacct")
+        job = accounting.descriptor("sge", [self.record], NOT_DELETED, None, NOW, "qacct")
         assert job is not None
         expected = JobDescriptor(
             "sge", "71.3", Phase.DONE, outcome=Outcome.FAILED, settled=True, exit_code=3, native={"failed": "0", "exit_status": "3"}, name="nm", user="kim", account="proj",
@@ -242,7 +244,7 @@ class DescriptorTests(SynchronousTestCase):
             confidence=Confidence.ACCOUNTING, parent="71", task_index=3,
         )  # fmt: skip
         self.assertTrue(job.says_the_same(expected), job)
-        plain = accounting.descriptor("sge", [attrs.evolve(self.record, task=0, user="", submitted_at=0.0, started_at=0.0, ended_at=0.0)], False, None, NOW, "qacct")
+        plain = accounting.descriptor("sge", [attrs.evolve(self.record, task=0, user="", submitted_at=0.0, started_at=0.0, ended_at=0.0)], NOT_DELETED, None, NOW, "qacct")
         assert plain is not None
         self.assertEqual((plain.id, plain.parent, plain.task_index, plain.user), ("71", None, None, None))
         self.assertEqual((plain.submitted_at, plain.started_at, plain.ended_at), (None, None, None))
@@ -250,17 +252,17 @@ class DescriptorTests(SynchronousTestCase):
     def test_attempts(self) -> None:
         """Each record after which it starts again is one; the first submission is the job's, and one of no time is none."""
         again = attrs.evolve(self.record, failed=25, submitted_at=1795333000.0)
-        self.assertIsNone(accounting.descriptor("sge", [self.record, again], False, self.known, NOW, "accounting"))
+        self.assertIsNone(accounting.descriptor("sge", [self.record, again], NOT_DELETED, self.known, NOW, "accounting"))
         for records, known, attempt in (
             ([again, self.record], None, 1), ([again, again, self.record], self.known, 2), ([self.record], self.known, 1), ([again, self.record], attrs.evolve(self.known, attempt=4), 4),
         ):  # fmt: skip
-            job = accounting.descriptor("sge", records, False, known, NOW, "accounting")
+            job = accounting.descriptor("sge", records, NOT_DELETED, known, NOW, "accounting")
             assert job is not None
             self.assertEqual(job.attempt, attempt)
-        job = accounting.descriptor("sge", [attrs.evolve(again, submitted_at=0.0), self.record], False, None, NOW, "accounting")
+        job = accounting.descriptor("sge", [attrs.evolve(again, submitted_at=0.0), self.record], NOT_DELETED, None, NOW, "accounting")
         assert job is not None
-        self.assertEqual(job.submitted_at, 1795333001.0)
-        deleted = accounting.descriptor("sge", [attrs.evolve(self.record, failed=100, exit_status=137)], True, None, NOW, "accounting")
+        self.assertIsNone(job.submitted_at, "qmod -rj: the record before has no times")
+        deleted = accounting.descriptor("sge", [attrs.evolve(self.record, failed=100, exit_status=137)], DELETED, None, NOW, "accounting")
         assert deleted is not None
         self.assertEqual((deleted.state, deleted.signal), ("CANCELLED", 9))
 

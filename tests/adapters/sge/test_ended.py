@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +13,7 @@ from jobpush_adapters.common import logs
 from jobpush_adapters.sge import ended
 from jobpush_adapters.sge.ended import EndedJobs
 from tests import descriptors
-from tests.adapters.sge.captures import CAPTURES, deletion, line
+from tests.adapters.sge.captures import CAPTURES, accounting_record, deletion, line, slave
 from tests.support import NOW
 
 #: Seconds for which ended jobs are told, for which a record waits for a deletion, and by which clocks may differ.
@@ -81,10 +83,40 @@ class EndedTests(SynchronousTestCase):
         self.now += DELETION_WAIT_S + 1
         self.assertEqual((self.look()["9"].state, self.look()["9"].signal), ("FAILED", 9))
 
-    def test_flag_tells_too(self) -> None:
-        """The letter d was seen: it was deleted."""
+    def test_the_letter_alone_proves_nothing(self) -> None:
+        """The letter d was seen: its own teardown sets it too. Where nobody can say who deleted it, the flag says what was seen."""
+        seen = (self.job(flags=("deleting",)),)
         self.append(self.accounting, line(7, 100, 137))
-        self.assertEqual(self.look(seen=(self.job(flags=("deleting",)),))["7"].state, "CANCELLED")
+        self.append(self.reporting, self.finished(7))
+        job = self.look(seen=seen)["7"]
+        self.assertEqual((job.state, job.signal, job.flags), ("FAILED", 9, ()))
+        alone = EndedJobs("sge", str(self.accounting), None)
+        alone.take(alone.read(self.now), self.now)
+        (job,) = alone.ended(set(), lambda job_id: False, {"7": seen[0]}, self.now).values()
+        self.assertEqual((job.state, job.signal, job.flags), ("FAILED", 9, ("deleting",)))
+
+    def test_deletion_that_the_job_caught(self) -> None:
+        """It keeps its exit status; where the letter d was seen the line of the deletion is waited for."""
+        self.append(self.accounting, line(7, 0, 3))
+        self.assertEqual(self.look(seen=(self.job(flags=("deleting",)),)), {})
+        self.append(self.reporting, deletion(7, "r"))
+        job = self.look(seen=(self.job(flags=("deleting",)),))["7"]
+        self.assertEqual((job.state, job.exit_code, job.flags), ("FAILED", 3, ("deleted",)))
+
+    def test_forced_deletion(self) -> None:
+        """The qmaster's own record says 0 / 0; the job was killed."""
+        self.append(self.accounting, line(7, 0, 0))
+        self.append(self.reporting, deletion(7, "r"), deletion(7, "r", by="scheduler", text="job deleted by forced deletion request"))
+        job = self.look(seen=(self.job(),))["7"]
+        self.assertEqual((job.state, job.exit_code), ("CANCELLED", None))
+
+    def test_slaves(self) -> None:
+        """Only the record of the whole parallel job ends it, whatever its slaves say, and when."""
+        self.append(self.accounting, slave(line(7, 100, 129)))
+        self.assertEqual(self.look(seen=(self.job(),)), {})
+        self.append(self.accounting, slave(line(7, 0, 0)), slave(line(7, 0, 5), "NONE"), slave(line(7, 0, 0, submitted=105), "3.vm"))
+        job = self.look(seen=(self.job(),))["7"]
+        self.assertEqual((job.state, job.exit_code, job.attempt), ("FAILED", 5, 0))
 
     def test_deleted_while_it_waited(self) -> None:
         """There is no accounting record; one of a running job comes yet."""
@@ -108,8 +140,57 @@ class EndedTests(SynchronousTestCase):
     def test_another_job_by_that_id(self) -> None:
         """Ids come round: a record of an older submission is none of this job's."""
         self.append(self.accounting, line(7, 0, 5, submitted=50))
-        (job,) = self.look(seen=(self.job(),)).values()
-        self.assertEqual((job.submitted_at, job.workdir), (50.0, None))
+        self.assertEqual(self.look(seen=(self.job(),)), {}, "nothing is told of another job by that number")
+        self.append(self.accounting, line(7, 0, 6))
+        self.assertEqual(self.look(seen=(self.job(),))["7"].exit_code, 6)
+
+    def test_ids_reset(self) -> None:
+        """The first job by a number ended a moment ago; the second has left the queue, and its record is late."""
+        self.append(self.accounting, line(7, 0, 0))
+        self.assertEqual(self.look()["7"].state, "COMPLETED")
+        second = JobDescriptor("sge", "7", Phase.RUNNING, submitted_at=200.0, user="kim")
+        self.assertEqual(self.look(listed=("7",), seen=(second,)), {})
+        self.assertEqual(self.look(seen=(second,)), {})
+        self.append(self.accounting, line(7, 0, 4, submitted=200))
+        job = self.look(seen=(second,))["7"]
+        self.assertEqual((job.exit_code, job.submitted_at, job.attempt), (4, 200.0, 0))
+
+    def test_rescheduled_before_it_was_followed(self) -> None:
+        """The record of the attempt before is older than what is read at first: the job has its first time of submission."""
+        old = line(7, 25, 99, submitted=100).replace(b":%d:" % NOW, b":%d:" % 5000)
+        for before, submitted in ((old, 100.0), (old.replace(b":100:101:5000:", b":0:0:0:"), None)):
+            self.accounting.write_bytes(line(5, submitted=1).replace(b":%d:" % NOW, b":%d:" % 90) + b"\n" + before + b"\n" + line(7, 0, 3, submitted=5000) + b"\n")
+            begun = EndedJobs("sge", str(self.accounting), str(self.reporting))
+            begun.take(begun.read(NOW), NOW)
+            job = begun.ended(set(), lambda job_id: False, {}, NOW)["7"]
+            self.assertEqual((job.exit_code, job.submitted_at, job.attempt), (3, submitted, 1))
+
+    def test_resubmission_kept_with_the_job(self) -> None:
+        """The time of submission that a rescheduled job has now proves its record, though the attempt before is forgotten."""
+        records = [accounting_record(line(7, 0, 3, submitted=200))]
+        first = self.job(attempt=1)
+        self.assertEqual(ended.of_submission(first, records), [])
+        again = self.job(attempt=1, native={"state": "Rr", "submission_time": "200"})
+        self.assertEqual(ended.of_submission(again, records), records)
+
+    def test_tasks_after_a_reschedule(self) -> None:
+        """When one task of an array is rescheduled, those that start later have the new time of submission too."""
+        records = [accounting_record(one) for one in (line(8, 25, 99, task=1).replace(b":%d:" % NOW, b":200:"), line(8, 0, 3, submitted=200, task=2))]
+        task = JobDescriptor("sge", "8.2", Phase.RUNNING, submitted_at=100.0, parent="8", task_index=2)
+        self.assertEqual(ended.of_submission(task, records), records[1:])
+        self.assertEqual(ended.of_submission(task, records[1:]), [])
+
+    def test_another_user(self) -> None:
+        """Of the same number and time, but somebody else's: none of it."""
+        other = self.job(user="lee")
+        self.assertEqual(ended.of_submission(other, [accounting_record(line(7))]), [])
+
+    def test_reporting_file_alone(self) -> None:
+        """Its acct lines are accounting records too, told once."""
+        self.append(self.reporting, b"%d:acct:" % NOW + line(7, 0, 5))
+        self.assertEqual(self.look(seen=(self.job(),))["7"].exit_code, 5)
+        self.append(self.accounting, line(7, 0, 5))
+        self.assertEqual(self.look(seen=(self.job(),))["7"].attempt, 0)
 
     def test_rotated_and_truncated(self) -> None:
         """Nothing is lost when the file is moved away, and nothing repeated when it is cut."""
@@ -207,12 +288,9 @@ class EndedTests(SynchronousTestCase):
         self.assertEqual((self.look()["7"].exit_code, self.look()["7"].attempt, self.look()["7"].submitted_at), (3, 1, 200.0))
         job = self.look(listed=("7",)) or self.look(seen=(self.job(done=True, outcome=Outcome.FAILED),))["7"]
         self.assertIsNone(job.workdir)
-        self.look(listed=("7",))
-        self.append(self.reporting, deletion(7, submitted=99))
-        self.assertEqual(self.look(seen=(self.job(),))["7"].workdir, "/w", "the latest of its lines says")
         self.append(self.reporting, deletion(9, submitted=99))
         seen = JobDescriptor("sge", "9", Phase.QUEUED, submitted_at=100.0, workdir="/w")
-        self.assertIsNone(self.look(seen=(seen,))["9"].workdir)
+        self.assertNotIn("9", self.look(seen=(seen,)), "that deletion was of another job")
 
     def test_most(self) -> None:
         """No more jobs are remembered than a bound: the oldest go first."""
@@ -232,7 +310,7 @@ class EndedTests(SynchronousTestCase):
             begun = EndedJobs("sge", str(self.accounting), reporting)
             begun.take(begun.read(now), now)
             self.assertEqual(list(begun.ended(set(), lambda job_id: False, {}, now)), expected)
-            self.assertEqual(begun.read(now), ([], [], []))
+            self.assertEqual(begun.read(now), ended.Found([], [], [], [], {}))
 
     def test_looking_back_for_deletions(self) -> None:
         """Of the job itself, or of the array whose tasks waited; none of a job that had the id before, none that is too old."""
@@ -243,12 +321,13 @@ class EndedTests(SynchronousTestCase):
         begun = EndedJobs("sge", str(self.accounting), str(self.reporting))
         begun.read(NOW)
         jobs = [JobDescriptor("sge", job_id, Phase.QUEUED, submitted_at=100.5) for job_id in ("6", "7", "8", "8.3", "8.4", "10", "11")]
-        told = begun.look_back(jobs, NOW + SKEW_S)
-        self.assertEqual({job_id: ([record.failed for record in records], found is not None) for job_id, (records, found) in told.items()},
+        told = {job_id: one for job_id, one in begun.look_back(jobs, NOW + SKEW_S).items() if one.records or one.deletion}
+        self.assertEqual({job_id: ([record.failed for record in one.records], one.deletion is not None) for job_id, one in told.items()},
                          {"7": ([100, 25], True), "8": ([], True), "8.3": ([], True), "10": ([0], True)})  # fmt: skip
         alone = EndedJobs("sge", str(self.accounting), None)
         alone.read(NOW)
-        self.assertEqual({job_id: found for job_id, (_, found) in alone.look_back(jobs, 0.0).items()}, {"7": None, "10": None})
+        self.assertEqual({job_id for job_id, one in alone.look_back(jobs, 0.0).items() if one.records}, {"7", "10"})
+        self.assertEqual({one.deletion for one in alone.look_back(jobs, 0.0).values()}, {None})
 
     def test_how_far_it_looks_back(self) -> None:
         """Until a line is older than the jobs that are asked about, by more than clocks may differ."""
@@ -263,7 +342,8 @@ class EndedTests(SynchronousTestCase):
         begun = EndedJobs("sge", str(self.accounting), str(self.reporting))
         begun.read(NOW + 10 * REMEMBER_S)
         jobs = [JobDescriptor("sge", str(number), Phase.QUEUED, submitted_at=100.0) for number in range(1, 20)]
-        self.assertEqual(sorted(map(int, begun.look_back(jobs, NOW + SKEW_S + 4))), [3, 4, 5, 6, 7, 9, 13, 14, 15, 16, 17])
+        told = begun.look_back(jobs, NOW + SKEW_S + 4)
+        self.assertEqual(sorted(int(job_id) for job_id, one in told.items() if one.records or one.deletion), [3, 4, 5, 6, 7, 9, 13, 14, 15, 16, 17])
 
     def test_what_was_deleted_says_more(self) -> None:
         """A deletion of a running job is no end of it before its record comes; the record is then one of a deletion, whatever its signal."""
@@ -295,6 +375,44 @@ class EndedTests(SynchronousTestCase):
         ended.read(NOW + 10 * REMEMBER_S)
         jobs = [JobDescriptor("sge", str(n), Phase.RUNNING, submitted_at=1000.0) for n in (1, 1234, 3000, 5000, 9999)]
         told = ended.look_back(jobs, 0.0)
-        self.assertEqual({job_id: records[0].exit_status for job_id, (records, _) in told.items()}, {"1": 1, "1234": 2, "3000": 4})
+        self.assertEqual({job_id: one.records[0].exit_status for job_id, one in told.items() if one.records}, {"1": 1, "1234": 2, "3000": 4})
         older = JobDescriptor("sge", "5000", Phase.RUNNING, submitted_at=100.0)
-        self.assertEqual(set(ended.look_back([older], 0.0)), {"5000"})
+        self.assertEqual(ended.look_back([older], 0.0)["5000"].records[0].exit_status, 4)
+
+    def test_how_far_the_files_reach(self) -> None:
+        """Under whatever name the file was moved to, and compressed: back to the oldest record of files without one unread between."""
+        def at(number: int, when: int) -> bytes:
+            return line(number, status=3).replace(b":%d:" % NOW, b":%d:" % when) + b"\n"
+
+        parts = {"accounting-20261126": at(1, 3000) + at(2, 4000), "accounting.1.gz": gzip.compress(at(3, 1000) + at(4, 2000)), "accounting": b"# Version\n" + at(5, 5000)}
+        for place, name in enumerate(("accounting.1.gz", "accounting-20261126", "accounting")):
+            (self.directory / name).write_bytes(parts[name])
+            os.utime(self.directory / name, (2000 + 1000 * place,) * 2)
+        jobs = [JobDescriptor("sge", str(n), Phase.RUNNING, submitted_at=100.0, observed_at=seen) for n, seen in ((3, 900.0), (1, 2500.0), (8, 1000.0), (9, 999.0))]
+        told = EndedJobs("sge", str(self.accounting), None).look_back(jobs, 900.0)
+        self.assertEqual({job_id: (len(one.records), one.reached) for job_id, one in told.items()}, {"3": (1, False), "1": (1, True), "8": (0, True), "9": (0, False)})
+        (self.directory / "accounting-20261126").rename(self.directory / "accounting-20261126.zst")
+        (self.directory / "accounting-20261126.zst").write_bytes(b"\x28\xb5\x2f\xfd no lines")
+        os.utime(self.directory / "accounting-20261126.zst", (3000, 3000))
+        told = EndedJobs("sge", str(self.accounting), None).look_back(jobs, 900.0)
+        self.assertEqual({job_id: (len(one.records), one.reached) for job_id, one in told.items()}, {"3": (1, False), "1": (0, False), "8": (0, False), "9": (0, False)})
+
+    def test_caught_up(self) -> None:
+        """By a later record, or because the time is over after which each record is written."""
+        self.ended.flush_s = 15.0
+        self.assertEqual([self.ended.caught_up(NOW - gone, NOW) for gone in (20, 20.5)], [False, True])
+        self.assertFalse(self.ended.caught_up(NOW - 5, NOW))
+        self.append(self.accounting, slave(line(1)))
+        self.look()
+        self.assertEqual([self.ended.caught_up(NOW - gone, NOW) for gone in (1, 5)], [False, True])
+
+    def test_followed(self) -> None:
+        """Since before a job was seen last, unless the file was cut or lost meanwhile."""
+        job = self.job(observed_at=NOW)
+        self.assertTrue(self.ended.followed(job))
+        self.append(self.accounting, line(1))
+        self.look()
+        self.now += 5
+        self.accounting.write_bytes(b"")
+        self.look()
+        self.assertEqual((self.ended.followed(job), self.ended.gaps), (False, 1))

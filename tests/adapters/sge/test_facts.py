@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
@@ -59,30 +60,47 @@ class FactTests(SynchronousTestCase):
         common.mkdir(parents=True)
         good = facts.ReportingParams(True, True, 1)
         accounting, reporting = str(common / "accounting"), str(common / "reporting")
-        asked = "qacct is asked instead, and a job that comes and goes between two queries is not seen"
-        told = "a job that was deleted cannot be told from one that was killed"
+        told = "deletions cannot be proved, and a job that was deleted is told as one that was killed"
+        asked = f"qacct is asked instead, and a job that comes and goes between two queries is not seen; {told}"
+        gone = f"{accounting} is not there"
+        home = root / "home"
+        home.mkdir()
+        self.patch(facts.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_dir=str(home)))
 
         def found(settings: facts.ReportingParams = good, root: str | None = str(root), remote: bool = False) -> facts.Files:
             return facts.Files.find(root, "cell", settings, remote)
 
-        self.assertEqual(found(), facts.Files(accounting, reporting), "files that will come")
+        self.assertEqual(found(), facts.Files(accounting, reporting, missing=gone), "files that will come")
+        (common / "accounting-20261126").touch()
+        self.assertEqual(found(), facts.Files(accounting, reporting), "moved away a moment ago")
+        (common / "accounting-20261126").unlink()
+        (common / "accounting.jsonl").touch()
+        self.assertEqual(found(), facts.Files(f"{accounting}.jsonl", reporting), "of Open Cluster Scheduler")
+        (common / "accounting.jsonl").unlink()
+        (common / "accounting").touch()
         self.assertEqual(found(facts.ReportingParams(False, True, 1)), facts.Files())
-        self.assertEqual(found(remote=True), facts.Files(problems=(f"the accounting file is on another host and cannot be followed: {asked}",)))
-        self.assertEqual(found(root=None), facts.Files(problems=(f"the accounting file cannot be found (no SGE_ROOT; say root=): {asked}",)))
-        self.assertEqual(found(root="/none"), facts.Files(problems=(f"the accounting file cannot be found (/none/cell/common; say root=): {asked}",)))
+        self.assertEqual(found(remote=True), facts.Files(problems=(f"the accounting file is on another host and cannot be followed: {asked}",), asks_qacct=True))
+        self.assertEqual(found(root=None), facts.Files(problems=(f"the accounting file cannot be found (no SGE_ROOT; say root=): {asked}",), asks_qacct=True))
+        self.assertEqual(found(root="/none"), facts.Files(problems=(f"the accounting file cannot be found (/none/cell/common; say root=): {asked}",), asks_qacct=True))
         self.assertEqual(found(facts.ReportingParams(True, False, 1)),
                          facts.Files(accounting, None, (f"deletions are not logged (reporting_params reporting=true joblog=true): {told}",)))  # fmt: skip
         (common / "sge_qstat").write_bytes(b"# -pe x\n -s prs -qs x\n-q fast.q -U\n\xe9")
         hides = f"{common}/sge_qstat narrows every qstat (-U -q -qs): jobs are hidden"
         self.assertEqual(found(), facts.Files(accounting, reporting, hides=hides))
         self.assertEqual(found(facts.ReportingParams(True, False, 1)).hides, hides)
+        (home / ".sge_qstat").write_text("-l arch=x\n")
+        mine = f"{home}/.sge_qstat narrows every qstat (-l): jobs are hidden"
+        self.assertEqual(found().hides, f"{hides} and {mine}")
+        (common / "sge_qstat").rename(common / "elsewhere")
+        self.assertEqual(found().hides, mine)
+        (home / ".sge_qstat").unlink()
+        (common / "elsewhere").rename(common / "sge_qstat")
         unreadable = {reporting}
         self.patch(facts.os, "access", lambda path, mode: str(path) not in unreadable and mode in (os.R_OK, os.R_OK | os.X_OK))
         (common / "reporting").touch()
         self.assertEqual(found(), facts.Files(accounting, None, (f"{reporting} cannot be read: {told}",), hides))
         unreadable.add(accounting)
-        (common / "accounting").touch()
-        self.assertEqual(found(), facts.Files(None, None, (f"{accounting} cannot be read: {asked}",), hides))
+        self.assertEqual(found(), facts.Files(missing=f"{accounting} cannot be read", hides=hides))
         (common / "sge_qstat").write_text("-s prs\n")
         self.assertIsNone(found().hides)
         unreadable.clear()
@@ -103,6 +121,10 @@ class FactTests(SynchronousTestCase):
         common = root / "default" / "common"
         common.mkdir(parents=True)
         good = facts.ReportingParams(True, True, 1)
+        missing = facts.facts(good, facts.Files.find(str(root), "default", good, False), "default", 60.0)
+        self.assertFalse(missing.accounting)
+        self.assertEqual(missing.problems, (f"there is no accounting: {common}/accounting is not there: how a job ended cannot be known, it is told as LOST",))
+        (common / "accounting").touch()
         for settings, remote, expected in [
             (good, False, ""), (facts.ReportingParams(False, True, 1), False, "accounting=false"), (facts.ReportingParams(True, False, 1), False, "joblog=true"),
             (facts.ReportingParams(True, True, 300), False, "accounting_flush_time"), (good, True, "another host"),

@@ -87,11 +87,11 @@ class RowTests(SynchronousTestCase):
 
     def test_bounds(self) -> None:
         """The longest numbers, states and task numbers that there are, and one more."""
-        for number, letters, tasks in (("9999999999", "r", "1"), ("1", "abcdefABCDEF", "1"), ("1", "r", "9999999")):
+        for number, letters, tasks in (("9999999999", "r", "1"), ("1", "abcdefABCDEF", "1"), ("1", "r", "10000001-10000003,4294967295")):
             row = xml.parse_row(f"{number}</x><state>{letters}</state><tasks>{tasks}</tasks>".encode())
             self.assertEqual((row.number, row.letters, str(row.tasks)), (number, letters, tasks))
         for bad in ("12345678901</x><state>r</state>", "0</x><state>r</state>", "01</x><state>r</state>", "1</x><state>abcdefABCDEFg</state>",
-                    "1</x><state>r1</state>", "1</x><state>r</state><tasks>10000000</tasks>", "x1</x><state>r</state>", "1 </x><state>r</state>"):  # fmt: skip
+                    "1</x><state>r1</state>", "1</x><state>r</state><tasks>4294967296</tasks>", "x1</x><state>r</state>", "1 </x><state>r</state>"):  # fmt: skip
             self.assertRaises(ValueError, xml.parse_row, bad.encode())
         for raw, number in ((b"9999999999<", "9999999999"), (b"12345678901<", None), (b"0<", None), (b"12", None), (b"x1<", None), (b"1x<", None)):
             self.assertEqual(xml.number_of(raw), number)
