@@ -16,7 +16,6 @@ import attrs
 
 from jobpush.core.model import JobDescriptor, ReasonCode
 from jobpush_adapters.common.logs import COMPRESSED, NOWHERE, LogFollower, Place, archives, compressed_lines, look_back
-from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.sge.accounting import (
     AccountingRecord,
     Deletion,
@@ -30,6 +29,7 @@ from jobpush_adapters.sge.accounting import (
     sent_id,
 )
 from jobpush_adapters.sge.states import NOT_DELETED, Deleted
+from jobpush_adapters.sge.submissions import SKEW_S, deletion_of, last_submission, of_submission
 
 #: Seconds for which a job that has ended is listed, counted from its record.
 REMEMBER_S = 300.0
@@ -37,17 +37,11 @@ REMEMBER_S = 300.0
 #: Seconds for which a record that may be of a deletion waits for its line in the reporting file.
 DELETION_WAIT_S = 30.0
 
-#: Seconds by which the clocks of the qmaster and of this host may differ.
-SKEW_S = 120.0
-
 #: Seconds after the flush time within which a record must have been written (measured: 1.0 to 1.9).
 LATE_S = 5.0
 
 #: The most jobs that are remembered; the oldest are forgotten first.
 MOST = 50_000
-
-#: What ``native`` calls the time of submission that a rescheduled job has now; its first one is ``submitted_at``.
-RESUBMITTED = "submission_time"
 
 
 @attrs.frozen
@@ -298,7 +292,7 @@ class EndedJobs:
             records = of_submission(known, others)
             deletion = deletion_of(known, kept.deletions, others)
         else:
-            records, deletion = _last_submission(records, kept.deletions)
+            records, deletion = last_submission(records, kept.deletions)
         if not records:
             if deletion is not None and deletion.waited:
                 return deleted_descriptor(self.cluster, deletion, known, now)
@@ -339,81 +333,6 @@ def is_acct(line: bytes) -> bool:
     if line.startswith(b"{"):
         return b'"exit_status"' in line[:2000] and b'"failed"' in line[:2000]
     return line.split(b":", 2)[1:2] == [b"acct"]
-
-
-def submissions_of(job: JobDescriptor) -> set[int]:
-    """Return the times of submission that a job is known to have had, in whole seconds."""
-    again = job.native.get(RESUBMITTED, "")
-    times = {int(job.submitted_at)} if job.submitted_at is not None else set()
-    return times | {int(again)} if again.isdigit() else times
-
-
-def of_submission(job: JobDescriptor, records: Iterable[AccountingRecord]) -> list[AccountingRecord]:
-    """
-    Return those of the records, which are in their order, that are proved to be of this submission of its number: of the same
-    user, and submitted when the job was, or after a record of the job that says that it starts again. A rescheduled job has a
-    later time of submission, and so have the tasks of its array that start afterwards.
-    """
-    own, times, moved = [], submissions_of(job), None
-    number = job.id.partition(".")[0]
-    for record in records:
-        if record.number != number or not is_same_user(job, record.user):
-            continue
-        at = record.submitted_at
-        if times:
-            if at > 0 and int(at) not in times and (moved is None or at < moved - 1.0):
-                continue
-            if at > 0:
-                times.add(int(at))
-        elif record.ended_at and record.ended_at < job.observed_at - SKEW_S:
-            continue
-        if record.job_id == job.id:
-            own.append(record)
-            moved = None
-        if record.goes_on:
-            moved = record.ended_at or max(times, default=0)
-    return own
-
-
-def deletion_of(job: JobDescriptor, deletions: Iterable[Deletion], records: Iterable[AccountingRecord]) -> Deletion | None:
-    """Return the last deletion of this submission of a job, or of the array whose pending tasks it stands for; else None."""
-    times = submissions_of(job)
-    moves = [record for record in records if record.goes_on and record.number == job.id.partition(".")[0]]
-    found: Deletion | None = None
-    for deletion in deletions:
-        at = deletion.submitted_at
-        if job.id not in (deletion.job_id, deletion.number) or not is_same_user(job, deletion.user):
-            continue
-        moved = any(at >= (record.ended_at or max(times, default=0)) - 1.0 for record in moves)
-        if not times or at <= 0 or int(at) in times or moved:
-            # The line of a forced deletion comes beside that of the person.
-            forced = deletion.forced or (found is not None and found.forced)
-            found = attrs.evolve(deletion, forced=forced)
-    return found
-
-
-def _last_submission(
-    records: Sequence[AccountingRecord], deletions: Sequence[Deletion]
-) -> tuple[Sequence[AccountingRecord], Deletion | None]:
-    """Return, of what is told of a job that was never seen, what is of the last submission of its number."""
-    own: list[AccountingRecord] = []
-    for record in records:
-        latest = max((one.submitted_at for one in own), default=0.0)
-        if own and 0 < record.submitted_at < latest:
-            continue
-        # After a record that ended it, what has another time of submission is another job.
-        if own and not own[-1].goes_on and record.submitted_at > 0 and record.submitted_at != own[-1].submitted_at:
-            own = []
-        if own and own[-1].user != record.user:
-            own = []
-        own.append(record)
-    latest = max((one.submitted_at for one in own), default=0.0)
-    mine = [one for one in deletions if one.submitted_at <= 0 or one.submitted_at >= int(latest)]
-    if not mine:
-        return own, None
-    if own and mine[-1].submitted_at > latest > 0 and not own[-1].goes_on:
-        own = []
-    return own, attrs.evolve(mine[-1], forced=any(one.forced for one in mine))
 
 
 def _records_into(found: list[AccountingRecord], numbers: Collection[str] | None = None) -> Callable[[Iterable[bytes]], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import pwd
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 import attrs
 
 from jobpush.core.model import QueueFacts
+from jobpush_adapters.common.commands import Commands
 from jobpush_adapters.common.logs import archives
 from jobpush_adapters.sge.states import seconds
 
@@ -190,3 +192,11 @@ def parse_config(stdout: bytes) -> dict[str, str]:
     text = re.sub(r"\\\n\s*", " ", stdout.decode("utf-8", "replace"))
     pairs = (line.split(None, 1) for line in text.split("\n") if not line.startswith("#"))
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
+
+
+def with_programs(commands: Commands, root: str | None) -> Commands:
+    """Return how commands are run, with Grid Engine's directory of programs under SGE_ROOT, if no directory is given."""
+    if commands.directory is None and not commands.remote and root:
+        for path in sorted(glob.glob(os.path.join(glob.escape(root), "bin", "*", "qstat"))):
+            return attrs.evolve(commands, directory=os.path.dirname(path))
+    return commands

@@ -8,7 +8,6 @@ submission and what a pending one waits for.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -39,15 +38,14 @@ from jobpush_adapters.sge.ended import (
     LATE_S,
     MOST,
     REMEMBER_S,
-    RESUBMITTED,
     EndedJobs,
     Looked,
-    of_submission,
     suspected,
 )
-from jobpush_adapters.sge.facts import Files, ReportingParams, facts
+from jobpush_adapters.sge.facts import Files, ReportingParams, facts, with_programs
 from jobpush_adapters.sge.rows import ListedRow, QstatRows
 from jobpush_adapters.sge.states import flags_of, phase_of
+from jobpush_adapters.sge.submissions import RESUBMITTED, of_submission
 from jobpush_adapters.sge.xml import (
     Details,
     Row,
@@ -341,7 +339,7 @@ class GridEngineQueue(Watching, CommandQueue):
     # -- qconf
 
     async def _check(self) -> QueueFacts:
-        self._find_commands()
+        self._commands = with_programs(self._commands, self._root)
         result = await self._run("qconf", "-sconf")
         if result.status != 0:
             raise QueueError(f"qconf ended with status {result.status}: {complaint(result)}")
@@ -368,14 +366,6 @@ class GridEngineQueue(Watching, CommandQueue):
         # Where the database has told of each change already, only how a job has ended is news.
         news = is_about_end if self._spools else is_about_job
         return [] if any(news(line) for line in lines) else None
-
-    def _find_commands(self) -> None:
-        """Find Grid Engine's directory of programs under SGE_ROOT, if no directory is given."""
-        commands = self._commands
-        if commands.directory is None and not commands.remote and self._root:
-            for path in sorted(glob.glob(os.path.join(glob.escape(self._root), "bin", "*", "qstat"))):
-                self._commands = attrs.evolve(commands, directory=os.path.dirname(path))
-                return
 
     # -- what became of jobs that left
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
 from jobpush_adapters.common import logs
-from jobpush_adapters.sge import ended
+from jobpush_adapters.sge import ended, submissions
 from jobpush_adapters.sge.ended import EndedJobs
 from tests import descriptors
 from tests.adapters.sge.captures import CAPTURES, accounting_record, deletion, line, slave
@@ -169,21 +169,21 @@ class EndedTests(SynchronousTestCase):
         """The time of submission that a rescheduled job has now proves its record, though the attempt before is forgotten."""
         records = [accounting_record(line(7, 0, 3, submitted=200))]
         first = self.job(attempt=1)
-        self.assertEqual(ended.of_submission(first, records), [])
+        self.assertEqual(submissions.of_submission(first, records), [])
         again = self.job(attempt=1, native={"state": "Rr", "submission_time": "200"})
-        self.assertEqual(ended.of_submission(again, records), records)
+        self.assertEqual(submissions.of_submission(again, records), records)
 
     def test_tasks_after_a_reschedule(self) -> None:
         """When one task of an array is rescheduled, those that start later have the new time of submission too."""
         records = [accounting_record(one) for one in (line(8, 25, 99, task=1).replace(b":%d:" % NOW, b":200:"), line(8, 0, 3, submitted=200, task=2))]
         task = JobDescriptor("sge", "8.2", Phase.RUNNING, submitted_at=100.0, parent="8", task_index=2)
-        self.assertEqual(ended.of_submission(task, records), records[1:])
-        self.assertEqual(ended.of_submission(task, records[1:]), [])
+        self.assertEqual(submissions.of_submission(task, records), records[1:])
+        self.assertEqual(submissions.of_submission(task, records[1:]), [])
 
     def test_another_user(self) -> None:
         """Of the same number and time, but somebody else's: none of it."""
         other = self.job(user="lee")
-        self.assertEqual(ended.of_submission(other, [accounting_record(line(7))]), [])
+        self.assertEqual(submissions.of_submission(other, [accounting_record(line(7))]), [])
 
     def test_reporting_file_alone(self) -> None:
         """Its acct lines are accounting records too, told once."""
