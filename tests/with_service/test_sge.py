@@ -249,6 +249,70 @@ def test_ended_while_jobpush_was_down(sge: GridEngine, short_path: Path) -> None
         service.stop()
 
 
+def test_slaves_of_a_parallel_job(sge: GridEngine, jobpush: ServiceProcess, short_path: Path) -> None:
+    """Each slave has an accounting record of its own, here of a signal: how the job ends is what its script exits with."""
+    sge.add_parallel_environment("mpi")
+    script = f"{sge.slave('/bin/true')}\n{sge.slave('/bin/sleep 60')} &\nsleep 2; exit "
+    jobs = {code: sge.submit("-pe", "mpi", "2", script=f"{script}{code}") for code in (0, 5)}
+    for code, job in jobs.items():
+        answer = jobpush.job("sge", job, until="terminal", wait=60)["job"]
+        assert (answer["state"], answer["exit_code"], answer["attempt"]) == ("FAILED" if code else "COMPLETED", code, 0), answer
+    time.sleep(2)
+    for code, job in jobs.items():
+        lines = [line for line in sge.accounting.read_text().splitlines() if f":{job}:sge:" in line]
+        assert len(lines) == 3, lines
+        assert told(jobpush.events(job=f"sge/{job}"), PASSING | {"QUEUED"}) == ["RUNNING", "FAILED" if code else "COMPLETED"]
+
+
+def test_deletions(sge: GridEngine, jobpush: ServiceProcess) -> None:
+    """One that is forced is no success, though its record says exit 0; one that the job catches leaves it its exit status."""
+    forced = sge.submit(script="sleep 300")
+    caught = sge.submit("-notify", script="trap 'exit 3' USR2; while :; do sleep 0.2; done")
+    for job in (forced, caught):
+        Doing(sge, jobpush, "sge", job).reaches("RUNNING")
+    time.sleep(3)
+    sge.command("qdel", "-f", forced)
+    sge.command("qdel", caught)
+    answer = jobpush.job("sge", forced, until="terminal", wait=40)["job"]
+    assert (answer["state"], answer["exit_code"]) == ("CANCELLED", None), answer
+    answer = jobpush.job("sge", caught, until="terminal", wait=90)["job"]
+    assert (answer["state"], answer["exit_code"], answer["flags"]) == ("FAILED", 3, ["deleted"]), answer
+
+
+def test_rescheduled_while_jobpush_was_down(sge: GridEngine, short_path: Path) -> None:
+    """Their records have a new time of submission: they are the same jobs all the same, though the files were moved away."""
+    arguments = [
+        "--queue", f"sge:interval=0.3:root={sge.root}:qmaster_port={sge.port}", "--state", str(short_path / "again-sge" / "state"),
+    ]  # fmt: skip
+    service = ServiceProcess(short_path / "again-sge", *arguments)
+    service.start()
+    service.ready()
+    again = sge.submit(script='[ "$RESTARTED" = 1 ] || { sleep 3; exit 99; }; exit 6')
+    held = sge.submit("-h", script='[ "$RESTARTED" = 1 ] || exit 99; exit 8')
+    uids = {}
+    for job, state in ((again, "RUNNING"), (held, "HELD")):
+        Doing(sge, service, "sge", job).reaches(state)
+        uids[job] = service.job("sge", job)["job"]["uid"]
+    service.stop()
+    sge.command("qrls", held)
+    for job, code in ((again, 6), (held, 8)):
+        wait_until(lambda job=job, code=code: any(  # type: ignore[misc]
+            line.split(":")[5] == job and line.split(":")[12] == str(code) for line in sge.accounting.read_text().splitlines() if line.count(":") > 40
+        ), 60)  # fmt: skip
+    sge.accounting.rename(sge.accounting.with_name("accounting-20261126"))
+    service = ServiceProcess(short_path / "again-sge", *arguments)
+    service.start()
+    try:
+        for job, code in ((again, 6), (held, 8)):
+            answer = service.job("sge", job, until="terminal", wait=40)["job"]
+            assert (answer["state"], answer["exit_code"], answer["uid"]) == ("FAILED", code, uids[job]), answer
+            states = told(service.events(job=f"sge/{job}"), PASSING | {"QUEUED", "HELD"})
+            assert states[-1] == "FAILED", states
+            assert not {"LOST", "CANCELLED"} & set(states), states
+    finally:
+        service.stop()
+
+
 def test_qmaster_stopped(sge: GridEngine, jobpush: ServiceProcess) -> None:
     """While the qmaster is gone no job ends, staleness grows, and then events resume."""
     job = sge.submit(script="sleep 12; exit 2")
