@@ -5,6 +5,7 @@ seen, ``docs/endings.md``.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -167,18 +168,19 @@ def check_column(scheduler: str, cells: Mapping[str, str]) -> None:
     Does the table say what was seen? A new row wants all schedulers' tests. With JOBPUSH_WRITE_DOCS set, what was seen is written into it instead.
     """
     text = TABLE.read_text()
-    rows = [line.strip("| \n").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    lines = text.splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("| "))
+    table_lines = list(itertools.takewhile(lambda line: line.startswith("|"), lines[begin:]))  # the page has other tables below
+    rows = [line.strip("| \n").split(" | ") for line in table_lines if line.startswith("| ")]
     place = rows[0].index(scheduler)
     if os.environ.get("JOBPUSH_WRITE_DOCS"):
-        lines = text.splitlines()
-        begin = next(number for number, line in enumerate(lines) if line.startswith("| "))
         table = {row[0]: row for row in rows[1:]}
         body = []
         for name, what in NAMES.items():
             row = table.get(what, [what] + ["?"] * (len(rows[0]) - 1))
             row[place] = cells.get(name, "not tested")
             body.append("| " + " | ".join(row) + " |")
-        end = begin + len([line for line in lines if line.startswith("|")])
+        end = begin + len(table_lines)
         TABLE.write_text("\n".join([*lines[: begin + 2], *body, *lines[end:]]) + "\n")
         return
     written = {row[0]: row[place] for row in rows[1:]}

@@ -50,9 +50,15 @@ def clear_and_delete(doing: Doing) -> None:
     """In the error state: it is cleared, tries again, fails again, and is deleted."""
     doing.reaches("HELD")
     assert doing.shown()["reason_code"] == "ERROR"
-    tried = doing.cluster.accounting.read_text().count(f":{doing.job}:sge:")
+
+    def records() -> int:
+        file = doing.cluster.accounting  # it is not there before the first record
+        return file.read_text().count(f":{doing.job}:sge:") if file.exists() else 0
+
+    wait_until(lambda: records() > 0, 20)
+    tried = records()
     doing.cluster.run("qmod", "-cj", doing.job)
-    wait_until(lambda: doing.cluster.accounting.read_text().count(f":{doing.job}:sge:") > tried, 20)
+    wait_until(lambda: records() > tried, 20)
     when("HELD", "qdel")(doing)
 
 
