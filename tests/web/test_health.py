@@ -41,7 +41,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(fields["queues"], {"memory": {
             "type": "memory", "health": "ok", "stale_s": 0.25, "interval_s": 1.0, "jobs": 1, "queries": 1, "queries_nudged": 0,
             "queries_named": 0, "nudges_announce_changes": False, "failures": 0, "rejected_rows": 0, "evidence": "all is seen",
-            "missing": [],
+            "queries_probing": 0, "cost_share": 0.0, "cost_budget": 0.05, "missing": [],
         }})  # fmt: skip
 
     def test_before_the_first_answer(self) -> None:

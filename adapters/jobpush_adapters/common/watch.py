@@ -186,6 +186,11 @@ class Watching:
 
     _reactor: IQueueReactor
 
+    @property
+    def probes(self) -> int:
+        """See `IWatchfulQueue`. To follow logs costs the scheduler nothing."""
+        return 0
+
     def __init__(self) -> None:
         self._nudge: Callable[[Sequence[str]], None] | None = None
         self._watch: LogWatch | None = None

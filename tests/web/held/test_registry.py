@@ -80,7 +80,7 @@ class Lab:
 
     # -- what the registry asks of those that watch the schedulers
 
-    def fresh(self, clusters: Any, jobs: Any = ()) -> Deferred[None]:
+    def fresh(self, clusters: Any, jobs: Any = (), client: Any = None) -> Deferred[None]:
         look: Deferred[None] = Deferred()
         self.looks.append(look)
         return look
