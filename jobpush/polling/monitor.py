@@ -83,8 +83,8 @@ class JobStatusMonitor:
         self._foresight = Foresight()
         self._unknown_jobs = UnknownJobs()
         self._began_at = self._ended_at = 0.0
-        # Of looks at all jobs: when the last one began, and when the next one is due.
-        self._all_began_at = self._all_due = 0.0
+        # Of looks at all jobs: when the last one began and ended, and when the next one is due.
+        self._all_began_at = self._all_ended_at = self._all_due = 0.0
         self._nudged_at: float | None = None
         self._loop = LoopingCall(self._tick)
         self._loop.clock = reactor
@@ -214,7 +214,7 @@ class JobStatusMonitor:
     def _latest(self) -> float:
         """The time at which the next query begins, whatever the load; not later than `latest_begin`."""
         interval, cost = self.queue.interval, self._look.cost
-        latest = latest_begin(interval, self._interested(), cost, self._all_began_at, self._ended_at)
+        latest = latest_begin(interval, self._interested(), cost, self._all_began_at, self._all_ended_at)
         if self._nudged_at is None:
             return latest
         return min(latest, max(self._nudged_at + NUDGE_ANSWERED_S, self._ended_at + breath(interval, cost)))
@@ -289,7 +289,7 @@ class JobStatusMonitor:
         elif (self.queue.interval or 0.0) < self.status.fresh_s and not self._look.complained:
             self._look.complained = True
             self.log.warn(
-                "{cluster}: no answer since {s:g} s; keeping what is known", cluster=self.queue.cluster, s=self.status.fresh_s
+                "{cluster}: no answer for {s:g} s; keeping what is known", cluster=self.queue.cluster, s=self.status.fresh_s
             )
 
     def _pause(self) -> float:
@@ -303,10 +303,10 @@ class JobStatusMonitor:
         if self._look.unconfirmed:
             wanted = min(wanted, self._look.confirm)
         latest = self._latest()
-        self._all_due = min(self._all_due, now + wanted, latest)
+        soonest = self._soonest(now, latest)
+        self._all_due = min(self._all_due, now + max(soonest, min(wanted, latest - now)))
         echo = self._refreshes.echo()
-        wanted = self._all_due - now if echo is None else min(self._all_due - now, echo)
-        return max(wanted, self._soonest(now, latest))
+        return max(soonest, self._all_due - now if echo is None else min(self._all_due - now, echo))
 
     def _can_be_missed(self, now: float) -> bool:
         """Return whether there are jobs to which something can happen that nudges did not announce."""
@@ -379,7 +379,7 @@ class JobStatusMonitor:
         self.looks_begun += 1
         began_at = self._reactor.seconds()
         await self._look.at_all()
-        self._all_began_at, self._all_due = began_at, float("inf")
+        self._all_began_at, self._all_ended_at, self._all_due = began_at, self._reactor.seconds(), float("inf")
 
     def _tell_fresh(self, names: Collection[str] | None) -> None:
         """

@@ -96,16 +96,17 @@ def latest_begin(interval: float | None, awaited: bool, cost: float, began_at: f
     A quick answer then comes before the last one has ceased to be fresh; that of a query that usually takes longer comes
     after a pause as long as the query.
 
-    :param interval: the seconds between queries that the user has set, if any: the pause is never cut below that.
+    :param interval: the seconds between queries that the user has set, if any. The pause is not cut below that, or the
+        default.
     :param awaited: whether somebody waits.
     :param cost: the seconds that a query costs when all is well.
     :param began_at: when the last query for all jobs began.
-    :param ended_at: when the last query ended.
+    :param ended_at: when it ended.
     """
     fresh = fresh_for(interval)
     margin = min(max(fresh / 6, cost), fresh / 3)
     healthy = max(began_at + fresh - margin, ended_at + breath(interval, cost))
-    return max(ended_at + (interval or 0.0), min(healthy, ended_at + longest_pause(awaited)))
+    return max(ended_at + (interval or DEFAULT_INTERVAL_S), min(healthy, ended_at + longest_pause(awaited)))
 
 
 @attrs.frozen
