@@ -126,14 +126,8 @@ class SlurmQueue(Watching, CommandQueue):
         here = not (clusters or self._commands.remote or (follow and probe is None))
         self._library = find_library(self._commands.directory) if probe is not False and here else None
         self._probe_wanted = bool(probe)
-        self._probe: SlurmProbe | None = None
         self._whole_codes = False
         self._cluster_name: str | None = None
-
-    @property
-    def probes(self) -> int:
-        """See `jobpush.adapter.interfaces.IWatchfulQueue`."""
-        return self._probe.asked if self._probe is not None else 0
 
     def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
         """See `jobpush.adapter.interfaces.IWatchfulQueue`."""
