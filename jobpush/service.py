@@ -157,16 +157,21 @@ class JobPush(MultiService):
         that is served has changed."""
         return self.tracker.head, self.table.forgotten
 
-    def fresh(self, clusters: Iterable[str], jobs: Iterable[JobKey] = ()) -> Deferred[None]:
+    def fresh(
+        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
+    ) -> Deferred[None]:
         """
         Fire when a look at each of these clusters that begins after this call has been published; never, while one of them
         cannot be asked. Cancelling is allowed.
 
         :param jobs: those that are looked for. Accounting is asked about those that the looks have not shown.
+        :param client: the name of who asks.
         """
-        waits = [self.monitors[cluster].fresh() for cluster in clusters]
-        gathered = gatherResults(waits, consumeErrors=True)
         wanted = tuple(jobs)
+        waits = [
+            self.monitors[cluster].fresh((job_id for name, job_id in wanted if name == cluster), client) for cluster in clusters
+        ]
+        gathered = gatherResults(waits, consumeErrors=True)
         if wanted:
             gathered.addCallback(lambda _: self.look_up(wanted))
         whole: Deferred[None] = Deferred(lambda _: gathered.cancel())

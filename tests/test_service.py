@@ -27,6 +27,7 @@ class WatchfulQueue(MemoryQueue):
     """A queue whose scheduler says when something has changed."""
 
     echo = (0.5,)
+    probes = 0
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(reactor, interval=None)

@@ -150,6 +150,8 @@ class IWatchfulQueue(IBatchQueueService):
         "scheduler's list shows what its hooks announce."
     )
 
+    probes: int = Attribute("How many questions it has asked the scheduler to learn that. They count as queries.")
+
     def watch(nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
         """
         Begin to watch.

@@ -16,15 +16,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, QueueChanged, QueueError
-from jobpush.adapter.load import LoadBudget
+from jobpush.adapter.load import LoadBudget, UsualCost
 from jobpush.core.absence import CONFIRM_S, NOTHING_ASKED, DiffPolicy, guesses, newly_absent, unchecked, wants_outcome
 from jobpush.core.diff import diff
 from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import Outcomes, QueueFacts, Snapshot
-from jobpush.core.record import Changes, JobRecord
+from jobpush.core.record import Changes, Event, JobRecord
 from jobpush.events.instruments import Instruments
 from jobpush.events.publisher import Publisher
-from jobpush.polling.schedule import DEFAULT_INTERVAL_S
+from jobpush.polling.schedule import DEFAULT_INTERVAL_S, fresh_for
 
 T = TypeVar("T")
 
@@ -52,15 +52,18 @@ class QueueStatus:
     """
     How a queue is doing.
 
-    :ivar health: ``starting`` before the first answer, ``ok``, ``stale`` after a failed query, ``blind`` when jobs that were
-        there are not shown to the account any more.
+    :ivar queue: the queue.
+    :ivar seconds: returns the reactor's time.
+    :ivar blind: whether jobs that were there are not shown to the account any more.
     :ivar seen_at: when the last query that was believed began, in seconds since the epoch.
     :ivar error: why the last query failed.
     :ivar named: how many of the queries were for named jobs only.
     :ivar nudged: how many of the queries a nudge asked for.
     """
 
-    health: str = "starting"
+    queue: IBatchQueueService
+    seconds: Callable[[], float]
+    blind: bool = False
     seen_at: float | None = None
     error: str | None = None
     facts: QueueFacts | None = None
@@ -70,15 +73,39 @@ class QueueStatus:
     failures: int = 0
     rows: int = 0
     rejected: int = 0
-    query_s: float = 0.0
     interval_s: float = DEFAULT_INTERVAL_S
+
+    @property
+    def stale_s(self) -> float | None:
+        """Seconds since the query began whose answer is served; None before the first."""
+        return None if self.seen_at is None else self.seconds() - self.seen_at
+
+    @property
+    def fresh_s(self) -> float:
+        """Seconds after the begin of a query for which its answer is fresh."""
+        return fresh_for(self.queue.interval)
+
+    @property
+    def health(self) -> str:
+        """
+        ``blind``; ``starting`` before the first answer, ``stale`` if that failed; ``ok`` while the answer that is served is
+        fresh, else ``stale``.
+        """
+        if self.blind:
+            return "blind"
+        stale_s = self.stale_s
+        if stale_s is None:
+            return "starting" if self.error is None else "stale"
+        return "ok" if stale_s < self.fresh_s else "stale"
 
 
 class Look:
     """
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
-    :ivar changed: did the last look find anything?
+    :ivar usual: what a query for all jobs costs.
+    :ivar events: what the last look has found.
+    :ivar complained: whether the log says that the queue does not answer, and does not say yet that it answers again.
     :ivar unconfirmed: did the last look miss jobs that the one before it listed? Another one is to confirm that.
     """
 
@@ -94,15 +121,17 @@ class Look:
         instruments: Instruments,
     ) -> None:
         self.queue = queue
-        self.status = QueueStatus(interval_s=queue.interval or DEFAULT_INTERVAL_S)
+        self.status = QueueStatus(queue, reactor.seconds, interval_s=queue.interval or DEFAULT_INTERVAL_S)
         self.bucket = LoadBudget()
-        self.changed = False
+        self.events: Sequence[Event] = ()
+        self.complained = False
+        self.usual = UsualCost()
+        self._usual_named = UsualCost()
         self._reactor = reactor
         self._publisher = publisher
         self._keep_ended = keep_ended
         self._on_check = checked
         self._instruments = instruments
-        self._named_s = NAMED_S
         self._checked_at: float | None = None
         self._forgot_at: float = 0.0
         self._guesses_due = 0.0
@@ -111,6 +140,16 @@ class Look:
         self._accounting_due = 0.0
         self._accounting_pause = 1.0
         self._warned: set[str] = set()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the last look found anything."""
+        return bool(self.events)
+
+    @property
+    def cost(self) -> float:
+        """The seconds that a query for all jobs costs when all is well; 0 before it is known."""
+        return self.usual.usual(self.status.rows) or 0.0
 
     async def at(self, names: Sequence[str]) -> bool:
         """
@@ -126,8 +165,7 @@ class Look:
         self.status.queries += 1
         snapshot = await self._in_time(lambda: queue.named(names))
         now = self._reactor.seconds()
-        self.bucket.spend(now - began, now)
-        self._named_s += ((now - began) / len(names) - self._named_s) / 4
+        self.bucket.spend(self._usual_named.charge(len(names), now - began), now)
         rows = snapshot.jobs
         if any(name not in rows for name in names) or any(
             row.parent is not None or row.pending_tasks is not None for row in rows.values()
@@ -136,7 +174,7 @@ class Look:
         partial, policy = attrs.evolve(snapshot, partial=True), self.policy(None)
         self._publisher.table.cluster(self.queue.cluster).applied = None
         events = await self._publisher.apply(self.queue.cluster, lambda jobs: diff(jobs, partial, NOTHING_ASKED, policy, now))
-        self.changed = bool(events)
+        self.events = events
         return True
 
     def _worth_naming(self, names: Sequence[str], most: int) -> bool:
@@ -146,7 +184,8 @@ class Look:
             record = jobs.get(jobs.canonical(name))
             if self.queue.task_of(name) is not None or (record is not None and _in_family(record)):
                 return False  # an array's range, its tasks and their sum are compared as a whole
-        worth = NAMED_WORTH * len(names) * self._named_s < self.status.query_s
+        named_s = self._usual_named.usual(len(names))
+        worth = NAMED_WORTH * (NAMED_S * len(names) if named_s is None else named_s) < self.cost
         return worth and self.status.health == "ok" and len(names) <= most
 
     async def at_all(self) -> None:
@@ -190,11 +229,11 @@ class Look:
         self.status.queries += 1
         snapshot = await self._in_time(self.queue.snapshot)
         now = self._reactor.seconds()
-        self.status.query_s = now - began
         self._instruments.queried(self.queue.cluster, now - began)
-        if self.status.seen_at is not None:
-            self.bucket.spend(now - began, now)
         self.status.rows = len(snapshot.jobs)
+        cost = self.usual.charge(self.status.rows, now - began)
+        if self.status.seen_at is not None:  # to the first one everything is new
+            self.bucket.spend(cost, now)
         self.status.rejected += snapshot.rejected_count
         for why in snapshot.rejected:
             if why not in self._warned:
@@ -277,21 +316,22 @@ class Look:
         events = await self._publisher.apply(self.queue.cluster, compare, lambda: self._seen(snapshot, blind))
         # What was rejected, or is hidden, is neither listed nor absent: next time all is to be looked at.
         self._publisher.table.cluster(self.queue.cluster).applied = None if snapshot.rejected_ids else snapshot.jobs
-        self.changed = bool(events)
+        self.events = events
 
     def _seen(self, snapshot: Snapshot, blind: bool) -> None:
         """This snapshot is what is served from now on."""
         status = self.status
-        before, status.error = status.health, None
+        was_blind, status.blind, status.error = status.blind, blind, None
         if blind:
             assert status.facts is not None
-            status.health = "blind"
             status.error = f"jobs that were there are not shown to this account ({status.facts.evidence})"
-            if before != "blind":
+            if not was_blind:
+                self.complained = True
                 self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=status.error)
             return
-        status.health, status.seen_at = "ok", snapshot.began_at
-        if before in ("stale", "blind"):
+        status.seen_at = snapshot.began_at
+        if self.complained and status.health == "ok":
+            self.complained = False
             self.log.info("{cluster}: answers again", cluster=self.queue.cluster)
 
     def _in_time(self, ask: Callable[[], Deferred[T]]) -> Deferred[T]:

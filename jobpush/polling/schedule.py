@@ -7,13 +7,25 @@ Values and arithmetic only; the clock is an argument. `jobpush.polling.monitor` 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import attrs
 
 #: Seconds between queries where the user has not said; when nobody waits and nothing changes it grows to the second.
 DEFAULT_INTERVAL_S = 2.0
-IDLE_INTERVAL_S = 10.0
+IDLE_INTERVAL_S = 5.0
+
+#: An answer is fresh for so many intervals, at least and at most so many seconds.
+FRESH_INTERVALS = 3
+LEAST_FRESH_S = 6.0
+MOST_FRESH_S = 30.0
+
+#: The most seconds from a query to the next while somebody waits, and while nobody does, whatever it cost or how it failed.
+LONGEST_AWAITED_PAUSE_S = 10.0
+LONGEST_PAUSE_S = 30.0
+
+#: Seconds from a nudge to the query that answers it, at the most.
+NUDGE_ANSWERED_S = 2.0
 
 #: Seconds between the begins of two queries, whatever wants them.
 FLOOR_S = 0.1
@@ -29,6 +41,12 @@ ECHO_S = (0.1, 0.2, 0.3, 0.5, 1.0)
 REMEMBERED_LOOKS = 20
 FEWEST_LOOKS = 5
 ANNOUNCED_SHARE = 0.8
+
+#: Seconds within which a nudge may follow the look that has found its change already.
+LATE_NUDGE_S = 2.0
+
+#: A kind of change that was found by the poll alone is expected to be announced again after so many announced ones in a row.
+FORGIVEN_AFTER = 20
 
 #: More names than these are one request to see everything.
 MOST_NAMES = 1000
@@ -47,6 +65,50 @@ class ScheduleOptions:
     reconcile: float = RECONCILE_S
 
 
+def fresh_for(interval: float | None) -> float:
+    """
+    Return the seconds after the begin of a query for which its answer is fresh.
+
+    :param interval: the seconds between queries that the user has set, if any.
+    """
+    return min(MOST_FRESH_S, max(LEAST_FRESH_S, FRESH_INTERVALS * (interval or DEFAULT_INTERVAL_S)))
+
+
+def longest_pause(awaited: bool) -> float:
+    """Return the most seconds from a query to the next, where the user has not set a longer interval."""
+    return LONGEST_AWAITED_PAUSE_S if awaited else LONGEST_PAUSE_S
+
+
+def breath(interval: float | None, cost: float) -> float:
+    """
+    Return the seconds after a query in which the next one does not begin, however urgent it is: as many as a query costs, so
+    that queries take at most half of the time, unless such a pause alone would be too long for `fresh_for`.
+
+    :param cost: the seconds that a query costs the scheduler when all is well.
+    """
+    return min(cost, fresh_for(interval) * 5 / 6)
+
+
+def latest_begin(interval: float | None, awaited: bool, cost: float, began_at: float, ended_at: float) -> float:
+    """
+    Return the time at which the next query for all jobs begins at the latest, whatever the last one cost.
+
+    A quick answer then comes before the last one has ceased to be fresh; that of a query that usually takes longer comes
+    after a pause as long as the query.
+
+    :param interval: the seconds between queries that the user has set, if any. The pause is not cut below that, or the
+        default.
+    :param awaited: whether somebody waits.
+    :param cost: the seconds that a query costs when all is well.
+    :param began_at: when the last query for all jobs began.
+    :param ended_at: when it ended.
+    """
+    fresh = fresh_for(interval)
+    margin = min(max(fresh / 6, cost), fresh / 3)
+    healthy = max(began_at + fresh - margin, ended_at + breath(interval, cost))
+    return max(ended_at + (interval or DEFAULT_INTERVAL_S), min(healthy, ended_at + longest_pause(awaited)))
+
+
 @attrs.frozen
 class Refresh:
     """
@@ -58,6 +120,10 @@ class Refresh:
 
     looks: int = 0
     early: bool = True
+
+
+#: The state of a job before a change, None if it was not known, and the state after it.
+Kind = tuple[str | None, str]
 
 
 class RefreshQueue:
@@ -85,6 +151,16 @@ class RefreshQueue:
     def fresh(self) -> bool:
         """Whether something in it has not been looked at yet."""
         return any(not refresh.looks for refresh in self._waiting.values())
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is to be looked at."""
+        return not self._waiting
+
+    @property
+    def waiting(self) -> Collection[str | None]:
+        """The jobs that are to be looked at; None among them stands for everything."""
+        return self._waiting.keys()
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -118,10 +194,17 @@ class RefreshQueue:
 
 
 class Foresight:
-    """Whether nudges announce what changes. Only then the poll may become a mere reconciler."""
+    """
+    Whether nudges announce what changes. Only then the poll may become a mere reconciler.
+
+    A kind of change is the state before and the state after it. One that a look has found without a nudge is polled for from
+    then on, as long as there are jobs that it can happen to.
+    """
 
     def __init__(self) -> None:
         self._announced: deque[bool] = deque(maxlen=REMEMBERED_LOOKS)
+        self._missed: dict[Kind, int] = {}
+        self._doubtful: list[tuple[float, Collection[str], Kind]] = []
 
     def found(self, announced: bool) -> None:
         """
@@ -131,8 +214,70 @@ class Foresight:
         """
         self._announced.append(announced)
 
+    def changed(self, kind: Kind, names: Collection[str], announced: bool, now: float) -> None:
+        """
+        Note that a look has found a change.
+
+        :param names: the ids by which a nudge may name the job.
+        :param announced: whether one has. If not, it may come within `LATE_NUDGE_S`.
+        """
+        if announced:
+            self._count(kind)
+        else:
+            self._doubtful.append((now, names, kind))
+
+    def nudged(self, jobs: Collection[str], now: float) -> None:
+        """Note that a nudge has come for these jobs; for any, if none is named."""
+        self._judge(now)
+        for doubt in self._doubtful[:]:
+            _, names, kind = doubt
+            if not jobs or any(name in jobs for name in names):
+                self._doubtful.remove(doubt)
+                self._count(kind)
+
+    def polled_for(self, now: float) -> Collection[str | None]:
+        """Return the states from which jobs have changed without a nudge; None among them if jobs have appeared without one."""
+        self._judge(now)
+        return {before for before, _ in self._missed}
+
     @property
     def good(self) -> bool:
         """Whether changes can be expected to be announced."""
         looks = len(self._announced)
         return looks >= FEWEST_LOOKS and sum(self._announced) >= ANNOUNCED_SHARE * looks
+
+    def _count(self, kind: Kind) -> None:
+        """This kind was announced once more."""
+        if kind in self._missed:
+            self._missed[kind] += 1
+            if self._missed[kind] >= FORGIVEN_AFTER:
+                del self._missed[kind]
+
+    def _judge(self, now: float) -> None:
+        """No nudge has come for these: they were found by the poll alone."""
+        for found_at, _, kind in self._doubtful:
+            if now - found_at >= LATE_NUDGE_S:
+                self._missed[kind] = 0
+        self._doubtful = [doubt for doubt in self._doubtful if now - doubt[0] < LATE_NUDGE_S][-MOST_NAMES:]
+
+
+class TokenBucket:
+    """
+    A bound on how often something may be done.
+
+    :param burst: how many times at once after a quiet time.
+    :param every: seconds after which it may be done once more.
+    """
+
+    def __init__(self, burst: int, every: float) -> None:
+        self._burst = burst
+        self._every = every
+        self._used_until = float("-inf")
+
+    def has(self, now: float) -> bool:
+        """Return whether it may be done now."""
+        return max(now, self._used_until) + self._every <= now + self._burst * self._every
+
+    def take(self, now: float) -> None:
+        """Do it once."""
+        self._used_until = max(now, self._used_until) + self._every

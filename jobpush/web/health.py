@@ -5,6 +5,8 @@ from __future__ import annotations
 import attrs
 
 from jobpush import __version__
+from jobpush.adapter.load import DUTY
+from jobpush.polling.schedule import DEFAULT_INTERVAL_S
 from jobpush.service import JobPush
 
 
@@ -43,6 +45,17 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
                     f"retention: finished jobs are listed for {remembers:g} s ({status.facts.remembers_by}), less than twice "
                     f"the interval of {status.interval_s:g} s"
                 )
+        interval = monitor.queue.interval
+        if interval is not None and interval >= status.fresh_s:
+            missing.append(
+                f"interval: {interval:g} s is longer than an answer is taken to be fresh ({status.fresh_s:g} s): health is "
+                f"stale in between"
+            )
+        if monitor.cost_share > DUTY:
+            missing.append(
+                f"load: queries at the interval of {interval or DEFAULT_INTERVAL_S:g} s take {monitor.cost_share:.0%} of the "
+                f"time, more than the {DUTY:.0%} that they may; a longer interval= costs less"
+            )
         if monitor.queue.queue_type == "mock":
             missing.append("this is the mock queue: no scheduler is watched")
         sees_all = status.facts is None or status.facts.sees_all
@@ -53,9 +66,12 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
             "stale_s": rounded(monitor.stale_s),
             "interval_s": rounded(status.interval_s),
             "jobs": len(service.table.cluster(name)),
-            "queries": status.queries,
+            "queries": status.queries + monitor.probes,
+            "queries_probing": monitor.probes,
             "queries_nudged": status.nudged,
             "queries_named": status.named,
+            "cost_share": rounded(monitor.cost_share),
+            "cost_budget": DUTY,
             "nudges_announce_changes": monitor.announced,
             "failures": status.failures,
             "rejected_rows": status.rejected,

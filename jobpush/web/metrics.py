@@ -65,7 +65,7 @@ class Metrics:
             {labels: monitor.stale_s for labels, monitor in monitors.items() if monitor.stale_s is not None},
         )  # fmt: skip
         yield _gauge(
-            "queue_healthy", "1 if the last query was answered and all jobs are seen", ["cluster"],
+            "queue_healthy", "1 while the answer that is served is fresh and shows all jobs", ["cluster"],
             {labels: float(each.health == "ok") for labels, each in status.items()},
         )  # fmt: skip
         yield _gauge(
@@ -83,7 +83,12 @@ class Metrics:
         yield _counter(
             "queue_queries", "Queries of the scheduler, by what they asked for", ["cluster", "of"],
             {(*labels, "all"): each.queries - each.named for labels, each in status.items()}
-            | {(*labels, "named"): each.named for labels, each in status.items()},
+            | {(*labels, "named"): each.named for labels, each in status.items()}
+            | {(*labels, "probe"): monitor.probes for labels, monitor in monitors.items()},
+        )  # fmt: skip
+        yield _gauge(
+            "queue_cost_share", "The share of the time that queries at the interval would take", ["cluster"],
+            {labels: monitor.cost_share for labels, monitor in monitors.items()},
         )  # fmt: skip
         yield _counter(
             "queue_failures", "Queries that failed", ["cluster"], {labels: each.failures for labels, each in status.items()}

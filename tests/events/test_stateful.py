@@ -200,7 +200,10 @@ class JournalAndTracker(RuleBasedStateMachine):
         assert min(1, waiting) <= self.lab.service.tracker.waiting <= waiting
         assert self.lab.registry.held == waiting
         calls = len(self.lab.clock.getDelayedCalls())
-        assert calls == 3 + bool(waiting), "the next ticks of the monitor, the expiry of workflows and the heartbeat, and one for all deadlines"
+        assert calls == 4 + bool(waiting), (
+            "the next ticks of the monitor, the expiry of workflows and the heartbeat, the moment at which the queue turns stale, and one for all "
+            "deadlines"
+        )
 
     def teardown(self) -> None:
         if hasattr(self, "lab"):

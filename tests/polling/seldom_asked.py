@@ -24,6 +24,7 @@ class NamingQueue(MemoryQueue):
 
     most_named = 3
     echo = ECHO_S
+    probes: int = 0
 
     def __init__(self, reactor: Any, **options: Any) -> None:
         super().__init__(reactor, **options)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.polling.schedule import ECHO_S, Foresight, RefreshQueue
+from jobpush.polling.schedule import (
+    ECHO_S,
+    FORGIVEN_AFTER,
+    LATE_NUDGE_S,
+    Foresight,
+    RefreshQueue,
+    TokenBucket,
+    fresh_for,
+    latest_begin,
+)
 from tests.support import step_until
 
 
@@ -113,3 +122,52 @@ class ArithmeticTests(SynchronousTestCase):
         for announced, good in ((True, True), (False, True), (False, True), (False, True), (False, True), (False, False)):
             foresight.found(announced)
             self.assertEqual(foresight.good, good)
+
+    def test_kinds(self) -> None:
+        """What is found without a nudge is polled for, unless one comes soon, or many in a row do later."""
+        foresight = Foresight()
+        foresight.changed(("HELD", "CANCELLED"), ("1",), announced=True, now=0.0)
+        foresight.changed(("HELD", "QUEUED"), ("2",), announced=False, now=0.0)
+        self.assertEqual(set(foresight.polled_for(LATE_NUDGE_S - 0.1)), set())
+        self.assertEqual(set(foresight.polled_for(LATE_NUDGE_S)), {"HELD"})
+        for _ in range(FORGIVEN_AFTER - 1):
+            foresight.changed(("HELD", "QUEUED"), ("2",), announced=True, now=10.0)
+        foresight.changed(("HELD", "CANCELLED"), ("2",), announced=True, now=10.0)
+        self.assertEqual(set(foresight.polled_for(10.0)), {"HELD"}, "another kind")
+        foresight.changed(("HELD", "QUEUED"), ("2",), announced=True, now=10.0)
+        self.assertEqual(set(foresight.polled_for(20.0)), set())
+
+    def test_a_late_nudge(self) -> None:
+        """For that job, or for any, within two seconds."""
+        for jobs, nudged_at, missed in ((["1"], 1.0, False), ([], 1.0, False), (["2"], 1.0, True), (["1"], 2.5, True)):
+            foresight = Foresight()
+            foresight.changed((None, "QUEUED"), ("1", "alias"), announced=False, now=0.0)
+            foresight.nudged(jobs, nudged_at)
+            self.assertEqual(None in foresight.polled_for(10.0), missed, (jobs, nudged_at))
+
+    def test_token_bucket(self) -> None:
+        """So many at once, then one for each pause."""
+        bucket = TokenBucket(3, 2.0)
+
+        def taken(now: float) -> int:
+            count = 0
+            while bucket.has(now):
+                bucket.take(now)
+                count += 1
+            return count
+
+        self.assertEqual([taken(now) for now in (100.0, 101.9, 102.0, 105.0, 106.0, 1000.0)], [3, 0, 1, 1, 1, 3])
+
+    def test_fresh_for(self) -> None:
+        """Three intervals, at least six seconds and at most thirty."""
+        self.assertEqual([fresh_for(interval) for interval in (None, 0.1, 2.0, 3.0, 9.0, 10.0, 600.0)], [6, 6, 6, 9, 27, 30, 30])
+
+    def test_latest_begin(self) -> None:
+        """A quick answer comes in time; who waits does not wait for longer than ten seconds; the interval is kept."""
+        for interval, awaited, cost, took, pause in (
+            (None, False, 0.1, 0.1, 4.9), (None, True, 0.1, 0.1, 4.9), (None, False, 1.5, 1.5, 3.0), (None, False, 4.0, 4.0, 4.0),
+            (None, True, 60.0, 60.0, 5.0), (None, False, 0.1, 8.0, 2.0), (10.0, False, 0.1, 0.1, 24.9), (10.0, True, 0.1, 0.1, 10.0),
+            (20.0, True, 0.1, 0.1, 20.0), (60.0, False, 0.1, 0.1, 60.0),
+        ):  # fmt: skip
+            latest = latest_begin(interval, awaited, cost, 100.0, 100.0 + took)
+            self.assertAlmostEqual(latest - 100.0 - took, pause, 6, (interval, awaited, cost, took))

@@ -10,6 +10,7 @@ from jobpush import __version__
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import QueueFacts
 from jobpush.web import health
+from tests.polling.seldom_asked import SeldomAskedLab
 from tests.support import Lab
 
 
@@ -41,8 +42,16 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(fields["queues"], {"memory": {
             "type": "memory", "health": "ok", "stale_s": 0.25, "interval_s": 1.0, "jobs": 1, "queries": 1, "queries_nudged": 0,
             "queries_named": 0, "nudges_announce_changes": False, "failures": 0, "rejected_rows": 0, "evidence": "all is seen",
-            "missing": [],
+            "queries_probing": 0, "cost_share": 0.0, "cost_budget": 0.05, "missing": [],
         }})  # fmt: skip
+
+    def test_probes(self) -> None:
+        """What an adapter asks to learn when to look counts as queries."""
+        lab = SeldomAskedLab().start()
+        self.addCleanup(lab.stop)
+        lab.queue.probes = 7
+        queue = self.ready(lab)[1]
+        self.assertEqual((queue["queries"], queue["queries_probing"]), (lab.queue.queries + 7, 7))
 
     def test_before_the_first_answer(self) -> None:
         """It is not ready before each queue has answered once."""

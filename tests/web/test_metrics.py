@@ -60,7 +60,8 @@ class MetricsTests(LabCase):
         before = self.value("jobpush_queue_queries_total", cluster="memory", of="all") or 0
         self.lab.queue.failure = QueueError("down")
         self.lab.tick()
-        self.lab.clock.advance(3)
+        self.assertEqual(self.value("jobpush_queue_healthy", cluster="memory"), 1)
+        self.lab.clock.advance(6)
         self.assertEqual(self.value("jobpush_queue_healthy", cluster="memory"), 0)
         self.assertGreaterEqual(self.value("jobpush_queue_failures_total", cluster="memory") or 0, 1)
         self.assertGreater(self.value("jobpush_queue_queries_total", cluster="memory", of="all") or 0, before)

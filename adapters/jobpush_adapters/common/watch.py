@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from twisted.internet import inotify
 from twisted.internet.defer import Deferred, succeed
@@ -178,6 +178,16 @@ class _Log:
         return os.path.join(self._path, max(names)) if names else None
 
 
+class Probe(Protocol):
+    """
+    What a queue asks its scheduler to learn when to look.
+
+    :ivar asked: how many questions it has asked.
+    """
+
+    asked: int
+
+
 class Watching:
     """Makes a queue an `jobpush.adapter.interfaces.IWatchfulQueue` that follows logs; it may find out later which."""
 
@@ -186,7 +196,13 @@ class Watching:
 
     _reactor: IQueueReactor
 
+    @property
+    def probes(self) -> int:
+        """See `IWatchfulQueue`. To follow logs costs the scheduler nothing."""
+        return self._probe.asked if self._probe is not None else 0
+
     def __init__(self) -> None:
+        self._probe: Probe | None = None
         self._nudge: Callable[[Sequence[str]], None] | None = None
         self._watch: LogWatch | None = None
         self._watched: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from jobpush.adapter.command import CommandFailed, find_executable, printable, start_process
 from jobpush.adapter.interfaces import IQueueReactor
-from jobpush.adapter.load import LoadBudget
+from jobpush.adapter.load import LoadBudget, UsualCost
 from jobpush_adapters.slurm import probe_helper as slurm_probe_helper
 
 #: Seconds from one question to the next, and until a helper that does not answer is ended. (libslurm waits MessageTimeout, ten
@@ -105,6 +105,9 @@ class SlurmProbe:
         self._after: list[IDelayedCall] = []
         self._answers: deque[bool] = deque(maxlen=REMEMBERED)
         self._budget = LoadBudget()
+        self._usual = UsualCost()
+        #: How many questions the helper was asked.
+        self.asked = 0
         self._off_s = OFF_S
         self._since = 0
         self._asked_at = 0.0
@@ -141,6 +144,7 @@ class SlurmProbe:
     def _ask(self) -> None:
         if self._helper is not None:
             self._asked_at = self._reactor.seconds()
+            self.asked += 1
             self._helper.ask(self._since)
             self._wait(ANSWER_TIMEOUT_S, self._hung)
 
@@ -160,7 +164,8 @@ class SlurmProbe:
             )
         else:
             self._ended_in_row = 0
-            self._budget.spend(now - self._asked_at, now)
+            # An answer "changed" lists all jobs, the others nothing.
+            self._budget.spend(self._usual.charge(int(word == "changed"), now - self._asked_at), now)
         if word == "error":
             # The controller does not answer, or refuses: squeue, which is run as ever, says more.
             self._wait(RETRY_S, self._ask)

@@ -136,7 +136,8 @@ class SlurmQueue(Watching, CommandQueue):
             if self._probe_wanted:
                 self.log.warn("no probe of slurmctld: there is no libslurmfull.so beside squeue")
             return end_watch
-        probe = SlurmProbe(self._reactor, self._library, self._commands.environment, lambda: nudge(()), self._probe_wanted)
+        environment, wanted = self._commands.environment, self._probe_wanted
+        probe = self._probe = SlurmProbe(self._reactor, self._library, environment, lambda: nudge(()), wanted)
         probe.start()
         return lambda: gatherResults([maybeDeferred(end_watch), probe.stop()])  # type: ignore[arg-type, return-value]
 

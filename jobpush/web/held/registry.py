@@ -47,10 +47,14 @@ Group = ResponseGroup | AnyStreams
 class Schedulers(Protocol):
     """What the registry asks of those that watch the schedulers."""
 
-    def fresh(self, clusters: Iterable[str], jobs: Iterable[JobKey] = ()) -> Deferred[None]:
+    def fresh(
+        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
+    ) -> Deferred[None]:
         """
         Fire when a look at each of these clusters that begins now is published, and accounting has been asked about those of
         these jobs that it did not show. Cancelling is allowed.
+
+        :param client: the name of who asks.
         """
 
     def awaited(self, clusters: frozenset[str]) -> None:
@@ -168,7 +172,7 @@ class Registry:
         :raise Problem: 503, if no more requests may be held.
         """
         self.check(member.principal)
-        group = self._group(hold, size)
+        group = self._group(hold, size, member.principal.name)
         self._join(member, group)
         self._set_deadline(member, hold.deadline - self._reactor.seconds())
         self._schedulers.awaited(hold.clusters)
@@ -222,12 +226,12 @@ class Registry:
         self._join(member, group, since)
         self._schedulers.awaited(selection.clusters)
 
-    def _group(self, hold: Hold, size: int) -> ResponseGroup:
-        """The group of those that wait for the same."""
+    def _group(self, hold: Hold, size: int, client: str | None) -> ResponseGroup:
+        """The group of those that wait for the same; the client is the one for which it begins, if there is none yet."""
         group = self._groups.get(hold.key)
         if group is None:
             group = self._groups[hold.key] = ResponseGroup(self, hold, size)
-            group.begin()
+            group.begin(client)
         return group
 
     def _join(self, member: Any, group: Any, *where: int) -> None:
@@ -303,9 +307,11 @@ class Registry:
         if isinstance(self._members.get(member), ResponseGroup):
             self.answer((member,), response)
 
-    def fresh(self, clusters: Iterable[str], jobs: Iterable[JobKey] = ()) -> Deferred[None]:
+    def fresh(
+        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
+    ) -> Deferred[None]:
         """See `response_group.GroupRegistry`."""
-        return self._schedulers.fresh(clusters, jobs)
+        return self._schedulers.fresh(clusters, jobs, client)
 
     def settle(self, group: ResponseGroup, outcome: Outcome) -> None:
         """See `response_group.GroupRegistry`."""
@@ -314,7 +320,8 @@ class Registry:
             render = outcome.render
             group.made(render).addCallback(group.send)
         elif isinstance(outcome, Hold):
-            other = self._group(outcome, group.size)
+            client = next((member.principal.name for member in group.members), None)
+            other = self._group(outcome, group.size, client)
             for member in list(group.members):
                 del group.members[member]
                 self._join(member, other)

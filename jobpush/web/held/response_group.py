@@ -44,10 +44,14 @@ class GroupRegistry(Protocol):
     cooperator: Cooperator
     wheel: TimerWheel
 
-    def fresh(self, clusters: Iterable[str], jobs: Iterable[JobKey] = ()) -> Deferred[None]:
+    def fresh(
+        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
+    ) -> Deferred[None]:
         """
         Fire when a look at each of these clusters that begins now is published, and accounting has been asked about those of
         these jobs that it did not show. Cancelling is allowed.
+
+        :param client: the name of who asks.
         """
 
     def answer(self, members: Sequence[Member], response: Response) -> None:
@@ -83,10 +87,14 @@ class ResponseGroup(Continuation):
         self._looking: tuple[Deferred[None], ...] = ()
         self._timed_out: tuple[object, Response] | None = None
 
-    def begin(self) -> None:
-        """Wait for events, and look where that was asked for."""
+    def begin(self, client: str | None = None) -> None:
+        """
+        Wait for events, and look where that was asked for.
+
+        :param client: the name of who asks.
+        """
         self._registry.tracker.enter(self)
-        self._looking = tuple(self._look(look) for look in self.hold.looks)
+        self._looking = tuple(self._look(look, client) for look in self.hold.looks)
 
     def add(self, member: Member) -> None:
         """One more waits for the same."""
@@ -111,8 +119,8 @@ class ResponseGroup(Continuation):
         if self.wake is not None:
             self._registry.retire(self)
 
-    def _look(self, look: LookRequest) -> Deferred[None]:
-        looking = self._registry.fresh(look.clusters, look.jobs)
+    def _look(self, look: LookRequest, client: str | None) -> Deferred[None]:
+        looking = self._registry.fresh(look.clusters, look.jobs, client)
         looking.addCallback(lambda _: self._seen(look)).addErrback(self._not_seen)
         return looking
 

@@ -221,6 +221,18 @@ class QuestionTests(ScriptedCase):
             self.assertApproximates(self.until_asked(), pause, 0.15)
             self.say("same")
 
+    def test_waiting_is_not_charged(self) -> None:
+        """One answer that a controller which restarts gives late; each question counts as one."""
+        probe = self.begin()
+        for _ in range(10):
+            self.until_asked()
+            self.clock.advance(0.001)
+            self.say("same")
+        self.until_asked()
+        self.clock.advance(8.0)
+        self.say("same")
+        self.assertEqual((self.until_asked(), probe.asked), (0.15, 12))
+
     def test_garbage(self) -> None:
         """Words that nobody knows are passed over; what comes in pieces is put together."""
         self.begin()

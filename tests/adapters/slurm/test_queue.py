@@ -428,7 +428,7 @@ class WatchTests(WatchingCase):
         class Probe:
             def __init__(self, reactor: Any, library: str, environment: Any, changed: Callable[[], None], untested: bool) -> None:
                 self.library, self.environment, self.changed, self.untested = library, environment, changed, untested
-                self.started = self.stopped = 0
+                self.started = self.stopped = self.asked = 0
                 probes.append(self)
 
             def start(self) -> None:
@@ -456,6 +456,16 @@ class WatchTests(WatchingCase):
         self.assertEqual(self.nudges, [[]])
         self.successResultOf(end())
         self.assertEqual(probe.stopped, 1)
+
+    def test_probes_are_counted(self) -> None:
+        """They are questions to the controller; where there is no probe, there are none."""
+        queue = slurm.SlurmQueue(ManualClock(), directory="/opt")
+        self.assertEqual(queue.probes, 0)
+        end = self.watch(queue)
+        (probe,) = self.probes
+        probe.asked = 3
+        self.assertEqual(queue.probes, 3)
+        self.successResultOf(end())
 
     def test_where_it_does_not_run(self) -> None:
         """Far away, for another cluster, where nobody wants it, where a log is followed, where there is no library."""

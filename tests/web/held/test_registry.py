@@ -75,13 +75,15 @@ class Lab:
         self.head = 0
         self.tracker = JobStatusTracker(self.clock, self.cooperator, lambda: self.head)
         self.looks: list[Deferred[None]] = []
+        self.askers: list[str | None] = []
         self.awaited_clusters: list[frozenset[str]] = []
         self.registry = Registry(self.clock, self.cooperator, self.tracker, self, limit, TimerWheel(self.clock))
 
     # -- what the registry asks of those that watch the schedulers
 
-    def fresh(self, clusters: Any, jobs: Any = ()) -> Deferred[None]:
+    def fresh(self, clusters: Any, jobs: Any = (), client: Any = None) -> Deferred[None]:
         look: Deferred[None] = Deferred()
+        self.askers.append(client)
         self.looks.append(look)
         return look
 
@@ -307,7 +309,7 @@ class RegistryTests(SynchronousTestCase):
         outcome: Outcome = Ready(lambda: Response(404, (), b"unknown"))
         for member in members:
             self.lab.hold(member, looks=(LookRequest(("lab",), lambda: outcome),))
-        self.assertEqual(len(self.lab.looks), 1)
+        self.assertEqual((len(self.lab.looks), self.lab.askers), (1, ["kim"]))
         self.lab.looks[0].callback(None)
         self.lab.settle()
         self.assertEqual([member.got for member in members], [[b"unknown"]] * 3)

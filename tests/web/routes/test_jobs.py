@@ -252,7 +252,10 @@ class UnknownJobTests(LabCase):
         self.assertEqual(self.lab.registry.held, 1)
         answer.cancel()
         self.assertEqual(self.lab.registry.held, 0)
-        self.assertEqual(len(self.lab.clock.getDelayedCalls()), 3, "only the next ticks of the monitor and of the expiry of workflows, and the heartbeat")
+        self.assertEqual(
+            len(self.lab.clock.getDelayedCalls()), 4,
+            "only the next ticks of the monitor and of the expiry of workflows, the heartbeat, and the end of freshness",
+        )  # fmt: skip
 
 
 class JobStatusTests(LabCase):
@@ -313,6 +316,7 @@ class SeveralClustersTests(LabCase):
         """Each queue has a monitor of its own."""
         self.lab.queues[1].failure = QueueError("down")
         self.lab.set("1", "RUNNING")
+        self.lab.tick(6)
         clusters = self.lab.get("/v1/changes").json()["clusters"]
         self.assertEqual((clusters["memory"]["health"], clusters["second"]["health"]), ("ok", "stale"))
         self.assertEqual(self.lab.states(), {"1": "RUNNING"})
