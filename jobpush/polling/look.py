@@ -103,7 +103,8 @@ class Look:
     """
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
-    :ivar usual: what a query for all jobs costs.
+    :ivar usual: what queries for all jobs cost, by the number of rows.
+    :ivar cost: the seconds that one costs when all is well; 0 before it is known.
     :ivar events: what the last look has found.
     :ivar complained: whether the log says that the queue does not answer, and does not say yet that it answers again.
     :ivar unconfirmed: did the last look miss jobs that the one before it listed? Another one is to confirm that.
@@ -126,6 +127,7 @@ class Look:
         self.events: Sequence[Event] = ()
         self.complained = False
         self.usual = UsualCost()
+        self.cost = 0.0
         self._usual_named = UsualCost()
         self._reactor = reactor
         self._publisher = publisher
@@ -145,11 +147,6 @@ class Look:
     def changed(self) -> bool:
         """Whether the last look found anything."""
         return bool(self.events)
-
-    @property
-    def cost(self) -> float:
-        """The seconds that a query for all jobs costs when all is well; 0 before it is known."""
-        return self.usual.usual(self.status.rows) or 0.0
 
     async def at(self, names: Sequence[str]) -> bool:
         """
@@ -231,9 +228,10 @@ class Look:
         now = self._reactor.seconds()
         self._instruments.queried(self.queue.cluster, now - began)
         self.status.rows = len(snapshot.jobs)
-        cost = self.usual.charge(self.status.rows, now - began)
+        charged = self.usual.charge(self.status.rows, now - began)
+        self.cost = self.usual.usual(self.status.rows) or 0.0
         if self.status.seen_at is not None:  # to the first one everything is new
-            self.bucket.spend(cost, now)
+            self.bucket.spend(charged, now)
         self.status.rejected += snapshot.rejected_count
         for why in snapshot.rejected:
             if why not in self._warned:

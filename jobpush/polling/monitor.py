@@ -108,7 +108,7 @@ class JobStatusMonitor:
     @property
     def probes(self) -> int:
         """The questions that the adapter has asked to learn when to look."""
-        return self.queue.probes if IWatchfulQueue.providedBy(self.queue) else 0
+        return getattr(self.queue, "probes", 0)
 
     @property
     def cost_share(self) -> float:
@@ -221,13 +221,13 @@ class JobStatusMonitor:
 
     def awaited(self) -> None:
         """Somebody begins to wait: after an idle time, do not sleep on for longer than while somebody waits."""
-        if self._running is not None or not self._loop.running:
+        now, call, started = self._reactor.seconds(), self._loop.call, self._loop.starttime or 0.0
+        if self._running is not None or call is None or call.getTime() <= max(started + DEFAULT_INTERVAL_S, now) + SOONER_S:
             return
-        now = self._reactor.seconds()
         if self._failed_in_row:
             self._bring_forward(now, max(0.0, self._ended_at + max(longest_pause(True), self.queue.interval or 0.0) - now))
         elif self.queue.interval is None:
-            wait = max((self._loop.starttime or 0.0) + DEFAULT_INTERVAL_S - now, self._soonest(now, self._latest()))
+            wait = max(started + DEFAULT_INTERVAL_S - now, self._soonest(now, self._latest()))
             self._all_due = min(self._all_due, now + wait)
             self._bring_forward(now, wait)
 

@@ -204,7 +204,7 @@ class Foresight:
     def __init__(self) -> None:
         self._announced: deque[bool] = deque(maxlen=REMEMBERED_LOOKS)
         self._missed: dict[Kind, int] = {}
-        self._doubtful: list[tuple[float, Collection[str], Kind]] = []
+        self._doubtful: dict[Kind, tuple[float, Collection[str]]] = {}
 
     def found(self, announced: bool) -> None:
         """
@@ -216,7 +216,7 @@ class Foresight:
 
     def changed(self, kind: Kind, names: Collection[str], announced: bool, now: float) -> None:
         """
-        Note that a look has found a change.
+        Note that a look has found a change. Of several of a kind that no nudge has announced, the first one is kept.
 
         :param names: the ids by which a nudge may name the job.
         :param announced: whether one has. If not, it may come within `LATE_NUDGE_S`.
@@ -224,15 +224,14 @@ class Foresight:
         if announced:
             self._count(kind)
         else:
-            self._doubtful.append((now, names, kind))
+            self._doubtful.setdefault(kind, (now, names))
 
     def nudged(self, jobs: Collection[str], now: float) -> None:
         """Note that a nudge has come for these jobs; for any, if none is named."""
         self._judge(now)
-        for doubt in self._doubtful[:]:
-            _, names, kind = doubt
+        for kind, (_, names) in tuple(self._doubtful.items()):
             if not jobs or any(name in jobs for name in names):
-                self._doubtful.remove(doubt)
+                del self._doubtful[kind]
                 self._count(kind)
 
     def polled_for(self, now: float) -> Collection[str | None]:
@@ -255,10 +254,10 @@ class Foresight:
 
     def _judge(self, now: float) -> None:
         """No nudge has come for these: they were found by the poll alone."""
-        for found_at, _, kind in self._doubtful:
+        for kind, (found_at, _) in tuple(self._doubtful.items()):
             if now - found_at >= LATE_NUDGE_S:
                 self._missed[kind] = 0
-        self._doubtful = [doubt for doubt in self._doubtful if now - doubt[0] < LATE_NUDGE_S][-MOST_NAMES:]
+                del self._doubtful[kind]
 
 
 class TokenBucket:
