@@ -84,7 +84,12 @@ def run(cluster: slurm_cluster.SlurmCluster, root: Path, way: str, rate: float, 
         service.ready()
         client = Client(service.port)
         client.start()
-    queries = lambda: service.get("/readyz").json["queues"]["slurm"]["queries"] if service is not None else 0  # noqa: E731
+
+    def queries() -> int:
+        """How often ``squeue`` was run."""
+        queue = service.get("/readyz").json["queues"]["slurm"] if service is not None else {"queries": 0, "queries_probing": 0}
+        return int(queue["queries"] - queue["queries_probing"])
+
     changes = Changes(cluster, rate)
     changes.start()
     try:
