@@ -17,6 +17,7 @@ from jobpush.core.absence import (
     wants_outcome,
 )
 from jobpush.core.model import Confidence, JobDescriptor, Outcome, Outcomes, Phase, ReasonCode, Snapshot
+from jobpush.core.record import HistoryEntry, packed
 from jobpush.core.tasks import TaskSet
 from tests.core.world import World, job, no_record
 
@@ -376,8 +377,10 @@ class VanishedArrayTests(SynchronousTestCase):
         world.look(pending("0-1"))
         world.look(pending("0-1", "CANCELLED"))
         world.look()
+        world.known.put(attrs.evolve(world.known.records["7"], steps=packed((HistoryEntry(1, 5.0, "CANCELLED", 0, Confidence.OBSERVED),))))
         told = world.look(pending("0-4", submitted_at=900.0))
         self.assertEqual(told, [("7", "QUEUED", None)])
         self.assertEqual((world.job("7").counts, world.job("7").uid, world.job("7").attempt), ({"QUEUED": 5}, "c/7@900", 0))
+        self.assertEqual(world.known.records["7"].steps, b"")
         told = world.look(pending("1-4", submitted_at=900.0), job("7_0", "RUNNING", submitted_at=900.0))
         self.assertEqual(world.job("7").counts, {"QUEUED": 4, "RUNNING": 1})

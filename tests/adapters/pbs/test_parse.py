@@ -56,6 +56,15 @@ class ListTests(SynchronousTestCase):
             self.assertIn(expected, str(caught.exception))
         self.assertEqual(parse.parse_list(CommandResult(0, b"", b"")), ({}, []))
 
+    def test_rows(self) -> None:
+        """A header alone is an empty list; a row whose letter is none, or that has too few columns, is passed over."""
+        header = b"Job id            Name             User              Time Use S Queue\n----------------  ---------------- ----------------  -------- - -----\n"
+        self.assertEqual(parse.parse_list(CommandResult(0, header, b"")), ({}, []))
+        good = b"1.pbslab          align            kim               00:00:01 R workq\n"
+        for odd in (good.replace(b" R ", b" r "), good.replace(b" R ", b" RR "), good.replace(b" R ", b" 1 "), b"2.pbslab R workq\n", b"\n"):
+            jobs, rejected = parse.parse_list(CommandResult(0, header + odd + good, b""))
+            self.assertEqual((list(jobs), len(rejected)), (["1.pbslab"], 1), odd)
+
     @given(st.binary(max_size=300))
     def test_arbitrary_bytes(self, data: bytes) -> None:
         """Parsed or refused: nothing else."""
