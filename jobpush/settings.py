@@ -214,7 +214,7 @@ class Settings:
         None,
         "Seconds between two queries, for queues that do not say their own",
         short="i",
-        default_text="2 while somebody waits, up to 10 otherwise",
+        default_text="2 while somebody waits, up to 5 otherwise",
         example=2,
         details="In the long run queries take at most 5 % of the time.",
     )
