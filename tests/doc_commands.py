@@ -98,16 +98,18 @@ def _real(name: str) -> Sequence[str]:
 
 
 def until_it_says(command: Sequence[str], expected: bytes) -> int:
-    """Run a command on a terminal until it has printed this, then end it; the exit status, 0 if it has."""
+    """Run a command on a terminal until it has printed this and pauses, then end it; the exit status, 0 if it has."""
     terminal, inside = pty.openpty()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=inside, stderr=inside)
     os.close(inside)
     said = b""
     until = time.monotonic() + SAYS_S
     try:
-        while expected not in said and time.monotonic() < until:
+        while time.monotonic() < until:
             if select.select([terminal], [], [], 0.5)[0]:
                 said += os.read(terminal, 65536)
+            elif expected in said:  # what comes at once has come
+                break
     except OSError:  # it has ended (pty(7))
         pass
     process.terminate()

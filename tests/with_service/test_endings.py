@@ -1,4 +1,4 @@
-"""Jobs of all kinds on the real schedulers, while these and jobpush are restarted: what is told is what the jobs did."""
+"""Jobs of all kinds on the real Slurm, while it and jobpush are restarted: what is told is what the jobs did."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.endings.clusters import Scheduler, Sge, Slurm
+from benchmarks.endings.clusters import Scheduler, Slurm
 from benchmarks.endings.run import Run, failures, table
 from benchmarks.endings.verdict import Verdict
-from tests.sge_cluster import GridEngine
 from tests.slurm_cluster import SlurmCluster
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
@@ -19,12 +18,6 @@ pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
 def test_slurm(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
     """30 jobs, a restart of slurmctld and a kill of jobpush."""
     _check(Slurm(forgetful_slurm), short_path / "ends-slurm")
-
-
-@pytest.mark.sge
-def test_sge(sge: GridEngine, short_path: Path) -> None:
-    """30 jobs, a restart of the qmaster, a rotation of the files and a kill of jobpush."""
-    _check(Sge(sge), short_path / "ends-sge")
 
 
 def _check(scheduler: Scheduler, directory: Path) -> None:
