@@ -93,6 +93,14 @@ class Ending:
     passing: frozenset[str] = PASSING
     then: Callable[[Doing], None] = lambda doing: None
     final: dict[str, Any] = attrs.field(factory=dict)
+    #: A second way in which it may be told where the scheduler's record cannot prove the first: a test of the record, and that way.
+    unproved: tuple[Callable[[Mapping[str, Any]], bool], list[str], dict[str, Any]] | None = None
+
+    def expected(self, job: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        """The states and the last job's values that are right for what the scheduler recorded of this one."""
+        if self.unproved is not None and self.unproved[0](job):
+            return self.unproved[1], self.unproved[2]
+        return self.states, self.final
 
 
 def when(state: str, *command: str) -> Callable[[Doing], None]:
@@ -136,15 +144,16 @@ def check_history(ending: Ending, doing: Doing, seconds: float = 150) -> dict[st
     """The whole history of a job as a client sees it, with exit code and signal, no event twice; the job at its end."""
     answer = doing.service.job(doing.queue, doing.job, until="terminal", wait=seconds)
     job: dict[str, Any] = answer["job"]
-    assert job["state"] == ending.states[-1], answer
+    states, final = ending.expected(job)
+    assert job["state"] == states[-1], answer
     assert job["settled"] is True
     # An array's tasks have histories of their own.
     events = [e for e in doing.service.events(job=f"{doing.queue}/{doing.job}") if e["job"]["id"] == job["id"]]
     seen = told(events, ending.passing)
-    if (waited := waited_s(events[0]["job"])) is not None and waited <= AT_ONCE_S and [QUEUED, *seen] == ending.states:
-        seen = ending.states
-    assert seen == ending.states, f"{seen} instead of {ending.states}"
-    for name, value in ending.final.items():
+    if (waited := waited_s(events[0]["job"])) is not None and waited <= AT_ONCE_S and [QUEUED, *seen] == states:
+        seen = states
+    assert seen == states, f"{seen} instead of {states}"
+    for name, value in final.items():
         assert job[name] == value, (name, job)
     cursors = [event["cursor"] for event in events]
     assert len(set(cursors)) == len(cursors)
@@ -184,6 +193,6 @@ def check_column(scheduler: str, cells: Mapping[str, str]) -> None:
         TABLE.write_text("\n".join([*lines[: begin + 2], *body, *lines[end:]]) + "\n")
         return
     written = {row[0]: row[place] for row in rows[1:]}
-    differ = [f"a job that {NAMES[name]}: {seen}, not {written[NAMES[name]]}" for name, seen in cells.items() if seen != written[NAMES[name]]]
+    differ = [f"a job that {NAMES[name]}: {seen}, not {written[NAMES[name]]}" for name, seen in cells.items() if seen not in written[NAMES[name]].split(" or ")]
     assert not differ, differ
     assert cells.keys() == NAMES.keys()
