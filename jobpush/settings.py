@@ -206,7 +206,7 @@ class Settings:
     new_epoch: bool = setting(
         YesNo(),
         False,
-        "Begin the journal's numbers anew: needed after restoring it from a backup",
+        "Forget all cursors of before: needed after the whole machine was set back while jobpush ran",
         places=Place.COMMAND_LINE,
     )
     interval: float | None = setting(

@@ -7,7 +7,6 @@ Times are seconds since the epoch (UTC), as floats; durations are seconds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from operator import attrgetter
@@ -365,24 +364,3 @@ class QueueFacts:
     evidence: str = ""
     problems: tuple[str, ...] = ()
     lists_ended: bool = True
-
-
-@attrs.frozen
-class Cursor:
-    """A place in the journal: after event ``seq`` of the journal ``epoch``."""
-
-    epoch: str
-    seq: int
-
-    def __str__(self) -> str:
-        return f"{self.epoch}-{self.seq}"
-
-    @classmethod
-    def parse(cls, text: str) -> Cursor:
-        """
-        :raise ValueError: if it is not ``<epoch>-<seq>``.
-        """
-        found = re.fullmatch(r"([0-9A-Za-z]{1,64})-([0-9]{1,18})", text)
-        if found is None:
-            raise ValueError("a cursor looks like EPOCH-NUMBER, as an earlier answer gave it")
-        return cls(found[1], int(found[2]))

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from jobpush.core.cursors import Epochs
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event, JobStatusEvent, Record
 from jobpush.core.workflow import WorkflowMember
@@ -65,7 +66,7 @@ class IJournal(Interface):
     One writer. What ``commit`` has fired for survives the process and, for a journal in a file, the machine.
     """
 
-    epoch: str = Attribute("Names this sequence of numbers; a cursor of another epoch is gone. Holds no ``-``.")
+    epochs: Epochs = Attribute("The epochs of the numbers, the newest begun when it was opened. Their names hold no ``-``.")
     last_seq: int = Attribute("The number of the last event that was committed, whether or not it is published yet.")
     trimmed_seq: int = Attribute("The number of the last event that was removed; 0 if none was.")
 

@@ -7,6 +7,7 @@ reads what is older than the in-memory tail. Nothing here knows who reads the ev
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sqlite3
@@ -25,6 +26,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from jobpush.core import wire
+from jobpush.core.cursors import Epochs
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event
 from jobpush.core.workflow import NO_CLUSTER, Membership, WorkflowMember
@@ -105,7 +107,7 @@ class Threads:
 class SQLiteJournal:
     """
     :param directory: the state directory; None keeps the journal in memory.
-    :param new_epoch: begin a new sequence: every cursor that was given out is gone. For a restored backup.
+    :param new_epoch: forget all epochs before: every cursor that was given out is gone.
     """
 
     log = Logger()
@@ -119,7 +121,7 @@ class SQLiteJournal:
         clock: Callable[[], float] = time.time,
         migrations: Sequence[str] = MIGRATIONS,
     ) -> None:
-        self.epoch = ""
+        self.epochs = Epochs([("", 1)])
         self.last_seq = 0
         self.trimmed_seq = 0
         self.directory = directory
@@ -192,13 +194,17 @@ class SQLiteJournal:
         newest = db.execute("SELECT max(seq) FROM event").fetchone()[0] or 0
         self.trimmed_seq = int(meta.get("trimmed_seq", 0))
         self.last_seq = max(newest, self.trimmed_seq)
-        self.epoch = meta.get("epoch", "")
-        if not self.epoch or self._new_epoch:
-            self.epoch = secrets.token_hex(8)
+        begun = [] if self._new_epoch else _epochs(meta, self.trimmed_seq)
+        if begun:
+            # It is stored together with its first event: before that, no cursor of it is given out.
+            self.epochs = Epochs([*begun, (secrets.token_hex(8), self.last_seq + 1)])
+        else:
+            self.epochs = Epochs([(secrets.token_hex(8), self.last_seq + 1)])
             self.trimmed_seq = self.last_seq
             db.execute("BEGIN IMMEDIATE")
             db.execute("DELETE FROM event")
-            _set_meta(db, epoch=self.epoch, trimmed_seq=self.trimmed_seq)
+            _set_meta(db, trimmed_seq=self.trimmed_seq)
+            _set_epochs(db, self.epochs)
             db.execute("COMMIT")
         self._cursors = dict(db.execute("SELECT name, seq FROM listener"))
         known: dict[str, dict[str, AnyRecord]] = {}
@@ -244,6 +250,8 @@ class SQLiteJournal:
         now = self._clock()
 
         def write(db: sqlite3.Connection) -> None:
+            if events and events[0].seq == self.epochs.first_seq:
+                _set_epochs(db, self.epochs)
             db.executemany(
                 "INSERT INTO event (seq, stored_at, cluster, job, parent, body) VALUES (?, ?, ?, ?, ?, ?)",
                 ((e.seq, now, *e.key, e.parent, e.data) for e in events),
@@ -428,6 +436,24 @@ def _forget(db: sqlite3.Connection, keys: Sequence[JobKey]) -> None:
 
 def _decode(rows: Iterable[tuple[bytes]]) -> Iterable[Event]:
     return (wire.event_from_bytes(bytes(body)) for (body,) in rows)
+
+
+def _epochs(meta: Mapping[str, str], trimmed_seq: int) -> list[tuple[str, int]]:
+    """
+    Return the epochs of which cursors can still be valid, oldest first; none if the journal is new.
+
+    jobpush 0.1.0 has one epoch for a journal, under a name of its own, and goes on in it if it is given this journal.
+    """
+    newest = meta.get("epoch")
+    begun = [(str(name), int(first)) for name, first in json.loads(meta.get("epochs", "[]"))]
+    if newest is not None and (not begun or begun[-1][0] != newest):
+        begun = [(newest, 1)]
+    # One ends where the next one begins.
+    return [epoch for place, epoch in enumerate(begun) if place + 1 == len(begun) or begun[place + 1][1] > trimmed_seq]
+
+
+def _set_epochs(db: sqlite3.Connection, epochs: Epochs) -> None:
+    _set_meta(db, epoch=epochs.current, epochs=json.dumps(epochs.begun))
 
 
 def _set_meta(db: sqlite3.Connection, **values: object) -> None:

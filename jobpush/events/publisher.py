@@ -109,7 +109,7 @@ class Publisher:
 
     def _number(self, changes: Changes[AnyRecord], before: Sequence[Event]) -> Generator[None, None, list[Event]]:
         """Return the events of these changes, which follow those of the same batch."""
-        return wire.number_all(self.journal.epoch, self.journal.last_seq + len(before), changes)
+        return wire.number_all(self.journal.epochs.current, self.journal.last_seq + len(before), changes)
 
     async def _commit(self, events: Sequence[Event], of_jobs: Changes[JobRecord], of_workflows: WorkflowChanges) -> None:
         if not (of_jobs or of_workflows):

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from jobpush.core.cursors import Cursor, Epochs
 from jobpush.core.filters import Selects
-from jobpush.core.model import Cursor
 from jobpush.core.record import Event
 from jobpush.events.interfaces import CursorGone, IJournal
 from jobpush.events.recent_events import Tail
@@ -82,21 +82,21 @@ class Feed:
         return self._journal.trimmed_seq
 
     @property
-    def epoch(self) -> str:
-        """The journal's epoch."""
-        return self._journal.epoch
+    def epochs(self) -> Epochs:
+        """The journal's epochs."""
+        return self._journal.epochs
 
     def cursor(self, seq: int | None = None) -> str:
         """The cursor of that number; by default of the head."""
-        return f"{self._journal.epoch}-{self._tail.head if seq is None else seq}"
+        return self._journal.epochs.cursor(self._tail.head if seq is None else seq)
 
     def resolve(self, since: Cursor) -> int:
         """
         The number that a client's cursor stands for.
 
-        :raise CursorGone: if it is of another epoch, older than what is kept, or of an event that was never assigned.
+        :raise CursorGone: if this journal has not given it out (see `Epochs`), or it is older than what is kept.
         """
-        if since.epoch != self._journal.epoch or since.seq > self._journal.last_seq or since.seq < self._journal.trimmed_seq:
+        if since.seq < self._journal.trimmed_seq or not self._journal.epochs.knows(since, self._journal.last_seq):
             raise CursorGone(self._journal.trimmed_seq)
         return since.seq
 

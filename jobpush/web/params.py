@@ -15,8 +15,9 @@ from typing import Any
 import attrs
 
 from jobpush.adapter.interfaces import InvalidJobId
+from jobpush.core.cursors import Cursor
 from jobpush.core.filters import ALL, Selection, Visibility
-from jobpush.core.model import STATES, Cursor, JobKey
+from jobpush.core.model import STATES, JobKey
 from jobpush.core.workflow import WORKFLOW_NAME
 from jobpush.events.interfaces import CursorGone, JournalError
 from jobpush.runtime.cooperate import finish

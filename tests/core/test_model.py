@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import attrs
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import (
     STATES,
     Confidence,
-    Cursor,
     JobDescriptor,
     Outcome,
     PastAttempt,
@@ -84,20 +81,3 @@ class StateTests(SynchronousTestCase):
         }, "what makes an event")  # fmt: skip
         ended = attrs.evolve(job, phase=Phase.DONE, outcome=Outcome.FAILED)
         self.assertNotEqual(ended.visible(), attrs.evolve(ended, outcome=Outcome.TIMEOUT).visible())
-
-
-class CursorTests(SynchronousTestCase):
-    """`Cursor`."""
-
-    @given(st.from_regex(r"[0-9a-f]{1,16}", fullmatch=True), st.integers(0, 10**17))
-    def test_round_trip(self, epoch: str, seq: int) -> None:
-        """Its text reads back as itself."""
-        self.assertEqual(Cursor.parse(str(Cursor(epoch, seq))), Cursor(epoch, seq))
-
-    @given(st.text())
-    def test_anything(self, text: str) -> None:
-        """Other texts are refused with a ValueError, and nothing else."""
-        try:
-            self.assertEqual(str(Cursor.parse(text)).partition("-")[0], text.partition("-")[0])
-        except ValueError:
-            pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from threading import current_thread
@@ -15,6 +16,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.core import wire
+from jobpush.core.cursors import Cursor
 from jobpush.core.model import JobDescriptor, split_state
 from jobpush.core.record import UNSEEN, Change, Event, Record
 from jobpush.core.workflow import NO_CLUSTER, Membership, Workflow, WorkflowMember
@@ -62,7 +64,7 @@ class JournalCase(SynchronousTestCase):
             self.successResultOf(self.journals.pop().close())
 
     def write(self, journal: SQLiteJournal, *changes: Change) -> list[Event]:
-        events = [wire.number(journal.epoch, seq, c) for seq, c in enumerate(changes, journal.last_seq + 1)]
+        events = [wire.number(journal.epochs.current, seq, c) for seq, c in enumerate(changes, journal.last_seq + 1)]
         records = {e.key: Record(e.subject, UNSEEN, last_seq=e.seq) for e in events}
         self.successResultOf(journal.commit(events, list(records.values()), []))
         return events
@@ -93,10 +95,10 @@ class DurabilityTests(JournalCase):
         """Events, numbers, epoch and known jobs are there again, byte for byte."""
         journal = self.open()
         written = self.write(journal, change("1", "RUNNING", name="naïve\n🚀", user="kim"), change("2", "FAILED", exit_code=3))
-        epoch = journal.epoch
+        cursor = journal.epochs.cursor(2)
         self.close()
         journal = self.open()
-        self.assertEqual((journal.epoch, journal.last_seq), (epoch, 2))
+        self.assertEqual((journal.epochs.cursor(2), journal.last_seq), (cursor, 2))
         found = self.successResultOf(journal.read(0, 2, 10, lambda e: True, None))
         self.assertEqual([e.data for e in found], [e.data for e in written])
         self.assertEqual((found[0].job.name, found[1].job.exit_code), ("naïve\n🚀", 3))
@@ -107,7 +109,7 @@ class DurabilityTests(JournalCase):
         journal = self.open()
         self.write(journal, change("1", "RUNNING"))
         journal._writer.execute("CREATE TRIGGER t BEFORE INSERT ON job BEGIN SELECT RAISE(ABORT, 'no'); END")
-        event = wire.number(journal.epoch, 2, change("2", "RUNNING"))
+        event = wire.number(journal.epochs.current, 2, change("2", "RUNNING"))
         failure = self.failureResultOf(journal.commit([event], [Record(event.subject, UNSEEN)], []), JournalError)
         self.assertNotIn("\n", str(failure.value))
         self.assertEqual((journal.last_seq, self.read(journal)), (1, [1]))
@@ -115,7 +117,7 @@ class DurabilityTests(JournalCase):
     def test_a_fault_of_ours(self) -> None:
         """A batch that cannot be encoded fails alone, whole: the next one can be committed."""
         journal = self.open()
-        event = wire.number(journal.epoch, 1, change("1", "RUNNING"))
+        event = wire.number(journal.epochs.current, 1, change("1", "RUNNING"))
         with mock.patch.object(wire, "record_bytes", side_effect=TypeError("a test says so")):
             self.failureResultOf(journal.commit([event], [Record(event.subject, UNSEEN)], []), TypeError)
         self.write(journal, change("2", "RUNNING"))
@@ -125,7 +127,7 @@ class DurabilityTests(JournalCase):
     def test_numbers_follow_each_other(self) -> None:
         """An event out of order is a fault of the caller."""
         journal = self.open()
-        self.assertRaises(ValueError, journal.commit, [wire.number(journal.epoch, 5, change("1", "RUNNING"))], [], [])
+        self.assertRaises(ValueError, journal.commit, [wire.number(journal.epochs.current, 5, change("1", "RUNNING"))], [], [])
 
     def test_others_may_not_read_it(self) -> None:
         """Whatever the state directory's mode is."""
@@ -150,15 +152,89 @@ class DurabilityTests(JournalCase):
             self.write(journal, change("1", "RUNNING"))
         self.assertLessEqual(os.path.getsize(log), WAL_KEPT)
 
-    def test_new_epoch(self) -> None:
-        """A restored backup begins a new sequence: old cursors are gone, the known jobs are not."""
+    def given_out(self, journal: SQLiteJournal, since: int = 0) -> list[Cursor]:
+        """The cursors of all numbers of a journal."""
+        return [Cursor.parse(journal.epochs.cursor(seq)) for seq in range(since, journal.last_seq + 1)]
+
+    def knows(self, journal: SQLiteJournal, cursors: list[Cursor]) -> list[int]:
+        """The numbers of the cursors that it knows."""
+        return [cursor.seq for cursor in cursors if journal.epochs.knows(cursor, journal.last_seq)]
+
+    def test_openings(self) -> None:
+        """Each opening numbers events in a new epoch; the cursors of all epochs stay valid, whether or not one had events."""
+        cursors = []
+        for count in (0, 2, 0, 1, 3):
+            journal = self.open()
+            cursors.extend(self.given_out(journal))
+            self.assertEqual(len(self.knows(journal, cursors)), len(cursors))
+            for _ in range(count):
+                self.write(journal, change("1", "RUNNING"))
+            cursors.extend(self.given_out(journal))
+            self.close()
+        journal = self.open()
+        self.assertEqual(len(self.knows(journal, cursors)), len(cursors))
+        self.assertEqual([cursor.seq for cursor in self.given_out(journal)], list(range(7)))
+        self.assertEqual(len({cursor.epoch for cursor in self.given_out(journal, 1)}), 3, "one for each opening that had events")
+
+    def test_restored(self) -> None:
+        """Of a copy that is put back, the cursors of what came after it are gone, also when its numbers have been given out again."""
+        self.write(self.open(), change("1", "RUNNING"), change("2", "RUNNING"))
+        self.close()
+        backup = shutil.copytree(self.directory, self.directory + ".backup")
+        before = self.open()
+        kept = self.given_out(before)
+        self.write(before, change("3", "RUNNING"), change("4", "RUNNING"))
+        lost = self.given_out(before, 3)
+        self.close()
+        again = self.open()
+        self.write(again, change("5", "RUNNING"))
+        lost.extend(self.given_out(again, 5))
+        self.close()
+        shutil.rmtree(self.directory)
+        shutil.copytree(backup, self.directory)
+        restored = self.open()
+        for _ in range(2):
+            self.assertEqual((self.knows(restored, kept), self.knows(restored, lost)), ([0, 1, 2], []))
+            self.write(restored, *(change(str(number), "FAILED") for number in range(9)))
+
+    def test_lost_log(self) -> None:
+        """So is it where the write-ahead log of a service that was killed is lost."""
         journal = self.open()
         self.write(journal, change("1", "RUNNING"))
-        epoch = journal.epoch
+        self.close()
+        journal = self.open()
+        self.write(journal, change("2", "RUNNING"))
+        given_out = self.given_out(journal)
+        killed = self.directory + ".killed"
+        os.mkdir(killed)
+        shutil.copy(os.path.join(self.directory, "journal.sqlite"), killed)
+        self.close()
+        self.directory = killed
+        restored = self.open()
+        self.write(restored, change("3", "RUNNING"), change("4", "RUNNING"))
+        self.assertEqual(self.knows(restored, given_out), [0, 1])
+
+    def test_epochs_end(self) -> None:
+        """An epoch of which all events have been removed is forgotten; a journal of jobpush 0.1.0 has one."""
+        for number in range(4):
+            self.write(self.open(retention=Retention(events=2)), *(change(str(number), state) for state in ("RUNNING", "FAILED")))
+            self.close()
+        journal = self.open()
+        self.assertEqual([first for _, first in journal.epochs.begun], [5, 7, 9])
+        name = journal.epochs.begun[-2][0]
+        journal._writer.execute("DELETE FROM meta WHERE name = 'epochs'")
+        self.close()
+        self.assertEqual(self.open().epochs.begun[:-1], [(name, 1)])
+
+    def test_new_epoch(self) -> None:
+        """With that option all old cursors are gone, the known jobs are not."""
+        journal = self.open()
+        self.write(journal, change("1", "RUNNING"))
+        epoch = journal.epochs.current
         self.close()
         journal = self.open(new_epoch=True)
-        self.assertNotEqual(journal.epoch, epoch)
-        self.assertNotIn("-", journal.epoch)
+        self.assertNotEqual(journal.epochs.current, epoch)
+        self.assertNotIn("-", journal.epochs.current)
         self.assertEqual((journal.last_seq, journal.trimmed_seq, list(self.known["c"])), (1, 1, ["1"]))
 
     def test_listeners_places(self) -> None:
@@ -286,7 +362,7 @@ class ThreadTests(SynchronousTestCase):
         """In a directory one writes and another reads; in memory one does both, for there is one connection."""
         for directory, reads in ((os.path.abspath(self.mktemp()), "read"), (None, "write")):
             journal, used = self.journal(directory)
-            event = wire.number(journal.epoch, 1, change("1", "RUNNING"))
+            event = wire.number(journal.epochs.current, 1, change("1", "RUNNING"))
             for deferred in (journal.commit([event], [Record(event.subject, UNSEEN)], []), journal.save_cursor("log", 1)):
                 self.successResultOf(deferred)
             self.assertEqual(used, ["write", "write"])
@@ -304,7 +380,7 @@ class ThreadTests(SynchronousTestCase):
             journal, _ = self.journal(directory)
             seq = journal.last_seq + 1
             self.threads.hold(only)
-            event = wire.number(journal.epoch, seq, change("1", "RUNNING"))
+            event = wire.number(journal.epochs.current, seq, change("1", "RUNNING"))
             written, read = journal.commit([event], [], []), journal.read(0, seq - 1, 10, lambda e: True, None)
             closed = journal.close()
             self.assertNoResult(closed)
@@ -541,7 +617,7 @@ class OpeningTests(JournalCase):
         self.assertEqual(sorted(os.listdir(self.directory)), ["journal.sqlite", "journal.sqlite-shm", "journal.sqlite-wal", "lock"])
         total = sum(os.stat(os.path.join(self.directory, name)).st_size for name in os.listdir(self.directory) if name != "lock")
         self.assertEqual(journal.size(), total)
-        self.assertRegex(journal.epoch, r"\A[0-9a-f]{16}\Z")
+        self.assertRegex(journal.epochs.current, r"\A[0-9a-f]{16}\Z")
 
     @staticmethod
     def umask() -> int:
@@ -555,9 +631,9 @@ class OpeningTests(JournalCase):
         journal = self.open()
         self.write(journal, change("1", "RUNNING"))
         self.assertEqual((self.read(journal), journal.size()), ([1], 0))
-        first = journal.epoch
+        first = journal.epochs.current
         self.close()
-        self.assertNotEqual(self.open().epoch, first)
+        self.assertNotEqual(self.open().epochs.current, first)
 
     def test_size_of_what_is_there(self) -> None:
         """Files that are not there, or not any more, have none."""
@@ -611,3 +687,51 @@ class RestartTests(SynchronousTestCase):
         self.assertEqual(events[0]["at"], "2026-11-22T06:00:05.000Z")
         history = again.get("/v1/jobs/memory/1").json()["history"]
         self.assertEqual([h["state"] for h in history], ["QUEUED", "RUNNING", "COMPLETED"])
+
+    def test_cursors_and_etags(self) -> None:
+        """An event, a history and an ETag have the cursor of before; the next event has one of the new epoch."""
+        directory = os.path.abspath(self.mktemp())
+        lab = Lab(directory)
+        lab.queue.set("1", "RUNNING")
+        lab.start()
+        before = lab.get("/v1/jobs/memory/1?since=0")
+        lab.stop()
+        again = Lab(directory)
+        again.queue.set("1", "RUNNING")
+        again.start()
+        self.addCleanup(again.stop)
+        after = again.get("/v1/jobs/memory/1?since=0")
+        for name in ("cursor", "history", "events"):
+            self.assertEqual(after.json()[name], before.json()[name], name)
+        etag = before.header("etag")
+        self.assertEqual(after.header("etag"), etag)
+        self.assertEqual(again.get("/v1/jobs/memory/1", headers={"If-None-Match": etag or ""}).status, 304)
+        again.set("1", "COMPLETED")
+        events = again.events(before.json()["cursor"])
+        self.assertEqual([event["cursor"] for event in events], [f"{again.journal.epochs.current}-2"])
+        self.assertNotEqual(events[0]["cursor"].partition("-")[0], before.json()["cursor"].partition("-")[0])
+
+    def test_restored(self) -> None:
+        """After a copy was put back, a cursor of what came after it is 410 for ever, and is told to who waits."""
+        directory = os.path.abspath(self.mktemp())
+        lab = Lab(directory)
+        lab.queue.set("1", "RUNNING")
+        lab.start()
+        kept = lab.cursor
+        lab.stop()
+        backup = shutil.copytree(directory, directory + ".backup")
+        lab = Lab(directory)
+        lab.queue.set("1", "COMPLETED")
+        lab.start()
+        lost = lab.cursor
+        lab.stop()
+        shutil.rmtree(directory)
+        shutil.copytree(backup, directory)
+        lab = Lab(directory)
+        lab.queue.set("1", "RUNNING")
+        lab.start()
+        self.addCleanup(lab.stop)
+        for number in range(3):
+            self.assertEqual(lab.get(f"/v1/changes?since={lost}&wait=60").status, 410)
+            self.assertEqual(len(lab.events(kept)), number)
+            lab.set("1", "SUSPENDED" if number % 2 == 0 else "RUNNING")

@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core import wire
+from jobpush.core.cursors import Cursor
 from jobpush.core.filters import EVERYTHING, Selection
-from jobpush.core.model import Cursor
 from jobpush.core.record import Change
 from jobpush.events.interfaces import CursorGone
 from jobpush.events.journal import Retention, SQLiteJournal
@@ -33,7 +33,7 @@ class TailTests(LabCase):
             self.lab.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
         self.assertFalse(self.lab.service.tail.covers(3))
         self.lab.threads.hold("write")  # a journal in memory is read on the writer's thread
-        held = self.lab.get(f"/v1/changes?since={self.lab.journal.epoch}-3&limit=10000&wait=60")
+        held = self.lab.get(f"/v1/changes?since={self.lab.journal.epochs.current}-3&limit=10000&wait=60")
         self.assertTrue(held.held)
         self.lab.threads.release()
         cursor, seen = held.json()["cursor"], [e["seq"] for e in held.json()["events"]]
@@ -46,7 +46,7 @@ class TailTests(LabCase):
             self.lab.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
         self.lab.queue.set("2", "QUEUED")
         self.lab.threads.hold("write")
-        held = self.lab.get(f"/v1/jobs/memory/2?since={self.lab.journal.epoch}-3&wait=60")
+        held = self.lab.get(f"/v1/jobs/memory/2?since={self.lab.journal.epochs.current}-3&wait=60")
         queue, self.lab.threads.held = self.lab.threads.held, []
         for work in queue or ():
             work()
@@ -59,7 +59,7 @@ class TailTests(LabCase):
         for number in range(30):
             self.lab.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
         self.lab.threads.hold("write")
-        held = self.lab.get(f"/v1/changes?since={self.lab.journal.epoch}-3&wait=60")
+        held = self.lab.get(f"/v1/changes?since={self.lab.journal.epochs.current}-3&wait=60")
         reads, self.lab.threads.held = self.lab.threads.held, None
         self.lab.journal._retention = Retention(events=5)
         self.lab.set("1", "HELD")
@@ -86,7 +86,7 @@ class OldEventsTests(LabCase):
         self.assertFalse(self.lab.service.tail.covers(0))
 
     def cursor(self, seq: int) -> str:
-        return f"{self.lab.journal.epoch}-{seq}"
+        return f"{self.lab.journal.epochs.current}-{seq}"
 
     def told(self, query: str, since: str | None = None) -> list[str]:
         """Whose events there are."""
@@ -281,7 +281,7 @@ class FeedTests(LabCase):
 
     def test_cursors(self) -> None:
         """Of this epoch, neither older than what is kept nor beyond what was given out."""
-        epoch, head = self.feed.epoch, self.feed.head
+        epoch, head = self.feed.epochs.current, self.feed.head
         self.assertEqual((self.feed.cursor(), self.feed.cursor(7)), (f"{epoch}-{head}", f"{epoch}-7"))
         self.assertEqual([self.feed.resolve(Cursor(epoch, seq)) for seq in (0, 7, head)], [0, 7, head])
         for cursor in (Cursor("another", 7), Cursor(epoch, head + 1)):
@@ -297,6 +297,7 @@ class MovingTests(SynchronousTestCase):
         self.threads = StepThreads()
         self.journal = SQLiteJournal(self.threads, None)  # type: ignore[arg-type]
         self.journal.open()
+        self.addCleanup(self.journal.close)
         self.tail = Tail(0, 4)
         clock = ManualClock()
         self.feed = Feed(clock, self.journal, self.tail, JobStatusTracker(clock, Cooperator(clock), lambda: self.tail.head))
@@ -305,7 +306,7 @@ class MovingTests(SynchronousTestCase):
     def publish(self, count: int) -> None:
         """So many events come."""
         change = Change(job("1", "RUNNING"), None, NOW)
-        events = [wire.number(self.journal.epoch, seq, change) for seq in range(self.tail.head + 1, self.tail.head + count + 1)]
+        events = [wire.number(self.journal.epochs.current, seq, change) for seq in range(self.tail.head + 1, self.tail.head + count + 1)]
         self.journal.commit(events, [], [])
         self.tail.append(events)
 
@@ -336,9 +337,9 @@ class RetentionTests(LabCase):
         for number in range(30):
             self.lab.set("1", "RUNNING" if number % 2 == 0 else "SUSPENDED")
         feed = self.lab.service.feed
-        self.assertEqual(feed.resolve(Cursor(feed.epoch, feed.oldest)), feed.oldest)
+        self.assertEqual(feed.resolve(Cursor(feed.epochs.current, feed.oldest)), feed.oldest)
         first = self.lab.events(feed.cursor(feed.oldest))[0]["seq"]
         self.assertEqual(first, feed.oldest + 1)
         with self.assertRaises(CursorGone) as caught:
-            feed.resolve(Cursor(feed.epoch, feed.oldest - 1))
+            feed.resolve(Cursor(feed.epochs.current, feed.oldest - 1))
         self.assertEqual(caught.exception.oldest_seq, feed.oldest)

@@ -138,6 +138,8 @@ class Recorder:
         with sqlite3.connect(os.path.join(self._directory, "journal.sqlite")) as db:
             for table, order in _KEYS.items():
                 for row in db.execute(f"SELECT * FROM {table} ORDER BY {order}"):
+                    if row[0] == "epochs":
+                        continue  # 0.1.0 had one epoch, and no list of them
                     self.write(table, row=[value.decode() if isinstance(value, bytes) else value for value in row])
         db.close()
 

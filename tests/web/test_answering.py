@@ -141,7 +141,7 @@ class AnsweringTests(LabCase):
         """The time for which it is held begins when it came, also where something had to be found out first."""
         for state in ("RUNNING", "SUSPENDED") * 4:
             self.lab.set("1", state)
-        cursor = f"{self.lab.service.feed.epoch}-1"
+        cursor = f"{self.lab.service.feed.epochs.current}-1"
         self.lab.threads.hold("write")
         answer = self.lab.get(f"/v1/jobs/memory/1?since={cursor}&until=terminal&wait=10")
         self.lab.clock.advance(8)

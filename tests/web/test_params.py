@@ -167,7 +167,7 @@ class ValuesTests(LabCase):
 
     def test_since(self) -> None:
         """``now`` is the head, ``0`` the oldest, a cursor its number; one that is not there yet, or of another journal, is gone."""
-        service, epoch = self.lab.service, self.lab.service.feed.epoch
+        service, epoch = self.lab.service, self.lab.service.feed.epochs.current
         self.lab.set("1", "RUNNING")
         self.assertEqual([resolve(service, text, "since") for text in ("now", "0", f"{epoch}-1", f"{epoch}-2")], [2, 0, 1, 2])
         for text, status in ((f"{epoch}-3", 410), ("abcdef-1", 410), (f"{epoch}-", 400), ("NOW", 400), ("1", 400), ("-1", 400)):

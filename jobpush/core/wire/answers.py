@@ -5,34 +5,35 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
+from jobpush.core.cursors import Epochs
 from jobpush.core.model import JobDescriptor
 from jobpush.core.record import Event, HistoryEntry
 from jobpush.core.wire.events import subject_bytes
 from jobpush.core.wire.values import dumps, quoted_time
 
 
-def history_fields(epoch: str, history: Iterable[HistoryEntry]) -> list[dict[str, object]]:
+def history_fields(epochs: Epochs, history: Iterable[HistoryEntry]) -> list[dict[str, object]]:
     """Return a history as the protocol shows it, oldest first."""
-    fields: list[dict[str, object]] = json.loads(_history_text(epoch, history))
+    fields: list[dict[str, object]] = json.loads(_history_text(epochs, history))
     return fields
 
 
-def _history_text(epoch: str, history: Iterable[HistoryEntry]) -> str:
+def _history_text(epochs: Epochs, history: Iterable[HistoryEntry]) -> str:
     steps = [
-        f'{{"cursor":"{epoch}-{step.seq}","at":{quoted_time(step.at)},"state":"{step.state}","attempt":{step.attempt},'
+        f'{{"cursor":"{epochs.cursor(step.seq)}","at":{quoted_time(step.at)},"state":"{step.state}","attempt":{step.attempt},'
         f'"confidence":"{step.confidence.value}"}}'
         for step in history
     ]
     return f"[{','.join(steps)}]"
 
 
-def shown_bytes(epoch: str, job: JobDescriptor, history: Iterable[HistoryEntry], event: Event | None = None) -> bytes:
+def shown_bytes(epochs: Epochs, job: JobDescriptor, history: Iterable[HistoryEntry], event: Event | None = None) -> bytes:
     """
     Return what an answer says of a job, the beginning of a JSON object: it is the same until the job changes.
 
     :param event: the last event of the job, if that is at hand: its bytes are not made twice.
     """
-    return b"".join((b'{"job":', subject_bytes(job, event), b',"history":', _history_text(epoch, history).encode()))
+    return b"".join((b'{"job":', subject_bytes(job, event), b',"history":', _history_text(epochs, history).encode()))
 
 
 def joined(begin: bytes, rest: bytes) -> bytes:
@@ -55,6 +56,6 @@ def sse(name: str, data: bytes, cursor: str | None = None) -> bytes:
     return f"{head}event: {name}\ndata: ".encode() + data + b"\n\n"
 
 
-def sse_event(epoch: str, event: Event) -> bytes:
+def sse_event(epochs: Epochs, event: Event) -> bytes:
     """Return an event of the journal as a server-sent event."""
-    return sse(event.kind, event.data, f"{epoch}-{event.seq}")
+    return sse(event.kind, event.data, epochs.cursor(event.seq))

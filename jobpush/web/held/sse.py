@@ -37,7 +37,7 @@ class ServerSentEvents:
 
     def events(self, events: Sequence[Event]) -> bytes:
         """See `Form`."""
-        return b"".join(wire.sse_event(self._feed.epoch, event) for event in events)
+        return b"".join(wire.sse_event(self._feed.epochs, event) for event in events)
 
     def bookmark(self, seq: int) -> bytes:
         """See `Form`."""

@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 import attrs
 
 from jobpush.core import wire
+from jobpush.core.cursors import Epochs
 from jobpush.core.filters import OfSubject, Selection, Visibility
 from jobpush.core.model import JobDescriptor, JobKey
 from jobpush.core.record import JobRecord
@@ -349,9 +350,9 @@ class JobRoutes:
             fields["oldest_cursor"] = feed.cursor(feed.oldest)
         last = page.events[-1] if page.events else None
         if served and (last is None or last.subject is not job):
-            shown = _shown(feed.epoch, record)
+            shown = _shown(feed.epochs, record)
         else:
-            shown = wire.shown_bytes(feed.epoch, job, record.history, last)
+            shown = wire.shown_bytes(feed.epochs, job, record.history, last)
         body = wire.joined(shown, wire.envelope(fields, page.events))
         return json_response(body, cursor, [(b"etag", _etag(self._service, record).encode())], closing=page.closing)
 
@@ -380,9 +381,9 @@ class JobRoutes:
 
 
 @lru_cache(_KEPT)
-def _shown(epoch: str, record: JobRecord) -> bytes:
+def _shown(epochs: Epochs, record: JobRecord) -> bytes:
     """A job that many ask for is written down once for all of them."""
-    return wire.shown_bytes(epoch, record.job, record.history)
+    return wire.shown_bytes(epochs, record.job, record.history)
 
 
 def _is_enough(until: str | None, job: JobDescriptor) -> bool:

@@ -139,7 +139,7 @@ class WorkflowRoutes:
             **wire.workflow_fields(record.subject),
             "cursor": cursor,
             "timed_out": page.timed_out,
-            "history": wire.history_fields(self._service.feed.epoch, record.history),
+            "history": wire.history_fields(self._service.feed.epochs, record.history),
             "edges": [["/".join(begin), "/".join(end)] for begin, end in edges],
             "jobs": jobs,
         }

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from jobpush.core import wire
+from jobpush.core.cursors import Epochs
 from jobpush.core.fields import FieldKind
 from jobpush.core.model import JOB_FIELDS, Confidence, JobDescriptor, Outcome, PastAttempt, Phase, ReasonCode
 from jobpush.core.record import HistoryEntry
@@ -24,6 +25,9 @@ FULL = JobDescriptor(
 
 #: One of which nothing is said that need not be.
 BARE = JobDescriptor(cluster="c", id="1", phase=Phase.QUEUED, native={"state": "QUEUED"})
+
+#: Of the samples' numbers.
+EPOCHS = Epochs([("e", 1)])
 
 HISTORY = (HistoryEntry(3, 1.5, "QUEUED", 0, Confidence.OBSERVED), HistoryEntry(4, 2.5, "RUNNING", 1, Confidence.INFERRED))
 

@@ -13,7 +13,7 @@ from jobpush.core import wire
 from jobpush.core.model import JobDescriptor, Outcome, Phase
 from jobpush.core.record import AS_LISTED, UNSEEN, Change, Record, Sighting, packed, row_of
 from jobpush.core.workflow import FirstFailure, Membership, Workflow, WorkflowMember
-from tests.core.wire.samples import BARE, FULL, HISTORY, jobs
+from tests.core.wire.samples import BARE, EPOCHS, FULL, HISTORY, jobs
 
 
 class EventTests(SynchronousTestCase):
@@ -61,7 +61,7 @@ class EventTests(SynchronousTestCase):
         event = wire.number("e", seq, Change(job, previous, 1795327200.5))
         record = Record(job, Sighting(None, 1.5, None, job), 3.25).told(event)
         self.assertEqual(wire.record_bytes(record, event), wire.record_bytes(record))
-        self.assertEqual(wire.shown_bytes("e", job, record.history, event), wire.shown_bytes("e", job, record.history))
+        self.assertEqual(wire.shown_bytes(EPOCHS, job, record.history, event), wire.shown_bytes(EPOCHS, job, record.history))
         self.assertEqual(json.loads(event.data)["job"], json.loads(wire.job_bytes(job)))
 
     def test_encoded_once_of_a_workflow(self) -> None:

@@ -148,7 +148,7 @@ class StreamTests(LabCase):
         kinds = [(event, data.get("seq")) for event, _, data in stream.events]
         self.assertEqual(kinds[:4], [("job", 1), ("job", 2), ("job", 3), ("reset", None)])
         self.assertEqual(kinds[-1], ("job", self.lab.service.feed.head))
-        self.assertEqual(stream.events[3][1], f"{self.lab.journal.epoch}-{self.lab.service.feed.head - 1}")
+        self.assertEqual(stream.events[3][1], f"{self.lab.journal.epochs.current}-{self.lab.service.feed.head - 1}")
 
     def test_a_replay_waits_for_the_reader(self) -> None:
         """No more is read of the journal for a client that does not read; it goes on where it was."""

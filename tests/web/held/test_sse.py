@@ -38,7 +38,7 @@ class FormTests(SynchronousTestCase):
         self.feed = lab.service.feed
         self.plain, self.chunks = ServerSentEvents(self.feed), ChunkedServerSentEvents(self.feed)
         lab.start()
-        self.epoch = self.feed.epoch.encode()
+        self.epoch = self.feed.epochs.current.encode()
         lab.stop()
 
     def test_events(self) -> None:

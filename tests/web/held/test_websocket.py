@@ -116,7 +116,7 @@ class FollowerTests(LabCase):
         self.lab.service.tail._events = self.lab.service.tail._events[-1:]
         follower, protocol = self.follow(job=["memory/1"])
         self.lab.threads.hold("write")
-        begin = f"{self.lab.journal.epoch}-0"
+        begin = f"{self.lab.journal.epochs.current}-0"
         follower.told(json.dumps({"select": {"job": ["memory/10"]}, "since": begin}))
         follower.told(json.dumps({"select": {"job": ["memory/11"]}, "since": begin}))
         self.lab.threads.release()

@@ -64,7 +64,7 @@ class ChangesTests(LabCase):
 
     def test_gone(self) -> None:
         """A cursor of another epoch, of the future or of what was removed is 410, with where to begin anew."""
-        epoch = self.lab.journal.epoch
+        epoch = self.lab.journal.epochs.current
         for cursor in (f"{epoch}-999", "0123456789abcdef-1"):
             answer = self.lab.get(f"/v1/changes?since={cursor}")
             self.assertEqual(answer.status, 410, cursor)
@@ -77,7 +77,7 @@ class ChangesTests(LabCase):
         self.lab.queue.set("1", "RUNNING")
         self.lab.tick()
         self.lab.journal.last_seq += 1  # as the writer's thread has it, before this one hears of it
-        answer = self.lab.get(f"/v1/changes?since={self.lab.journal.epoch}-2&wait=60")
+        answer = self.lab.get(f"/v1/changes?since={self.lab.journal.epochs.current}-2&wait=60")
         self.lab.journal.last_seq -= 1
         self.lab.threads.release()
         self.lab.tick()
