@@ -68,6 +68,7 @@ class IJournal(Interface):
 
     epochs: Epochs = Attribute("The epochs of the numbers, the newest begun when it was opened. Their names hold no ``-``.")
     last_seq: int = Attribute("The number of the last event that was committed, whether or not it is published yet.")
+    problem: str | None = Attribute("Why the last batch could not be committed, in one line; None while batches can be.")
     trimmed_seq: int = Attribute("The number of the last event that was removed; 0 if none was.")
 
     def open() -> KnownRecords:
@@ -90,6 +91,8 @@ class IJournal(Interface):
         :param forgotten: the keys of jobs and workflows to forget.
         :param members: the members that are new or changed, by the name of their workflow; of a record that has no members yet,
             these are all.
+
+        After a failure it takes an empty batch too: it says whether it can write again.
 
         Fires when it is durable, whether or not events that are too old could be removed. Fails with `JournalError` if nothing
         was written.

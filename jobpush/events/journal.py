@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -130,6 +131,8 @@ class SQLiteJournal:
         self._clock = clock
         self._migrations = migrations
         self._threads = threads
+        self.problem: str | None = None
+        self._unsure = False  # of the writer's thread: whether what failed last was written all the same
         self._cursors: dict[str, int] = {}
         self._opened = ExitStack()  # gives back the lock and the connections
         self._writer: sqlite3.Connection
@@ -145,11 +148,7 @@ class SQLiteJournal:
                 self._opened.callback(os.close, lock_directory(self.directory))
                 path = os.path.join(self.directory, "journal.sqlite")
                 create_file(path)
-                self._writer = self._connect(path)
-                self._writer.execute(f"PRAGMA page_size={PAGE}")
-                self._writer.execute("PRAGMA journal_mode=WAL")
-                self._writer.execute("PRAGMA synchronous=FULL")
-                self._writer.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
+                self._writer = self._connect_writer(path)
                 self._reader = self._connect(path)
             self._upgrade()
             return self._load()
@@ -164,6 +163,14 @@ class SQLiteJournal:
         # Each connection is used by one thread at a time, in turn: the one that opens it, then its own.
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
         return self._opened.enter_context(closing(connection))
+
+    def _connect_writer(self, path: str) -> sqlite3.Connection:
+        db = self._connect(path)
+        db.execute(f"PRAGMA page_size={PAGE}")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
+        return db
 
     def _upgrade(self) -> None:
         db = self._writer
@@ -250,7 +257,7 @@ class SQLiteJournal:
         now = self._clock()
 
         def write(db: sqlite3.Connection) -> None:
-            if events and events[0].seq == self.epochs.first_seq:
+            if self.problem is not None or (events and events[0].seq == self.epochs.first_seq):
                 _set_epochs(db, self.epochs)
             db.executemany(
                 "INSERT INTO event (seq, stored_at, cluster, job, parent, body) VALUES (?, ?, ?, ?, ?, ?)",
@@ -262,7 +269,18 @@ class SQLiteJournal:
             _forget(db, forgotten)
 
         def work() -> str | None:
-            self._transaction(write)
+            if self._unsure:
+                self._check_head(self.last_seq)
+            try:
+                self._transaction(write)
+            except JournalError:
+                # Whether it was written is not known: an error may come after the fact.
+                self._unsure = True
+                self._reopen()
+                if not events or self._head() != events[-1].seq:
+                    self._check_head(self.last_seq)
+                    raise
+                self._unsure = False
             try:
                 if events:
                     self._trim(events[-1].seq, now)
@@ -272,12 +290,58 @@ class SQLiteJournal:
 
         def committed(not_trimmed: str | None) -> None:
             # What is committed counts, whatever became of the trim: that comes again with the next batch.
+            self.problem = None
             if events:
                 self.last_seq = events[-1].seq
             if not_trimmed is not None:
                 self.log.warn("old events could not be removed from the journal: {error}", error=not_trimmed)
 
-        return self._threads.run("write", work).addCallback(committed)
+        def failed(failure: Failure) -> Failure:
+            if failure.check(JournalError):
+                self.problem = str(failure.value)
+            return failure
+
+        return self._threads.run("write", work).addCallbacks(committed, failed)
+
+    def _reopen(self) -> None:
+        """
+        Open the file again for writing: once a write or a sync has failed, what SQLite has in memory of it is not relied upon.
+
+        :raise JournalError: if it cannot be opened.
+        """
+        if self.directory is None:
+            return
+        try:
+            self._writer.close()
+            self._writer = self._connect_writer(os.path.join(self.directory, "journal.sqlite"))
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal in {self.directory} cannot be opened again: {error}") from None
+
+    def _head(self) -> int:
+        """
+        Return the number of the last event in the file.
+
+        :raise JournalError: if it cannot be read.
+        """
+        try:
+            newest = self._writer.execute("SELECT max(seq) FROM event").fetchone()[0]
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal in {self.directory or 'memory'} cannot be read: {error}") from None
+        return max(newest or 0, self.trimmed_seq)
+
+    def _check_head(self, expected: int) -> None:
+        """
+        Check that the file ends with that event: nobody was told of one that is beyond it.
+
+        :raise JournalError: if it does not, or cannot be read.
+        """
+        head = self._head()
+        if head != expected:
+            raise JournalError(
+                f"the journal in {self.directory or 'memory'} ends with event {head}, not with {expected}: a write that "
+                f"failed was done later, or the file was replaced; restart jobpush"
+            )
+        self._unsure = False
 
     def _trim(self, last: int, now: float) -> None:
         """Remove what is beyond the retention, a thousand events at a time."""

@@ -112,7 +112,7 @@ class Publisher:
         return wire.number_all(self.journal.epochs.current, self.journal.last_seq + len(before), changes)
 
     async def _commit(self, events: Sequence[Event], of_jobs: Changes[JobRecord], of_workflows: WorkflowChanges) -> None:
-        if not (of_jobs or of_workflows):
+        if not (of_jobs or of_workflows) and self.journal.problem is None:
             return
         began = self._reactor.seconds()
         records: list[AnyRecord] = [*of_jobs.records.values(), *of_workflows.records.values()]

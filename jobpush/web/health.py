@@ -26,11 +26,12 @@ def clusters(service: JobPush, wanted: frozenset[str] = frozenset()) -> dict[str
 
 def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
     """
-    Whether every queue has answered and shows its jobs, and what is missing in each.
+    Whether every queue has answered and shows its jobs, and what is missing in each; and whether events can be committed.
 
     A scheduler that is down for now does not make the service unready: it serves what is known, and says how old that is.
     """
-    ready = not service.closing
+    journal = service.journal
+    ready = not service.closing and journal.problem is None
     queues: dict[str, dict[str, object]] = {}
     for name, monitor in service.monitors.items():
         status = monitor.status
@@ -82,6 +83,11 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
         "status": "ready" if ready else "not ready",
         "version": __version__,
         "held": held,
+        "journal": {
+            "events": journal.last_seq - journal.trimmed_seq,
+            "bytes": journal.size(),
+            "missing": [] if journal.problem is None else [journal.problem],
+        },
         "queues": queues,
         "nudges": {source: attrs.asdict(counts) for source, counts in service.nudges.counts.items()},
     }

@@ -140,6 +140,7 @@ class Metrics:
         yield InfoMetricFamily("jobpush", "What runs", value={"version": __version__})
         yield _gauge("journal_events", "Events that the journal holds", [], {(): journal.last_seq - journal.trimmed_seq})
         yield _gauge("journal_bytes", "Bytes that the journal's files take up", [], {(): journal.size()})
+        yield _gauge("journal_failing", "1 while the last batch could not be committed", [], {(): journal.problem is not None})
         yield _histogram("journal_commit_seconds", "How long a batch took to be durable", [], {(): instruments.commit_s})
         yield _histogram(
             "reactor_stall_seconds", "By how much the reactor was late, ten times a second", [], {(): instruments.stall_s}

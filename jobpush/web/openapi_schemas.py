@@ -243,6 +243,7 @@ SCHEMAS: dict[str, Schema] = {
             "status": enum_of(["ready", "not ready"]),
             "version": TEXT,
             "held": {**INTEGER, "description": "How many requests are held."},
+            "journal": object_of({"events": INTEGER, "bytes": INTEGER, "missing": list_of(TEXT)}),
             "queues": {"type": "object", "additionalProperties": {"type": "object"}},
             "nudges": {"type": "object", "additionalProperties": {"type": "object"}},
         }

@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -113,6 +113,61 @@ class DurabilityTests(JournalCase):
         failure = self.failureResultOf(journal.commit([event], [Record(event.subject, UNSEEN)], []), JournalError)
         self.assertNotIn("\n", str(failure.value))
         self.assertEqual((journal.last_seq, self.read(journal)), (1, [1]))
+
+    def fails_after(self, journal: SQLiteJournal, *changes: Change) -> tuple[Deferred[None], list[Event]]:
+        """Commit a batch that is written, although SQLite says that it failed."""
+        events = [wire.number(journal.epochs.current, seq, c) for seq, c in enumerate(changes, journal.last_seq + 1)]
+        written = journal._transaction
+
+        def fail_after(write: Any) -> None:
+            written(write)
+            journal._transaction = written  # type: ignore[method-assign]
+            raise JournalError("a test says so")
+
+        journal._transaction = fail_after  # type: ignore[method-assign]
+        return journal.commit(events, [Record(e.subject, UNSEEN, last_seq=e.seq) for e in events], []), events
+
+    def test_written_all_the_same(self) -> None:
+        """What SQLite called a failure is read back: a batch that is in the file was committed."""
+        journal = self.open()
+        self.write(journal, change("1", "RUNNING"))
+        done, _ = self.fails_after(journal, change("2", "RUNNING"))
+        self.assertIsNone(self.successResultOf(done))
+        self.assertEqual((journal.last_seq, journal.problem), (2, None))
+        self.write(journal, change("3", "RUNNING"))
+        self.assertEqual(self.read(journal), [1, 2, 3])
+
+    def test_written_and_not_read_back(self) -> None:
+        """Where it is found later, after who gave the batch was told that it failed, nothing more is written: its number was not told."""
+        journal = self.open()
+        self.write(journal, change("1", "RUNNING"))
+        reopen = journal._reopen
+
+        def fail() -> None:
+            raise JournalError("cannot be opened again")
+
+        self.patch(journal, "_reopen", fail)
+        done, events = self.fails_after(journal, change("2", "RUNNING"))
+        self.failureResultOf(done, JournalError)
+        self.assertEqual((journal.last_seq, journal.problem), (1, "cannot be opened again"))
+        self.patch(journal, "_reopen", reopen)
+        for _ in range(2):
+            failure = self.failureResultOf(journal.commit(events, [], []), JournalError)
+            self.assertIn("ends with event 2, not with 1", str(failure.value))
+        self.close()
+        self.assertEqual(self.read(self.open()), [1, 2])
+
+    def test_problem(self) -> None:
+        """It is known that nothing can be committed until something is; an empty batch is written to learn that."""
+        journal = self.open()
+        self.patch(journal, "_reopen", lambda: None)
+        journal._writer.execute("PRAGMA query_only=1")
+        for events in ([wire.number(journal.epochs.current, 1, change("1", "RUNNING"))], []):
+            self.failureResultOf(journal.commit(events, [], []), JournalError)
+            self.assertIn("cannot be written", journal.problem or "")
+        journal._writer.execute("PRAGMA query_only=0")
+        self.successResultOf(journal.commit([], [], []))
+        self.assertEqual((journal.problem, journal.last_seq), (None, 0))
 
     def test_a_fault_of_ours(self) -> None:
         """A batch that cannot be encoded fails alone, whole: the next one can be committed."""

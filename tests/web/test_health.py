@@ -45,6 +45,23 @@ class ReadinessTests(SynchronousTestCase):
             "queries_probing": 0, "cost_share": 0.0, "cost_budget": 0.05, "missing": [],
         }})  # fmt: skip
 
+    def test_journal(self) -> None:
+        """Nothing can be committed: it is not ready, and says why, until a look finds that it can, whether or not a job has changed."""
+        lab = self.lab().start()
+        journal = health.readiness(lab.service, held=0)[1]["journal"]
+        self.assertEqual(journal, {"events": 1, "bytes": 0, "missing": []})
+        lab.journal._writer.execute("PRAGMA query_only=1")
+        lab.set("2", "RUNNING")
+        for _ in range(2):
+            ready, fields = health.readiness(lab.service, held=0)
+            self.assertEqual((ready, fields["status"]), (False, "not ready"))
+            self.assertIn("cannot be written", fields["journal"]["missing"][0])  # type: ignore[index]
+            lab.queue.jobs.pop("2", None)
+            lab.tick(3)
+        lab.journal._writer.execute("PRAGMA query_only=0")
+        lab.tick(3)
+        self.assertEqual((self.ready(lab)[0], list(lab.states())), (True, ["1"]))
+
     def test_probes(self) -> None:
         """What an adapter asks to learn when to look counts as queries."""
         lab = SeldomAskedLab().start()

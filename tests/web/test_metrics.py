@@ -73,6 +73,9 @@ class MetricsTests(LabCase):
         self.lab.post("/v1/nudge", {}).body()
         self.assertEqual(self.value("jobpush_nudges_total", source="http", what="taken"), 1)
         self.assertEqual(self.value("jobpush_journal_events"), self.lab.journal.last_seq)
+        self.assertEqual(self.value("jobpush_journal_failing"), 0)
+        self.lab.journal.problem = "the disk is full"
+        self.assertEqual(self.value("jobpush_journal_failing"), 1)
         self.assertGreaterEqual(self.value("jobpush_journal_commit_seconds_count") or 0, 1)
 
     def test_not_installed(self) -> None:
