@@ -7,12 +7,11 @@ reads what is older than the in-memory tail. Nothing here knows who reads the ev
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TypeVar
@@ -30,8 +29,9 @@ from jobpush.core import wire
 from jobpush.core.cursors import Epochs
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event
-from jobpush.core.workflow import NO_CLUSTER, Membership, WorkflowMember
+from jobpush.core.workflow import NO_CLUSTER, WorkflowMember
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError, KnownRecords
+from jobpush.events.journal_tables import MIGRATIONS, PUT_MEMBER, decode, epochs_of, forget, set_epochs, set_meta, write_records
 from jobpush.events.state_directory import create_file, lock_directory
 
 T = TypeVar("T")
@@ -46,33 +46,6 @@ WAL_KEPT = 16 * 1024 * 1024
 
 #: How many events a reader looks at before it lets a writer of an in-memory journal in.
 READ_CHUNK = 1000
-
-_V1 = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE event (
-    seq INTEGER PRIMARY KEY, stored_at REAL NOT NULL, cluster TEXT NOT NULL, job TEXT NOT NULL, parent TEXT, body BLOB NOT NULL
-);
-CREATE INDEX event_job ON event (cluster, job, seq);
-CREATE INDEX event_parent ON event (cluster, parent, seq) WHERE parent IS NOT NULL;
-CREATE TABLE job (cluster TEXT NOT NULL, job TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (cluster, job)) WITHOUT ROWID;
-CREATE TABLE listener (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-"""
-
-_V2 = """
-CREATE TABLE workflow (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE member (
-    workflow TEXT NOT NULL, cluster TEXT NOT NULL, job TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (workflow, cluster, job)
-) WITHOUT ROWID;
-"""
-
-# An upsert writes a row that is there over; INSERT OR REPLACE deletes it and its overflow pages first, and takes twice as long.
-_PUT = "INSERT INTO {0} ({1}, body) VALUES ({2}) ON CONFLICT ({1}) DO UPDATE SET body = excluded.body"
-_PUT_JOB = _PUT.format("job", "cluster, job", "?, ?, ?")
-_PUT_WORKFLOW = _PUT.format("workflow", "name", "?, ?")
-_PUT_MEMBER = _PUT.format("member", "workflow, cluster, job", "?, ?, ?, ?")
-
-#: The script that leads from each schema version to the next; the number of scripts is the version that this code writes.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 
 
 @attrs.frozen
@@ -201,7 +174,7 @@ class SQLiteJournal:
         newest = db.execute("SELECT max(seq) FROM event").fetchone()[0] or 0
         self.trimmed_seq = int(meta.get("trimmed_seq", 0))
         self.last_seq = max(newest, self.trimmed_seq)
-        begun = [] if self._new_epoch else _epochs(meta, self.trimmed_seq)
+        begun = [] if self._new_epoch else epochs_of(meta, self.trimmed_seq)
         if begun:
             # It is stored together with its first event: before that, no cursor of it is given out.
             self.epochs = Epochs([*begun, (secrets.token_hex(8), self.last_seq + 1)])
@@ -210,8 +183,8 @@ class SQLiteJournal:
             self.trimmed_seq = self.last_seq
             db.execute("BEGIN IMMEDIATE")
             db.execute("DELETE FROM event")
-            _set_meta(db, trimmed_seq=self.trimmed_seq)
-            _set_epochs(db, self.epochs)
+            set_meta(db, trimmed_seq=self.trimmed_seq)
+            set_epochs(db, self.epochs)
             db.execute("COMMIT")
         self._cursors = dict(db.execute("SELECT name, seq FROM listener"))
         known: dict[str, dict[str, AnyRecord]] = {}
@@ -258,15 +231,15 @@ class SQLiteJournal:
 
         def write(db: sqlite3.Connection) -> None:
             if self.problem is not None or (events and events[0].seq == self.epochs.first_seq):
-                _set_epochs(db, self.epochs)
+                set_epochs(db, self.epochs)
             db.executemany(
                 "INSERT INTO event (seq, stored_at, cluster, job, parent, body) VALUES (?, ?, ?, ?, ?, ?)",
                 ((e.seq, now, *e.key, e.parent, e.data) for e in events),
             )
-            _write_records(db, records, events)
+            write_records(db, records, events)
             for name, changed in members.items():
-                db.executemany(_PUT_MEMBER, ((name, *key, wire.member_bytes(member)) for key, member in changed.items()))
-            _forget(db, forgotten)
+                db.executemany(PUT_MEMBER, ((name, *key, wire.member_bytes(member)) for key, member in changed.items()))
+            forget(db, forgotten)
 
         def work() -> str | None:
             if self._unsure:
@@ -361,7 +334,7 @@ class SQLiteJournal:
 
         def write(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM event WHERE seq <= ?", (upto,))
-            _set_meta(db, trimmed_seq=upto)
+            set_meta(db, trimmed_seq=upto)
 
         self._transaction(write)
         self.trimmed_seq = upto
@@ -434,7 +407,7 @@ class SQLiteJournal:
     ) -> tuple[list[Event], int]:
         end = min(upto, since + READ_CHUNK)
         rows = self._reader.execute("SELECT body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq", (since, end))
-        events = [event for event in _decode(rows) if matches(event)]
+        events = [event for event in decode(rows) if matches(event)]
         self._check_gone(since)
         return events, end
 
@@ -449,7 +422,7 @@ class SQLiteJournal:
                     (cluster, job, since, upto),
                 )
                 # The first of each are enough for the first of all; rows beyond them are not even read.
-                some = islice((event for event in _decode(rows) if matches(event)), limit)
+                some = islice((event for event in decode(rows) if matches(event)), limit)
                 events.update((event.seq, event) for event in some)
         self._check_gone(since)
         return [events[seq] for seq in sorted(events)][:limit]
@@ -468,57 +441,7 @@ class SQLiteJournal:
                 rows = self._reader.execute(
                     "SELECT body FROM event WHERE cluster = ? AND job = ? ORDER BY seq DESC LIMIT 1", key
                 )
-                found.update((key, event) for event in _decode(rows))
+                found.update((key, event) for event in decode(rows))
             return found
 
         return self._run_reading(read)
-
-
-def _write_records(db: sqlite3.Connection, records: Sequence[AnyRecord], events: Sequence[Event]) -> None:
-    first_seq = events[0].seq if events else 0
-
-    def body(record: AnyRecord) -> bytes:
-        place = record.last_seq - first_seq
-        return wire.record_bytes(record, events[place] if 0 <= place < len(events) else None)
-
-    jobs = (record for record in records if record.subject.kind == "job")
-    db.executemany(_PUT_JOB, ((*record.subject.key, body(record)) for record in jobs))
-    for record in records:
-        if isinstance(record.detail, Membership):
-            _, name = record.subject.key
-            if not record.detail.members:
-                db.execute("DELETE FROM member WHERE workflow = ?", (name,))
-            db.execute(_PUT_WORKFLOW, (name, body(record)))
-
-
-def _forget(db: sqlite3.Connection, keys: Sequence[JobKey]) -> None:
-    db.executemany("DELETE FROM job WHERE cluster = ? AND job = ?", keys)
-    names = [(name,) for cluster, name in keys if cluster == NO_CLUSTER]
-    db.executemany("DELETE FROM workflow WHERE name = ?", names)
-    db.executemany("DELETE FROM member WHERE workflow = ?", names)
-
-
-def _decode(rows: Iterable[tuple[bytes]]) -> Iterable[Event]:
-    return (wire.event_from_bytes(bytes(body)) for (body,) in rows)
-
-
-def _epochs(meta: Mapping[str, str], trimmed_seq: int) -> list[tuple[str, int]]:
-    """
-    Return the epochs of which cursors can still be valid, oldest first; none if the journal is new.
-
-    jobpush 0.1.0 has one epoch for a journal, under a name of its own, and goes on in it if it is given this journal.
-    """
-    newest = meta.get("epoch")
-    begun = [(str(name), int(first)) for name, first in json.loads(meta.get("epochs", "[]"))]
-    if newest is not None and (not begun or begun[-1][0] != newest):
-        begun = [(newest, 1)]
-    # One ends where the next one begins.
-    return [epoch for place, epoch in enumerate(begun) if place + 1 == len(begun) or begun[place + 1][1] > trimmed_seq]
-
-
-def _set_epochs(db: sqlite3.Connection, epochs: Epochs) -> None:
-    _set_meta(db, epoch=epochs.current, epochs=json.dumps(epochs.begun))
-
-
-def _set_meta(db: sqlite3.Connection, **values: object) -> None:
-    db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", ((k, str(v)) for k, v in values.items()))

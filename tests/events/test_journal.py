@@ -22,7 +22,8 @@ from jobpush.core.record import UNSEEN, Change, Event, Record
 from jobpush.core.workflow import NO_CLUSTER, Membership, Workflow, WorkflowMember
 from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
-from jobpush.events.journal import MIGRATIONS, WAL_KEPT, Retention, SQLiteJournal, Threads
+from jobpush.events.journal import WAL_KEPT, Retention, SQLiteJournal, Threads
+from jobpush.events.journal_tables import MIGRATIONS
 from jobpush.events.state_directory import NETWORK_FILE_SYSTEMS
 from tests.support import NOW, Lab, StepThreads
 

@@ -1,0 +1,97 @@
+"""
+The tables of the journal's file: their schema, and how their rows are written and read. tests/events/test_journal.py tests them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+
+from jobpush.core import wire
+from jobpush.core.cursors import Epochs
+from jobpush.core.model import JobKey
+from jobpush.core.record import AnyRecord, Event
+from jobpush.core.workflow import NO_CLUSTER, Membership
+
+_V1 = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY, stored_at REAL NOT NULL, cluster TEXT NOT NULL, job TEXT NOT NULL, parent TEXT, body BLOB NOT NULL
+);
+CREATE INDEX event_job ON event (cluster, job, seq);
+CREATE INDEX event_parent ON event (cluster, parent, seq) WHERE parent IS NOT NULL;
+CREATE TABLE job (cluster TEXT NOT NULL, job TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (cluster, job)) WITHOUT ROWID;
+CREATE TABLE listener (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_V2 = """
+CREATE TABLE workflow (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE member (
+    workflow TEXT NOT NULL, cluster TEXT NOT NULL, job TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (workflow, cluster, job)
+) WITHOUT ROWID;
+"""
+
+# An upsert writes a row that is there over; INSERT OR REPLACE deletes it and its overflow pages first, and takes twice as long.
+_PUT = "INSERT INTO {0} ({1}, body) VALUES ({2}) ON CONFLICT ({1}) DO UPDATE SET body = excluded.body"
+_PUT_JOB = _PUT.format("job", "cluster, job", "?, ?, ?")
+_PUT_WORKFLOW = _PUT.format("workflow", "name", "?, ?")
+PUT_MEMBER = _PUT.format("member", "workflow, cluster, job", "?, ?, ?, ?")
+
+#: The script that leads from each schema version to the next; the number of scripts is the version that this code writes.
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+
+
+def write_records(db: sqlite3.Connection, records: Sequence[AnyRecord], events: Sequence[Event]) -> None:
+    """Write records, those of jobs and of workflows; the bytes of a job's last event are taken from there."""
+    first_seq = events[0].seq if events else 0
+
+    def body(record: AnyRecord) -> bytes:
+        place = record.last_seq - first_seq
+        return wire.record_bytes(record, events[place] if 0 <= place < len(events) else None)
+
+    jobs = (record for record in records if record.subject.kind == "job")
+    db.executemany(_PUT_JOB, ((*record.subject.key, body(record)) for record in jobs))
+    for record in records:
+        if isinstance(record.detail, Membership):
+            _, name = record.subject.key
+            if not record.detail.members:
+                db.execute("DELETE FROM member WHERE workflow = ?", (name,))
+            db.execute(_PUT_WORKFLOW, (name, body(record)))
+
+
+def forget(db: sqlite3.Connection, keys: Sequence[JobKey]) -> None:
+    """Remove the records of these jobs and workflows, and the workflows' members."""
+    db.executemany("DELETE FROM job WHERE cluster = ? AND job = ?", keys)
+    names = [(name,) for cluster, name in keys if cluster == NO_CLUSTER]
+    db.executemany("DELETE FROM workflow WHERE name = ?", names)
+    db.executemany("DELETE FROM member WHERE workflow = ?", names)
+
+
+def decode(rows: Iterable[tuple[bytes]]) -> Iterable[Event]:
+    """Return the events of rows that have their bodies."""
+    return (wire.event_from_bytes(bytes(body)) for (body,) in rows)
+
+
+def epochs_of(meta: Mapping[str, str], trimmed_seq: int) -> list[tuple[str, int]]:
+    """
+    Return the epochs of which cursors can still be valid, oldest first; none if the journal is new.
+
+    jobpush 0.1.0 has one epoch for a journal, under a name of its own, and goes on in it if it is given this journal.
+    """
+    newest = meta.get("epoch")
+    begun = [(str(name), int(first)) for name, first in json.loads(meta.get("epochs", "[]"))]
+    if newest is not None and (not begun or begun[-1][0] != newest):
+        begun = [(newest, 1)]
+    # One ends where the next one begins.
+    return [epoch for place, epoch in enumerate(begun) if place + 1 == len(begun) or begun[place + 1][1] > trimmed_seq]
+
+
+def set_epochs(db: sqlite3.Connection, epochs: Epochs) -> None:
+    """Write the list of the epochs, and the name of the newest where jobpush 0.1.0 looks for it."""
+    set_meta(db, epoch=epochs.current, epochs=json.dumps(epochs.begun))
+
+
+def set_meta(db: sqlite3.Connection, **values: object) -> None:
+    """Write values under these names."""
+    db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", ((k, str(v)) for k, v in values.items()))
