@@ -197,12 +197,13 @@ class Workflows:
 
     def settle(self, now: float) -> WorkflowChanges:
         """
-        Return what changes for workflows that were found, whose jobs have all ended, and that no job has joined for a while.
+        Return what changes for workflows whose jobs have all ended, and that no job has joined for a while: those that were
+        found, as one that was put has ended with its jobs.
         """
         found = WorkflowChanges()
         for record in self.records.values():
             workflow = record.subject
-            if workflow.found and not workflow.terminal and now - record.updated_at >= QUIET_S:
+            if not workflow.terminal and now - record.updated_at >= QUIET_S:
                 tally = self._tallies[workflow.name]
                 if not tally.unsettled:
                     settled = attrs.evolve(workflow, settled=True)

@@ -1,5 +1,5 @@
 """
-The tables of the journal's file: their schema, and how their rows are written and read. tests/events/test_journal.py tests them.
+The tables of the journal's file: their schema, and how their rows are written and read. Tests: tests/events/test_journal.py.
 """
 
 from __future__ import annotations

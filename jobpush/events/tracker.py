@@ -181,7 +181,7 @@ class _Index(Generic[K]):
 
     def add(self, key: K, interest: Interest) -> None:
         found = self._interests.get(key)
-        if found is None or found is interest:
+        if found is None:
             self._interests[key] = interest
         elif isinstance(found, dict):
             found[interest] = None

@@ -81,6 +81,16 @@ class DeclaredTests(SynchronousTestCase):
         self.assertTrue(all(len(line) <= 118 for line in help_text(declared(Wordy)).splitlines()))
         self.assertTrue(help_text(declared(Wordy)).splitlines()[1].startswith("  word"))
 
+    def test_options_in_the_help(self) -> None:
+        """An option that a help line names is not broken at a hyphen."""
+
+        @attrs.frozen
+        class Hyphens:
+            word: str = option(Text(), "x", "--some-long-option " * 40)
+
+        words = help_text(declared(Hyphens)).split()[1:]
+        self.assertEqual(set(words), {"--some-long-option", "(default:", "x)"})
+
     def test_refused(self) -> None:
         """What is wrong is named with what was expected; what is unknown with what is known."""
         error = self.assertRaises(BadQueueOption, read_options, LsqOptions, {"interval": "soon"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 import unittest
@@ -325,6 +326,8 @@ class LineQueue:
             sleep(0.001)
         if self._fault == "runs a subprocess":
             subprocess.run([path], stdout=subprocess.DEVNULL, check=False)
+        if self._fault == "asks for an address":
+            socket.gethostbyname("127.0.0.1")
         if self._fault == "calls os.system":
             os.system("true")
         if self._fault == "waits for a process":
@@ -392,6 +395,7 @@ class FaultTests(SynchronousTestCase):
             ("sleeps by another name", "lists_jobs", r"called time\.sleep in the reactor's thread"),
             ("runs a subprocess", "lists_jobs", r"called subprocess in the reactor's thread.*Expected: .*run_command"),
             ("calls os.system", "lists_jobs", r"called os\.system in the reactor's thread"),
+            ("asks for an address", "lists_jobs", r"called socket\.gethostbyname in the reactor's thread"),
             ("waits for a process", "reactor_runs", r"blocked the reactor for 0\.[5-9] s; the scheduler took 0\.5 s.*Expected: "),
             ("never settles", "lists_jobs", r"snapshot\(\) has neither fired nor failed within 1\.3 s.*timeout is 1 s.*Expected: "),
             ("waits for the scheduler", "silent_scheduler", r"snapshot\(\) has neither fired nor failed within 1\.3 s"),

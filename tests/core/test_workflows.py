@@ -177,6 +177,18 @@ class PutTests(WorkflowCase):
         self.assertEqual((whole["counts"], whole["first_failure"]["job"], whole["first_failure"]["exit_code"]),
                          ({"FAILED": 1, "RUNNING": 2}, "memory/9_3", 4))
 
+    def test_failed_task_of_an_array_that_is_put_again(self) -> None:
+        """It is still the first failure of what has its array; not of what has not."""
+        for index in (1, 2):
+            self.lab.queue.set(f"9_{index}", "RUNNING", parent="9", task_index=index)
+        self.lab.tick()
+        self.put(jobs=("9",))
+        self.lab.set("9_2", "FAILED", parent="9", task_index=2, exit_code=4)
+        self.put(jobs=("9", "1"))
+        self.assertEqual(self.workflow()["first_failure"]["job"], "memory/9_2")
+        self.put(jobs=("1",))
+        self.assertIsNone(self.workflow()["first_failure"])
+
     def test_delete(self) -> None:
         """The last event says so; then there is none; its jobs stay."""
         self.put()

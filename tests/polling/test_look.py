@@ -160,6 +160,18 @@ class NamedTests(NudgedCase):
         assert record is not None
         self.assertIsNotNone(record.detail.absent_since)
 
+    def test_one_of_two_is_absent(self) -> None:
+        """Then too all are asked for."""
+        self.queue.set("2", "QUEUED")
+        self.queue.set("1", "RUNNING")
+        self.lab.clock.run(10)
+        self.all_is_expensive()
+        queries = self.queries
+        del self.queue.jobs["1"]
+        self.monitor.nudge(["1", "2"])
+        self.lab.clock.advance(0)
+        self.assertEqual((self.queue.named_for[-1], self.queries), (("1", "2"), queries + 1))
+
     def test_where_all_must_be_asked_for(self) -> None:
         """Too many names, an array's task, a nudge without names, a small queue."""
         for jobs in (["1", "2", "3", "4"], ["7_1"], []):

@@ -248,7 +248,7 @@ class OpenPbs:
             told = known is not None and known.job is not None and known.job.terminal
             if job_id not in tick.rows and not told:
                 self._ended[job_id] = (job, tick.now + REMEMBER_S)
-            if job_id not in tick.rows or told or tick.now > until:
+            if job_id not in tick.rows or tick.now > until:
                 del self._logged[job_id]
 
     def _describe(self, tick: _Tick) -> Iterator[None]:

@@ -151,6 +151,12 @@ class StoryTests(SynchronousTestCase):
         waits = {look[steps[1].id].reason_code for steps in whole for _, look in self.looks if steps[1].id in look and look[steps[1].id].phase is Phase.QUEUED}
         self.assertEqual(waits, {ReasonCode.DEPENDENCY})
 
+    def test_workflows_end_well(self) -> None:
+        """Whatever is drawn."""
+        steps = [job for seed in range(40) for job in Demo(seed, "c", NOW).jobs(NOW + 600).values() if job.comment is not None and job.done]
+        self.assertGreater(len(steps), 100)
+        self.assertEqual({job.state for job in steps}, {"COMPLETED"})
+
     def test_ends(self) -> None:
         """As they are drawn: most well, the others in each way that there is, with its code or signal; after five to sixty seconds."""
         ends = {(job.state, job.exit_code, job.signal) for job in Demo(1, "c", NOW).jobs(NOW + 20000).values() if job.done}

@@ -438,6 +438,18 @@ class HistoryOffTests(EventCase):
         self.end("1.pbslab", 7)
         self.assertEqual(self.events(), {"1": ["FAILED"]})
 
+    def test_switched_on(self) -> None:
+        """The server's history tells from then on: the log is not read any more, and it is followed anew if history ends again."""
+        self.server["history"] = True
+        self.result(self.queue.check())
+        self.end("1.pbslab", 7)
+        self.assertEqual(self.events(), {})
+        self.server["history"] = False
+        self.result(self.queue.check())
+        self.assertEqual(self.events(), {}, "what the log has told before is not told again")
+        self.end("2.pbslab", 7)
+        self.assertEqual(self.events(), {"2": ["QUEUED", "RUNNING", "FAILED"]})
+
     def test_switched_off_between_two_commands(self) -> None:
         """Seen by the attributes, too, in whatever they were asked for."""
         self.server["history"] = True

@@ -252,6 +252,12 @@ class WholeTests(SynchronousTestCase):
         for status, expected in torque.items():
             self.assertEqual(states.torque_state("C", status, "n", False), expected, status)
 
+    def test_torque_without_exit_status(self) -> None:
+        """One that was started and has no exit status is lost, whatever comes; one that was not started was deleted."""
+        lost = states.State(Phase.DONE, Outcome.LOST, reason="it has no exit status", settled=True)
+        self.assertEqual(states.torque_state("C", None, "n", False, started=True), lost)
+        self.assertEqual(states.torque_state("C", None, "n", False).outcome, Outcome.CANCELLED)
+
     def test_torque_letters(self) -> None:
         """As PBS's, without substates: H waits for another job where only a dependency holds it, and is held otherwise."""
         D, S = states.ReasonCode, states.State

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -236,6 +237,17 @@ class NamedTests(ScriptedCase):
             self.answers["squeue"] = answer
             failure = self.failureResultOf(self.queue.named(["7", "8"]), QueueError)
             self.assertIn(told, str(failure.value))
+
+    def test_all_fail(self) -> None:
+        """Where several commands fail, one failure is told, and none is left for the log."""
+
+        def answer(argv: Sequence[str]) -> CommandResult:
+            raise QueueError("squeue did not answer")
+
+        self.answers["squeue"] = answer
+        self.failureResultOf(self.queue.named(["7", "8"]), QueueError)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_it_changes_nothing(self) -> None:
         """The next query for all compares with the last one for all."""
