@@ -28,7 +28,7 @@ from jobpush.core.diff import diff
 from jobpush.core.model import JobDescriptor, Snapshot
 from jobpush.core.record import Change
 from jobpush.core.wire import jobs as job_encoding
-from jobpush_adapters.slurm.queue import parse_row
+from jobpush_adapters.slurm.squeue import parse_row
 from tests.support import NOW, Lab
 
 CLUSTER = "bench"

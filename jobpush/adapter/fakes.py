@@ -47,7 +47,9 @@ class MemoryQueue:
         self.timeout = timeout
         self.grace = grace
         self.jobs: dict[str, JobDescriptor] = {}
-        self.facts: QueueFacts | Exception = QueueFacts(sees_all=True, evidence="memory hides nothing")
+        self.facts: QueueFacts | Exception = QueueFacts(
+            sees_all=True, evidence="memory hides nothing", whole_arrays=True
+        )
         self.failure: Exception | None = None
         self.records: dict[str, JobDescriptor] = {}
         self.pending: list[Deferred[None]] | None = None
@@ -95,7 +97,8 @@ class MemoryQueue:
         self.recorded_for.append(tuple(jobs))
         if isinstance(self.facts, Exception):
             return fail(self.facts)
-        return succeed({job_id: self.records[job_id] for job_id in jobs if job_id in self.records and self.facts.accounting})
+        found = {job_id: job for job_id, job in self.records.items() if job_id in jobs or job.parent in jobs}
+        return succeed(found if self.facts.accounting else {})
 
     def canonical_id(self, text: str) -> str:
         if not (text.isascii() and text.replace("_", "").isalnum() and len(text) <= 64):

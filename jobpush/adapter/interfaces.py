@@ -134,7 +134,8 @@ class IRecordedJobsQueue(IBatchQueueService):
 
     def recorded(jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
         """
-        Ask accounting for the last submission of each of these ids (canonical), which no query has listed.
+        Ask accounting for the last submission of each of these ids (canonical), which no query has listed; of an array (or
+        another whole of parts) for that of each part that it has a record of.
 
         Fires with the jobs that it has a record of, by id, with all that the record says: how they ended (settled), or the
         phase UNKNOWN for one whose record has no end. Fails with `QueueError` if it could not be asked. It may be asked while a

@@ -7,6 +7,7 @@ given time: accounting is asked, and has a grace, before a job is called lost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import filterfalse
 
@@ -39,6 +40,8 @@ class DiffPolicy:
         have been asked between the look that misses a job and the one that confirms it.
     :ivar unbroken_since: when the first of the looks began of which none was so late that a job can have been listed as ended,
         and be gone again, between it and the one before. None if it is not known how long ended jobs are listed.
+    :ivar all_since: an array that this look shows first is known with all of its parts if it was submitted since then. Minus
+        infinity if each is, infinity if none is: parts of it may have ended before anybody looked.
     """
 
     task_id: Callable[[str, int], str]
@@ -50,6 +53,7 @@ class DiffPolicy:
     confirm: float = CONFIRM_S
     checked_at: float | None = None
     unbroken_since: float | None = None
+    all_since: float = -math.inf
 
     def confirms(self, absent_since: float | None, look_at: float) -> bool:
         """

@@ -7,6 +7,32 @@ from collections.abc import Collection, Iterable, Sequence
 from jobpush.core.frozen import evolve
 from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Phase
 
+#: The flag of an array of which parts may have ended before anybody looked.
+PARTS_UNKNOWN = "parts_unknown"
+
+
+def without_proof(whole: JobDescriptor, accounting: bool) -> JobDescriptor:
+    """
+    Return a whole of which not all parts are known, as far as what is known of it proves anything: that of the known parts none
+    failed says nothing of the others.
+
+    :param accounting: whether there is accounting that will tell of them.
+    """
+    flags = (PARTS_UNKNOWN,)
+    if whole.outcome is not Outcome.COMPLETED:
+        return evolve(whole, flags=flags)
+    return evolve(
+        whole,
+        phase=Phase.UNKNOWN if accounting else Phase.DONE,
+        outcome=None if accounting else Outcome.LOST,
+        settled=not accounting,
+        exit_code=None,
+        reason="parts of it may have ended before it was seen first",
+        flags=flags,
+        ended_at=None,
+        confidence=Confidence.INFERRED,
+    )
+
 
 def aggregate(
     parent: str, parts: Sequence[JobDescriptor], range_row: JobDescriptor | None, last: JobDescriptor | None

@@ -8,10 +8,11 @@ transition between two queries is not lost, one event for each visible change.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Mapping
 
 from jobpush.core.absence import DiffPolicy, conclude, concluded, range_of, unlisted, without_row
-from jobpush.core.aggregate import aggregate
+from jobpush.core.aggregate import PARTS_UNKNOWN, aggregate, without_proof
 from jobpush.core.frozen import evolve
 from jobpush.core.identity import adopt, is_another
 from jobpush.core.job_table import ClusterJobs, pending_task
@@ -77,6 +78,9 @@ class _Diff:
                 yield
         yield
         if self.snapshot.partial:
+            for parent in (*self.touched, *self.snapshot.whole.difference(self.touched)):
+                record = self.known.get(parent)
+                self.whole(parent, record.detail.range_row if record is not None else None)
             return self.result
         ranges |= {array: listed[array] for array in self.known.ranges if array in listed}
         if ranges:
@@ -350,6 +354,8 @@ class _Diff:
         if not parts and range_row is None:
             return
         job = aggregate(parent, parts, range_row, last)
+        if not self.has_all_parts(job, last):
+            job = without_proof(job, self.policy.accounting)
         if last is not None:
             if last.done and not job.done:
                 job = evolve(job, attempt=last.attempt + 1)
@@ -365,6 +371,14 @@ class _Diff:
             record.last_seq if record is not None else 0,
             record.steps if record is not None and last is not None else b"",
         )
+
+    def has_all_parts(self, job: JobDescriptor, last: JobDescriptor | None) -> bool:
+        """Return whether all parts of a whole are known that ever were."""
+        if job.id in self.snapshot.whole:
+            return True
+        if last is not None:
+            return PARTS_UNKNOWN not in last.flags
+        return (-math.inf if job.submitted_at is None else job.submitted_at) >= self.policy.all_since
 
     # -- bookkeeping
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from jobpush.core.aggregate import PARTS_UNKNOWN
 from jobpush.core.frozen import evolve
-from jobpush.core.model import JobDescriptor, Snapshot
+from jobpush.core.model import JobDescriptor, Phase, Snapshot
 from jobpush.core.record import JobRecord
 
 
@@ -26,6 +27,8 @@ class ClusterJobs:
         self.unsettled: dict[str, None] = {}
         #: The ids of jobs whose end was concluded from their absence: a record of accounting replaces it.
         self.guessed: dict[str, None] = {}
+        #: The ids of arrays whose end is unknown because parts of them may have ended before they were seen first.
+        self.parts_unknown: dict[str, None] = {}
         #: The jobs of the snapshot that this is the state of, if nothing else has changed since.
         self.applied: Mapping[str, JobDescriptor] | None = None
         self._parts: dict[str, dict[str, None]] = {}
@@ -68,6 +71,10 @@ class ClusterJobs:
             self.guessed[job.id] = None
         else:
             self.guessed.pop(job.id, None)
+        if job.phase is Phase.UNKNOWN and PARTS_UNKNOWN in job.flags:
+            self.parts_unknown[job.id] = None
+        else:
+            self.parts_unknown.pop(job.id, None)
         if job.terminal or job.counts is not None:
             self.open.pop(job.id, None)
         else:
@@ -82,6 +89,7 @@ class ClusterJobs:
         self.ranges.pop(job_id, None)
         self.unsettled.pop(job_id, None)
         self.guessed.pop(job_id, None)
+        self.parts_unknown.pop(job_id, None)
         for alias in record.subject.aliases:
             if self._aliases.get(alias) == job_id:
                 del self._aliases[alias]

@@ -308,6 +308,7 @@ class Snapshot:
     :ivar fresh: the ids of jobs that are not as in ``base``.
     :ivar gone: the ids of jobs of ``base`` that are not listed any more.
     :ivar partial: whether these are only the jobs that were asked for by name; then no job is absent.
+    :ivar whole: the ids of arrays of which all parts that ever were are among ``jobs``, or known.
     """
 
     jobs: Mapping[str, JobDescriptor]
@@ -320,6 +321,7 @@ class Snapshot:
     fresh: Sequence[str] | None = None
     gone: Sequence[str] = ()
     partial: bool = False
+    whole: frozenset[str] = frozenset()
 
 
 @attrs.frozen(eq=False)
@@ -350,8 +352,10 @@ class QueueFacts:
     :ivar accounting: whether the outcome of a job that left the queue can be asked for.
     :ivar remembers_s: how long the scheduler lists finished jobs, in seconds; 0 if it does not; None if unknown.
     :ivar remembers_by: the name of the scheduler's setting for that.
-    :ivar lists_ended: whether an array's task that has ended stays listed, at least for as long as other tasks of it are; where
-        it does not, one that left its array's pending range may have run.
+    :ivar lists_ended: whether an array's task that has ended stays listed for a while (``remembers_s``); where it does not, one
+        that left its array's pending range may have run.
+    :ivar whole_arrays: whether an array that is listed is listed with all of its tasks, those that have ended too, however long
+        ago that was.
     :ivar evidence: how the above is known.
     :ivar problems: what an administrator should mend, one sentence each.
     """
@@ -364,3 +368,4 @@ class QueueFacts:
     evidence: str = ""
     problems: tuple[str, ...] = ()
     lists_ended: bool = True
+    whole_arrays: bool = False

@@ -6,6 +6,7 @@ A query that fails changes no job. Before a missing row is believed, it is made 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import NoReturn, TypeVar
 
@@ -138,6 +139,7 @@ class Look:
         self._forgot_at: float = 0.0
         self._guesses_due = 0.0
         self._unbroken_since: float | None = None
+        self._all_since = -math.inf
         self.unconfirmed = False
         self._accounting_due = 0.0
         self._accounting_pause = 1.0
@@ -288,6 +290,7 @@ class Look:
             confirm=self.confirm,
             checked_at=self._checked_at,
             unbroken_since=self._unbroken_since,
+            all_since=self._all_since,
         )
 
     @property
@@ -306,6 +309,7 @@ class Look:
             self._unbroken_since = None
         elif self._unbroken_since is None or before is None or now - before >= remembers:
             self._unbroken_since = snapshot.began_at
+        self._all_since = self._arrays_are_whole_since(snapshot)
 
         def compare(jobs: ClusterJobs) -> Generator[None, None, Changes[JobRecord]]:
             policy = self.policy(self._keep_ended if forget else None, first=self.status.seen_at is None and not len(jobs))
@@ -315,6 +319,18 @@ class Look:
         # What was rejected, or is hidden, is neither listed nor absent: next time all is to be looked at.
         self._publisher.table.cluster(self.queue.cluster).applied = None if snapshot.rejected_ids else snapshot.jobs
         self.events = events
+
+    def _arrays_are_whole_since(self, snapshot: Snapshot) -> float:
+        """Return since when an array that this snapshot shows first must have been submitted, if all its parts are known."""
+        facts, before = self.status.facts, self.status.seen_at
+        remembers = facts.remembers_s if facts is not None else None
+        if facts is not None and (facts.whole_arrays or not facts.lists_ended):
+            return -math.inf if facts.whole_arrays else math.inf
+        if before is not None and remembers is None:
+            return -math.inf
+        if self._unbroken_since is not None and self._unbroken_since < snapshot.began_at:
+            return -math.inf
+        return snapshot.began_at - max(0.0, remembers - CONFIRM_S) if remembers else math.inf
 
     def _seen(self, snapshot: Snapshot, blind: bool) -> None:
         """This snapshot is what is served from now on."""

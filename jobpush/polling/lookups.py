@@ -1,28 +1,35 @@
 """
-Questions to accounting about jobs that no look has shown: those that came and went while jobpush was down, or did not see.
+Questions to accounting about jobs that no look has shown: those that came and went while jobpush was down, or did not see; and
+about arrays of which parts may have done so.
 
 Many questions are one, one runs at a time, and an id that accounting does not know is not asked about again for a moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
+import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.adapter.interfaces import IBatchQueueService, IRecordedJobsQueue, QueueError
+from jobpush.adapter.load import DUTY
 from jobpush.core.absence import NOTHING_ASKED, DiffPolicy
 from jobpush.core.diff import diff
+from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import JobDescriptor, Snapshot
 from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import Publisher
 
-#: Ids that one question may name, seconds from the begin of one to that of the next, and ids that may wait for one.
+#: Ids that one question may name, seconds from the begin of one to that of the next, and ids that may wait for one. Questions
+#: take a twentieth of the time, as queries do; but none waits longer than that for one that took long.
 MOST_AT_ONCE = 500
 PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
 MOST_WAITING = 10_000
 
 #: Seconds for which an id is taken to be unknown that accounting did not know, and of how many that is remembered.
@@ -50,11 +57,12 @@ class Lookups:
         self._unknown: dict[str, float] = {}
         self._running = False
         self._call: IDelayedCall | None = None
-        self._began_at: float | None = None
+        self._began_at = 0.0
+        self._due = 0.0
 
     def find(self, job_id: str) -> Deferred[None]:
         """
-        Ask accounting about a job that is in no table.
+        Ask accounting about a job that is in no table, or about all parts of an array of which not all are known.
 
         :param job_id: canonical.
         :return: fires when it has answered, or cannot be asked; then what it knows of the job has been published. Cancelling
@@ -63,7 +71,8 @@ class Lookups:
         waiting: Deferred[None] = Deferred(lambda cancelled: self._left(job_id, cancelled))
         now = self._reactor.seconds()
         asked_at = self._unknown.get(job_id)
-        known = self._publisher.table.cluster(self._queue.cluster).get(job_id) is not None
+        jobs = self._publisher.table.cluster(self._queue.cluster)
+        known = jobs.get(job_id) is not None and job_id not in jobs.parts_unknown
         recently = asked_at is not None and now - asked_at < UNKNOWN_S
         if known or recently or len(self._waiting) >= MOST_WAITING or not self._has_records:
             waiting.callback(None)
@@ -71,6 +80,11 @@ class Lookups:
         self._waiting.setdefault(job_id, []).append(waiting)
         self._ask_soon()
         return waiting
+
+    def find_parts(self) -> None:
+        """Ask about each array whose end is unknown because not all of its parts are known."""
+        for array in self._publisher.table.cluster(self._queue.cluster).parts_unknown:
+            self.find(array)
 
     @property
     def _has_records(self) -> bool:
@@ -95,8 +109,7 @@ class Lookups:
         if self._running or not self._waiting:
             return
         self._running = True
-        due = self._began_at + PAUSE_S if self._began_at is not None else 0.0
-        self._call = self._reactor.callLater(max(0.0, due - self._reactor.seconds()), self._ask)
+        self._call = self._reactor.callLater(max(0.0, self._due - self._reactor.seconds()), self._ask)
 
     def _ask(self) -> None:
         ids = list(self._waiting)[:MOST_AT_ONCE]
@@ -114,16 +127,18 @@ class Lookups:
         limit = 2 * queue.timeout + 5.0
         found = await asked.addTimeout(limit, self._reactor)
         now = self._reactor.seconds()
+        jobs = self._publisher.table.cluster(queue.cluster)
+        whole = _whole(ids, found, jobs)
         for job_id in ids:
-            if job_id not in found:
+            if job_id not in found and job_id not in whole:
                 if len(self._unknown) >= MOST_UNKNOWN:
                     self._unknown.clear()
                 self._unknown[job_id] = now
-        jobs = self._publisher.table.cluster(queue.cluster)
         new = {job_id: job for job_id, job in found.items() if jobs.get(job_id) is None}
-        if new:
+        if new or whole:
             jobs.applied = None
-            snapshot, policy = Snapshot(new, now, now, partial=True), self._policy()
+            snapshot = Snapshot(new, now, now, partial=True, whole=whole)
+            policy = attrs.evolve(self._policy(), all_since=math.inf)  # one part that was asked for says nothing of the others
             await self._publisher.apply(queue.cluster, lambda known: diff(known, snapshot, NOTHING_ASKED, policy, now))
 
     def _failed(self, failure: Failure) -> None:
@@ -134,7 +149,24 @@ class Lookups:
 
     def _answered(self, ids: list[str]) -> None:
         self._running = False
+        took = self._reactor.seconds() - self._began_at
+        self._due = self._began_at + max(PAUSE_S, min(took / DUTY, LONGEST_PAUSE_S))
         for job_id in ids:
             for waiting in self._waiting.pop(job_id, ()):
                 waiting.callback(None)
         self._ask_soon()
+
+
+def _whole(ids: Sequence[str], found: Mapping[str, JobDescriptor], jobs: ClusterJobs) -> frozenset[str]:
+    """
+    Return those of these ids that are of arrays of which the records are those of all parts that ever began: where those are
+    there that are known to have ended, accounting has caught up with the others, which ended before.
+    """
+    arrays = {job.parent for job in found.values() if job.parent is not None}.intersection(ids)
+
+    def has_its_record(part: JobDescriptor) -> bool:
+        return not part.done or part.is_guess or part.id in found
+
+    return frozenset(
+        array for array in arrays if all(has_its_record(jobs.records[part].subject) for part in jobs.parts(array))
+    )

@@ -380,6 +380,7 @@ class JobStatusMonitor:
         began_at = self._reactor.seconds()
         await self._look.at_all()
         self._all_began_at, self._all_ended_at, self._all_due = began_at, self._reactor.seconds(), float("inf")
+        self.lookups.find_parts()
 
     def _tell_fresh(self, names: Collection[str] | None) -> None:
         """

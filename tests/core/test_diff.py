@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -200,6 +201,41 @@ class ArrayTests(SynchronousTestCase):
         told = world.look(job("7_0", "COMPLETED", exit_code=0), job("7_1", "FAILED", exit_code=2))
         self.assertEqual(told, [("7_1", "FAILED", "RUNNING"), ("7", "FAILED", "RUNNING")])
         self.assertEqual((world.job("7").exit_code, world.job("7").counts), (2, {"COMPLETED": 1, "FAILED": 1}))
+
+    def test_parts_that_nobody_has_seen(self) -> None:
+        """An array that may have had tasks before it was seen first is not told as completed by those that were seen."""
+        for accounting, state in ((True, "UNKNOWN"), (False, "LOST")):
+            world = World(all_since=200.0, accounting=accounting)
+            world.look(job("7_1", "RUNNING"), job("7_2", "RUNNING"))
+            self.assertEqual((world.job("7").state, world.job("7").flags), ("RUNNING", ("parts_unknown",)))
+            world.look(job("7_1", "COMPLETED", exit_code=0), job("7_2", "COMPLETED", exit_code=0))
+            whole = world.job("7")
+            self.assertEqual((whole.state, whole.terminal, whole.exit_code, whole.confidence), (state, not accounting, None, Confidence.INFERRED))
+            self.assertEqual((whole.counts, list(world.known.parts_unknown)), ({"COMPLETED": 2}, ["7"] if accounting else []))
+
+    def test_parts_that_nobody_has_seen_and_one_that_failed(self) -> None:
+        """That it failed is proved all the same."""
+        world = World(all_since=200.0, accounting=True)
+        world.look(job("7_1", "FAILED", exit_code=3), job("7_2", "COMPLETED", exit_code=0))
+        self.assertEqual((world.job("7").state, world.job("7").exit_code, world.job("7").terminal), ("FAILED", 3, True))
+        self.assertEqual(list(world.known.parts_unknown), [])
+
+    def test_submitted_since_nothing_can_have_been_missed(self) -> None:
+        """All of its tasks were seen, or will be."""
+        for all_since in (100.0, -math.inf):
+            world = World(all_since=all_since)
+            world.look(job("7_1", "COMPLETED", exit_code=0))
+            self.assertEqual((world.job("7").state, world.job("7").flags), ("COMPLETED", ()))
+
+    def test_accounting_tells_of_the_parts(self) -> None:
+        """Then the array ends as all of its tasks did; one that is known without them is forgotten with them."""
+        for exit_code, state in ((0, "COMPLETED"), (5, "FAILED")):
+            world = World(all_since=200.0, accounting=True)
+            world.look(job("7_1", "COMPLETED", exit_code=0))
+            told = world.look(job("7_0", "FAILED" if exit_code else "COMPLETED", exit_code=exit_code), partial=True, whole=frozenset({"7"}))
+            self.assertEqual(told[-1], ("7", state, "UNKNOWN"))
+            self.assertEqual((world.job("7").flags, list(world.known.parts_unknown)), ((), []))
+            self.assertEqual(sum((world.job("7").counts or {}).values()), 2)
 
     def test_left_the_range_without_a_row(self) -> None:
         """Not at once. Cancelled, inferred, if no look was missed in which it can have been listed as ended; else it is lost."""

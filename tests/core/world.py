@@ -40,10 +40,10 @@ class World:
         self.told: list[tuple[str, str, str | None]] = []
         self.last = Changes()
 
-    def look(self, *jobs: JobDescriptor, outcomes: Outcomes = NOTHING_ASKED, after: float = 1.0, rejected: Any = ()) -> Any:
+    def look(self, *jobs: JobDescriptor, outcomes: Outcomes = NOTHING_ASKED, after: float = 1.0, rejected: Any = (), **fields: Any) -> Any:
         """Compare with these; the changes as (id, state, state before)."""
         self.now += after
-        snapshot = Snapshot({j.id: j for j in jobs}, self.now, self.now, rejected_ids=frozenset(rejected))
+        snapshot = Snapshot({j.id: j for j in jobs}, self.now, self.now, rejected_ids=frozenset(rejected), **fields)
         steps = diff(self.known, snapshot, outcomes, self.policy, self.now)
         while True:
             try:

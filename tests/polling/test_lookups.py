@@ -59,6 +59,45 @@ class LookupTests(LabCase):
         self.lab.clock.run(10)
         self.assertEqual(self.lab.states()["20"], "COMPLETED")
 
+    def test_an_array(self) -> None:
+        """By its id: all of its tasks are told, and the array as their sum; by the id of one task, the others are asked for too."""
+        for index, state in enumerate(("COMPLETED", "FAILED", "COMPLETED")):
+            self.record(f"20_{index}", state, started_at=NOW - 60, ended_at=NOW - 30, nodes="n1")
+        for asked in ("20_0", "20"):
+            self.successResultOf(self.found(asked)[0])
+            self.lab.clock.run(4)
+            self.assertEqual(self.lab.states()["20"], "FAILED", asked)
+            self.assertEqual(self.lab.get("/v1/jobs/memory/20").json()["job"]["counts"], {"COMPLETED": 2, "FAILED": 1})
+
+    def array(self, *states: str) -> None:
+        """An array that was there before jobpush looked, of which it saw the last task alone; these are accounting's."""
+        self.lab.queue.facts = QueueFacts(sees_all=True, accounting=True, lists_ended=False)
+        self.lab.service.monitors["memory"].status.facts = self.lab.queue.facts
+        self.lab.set("20_9", "RUNNING", started_at=NOW - 60)
+        self.lab.set("20_9", "COMPLETED", exit_code=0, started_at=NOW - 60, nodes="n1")
+        for index, state in enumerate(states):
+            self.record(f"20_{index}", state, started_at=NOW - 60, ended_at=NOW - 30, nodes="n1")
+
+    def test_an_array_whose_tasks_were_not_all_seen(self) -> None:
+        """Accounting is asked for them when those have ended that were seen: the array is not told as completed by these."""
+        self.array("COMPLETED", "FAILED")
+        self.assertNotIn("COMPLETED", self.lab.steps("20"))
+        self.lab.clock.run(5)
+        self.assertEqual(self.lab.steps("20"), ["QUEUED", "RUNNING", "UNKNOWN"], "the record of the task that was seen is not there yet")
+        self.record("20_9", "COMPLETED", exit_code=0, started_at=NOW - 60, nodes="n1")
+        self.lab.clock.run(lookups.UNKNOWN_S + 5)
+        self.assertEqual(self.lab.steps("20"), ["QUEUED", "RUNNING", "UNKNOWN", "FAILED"])
+        asked = len(self.asked)
+        self.lab.clock.run(30)
+        self.assertEqual(len(self.asked), asked, "and not again")
+
+    def test_an_array_of_which_accounting_knows_nothing(self) -> None:
+        """It stays unknown, and is asked about again now and then."""
+        self.array()
+        self.lab.clock.run(60)
+        self.assertEqual(self.lab.steps("20"), ["QUEUED", "RUNNING", "UNKNOWN"])
+        self.assertTrue(2 <= len(self.asked) <= 7, self.asked)
+
     def test_unknown_for_a_moment(self) -> None:
         """What accounting does not know is not asked about again at once."""
         for _ in range(3):
@@ -85,6 +124,27 @@ class LookupTests(LabCase):
         self.assertEqual([len(each) for each in self.asked], [2, lookups.MOST_AT_ONCE, 5])
         for each in rest:
             self.successResultOf(each)
+
+    def test_what_takes_long_is_asked_seldom(self) -> None:
+        """A question that took half a second is followed by the next after ten; one that took ten, after half a minute."""
+        for took, pause in ((0.5, 10.0), (10.0, 30.0)):
+            self.setUp()
+            asked: list[Deferred[dict[str, JobDescriptor]]] = []
+
+            def recorded(jobs: Any, asked: Any = asked) -> Any:
+                asked.append(Deferred())
+                return asked[-1]
+
+            self.lab.queue.recorded = recorded  # type: ignore[method-assign]
+            self.found("20")
+            self.lab.clock.run(took, step=0.1)
+            asked[0].callback({})
+            self.found("21")[0].addErrback(lambda failure: failure.trap(CancelledError))
+            self.lab.clock.run(pause - took - 0.3, step=0.1)
+            self.assertEqual(len(asked), 1)
+            self.lab.clock.run(0.6, step=0.1)
+            self.assertEqual(len(asked), 2)
+            asked[1].callback({})
 
     def test_without_accounting(self) -> None:
         """Nobody is asked, and nobody waits."""

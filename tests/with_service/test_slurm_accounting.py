@@ -119,3 +119,28 @@ def test_another_cluster_of_the_same_database(forgetful_slurm: SlurmCluster, sho
         assert service.job("slurm", array, until="terminal", wait=40)["job"]["counts"] == {"COMPLETED": 2}
     finally:
         service.stop()
+
+
+def test_array_of_which_a_task_was_never_seen(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """
+    A task fails, and Slurm forgets it, before jobpush starts; those that it sees succeed. The array has failed: accounting is
+    asked before it is told how it ended. So it is for an array that had ended, and is asked for by its id.
+    """
+    slurm = forgetful_slurm
+    fails = '[ "$SLURM_ARRAY_TASK_ID" != 1 ] || exit 3; '
+    over = slurm.submit("--array=1-3", script=f"{fails}exit 0")
+    array = slurm.submit("--array=1-3", script=f"{fails}sleep 20")
+    left = {f"{array}_2", f"{array}_3"}
+    wait_until(lambda: set(slurm.command("squeue", "-h", "-a", "-r", "-t", "all", "-o", "%i").split()) == left, 40)
+    service = ServiceProcess(short_path / "acct4", "--queue", f"slurm:interval=0.3:grace=8:conf={slurm.conf}")
+    service.start()
+    try:
+        service.ready()
+        assert service.job("slurm", array)["job"]["flags"] == ["parts_unknown"]
+        for job in (over, array):
+            end = service.job("slurm", job, until="terminal", wait=60)["job"]
+            assert (end["state"], end["counts"], end["flags"]) == ("FAILED", {"COMPLETED": 2, "FAILED": 1}, [])
+        told = [event["job"]["state"] for event in service.events(job=f"slurm/{array}") if event["job"]["id"] == array]
+        assert "COMPLETED" not in told
+    finally:
+        service.stop()

@@ -53,7 +53,9 @@ def pbs_facts(a: Attributes, account: str, log: str | None) -> QueueFacts:
     # With a log that can be read no history is needed.
     kept = None if not history and log is not None else remembers
     # Subjobs that have ended are listed until their array has; then they vanish with it.
-    return QueueFacts(sees, hides, history or log is not None, kept, by, evidence, tuple(problems), lists_ended=False)
+    return QueueFacts(
+        sees, hides, history or log is not None, kept, by, evidence, tuple(problems), lists_ended=False, whole_arrays=True
+    )
 
 
 def torque_facts(a: Attributes, account: str) -> QueueFacts:

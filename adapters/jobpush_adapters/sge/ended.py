@@ -40,6 +40,9 @@ DELETION_WAIT_S = 30.0
 #: Seconds after the flush time within which a record must have been written (measured: 1.0 to 1.9).
 LATE_S = 5.0
 
+#: Seconds for which records are looked for of jobs that were never listed.
+RECORDED_S = 7 * 86400.0
+
 #: The most jobs that are remembered; the oldest are forgotten first.
 MOST = 50_000
 
@@ -210,6 +213,31 @@ class EndedJobs:
             found[job.id] = Looked(own, deletion, ran, reached <= job.observed_at)
         return found
 
+    def recorded(self, ids: Collection[str], now: float) -> dict[str, JobDescriptor]:
+        """
+        Return the jobs and tasks with these ids, and the tasks of the arrays with these, that have ended since `RECORDED_S`
+        seconds ago, by their last submission. Blocks.
+
+        :raise OSError: if a file cannot be read.
+        """
+        numbers = {job_id.partition(".")[0] for job_id in ids}
+        records: list[AccountingRecord] = []
+        self._read_accounting(now - RECORDED_S, _records_into(records, numbers))
+        by_id: dict[str, _Told] = {}
+        for record in records:
+            if wanted(record.job_id, ids):
+                by_id.setdefault(record.job_id, _Told()).records.append(record)
+        if not by_id:
+            return {}
+        deletions: list[Deletion] = []
+        since = min((record.started_at or record.ended_at for record in records if record.ended_at > 0), default=now)
+        self._read_reporting(since - SKEW_S, _parsed_into(deletions, parse_deletion))
+        for deletion in deletions:
+            if deletion.job_id in by_id:
+                by_id[deletion.job_id].deletions.append(deletion)
+        jobs = ((job_id, self._judge(job_id, told, None, now)) for job_id, told in by_id.items())
+        return {job_id: job for job_id, job in jobs if job is not None}
+
     def _read_accounting(self, since: float, take: Callable[[Iterable[bytes]], None], upto: Place | None = None) -> float:
         return _read_back(self.accounting, since, take, line_time, upto)
 
@@ -258,6 +286,14 @@ class EndedJobs:
             if now - kept.at > REMEMBER_S:
                 del self._told[job_id]
         return found
+
+    def whole(self, jobs: Iterable[JobDescriptor]) -> frozenset[str]:
+        """Return the ids of the arrays that were submitted since each end is known: nothing of them can have been missed."""
+        since = self._since - REMEMBER_S
+        return frozenset(
+            job.parent or job.id for job in jobs
+            if (job.parent is not None or job.pending_tasks is not None) and (job.submitted_at or 0.0) >= since
+        )  # fmt: skip
 
     def followed(self, job: JobDescriptor) -> bool:
         """Return whether the files are followed, without a gap, since before that job was seen last."""
@@ -321,6 +357,11 @@ class EndedJobs:
             for record in kept.records if record.goes_on
         ]  # fmt: skip
         return [*moves, *records]
+
+
+def wanted(job_id: str, ids: Container[str]) -> bool:
+    """Return whether a job or task, or the array that it is of, is one of these."""
+    return job_id in ids or job_id.partition(".")[0] in ids
 
 
 def suspected(job: JobDescriptor | None) -> Deleted:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,34 +18,25 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.adapter.command import CommandResult
-from jobpush.adapter.interfaces import InvalidJobId, IQueueReactor, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import InvalidJobId, IQueueReactor, IRecordedJobsQueue, IWatchfulQueue, QueueError
 from jobpush.adapter.work import Work
-from jobpush.core.absence import concluded
-from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
+from jobpush.core.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.sge.accounting import (
-    AccountingRecord,
-    deleted_descriptor,
-    descriptor,
     is_about_end,
     is_about_job,
-    parse_qacct,
     task_id,
 )
 from jobpush_adapters.sge.ended import (
-    LATE_S,
-    MOST,
     REMEMBER_S,
-    EndedJobs,
-    Looked,
-    suspected,
 )
 from jobpush_adapters.sge.facts import Files, ReportingParams, facts, with_programs
+from jobpush_adapters.sge.left import LeftJobs
 from jobpush_adapters.sge.rows import ListedRow, QstatRows
 from jobpush_adapters.sge.states import flags_of, phase_of
-from jobpush_adapters.sge.submissions import RESUBMITTED, of_submission
+from jobpush_adapters.sge.submissions import RESUBMITTED
 from jobpush_adapters.sge.xml import (
     Details,
     Row,
@@ -64,9 +55,6 @@ DETAILS_AT_ONCE = 500
 #: Seconds after which the kinds of holds are asked for again, while a job is held: its row does not have them.
 HOLDS_EVERY_S = 15.0
 
-#: The most jobs that ``qacct`` is asked for at once if jobpush cannot read the accounting file: each call reads all of it.
-QACCT_AT_ONCE = 20
-
 #: The kinds of holds that ``qstat -s`` has, the most specific first.
 HOLDS = (("hs", ReasonCode.HELD_BY_ADMIN), ("ho", ReasonCode.HELD_BY_ADMIN), ("hu", ReasonCode.HELD_BY_USER))
 
@@ -75,7 +63,7 @@ _TASK = re.compile(r"([1-9][0-9]{0,9})\.([1-9][0-9]{0,9})")
 _NOTHING = Details()
 
 
-@implementer(IWatchfulQueue)
+@implementer(IWatchfulQueue, IRecordedJobsQueue)
 class GridEngineQueue(Watching, CommandQueue):
     """
     :param root: SGE_ROOT; by default that of the environment.
@@ -113,7 +101,7 @@ class GridEngineQueue(Watching, CommandQueue):
         Watching.__init__(self)
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
         self._work = Work(reactor)
-        self._ended: EndedJobs | None = None
+        self._left = LeftJobs(reactor, cluster, self._work, self._run)
         self._checked = False
         self._cache: dict[bytes, ListedRow | str] = {}
         self._details: dict[str, Details] = {}
@@ -121,12 +109,6 @@ class GridEngineQueue(Watching, CommandQueue):
         self._holds: dict[str, tuple[TaskSet | None, ReasonCode]] = {}
         self._holds_at = 0.0
         self._seen: dict[str, JobDescriptor] = {}
-        self._looked_back: dict[str, Looked] = {}
-        self._gaps = 0
-        self._gone_at: dict[str, float] = {}
-        self._asked_at: dict[str, float] = {}
-        self._flush_s = 15.0
-        self._asks_qacct = False
 
     # -- IBatchQueueService
 
@@ -173,6 +155,7 @@ class GridEngineQueue(Watching, CommandQueue):
             rejected=tuple(reader.rejected[:10]),
             rejected_count=len(reader.rejected),
             rejected_ids=frozenset(reader.numbers),
+            whole=self._left.ended.whole(jobs.values()) if self._left.ended is not None else frozenset(),
         )
 
     async def _learn(self, reader: QstatRows, listed: set[str]) -> set[str]:
@@ -321,7 +304,7 @@ class GridEngineQueue(Watching, CommandQueue):
 
     async def _add_ended(self, jobs: dict[str, JobDescriptor], rejected: set[str], now: float) -> None:
         """Add the jobs that have ended lately by the scheduler's files."""
-        ended = self._ended
+        ended = self._left.ended
         if ended is None:
             return
         ended.take(await self._work.reading(ended.read, now, self._seen), now)
@@ -346,15 +329,7 @@ class GridEngineQueue(Watching, CommandQueue):
         settings = ReportingParams.parse(result.stdout)
         root = self._root or ("/var/lib/gridengine" if os.path.isdir("/var/lib/gridengine") else None)
         files = Files.find(root, self._cell, settings, self._commands.remote)
-        self._flush_s = settings.flush_s
-        if files.accounting is None:
-            self._ended = None
-        elif self._ended is None or (self._ended.accounting, self._ended.reporting) != (files.accounting, files.reporting):
-            self._ended = EndedJobs(self.cluster, files.accounting, files.reporting)
-            self._looked_back.clear()
-        if self._ended is not None:
-            self._ended.flush_s = settings.flush_s
-        self._asks_qacct = files.asks_qacct
+        self._left.use(files.accounting, files.reporting, settings.flush_s, files.asks_qacct)
         if self._watches:
             logs = (path for path in (files.accounting, files.reporting) if path is not None)
             self._follow_logs(logs, () if files.spool is None else (files.spool,))
@@ -370,96 +345,11 @@ class GridEngineQueue(Watching, CommandQueue):
     # -- what became of jobs that left
 
     async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        if not jobs:
-            return Outcomes()
-        now = self._reactor.seconds()
-        self._gone_at = {job.uid: self._gone_at.get(job.uid, now) for job in jobs}
-        if self._ended is None:
-            return await self._ask_qacct(jobs) if self._asks_qacct else Outcomes()
-        return await self._look_back(self._ended, jobs)
+        return await self._left.outcomes(jobs)
 
-    async def _look_back(self, ended: EndedJobs, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        """
-        Look for what ended before the files were followed, once for each job: what ended since is in the snapshots.
-
-        That there is no record means something only where the files reach back to when the job was last seen, and have caught
-        up with what happened since.
-        """
-        if ended.gaps != self._gaps or len(self._looked_back) > MOST:
-            self._gaps = ended.gaps
-            self._looked_back.clear()
-        asked = [job for job in jobs if job.uid not in self._looked_back]
-        if asked:
-            told = await self._work.reading(ended.look_back, asked, min(job.observed_at for job in asked))
-            self._looked_back.update((job.uid, told[job.id]) for job in asked)
-        now = self._reactor.seconds()
-        found: dict[str, JobDescriptor] = {}
-        missing: list[JobDescriptor] = []
-        for job in jobs:
-            looked = self._looked_back.get(job.uid, Looked())
-            end = self._end_of(ended, job, looked, now)
-            if end is not None:
-                found[job.id] = end
-            elif not (looked.reached or ended.followed(job)) or not ended.caught_up(self._gone_at[job.uid], now):
-                continue
-            elif job.phase in WAITING_PHASES and (looked.sent or looked.records or ended.was_sent(job)):
-                # It began to run, so that it was not deleted while it waited.
-                found[job.id] = concluded(attrs.evolve(job, pending_tasks=None), Phase.FINISHING, None, False)
-            else:
-                missing.append(job)
-        return Outcomes(found, no_record=frozenset(job.id for job in missing))
-
-    def _end_of(self, ended: EndedJobs, job: JobDescriptor, looked: Looked, now: float) -> JobDescriptor | None:
-        """Return how a job ended by what the files have on it; None if they do not say."""
-        deletion = looked.deletion
-        end: JobDescriptor | None = None
-        if looked.records:
-            known = attrs.evolve(job, pending_tasks=None)
-            end = descriptor(self.cluster, looked.records, ended.deletion(deletion, job), known, now, "accounting")
-        if end is None and deletion is not None and (deletion.waited or looked.records):
-            end = deleted_descriptor(self.cluster, deletion, job, now)
-        return end
-
-    async def _ask_qacct(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        """Ask ``qacct`` for some of these jobs, those first that were asked for the longest ago."""
-        found: dict[str, JobDescriptor] = {}
-        unclear: set[str] = set()
-        now = self._reactor.seconds()
-        numbers = dict.fromkeys(job.id.partition(".")[0] for job in jobs)
-        self._asked_at = {number: self._asked_at.get(number, 0.0) for number in numbers}
-        for number in sorted(numbers, key=lambda number: self._asked_at[number])[:QACCT_AT_ONCE]:
-            records = await self._qacct(number)
-            self._asked_at[number] = now
-            for job in jobs:
-                own = of_submission(job, records)
-                if not own:
-                    continue
-                if not self._late(job, now) and any(record.slave is None for record in own):
-                    unclear.add(job.id)
-                    continue
-                whole = [record for record in own if record.slave is None]
-                if len({(record.failed, record.exit_status) for record in whole}) > 1:
-                    unclear.add(job.id)
-                    continue
-                ended = descriptor(self.cluster, own, suspected(job), job, now, "qacct")
-                if ended is not None:
-                    found[job.id] = ended
-        # No record means something only where each of them was asked about, and where it would have been written by now.
-        missing = [job.id for job in jobs if job.id not in found and job.id not in unclear and self._late(job, now)]
-        return Outcomes(found, no_record=frozenset(missing if all(self._asked_at.values()) else ()))
-
-    def _late(self, job: JobDescriptor, now: float) -> bool:
-        """Return whether a job that is gone would have a record by now."""
-        return now - self._gone_at[job.uid] > self._flush_s + LATE_S
-
-    async def _qacct(self, number: str) -> list[AccountingRecord]:
-        """Return the accounting records of a job and its tasks."""
-        result = await self._run("qacct", "-j", number)
-        if result.status == 0:
-            return list(parse_qacct(result.stdout))
-        if b"not found" in result.stderr or b"no jobs running since startup" in result.stdout:
-            return []
-        raise QueueError(f"qacct ended with status {result.status}: {complaint(result)}")
+    def recorded(self, jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
+        """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""
+        return Deferred.fromCoroutine(self._left.recorded(jobs))
 
     # -- helpers
 

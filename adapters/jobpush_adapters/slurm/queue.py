@@ -1,9 +1,7 @@
 """
 Slurm: one ``squeue`` for all jobs, ``sacct`` for those that left, ``scontrol show config`` for what may be believed.
 
-Facts here are from ``squeue(1)``, ``sacct(1)``, ``slurm.conf(5)`` and from measuring Slurm 22.05. What users may write
-(names, comments, work directories, accounts) is not trusted: fields and rows end with a token that is made for each call, so
-that no job that was submitted before contains it.
+Facts here are from ``squeue(1)``, ``sacct(1)``, ``slurm.conf(5)`` and from measuring Slurm 22.05.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import os
 import re
 import secrets
 import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,7 +18,7 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from jobpush.adapter.command import CommandResult, printable
+from jobpush.adapter.command import printable
 from jobpush.adapter.interfaces import (
     INamedJobsQueue,
     InvalidJobId,
@@ -30,6 +28,7 @@ from jobpush.adapter.interfaces import (
     QueueError,
 )
 from jobpush.adapter.work import Work
+from jobpush.core.job_table import pending_task
 from jobpush.core.model import (
     Confidence,
     JobDescriptor,
@@ -38,27 +37,33 @@ from jobpush.core.model import (
     QueueFacts,
     Snapshot,
 )
-from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.commands import first_failure, succeeded
-from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
+from jobpush_adapters.common.incremental_rows import IncrementalRows
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.slurm import accounting
-from jobpush_adapters.slurm.accounting import seconds
 from jobpush_adapters.slurm.probe import SlurmProbe, find_library
-from jobpush_adapters.slurm.states import with_state
+from jobpush_adapters.slurm.squeue import (
+    HET,
+    PLAIN,
+    ROW_END,
+    TASK,
+    TOKEN_SIZE,
+    answer_of,
+    framed,
+    id_of,
+    ids_of,
+    parse_row,
+    squeue_arguments,
+    texts_of,
+    where,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: The fields that contain no ``|``, which separates them; ``exit_code`` is a wait status.
-PLAIN_FIELDS = (
-    "JobID", "JobArrayID", "State", "exit_code", "Partition", "NodeList", "SubmitTime", "StartTime", "EndTime", "TimeLimit",
-    "RestartCnt", "UserName",
-)  # fmt: skip
-
-#: The fields that may contain anything, as users, or programs that they run, write them: each ends with a token.
-FREE_FIELDS = ("Reason", "Account", "WorkDir", "Comment", "Name")
+#: Tasks of an array that ended before they ran, of which accounting has one record, and that are told one by one.
+MOST_NEVER_RUN = 20_000
 
 #: The most ids in one call of ``sacct`` (100 cost what one costs).
 SACCT_IDS = 500
@@ -68,23 +73,8 @@ HIGHEST_ID = 0xFFFFFFFD
 
 _LETTERS = string.ascii_letters + string.digits
 
-_PLAIN = re.compile(r"[1-9][0-9]{0,9}")
-_TASK = re.compile(r"([1-9][0-9]{0,9})_(0|[1-9][0-9]{0,6})")
-_HET = re.compile(r"([1-9][0-9]{0,9})\+(0|[1-9][0-9]{0,3})")
 #: A job in a line of slurmctld's log, or of a jobcomp file.
 _LOGGED = re.compile(rb"\bJobI[dD]=([1-9][0-9]{0,9}(?:_[0-9]{1,7})?)\b")
-
-#: Characters of a token.
-TOKEN_SIZE = 11
-
-#: What replaces the token, with what the format has after it.
-_FIELD_END = re.compile(rb"\0+f")
-_FILLER = b"\0" * TOKEN_SIZE
-_ROW_END = _FILLER + b"r\n"
-
-_RANGE = re.compile(r"([1-9][0-9]{0,9})_\[([0-9,:%-]+)\]")
-_COUNT = re.compile(r"[0-9]{1,10}")
-_LIMIT = re.compile(r"(?:([0-9]+)-)?(?:([0-9]+):)?([0-9]+):([0-9]+)")
 
 
 @implementer(INamedJobsQueue, IRecordedJobsQueue, IWatchfulQueue)
@@ -119,7 +109,7 @@ class SlurmQueue(Watching, CommandQueue):
         environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
         Watching.__init__(self)
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
-        self._reader = IncrementalRows(self._read, _id_of, _ids_of, end=_ROW_END)
+        self._reader = IncrementalRows(self._read, id_of, ids_of, end=ROW_END)
         self._began = 0.0
         self._work = Work(reactor)
         self._follow_logs(follow)
@@ -144,14 +134,14 @@ class SlurmQueue(Watching, CommandQueue):
     # -- IBatchQueueService
 
     def canonical_id(self, text: str) -> str:
-        for grammar in (_PLAIN, _TASK, _HET):
+        for grammar in (PLAIN, TASK, HET):
             found = grammar.fullmatch(text)
             if found is not None and int(text.partition("_")[0].partition("+")[0]) <= HIGHEST_ID:
                 return text
         raise InvalidJobId("expected a Slurm job id such as 4711, 4711_3 (array task) or 4711+1 (het component)")
 
     def task_of(self, job_id: str) -> tuple[str, int] | None:
-        found = _TASK.fullmatch(job_id)
+        found = TASK.fullmatch(job_id)
         return (found[1], int(found[2])) if found is not None else None
 
     def task_id(self, array: str, index: int) -> str:
@@ -187,7 +177,7 @@ class SlurmQueue(Watching, CommandQueue):
         results = await gatherResults(
             [self._commands.run("squeue", *arguments, "-j", job) for job in jobs], consumeErrors=True
         ).addErrback(first_failure)
-        reader = IncrementalRows(self._read, _id_of, _ids_of, end=_ROW_END)
+        reader = IncrementalRows(self._read, id_of, ids_of, end=ROW_END)
         self._began = began
         listed = (r for r in results if r.status != 1 or b"Invalid job id" not in r.stderr)
         for _ in reader.answer(text for result in listed for text in texts_of(answer_of(result, token), token)):
@@ -293,15 +283,26 @@ class SlurmQueue(Watching, CommandQueue):
         return Deferred.fromCoroutine(self._recorded(jobs))
 
     async def _recorded(self, jobs: Sequence[str]) -> Mapping[str, JobDescriptor]:
-        asked = {job_id: self._unseen(job_id) for job_id in jobs}
-        result = await self._commands.run("sacct", *sacct_arguments(list(asked), self._clusters))
+        result = await self._commands.run("sacct", *sacct_arguments(list(jobs), self._clusters))
         now = self._reactor.seconds()
-        told = accounting.outcomes(succeeded("sacct", result).stdout, asked, now, self._whole_codes, caught_up=False)
+        stdout = succeeded("sacct", result).stdout
+        # sacct prints all parts of an array, or of a heterogeneous job, that is asked for.
+        ids = dict.fromkeys([*jobs, *(record.job_id for record in accounting.records(stdout))])
+        asked = {job_id: self._unseen(job_id) for job_id in ids}
+        told = accounting.outcomes(stdout, asked, now, self._whole_codes, caught_up=False)
         still_open = {job_id: attrs.evolve(asked[job_id], source="sacct", observed_at=now) for job_id in told.still_open}
-        return {**told.jobs, **still_open}
+        found: dict[str, JobDescriptor] = {}
+        for job_id, job in {**told.jobs, **still_open}.items():
+            if job.pending_tasks is None:
+                found[job_id] = job
+            elif job.done and len(job.pending_tasks) <= MOST_NEVER_RUN:
+                never_ran = ((self.task_id(job_id, index), index) for index in job.pending_tasks)
+                found.update((task, pending_task(job, task, index)) for task, index in never_ran)
+        return found
 
     def _unseen(self, job_id: str) -> JobDescriptor:
-        array, index = self.task_of(job_id) or (None, None)
+        het = HET.fullmatch(job_id)
+        array, index = self.task_of(job_id) or (het[1] if het is not None else None, None)
         return JobDescriptor(
             cluster=self.cluster,
             id=job_id,
@@ -320,133 +321,6 @@ def new_token() -> str:
     return "T" + "".join(secrets.choice(_LETTERS) for _ in range(TOKEN_SIZE - 1))
 
 
-def squeue_arguments(token: str, clusters: str | None = None) -> list[str]:
-    """
-    Return the arguments of the one query: the jobs of all users in all partitions, hidden ones too, in all states, in the order
-    of their ids, without those of a federation's other clusters. Fields that contain no ``|`` are followed by one; the last of
-    them and the others by ``token`` and ``f``, the last of all by ``token`` and ``r``.
-    """
-    ends = ["|"] * (len(PLAIN_FIELDS) - 1) + [f"{token}f"] * len(FREE_FIELDS) + [f"{token}r"]
-    fields = ",".join(f"{field}:{end}" for field, end in zip(PLAIN_FIELDS + FREE_FIELDS, ends, strict=True))
-    return ["--all", *_where(clusters), "-h", "-t", "all", "-S", "i", "-O", fields]
-
-
-def _where(clusters: str | None) -> list[str]:
-    """Return the option that leaves out a federation's other clusters, or names one."""
-    return [f"--clusters={clusters}"] if clusters else ["--local"]
-
-
-def answer_of(result: CommandResult, token: str) -> bytes:
-    """
-    Return the output of squeue.
-
-    :raise QueueError: if it is no whole answer: another exit status than 0, a message about a field, a row without its end.
-    """
-    succeeded("squeue", result)
-    if b"Invalid job format" in result.stderr:
-        raise QueueError(f"squeue does not know a field: {result.complaint}")
-    if b"\0" in result.stdout:
-        raise QueueError("squeue printed a NUL")
-    if result.stdout and not result.stdout.endswith(f"{token}r\n".encode()):
-        raise QueueError("squeue: the answer is cut off, or is none of squeue's")
-    if not result.stdout and result.stderr.strip():
-        raise QueueError(f"squeue listed nothing and complained: {result.complaint}")
-    return result.stdout
-
-
-def texts_of(answer: bytes, token: str) -> Iterator[bytes]:
-    """
-    Return an answer in parts that end with a row. NULs, which squeue does not print, replace the token, so that a row that has
-    not changed has the same bytes whatever the token was. (There are as many of them: a replacement of the same length moves
-    nothing in memory.)
-    """
-    name = token.encode()
-    return (part.replace(name, _FILLER) for part in parts(answer, name + b"r\n"))
-
-
-def framed(row: bytes) -> bytes:
-    """Return a row with one NUL between two of its parts."""
-    return _FIELD_END.sub(b"\0", row)
-
-
-def _id_of(row: bytes) -> str:
-    """Return the id of the job of a row that `parse_row` understands: of ``33_[2-9]`` the part before the range."""
-    return row.split(b"|", 2)[1].partition(b"_[")[0].decode("ascii")
-
-
-def _ids_of(row: bytes) -> set[str]:
-    """Return the ids that a row which is not understood may stand for."""
-    texts = (field.decode("ascii", "replace") for field in row.partition(b"\0")[0].split(b"|", 2)[:2])
-    return {text for text in texts if _PLAIN.fullmatch(text) or _TASK.fullmatch(text) or _HET.fullmatch(text)}
-
-
-def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
-    """
-    Return the job of a row of ``squeue``.
-
-    :raise ValueError: if the row does not have the fields that were asked for, or a needed one is not as it should be.
-    """
-    plain, *free = (part.decode("utf-8", "replace") for part in row.split(b"\0"))
-    fields = [*plain.split("|"), *free]
-    if len(fields) != len(PLAIN_FIELDS) + len(FREE_FIELDS):
-        raise ValueError(f"{len(fields)} fields instead of {len(PLAIN_FIELDS) + len(FREE_FIELDS)}")
-    raw, shown, state, status, partition, nodes, submit, start, end, limit, restarts, user = fields[: len(PLAIN_FIELDS)]
-    reason, account, workdir, comment, name = fields[len(PLAIN_FIELDS) :]
-    if not _PLAIN.fullmatch(raw):
-        raise ValueError("the job id is none")
-    job_id, parent, index, pending = raw, None, None, None
-    if shown == raw:
-        pass
-    elif task := _TASK.fullmatch(shown):
-        job_id, parent, index = shown, task[1], int(task[2])
-    elif het := _HET.fullmatch(shown):
-        job_id, parent = shown, het[1]
-    elif rest := _RANGE.fullmatch(shown):
-        job_id, pending = rest[1], TaskSet.parse(rest[2])
-    else:
-        raise ValueError("the job id is none")
-    submitted_at, started_at, ended_at = (seconds(text) for text in (submit, start, end))
-    if not _COUNT.fullmatch(status) or not _COUNT.fullmatch(restarts):
-        raise ValueError("the exit code or the number of restarts is no number")
-    attempt = int(restarts)
-    if state in ("COMPLETING", "CG") and ended_at is None:
-        # It is being put back into the queue (measured on 22.05): the restart is counted, the time of submission not yet moved,
-        # and the start is an estimate of the next one. What is ending there is the attempt before.
-        attempt, started_at = max(0, attempt - 1), None
-    job = JobDescriptor(
-        cluster=cluster,
-        id=job_id,
-        phase=Phase.UNKNOWN,
-        attempt=attempt,
-        native={"state": state, "exit_status": status, "reason": reason},
-        aliases=(raw,) if raw not in (job_id, parent) else (),
-        name=name,
-        user=user or None,
-        account=_text(account),
-        submitted_at=submitted_at,
-        queue=partition or None,
-        nodes=_text(nodes),
-        workdir=_text(workdir),
-        comment=_text(comment),
-        time_limit_s=parse_time_limit(limit),
-        observed_at=now,
-        source="squeue",
-        parent=parent,
-        task_index=index,
-        pending_tasks=pending,
-    )
-    return with_state(job, state, int(status), reason, started_at, ended_at)
-
-
-def parse_time_limit(text: str) -> int | None:
-    """Return the seconds of ``[days-][[hours:]minutes:]seconds``; None for UNLIMITED and the like."""
-    found = _LIMIT.fullmatch(text)
-    if found is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-
-
 def parse_config(stdout: bytes) -> dict[str, str]:
     """Return what ``scontrol show config`` prints as a table."""
     pairs = (line.partition("=") for line in stdout.decode("utf-8", "replace").split("\n"))
@@ -461,8 +335,4 @@ def version_of(config: Mapping[str, str]) -> tuple[int, ...]:
 
 def sacct_arguments(ids: Sequence[str], clusters: str | None = None) -> list[str]:
     """Return the arguments for all records of these jobs, without their steps; with ``-j`` sacct searches all its records."""
-    return ["-n", "-P", "-X", "-D", *_where(clusters), "-o", ",".join(accounting.FIELDS), "-j", ",".join(ids)]
-
-
-def _text(text: str) -> str | None:
-    return None if text in ("", "(null)", "N/A") else text
+    return ["-n", "-P", "-X", "-D", *where(clusters), "-o", ",".join(accounting.FIELDS), "-j", ",".join(ids)]

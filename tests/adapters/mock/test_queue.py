@@ -134,7 +134,7 @@ class FileTests(SynchronousTestCase):
     def test_facts_and_options(self) -> None:
         """It hides nothing, and has no accounting."""
         facts = self.successResultOf(self.queue.check())
-        self.assertEqual(facts, QueueFacts(sees_all=True, evidence="the mock queue hides nothing"))
+        self.assertEqual(facts, QueueFacts(sees_all=True, evidence="the mock queue hides nothing", whole_arrays=True))
         outcomes = self.successResultOf(self.queue.outcomes([JobDescriptor("mock", "1", Phase.RUNNING)]))
         self.assertEqual((outcomes.no_record, outcomes.jobs), (frozenset(), {}))
         self.assertEqual((self.queue.cluster, self.queue.interval, self.queue.timeout, self.queue.grace, self.queue.queue_type), ("mock", None, 5.0, 5.0, "mock"))

@@ -69,12 +69,12 @@ class FactTests(SynchronousTestCase):
         all_ = "query_other_jobs=True"
         kept, off = "job_history_duration", "job_history_enable"
         for a, path, expected in [
-            ({off: "True"}, None, QueueFacts(True, False, True, 1209600.0, kept, all_, (), False)),
-            ({off: "1", kept: "00:10:00"}, "/l", QueueFacts(True, False, True, 600.0, kept, all_, (), False)),
-            ({off: "true", kept: "x"}, None, QueueFacts(True, False, True, 0.0, kept, all_, (), False)),
-            ({off: "yes", kept: "00:10:00"}, None, QueueFacts(True, False, False, 0.0, off, all_, (no_log,), False)),
-            ({kept: "00:10:00"}, "/l", QueueFacts(True, False, True, None, off, all_, (log,), False)),
-            ({"query_other_jobs": "False"}, "/l", QueueFacts(False, True, True, None, off, blind, (mend, log), False)),
+            ({off: "True"}, None, QueueFacts(True, False, True, 1209600.0, kept, all_, (), False, True)),
+            ({off: "1", kept: "00:10:00"}, "/l", QueueFacts(True, False, True, 600.0, kept, all_, (), False, True)),
+            ({off: "true", kept: "x"}, None, QueueFacts(True, False, True, 0.0, kept, all_, (), False, True)),
+            ({off: "yes", kept: "00:10:00"}, None, QueueFacts(True, False, False, 0.0, off, all_, (no_log,), False, True)),
+            ({kept: "00:10:00"}, "/l", QueueFacts(True, False, True, None, off, all_, (log,), False, True)),
+            ({"query_other_jobs": "False"}, "/l", QueueFacts(False, True, True, None, off, blind, (mend, log), False, True)),
         ]:  # fmt: skip
             self.assertEqual(pbs_facts.pbs_facts(a, "kim", path), expected, a)
         forgets = ("the server forgets completed jobs at once (keep_completed): how a job ended cannot be known, it is told as LOST; "

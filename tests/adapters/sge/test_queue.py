@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueEr
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import JobDescriptor, Phase, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
-from jobpush_adapters.sge import queue as sge_queue
+from jobpush_adapters.sge import ended, left
 from jobpush_adapters.sge.facts import Files
 from jobpush_adapters.sge.queue import GridEngineQueue
 from tests import descriptors
@@ -617,9 +618,45 @@ class EndTests(GridCase):
         self.append(line(7))
         self.assertEqual((self.result(self.queue.check()).accounting, list(self.look().jobs)), (True, ["7"]))
 
+    def test_recorded(self) -> None:
+        """Of jobs that were never listed: the last submission of each, the tasks of an array, with who deleted what."""
+        self.append(
+            line(1, 0, 5, submitted=50), line(1, 0, 3), line(2, 100, 143), line(3, task=1), line(3, 0, 7, task=2), line(30, 0, 1), line(4, 25, 99),
+        )  # fmt: skip
+        (self.common / "reporting").write_bytes(deletion(2, "r") + b"\n")
+        self.look()
+        self.clock.advance(1000)
+        found = self.result(self.queue.recorded(["1", "2", "3", "4", "5"]))
+        self.assertEqual(
+            {job_id: (job.state, job.exit_code, job.parent) for job_id, job in found.items()},
+            {"1": ("FAILED", 3, None), "2": ("CANCELLED", None, None), "3.1": ("COMPLETED", 0, "3"), "3.2": ("FAILED", 7, "3")},
+        )
+        self.assertEqual((found["1"].submitted_at, found["1"].user, found["1"].settled, found["1"].source), (100.0, "kim", True, "accounting"))
+        self.assertEqual(list(self.result(self.queue.recorded(["3.2"]))), ["3.2"])
+        self.clock.advance(ended.RECORDED_S)
+        self.assertEqual(self.result(self.queue.recorded(["7"])), {})
+
+    def test_recorded_by_qacct(self) -> None:
+        """Where the file cannot be read; what may be a slave's record is not told."""
+        self.queue = self.make(prefix=("ssh",))
+        self.look()
+        text = (CAPTURES / "05-ended-signal11.qacct-j.txt").read_bytes()
+        number = re.search(rb"jobnumber +([0-9]+)", text)[1].decode()  # type: ignore[index]
+        self.records = {number: CommandResult(0, text, b"")}
+        found = self.result(self.queue.recorded([number, "99999"]))
+        self.assertEqual({job_id: (job.state, job.signal, job.source) for job_id, job in found.items()}, {number: ("FAILED", 11, "qacct")})
+
+    def test_whole_arrays(self) -> None:
+        """Of what was submitted while the files are followed, or so long before that the first look reads its records, no end is missed."""
+        self.rows = [job_list("7", "qw", "1-3"), job_list("8", "r", "2"), job_list("9", "qw")]
+        self.details = {number: f"<JB_submission_time>{int(at)}</JB_submission_time>" for number, at in (("7", NOW - 200), ("8", NOW - 400), ("9", NOW))}
+        self.assertEqual(self.look().whole, frozenset({"7"}))
+        self.queue = self.make(prefix=("ssh",))
+        self.assertEqual(self.look().whole, frozenset())
+
     def test_most_are_forgotten(self) -> None:
         """What was looked for is remembered up to a bound, and then looked for anew."""
-        self.patch(sge_queue, "MOST", 1)
+        self.patch(left, "MOST", 1)
         self.append(line(1))
         self.clock.advance(1000)
         self.look()

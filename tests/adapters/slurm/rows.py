@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobpush.core.model import JobDescriptor
-from jobpush_adapters.slurm import queue as slurm
+from jobpush_adapters.slurm import squeue
 from tests.support import NOW
 
 
@@ -17,10 +17,10 @@ def row(job_id: str = "1", state: str = "RUNNING", **fields: str) -> bytes:
         "EndTime": "1795327200", "TimeLimit": "1:00:00", "RestartCnt": "0", "UserName": "kim", "Account": "(null)",
         "WorkDir": "/home/kim", "Comment": "(null)", "Name": "align", **fields,
     }  # fmt: skip
-    plain = "|".join(values[field] for field in slurm.PLAIN_FIELDS)
-    return "\0".join([plain, *(values[field] for field in slurm.FREE_FIELDS)]).encode()
+    plain = "|".join(values[field] for field in squeue.PLAIN_FIELDS)
+    return "\0".join([plain, *(values[field] for field in squeue.FREE_FIELDS)]).encode()
 
 
 def parse(*args: Any, **fields: Any) -> JobDescriptor:
     """The job of that row."""
-    return slurm.parse_row("slurm", row(*args, **fields), NOW)
+    return squeue.parse_row("slurm", row(*args, **fields), NOW)

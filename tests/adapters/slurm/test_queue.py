@@ -22,6 +22,7 @@ from jobpush.core.model import STATES as FLAT_STATES
 from jobpush.core.model import JobDescriptor, Phase, QueueFacts, Snapshot
 from jobpush_adapters.common import commands
 from jobpush_adapters.slurm import queue as slurm
+from jobpush_adapters.slurm import squeue
 from tests.adapters.slurm.rows import row
 from tests.adapters.watching import WatchingCase
 from tests.fakes import Programs, Scripted
@@ -79,14 +80,14 @@ class FramingTests(ScriptedCase):
         self.assertNotEqual(token, other)
         for each in (token, other, slurm.new_token()):
             self.assertRegex(each, r"\AT[A-Za-z0-9]{10}\Z")
-        arguments = slurm.squeue_arguments(token)
+        arguments = squeue.squeue_arguments(token)
         self.assertEqual(arguments[:8], ["--all", "--local", "-h", "-t", "all", "-S", "i", "-O"])
         plain = [
             "JobID", "JobArrayID", "State", "exit_code", "Partition", "NodeList", "SubmitTime", "StartTime", "EndTime", "TimeLimit", "RestartCnt",
         ]  # fmt: skip
         ends = [f"{field}:|" for field in plain] + [f"{field}:{token}f" for field in ("UserName", "Reason", "Account", "WorkDir", "Comment")]
         self.assertEqual(arguments[8].split(","), [*ends, f"Name:{token}r"])
-        self.assertEqual(slurm.squeue_arguments(token, "beta")[1], "--clusters=beta")
+        self.assertEqual(squeue.squeue_arguments(token, "beta")[1], "--clusters=beta")
 
     def test_forged_rows(self) -> None:
         """Whatever a name holds, it stays a name."""
@@ -216,7 +217,7 @@ class NamedTests(ScriptedCase):
         snapshot = self.named("7", "8", "9", **{"7": framed(row("7", state="FAILED", exit_code="768")), "8": gone, "9": framed(row("9_1"), row("9_2"))})
         self.assertEqual({job.id: (job.state, job.exit_code) for job in snapshot.jobs.values()},
                          {"7": ("FAILED", 3), "9_1": ("RUNNING", None), "9_2": ("RUNNING", None)})  # fmt: skip
-        arguments = " ".join(slurm.squeue_arguments("Tabcdefghij"))
+        arguments = " ".join(squeue.squeue_arguments("Tabcdefghij"))
         self.assertEqual(self.commands.calls, [f"squeue {arguments} -j {job}" for job in ("7", "8", "9")])
         self.assertEqual((snapshot.began_at, snapshot.ended_at, snapshot.jobs["7"].observed_at), (NOW, NOW, NOW))
 
@@ -372,6 +373,26 @@ class OutcomeTests(ScriptedCase):
         self.assertEqual({job_id: job.state for job_id, job in found.items()}, {"20": "FAILED", "21_3": "UNKNOWN"})
         self.assertEqual((found["20"].user, found["20"].settled, found["20"].confidence.value), ("kim", True, "accounting"))
         self.assertEqual((found["21_3"].parent, found["21_3"].task_index, found["21_3"].source), ("21", 3, "sacct"))
+
+    def test_parts_that_no_query_listed(self) -> None:
+        """Of an array and of a heterogeneous job each part that has a record, and the tasks that never ran."""
+        lines = (
+            b"20_1|FAILED|3:0|1795330673|1795330674|1795330676|main|n1|None|kim\n"
+            b"20_2|COMPLETED|0:0|1795330673|1795330674|1795330676|main|n1|None|kim\n"
+            b"20_[3-4]|CANCELLED by 0|0:0|1795330673|Unknown|1795330676|main|None assigned|None|kim\n"
+            b"30+0|COMPLETED|0:0|1795330673|1795330674|1795330676|main|n1|None|kim\n"
+            b"30+1|FAILED|1:0|1795330673|1795330674|1795330676|main|n1|None|kim\n"
+        )
+        self.answers["sacct"] = lambda argv: lines
+        found = self.result(self.queue.recorded(["20", "30"]))
+        self.assertEqual(
+            {job_id: (job.state, job.parent, job.task_index) for job_id, job in found.items()},
+            {
+                "20_1": ("FAILED", "20", 1), "20_2": ("COMPLETED", "20", 2), "20_3": ("CANCELLED", "20", 3), "20_4": ("CANCELLED", "20", 4),
+                "30+0": ("COMPLETED", "30", None), "30+1": ("FAILED", "30", None),
+            },
+        )  # fmt: skip
+        self.assertEqual((found["20_3"].started_at, found["20_3"].settled, found["20_3"].user), (None, True, "kim"))
 
 
 class WhereTests(ScriptedCase):

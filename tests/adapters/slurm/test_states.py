@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
-from jobpush_adapters.slurm import queue as slurm
+from jobpush_adapters.slurm import squeue
 from tests.adapters.slurm.rows import parse, row
 from tests.support import NOW
 
@@ -169,7 +169,7 @@ class StateTests(SynchronousTestCase):
     def test_time_limits(self) -> None:
         """Days, hours, minutes, seconds."""
         for text, seconds in {"5:00": 300, "1:00:00": 3600, "1-00:00:01": 86401, "": None, "5": None, "x:5": None, "2-03:04:05": 183845, "UNLIMITED": None, "NOT_SET": None, "0:30": 30}.items():
-            self.assertEqual(slurm.parse_time_limit(text), seconds)
+            self.assertEqual(squeue.parse_time_limit(text), seconds)
 
     def test_ids(self) -> None:
         """Tasks, ranges and components know what they are part of."""
@@ -187,11 +187,11 @@ class StateTests(SynchronousTestCase):
             b"", b"1", row("1") + b"\0more", row("0", JobID="0"), row("1;2"), row("1_[2-3,4..."), row("1", exit_code="-"),
             row("1", RestartCnt=""), row("abc", JobID="abc"), row("2", JobID="1"),
         ):  # fmt: skip
-            self.assertRaises(ValueError, slurm.parse_row, "slurm", bad, NOW)
+            self.assertRaises(ValueError, squeue.parse_row, "slurm", bad, NOW)
 
     def test_odd_texts(self) -> None:
         """Names and comments come as they are; bytes that are not UTF-8 are replaced."""
         for name in ("a|b|c", "line1\nline2", "naïve-Ω-日本-🚀", "100%j %i", "x JobState=FAILED", "a\tb", "L" * 5000, "(null)"):
             self.assertEqual(parse(Name=name, Comment=name).name, name)
-        bad = slurm.parse_row("slurm", row(Name="bad??utf8").replace(b"??", b"\xff\xfe"), NOW)
+        bad = squeue.parse_row("slurm", row(Name="bad??utf8").replace(b"??", b"\xff\xfe"), NOW)
         self.assertEqual(bad.name, "bad\ufffd\ufffdutf8")
