@@ -193,6 +193,24 @@ def test_array_tasks_cancelled_while_pending(slurm: SlurmCluster, jobpush: Servi
         assert jobpush.job("slurm", f"{array}_{index}")["job"]["state"] == "CANCELLED"
 
 
+def test_task_that_is_held_alone(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
+    """squeue merges it into its array's range: it is told as held, the others as waiting, until it is released; each counts once."""
+    array = slurm.submit("--array=1-4", "--begin=now+1hour")
+    assert jobpush.job("slurm", array, wait=5)["job"]["counts"] == {"QUEUED": 4}
+    slurm.command("scontrol", "hold", f"{array}_3")
+    wait_until(lambda: jobpush.job("slurm", f"{array}_3")["job"]["state"] == "HELD", 20)
+    states = {index: jobpush.job("slurm", f"{array}_{index}")["job"] for index in range(1, 5)}
+    assert {index: (job["state"], job["reason_code"]) for index, job in states.items()} == {
+        1: ("QUEUED", "BEGIN_TIME"), 2: ("QUEUED", "BEGIN_TIME"), 3: ("HELD", "HELD_BY_ADMIN"), 4: ("QUEUED", "BEGIN_TIME"),
+    }  # fmt: skip
+    assert jobpush.job("slurm", array)["job"]["counts"] == {"HELD": 1, "QUEUED": 3}
+    slurm.command("scontrol", "release", f"{array}_3")
+    wait_until(lambda: jobpush.job("slurm", array)["job"]["counts"] == {"QUEUED": 4}, 20)
+    assert told([e for e in jobpush.events(job=f"slurm/{array}_3") if e["job"]["id"] == f"{array}_3"]) == ["HELD", "QUEUED"]
+    slurm.command("scancel", array)
+    assert jobpush.job("slurm", array, until="terminal", wait=30)["job"]["counts"] == {"CANCELLED": 4}
+
+
 def test_heterogeneous_job(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
     """A het job is the sum of its components."""
     job = slurm.command(

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -42,6 +42,7 @@ from jobpush_adapters.common.commands import first_failure, succeeded
 from jobpush_adapters.common.incremental_rows import IncrementalRows
 from jobpush_adapters.common.watch import Watching
 from jobpush_adapters.slurm import accounting
+from jobpush_adapters.slurm.merged import MergedRanges
 from jobpush_adapters.slurm.probe import SlurmProbe, find_library
 from jobpush_adapters.slurm.squeue import (
     HET,
@@ -118,6 +119,7 @@ class SlurmQueue(Watching, CommandQueue):
         self._probe_wanted = bool(probe)
         self._whole_codes = False
         self._cluster_name: str | None = None
+        self._merged = MergedRanges(reactor, self._tasks_of)
 
     def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
         """See `jobpush.adapter.interfaces.IWatchfulQueue`."""
@@ -158,7 +160,17 @@ class SlurmQueue(Watching, CommandQueue):
         await self._work.sliced(reader.answer(texts_of(answer, token)))
         if answer and not reader.jobs and not reader.ids:
             raise QueueError(f"squeue: no row could be understood: {reader.rejected[0][1]}")
-        return reader.snapshot(began, self._reactor.seconds())
+        return await self._merged.apart(reader.snapshot(began, self._reactor.seconds()))
+
+    async def _tasks_of(self, array: str) -> Iterable[JobDescriptor]:
+        """Return the jobs of one array, a row for each task that waits."""
+        token = new_token()
+        result = await self._commands.run("squeue", "-r", "-j", array, *squeue_arguments(token, self._clusters))
+        if result.status == 1 and b"Invalid job id" in result.stderr:
+            return ()
+        reader = IncrementalRows(self._read, id_of, ids_of, end=ROW_END)
+        await self._work.sliced(reader.answer(texts_of(answer_of(result, token), token)))
+        return reader.jobs.values()
 
     def _read(self, row: bytes) -> JobDescriptor | str:
         try:
