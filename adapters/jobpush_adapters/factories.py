@@ -12,7 +12,18 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueFactory, IBatchQueueService, IQueueReactor
-from jobpush.adapter.kinds import Command, FarPath, Name, Number, Path, PathWhereCommandsRun, WholeNumber, YesNo, YesNoAuto
+from jobpush.adapter.kinds import (
+    Command,
+    FarPath,
+    Name,
+    Number,
+    Path,
+    PathOrServers,
+    PathWhereCommandsRun,
+    WholeNumber,
+    YesNo,
+    YesNoAuto,
+)
 from jobpush.adapter.options import DeclaredOptions, option, read_options
 from jobpush_adapters.common.detect import detect_grid_engine, detect_pbs, detect_slurm
 
@@ -88,11 +99,11 @@ class SlurmOptions(CommandOptions):
     """The options of ``--queue slurm``."""
 
     cluster: str = _cluster("slurm", "alpha")
-    conf: FarPath | None = option(
-        PathWhereCommandsRun(),
+    conf: FarPath | str | None = option(
+        PathOrServers(".conf"),
         None,
-        "the path of slurm.conf",
-        default_text="SLURM_CONF of the environment, or Slurm's own",
+        "the path of slurm.conf; or, where there is none (configless), the hosts of slurmctld",
+        default_text="SLURM_CONF or SLURM_CONF_SERVER of the environment, or what Slurm finds",
         example="/etc/slurm/slurm.conf",
     )
     clusters: str | None = option(
@@ -125,11 +136,15 @@ class SlurmFactory(DeclaredOptions):
         read = read_options(SlurmOptions, options)
         if read.probe and (read.clusters or read.prefix):
             raise BadQueueOption("probe=yes: expected neither clusters= nor prefix=, which are of other hosts")
+        if read.clusters is not None and read.clusters.lower() == "all":
+            raise BadQueueOption(f"clusters={read.clusters!r}: expected the name of one cluster; a queue has the jobs of one")
+        servers = read.conf if isinstance(read.conf, str) else None
         return SlurmQueue(
             cast(IQueueReactor, reactor),
             cluster=read.cluster,
             **read.common(),
-            conf=read.path(read.conf),
+            conf=read.path(read.conf) if not isinstance(read.conf, str) else None,
+            conf_server=servers,
             clusters=read.clusters,
             follow=_logs(read.follow),
             probe=read.probe,

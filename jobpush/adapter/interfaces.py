@@ -31,6 +31,10 @@ class QueueChanged(QueueError):
     """What `IBatchQueueService.check` told is not so any more: it is asked again before the next query."""
 
 
+class OtherCluster(QueueError):
+    """The answer is another cluster's. What is served counts as stale from then on, until a query is believed again."""
+
+
 class InvalidJobId(ValueError):
     """The text is not a job id of this scheduler. Says what was expected."""
 

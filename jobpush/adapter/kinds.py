@@ -21,6 +21,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_SERVER = r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+_SERVERS = re.compile(f"{_SERVER}(?:,{_SERVER}){{0,9}}")
 _YES_NO = {"yes": True, "no": False, "true": True, "false": False}
 
 
@@ -126,6 +128,31 @@ class PathWhereCommandsRun(Kind[FarPath]):
 
     def read(self, value: object, directory: str = "") -> FarPath:
         return FarPath(str(value), Path().read(value, directory))
+
+
+@attrs.frozen
+class PathOrServers(Kind["FarPath | str"]):
+    """
+    A path of the host on which the queue's commands run, or the servers that have the file: ``host`` or ``host:port``,
+    separated by commas. What has a ``/``, or ends with the file's own suffix, is a path.
+    """
+
+    suffix: str
+    placeholder: str = "PATH|SERVERS"
+
+    @property
+    def expected(self) -> str:
+        return f"a path with a '/' or that ends with {self.suffix}, or host[:port], more than one separated by commas"
+
+    def read(self, value: object, directory: str = "") -> FarPath | str:
+        if isinstance(value, str) and "/" not in value and not value.endswith(self.suffix):
+            if _SERVERS.fullmatch(value):
+                return value
+            raise self.unexpected()
+        try:
+            return PathWhereCommandsRun().read(value, directory)
+        except ValueError:
+            raise self.unexpected() from None
 
 
 @attrs.frozen

@@ -57,6 +57,7 @@ class QueueStatus:
     :ivar seconds: returns the reactor's time.
     :ivar blind: whether jobs that were there are not shown to the account any more.
     :ivar seen_at: when the last query that was believed began, in seconds since the epoch.
+    :ivar other: whether another cluster has answered since.
     :ivar error: why the last query failed.
     :ivar named: how many of the queries were for named jobs only.
     :ivar nudged: how many of the queries a nudge asked for.
@@ -66,6 +67,7 @@ class QueueStatus:
     seconds: Callable[[], float]
     blind: bool = False
     seen_at: float | None = None
+    other: bool = False
     error: str | None = None
     facts: QueueFacts | None = None
     queries: int = 0
@@ -90,14 +92,14 @@ class QueueStatus:
     def health(self) -> str:
         """
         ``blind``; ``starting`` before the first answer, ``stale`` if that failed; ``ok`` while the answer that is served is
-        fresh, else ``stale``.
+        fresh and no other cluster has answered since, else ``stale``.
         """
         if self.blind:
             return "blind"
         stale_s = self.stale_s
         if stale_s is None:
             return "starting" if self.error is None else "stale"
-        return "ok" if stale_s < self.fresh_s else "stale"
+        return "ok" if stale_s < self.fresh_s and not self.other else "stale"
 
 
 class Look:
@@ -343,7 +345,7 @@ class Look:
                 self.complained = True
                 self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=status.error)
             return
-        status.seen_at = snapshot.began_at
+        status.seen_at, status.other = snapshot.began_at, False
         if self.complained and status.health == "ok":
             self.complained = False
             self.log.info("{cluster}: answers again", cluster=self.queue.cluster)

@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, IWatchfulQueue, OtherCluster, QueueError
 from jobpush.core.model import PASSING_PHASES, JobDescriptor, QueueFacts
 from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import JournalError
@@ -272,6 +272,7 @@ class JobStatusMonitor:
             self._look.complained = True
             self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=error)
         status.error = error
+        status.other = status.other or failure.check(OtherCluster) is not None
         status.failures += 1
         self._failed_in_row += 1
 

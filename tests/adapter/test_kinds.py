@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from hypothesis import given
@@ -18,6 +19,7 @@ from jobpush.adapter.kinds import (
     Name,
     Number,
     Path,
+    PathOrServers,
     PathWhereCommandsRun,
     Text,
     WholeNumber,
@@ -34,8 +36,8 @@ ANYTHING = st.recursive(
 )
 
 KINDS: list[Kind[Any]] = [
-    Choice(("a", "b")), Command(), Many(WholeNumber()), Name(), Number(), Path(), PathWhereCommandsRun(), Text(), WholeNumber(), YesNo(),
-    YesNoAuto(),
+    Choice(("a", "b")), Command(), Many(WholeNumber()), Name(), Number(), Path(), PathOrServers(".conf"), PathWhereCommandsRun(), Text(), WholeNumber(),
+    YesNo(), YesNoAuto(),
 ]  # fmt: skip
 
 
@@ -57,7 +59,7 @@ class KindTests(SynchronousTestCase):
             Text(): ["", 5, None], Name(): ["", "-x", "a/b", "a" * 64, "a\n", 5], Path(): ["", 5, "a\0b"], PathWhereCommandsRun(): ["", 5],
             Number("days", 1, 9): ["0.9", 9.1, "nan", "x", "", True, [], 10**400], WholeNumber(1, 9): ["0", 10, "1.0", 1.0, "-1", True, "²", ""],
             YesNo(): ["", "on", 1, None], YesNoAuto(): ["", "on", 1], Choice(("a", "b")): ["c", 1], Command(): ["", [], ["a", ""], [1], "'a", 5],
-            Many(WholeNumber()): ["5", 5, [-1]],
+            Many(WholeNumber()): ["5", 5, [-1]], PathOrServers(".conf"): ["", 5, "a b", "a,", "-x", "a:b", "a\0/b", "a:123456"],
         }.items():  # fmt: skip
             for value in values:
                 error = self.assertRaises(ValueError, kind.read, value)
@@ -76,6 +78,14 @@ class KindTests(SynchronousTestCase):
     def test_far_paths(self) -> None:
         """The path of another host stays as it was given; on this host it is absolute."""
         self.assertEqual(PathWhereCommandsRun().read("a", "/etc"), FarPath("a", "/etc/a"))
+
+    def test_path_or_servers(self) -> None:
+        """What has a slash, or the suffix of such files, is a path; else it is the hosts that have the file."""
+        kind = PathOrServers(".conf")
+        for value in ("ctl1", "ctl1:6817,ctl2.example.org", "[fe80::1]:6817,10.0.0.1"):
+            self.assertEqual(kind.read(value), value)
+        for value in ("/etc/slurm/x", "etc/x", "slurm.conf"):
+            self.assertEqual(kind.read(value, "/d"), FarPath(value, os.path.join("/d", value)))
 
     def test_toml_types(self) -> None:
         """A bool is no number, and a text that could be read as a number is none either."""

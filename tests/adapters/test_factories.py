@@ -56,7 +56,7 @@ class OptionTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """An adapter gets the defaults of the options that are not given."""
         for kind, name, more in [
-            ("slurm", "SlurmQueue", {"conf": None, "clusters": None, "follow": (), "probe": None}),
+            ("slurm", "SlurmQueue", {"conf": None, "conf_server": None, "clusters": None, "follow": (), "probe": None}),
             ("sge", "GridEngineQueue", {"root": None, "cell": None, "qmaster_port": None, "watch": True}),
             ("pbs", "PbsQueue", {"server": None, "home": None, "follow": ()}),
         ]:  # fmt: skip
@@ -71,9 +71,11 @@ class OptionTests(SynchronousTestCase):
         got = {"cluster": "c", "interval": 3.0, "timeout": 4.0, "grace": 5.0, "prefix": (), "directory": "/b"}
         far, there = {"prefix": ["ssh", "x"], "bin": "b"}, {"prefix": ("ssh", "x"), "directory": "b"}
         for kind, options, expected in [
-            ("slurm", {**given, "conf": "/s", "clusters": "a", "follow": "/l", "probe": False}, {**got, "conf": "/s", "clusters": "a", "follow": ("/l",), "probe": False}),
-            ("slurm", {**given, "probe": True}, {**got, "conf": None, "clusters": None, "follow": (), "probe": True}),
-            ("slurm", {**given, **far, "conf": "s"}, {**got, **there, "conf": "s", "clusters": None, "follow": (), "probe": None}),
+            ("slurm", {**given, "conf": "/s", "clusters": "a", "follow": "/l", "probe": False},
+             {**got, "conf": "/s", "conf_server": None, "clusters": "a", "follow": ("/l",), "probe": False}),
+            ("slurm", {**given, "conf": "h:1", "probe": True},
+             {**got, "conf": None, "conf_server": "h:1", "clusters": None, "follow": (), "probe": True}),
+            ("slurm", {**given, **far, "conf": "s.conf"}, {**got, **there, "conf": "s.conf", "conf_server": None, "clusters": None, "follow": (), "probe": None}),
             ("sge", {**given, "root": "/r", "cell": "d", "qmaster_port": 65535, "watch": False},
              {**got, "root": "/r", "cell": "d", "qmaster_port": 65535, "watch": False}),
             ("sge", {**given, **far, "root": "r", "qmaster_port": 1}, {**got, **there, "root": "r", "cell": None, "qmaster_port": 1, "watch": True}),
@@ -123,6 +125,7 @@ class OptionTests(SynchronousTestCase):
         """A bad value is named with what was expected."""
         for kind, options, told in [
             ("pbs", {"server": "-x"}, "server"), ("pbs", {"server": "a b"}, "server"), ("slurm", {"clusters": "a,b"}, "clusters"),
+            ("slurm", {"clusters": "ALL"}, "expected the name of one cluster"), ("slurm", {"conf": "a b"}, "conf='a b': expected a path with a '/'"),
             ("sge", {"qmaster_port": "70000"}, "qmaster_port"), ("sge", {"cell": "../x"}, "cell"), ("sge", {"prefix": "ssh 'x"}, "prefix"),
             ("sge", {"prefix": []}, "prefix"), ("sge", {"prefix": ["ssh", 3]}, "prefix"), ("mock", {"prefix": "ssh x"}, "unknown option 'prefix'"),
         ]:  # fmt: skip

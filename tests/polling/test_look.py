@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.adapter.interfaces import QueueChanged, QueueError
+from jobpush.adapter.interfaces import OtherCluster, QueueChanged, QueueError
 from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
@@ -589,6 +589,23 @@ class StatusTests(LookCase):
         lab.clock.run(10, step=0.5)
         self.assertEqual((self.status(lab)["health"], self.status(lab)["missing"]), ("ok", []))
         self.assertTrue(any("answers again" in line for line in self.said))
+
+    def test_another_cluster(self) -> None:
+        """Its answer makes what is served stale at once, and until the own one answers again."""
+        lab = self.lab()
+        lab.queue.set("1", "RUNNING")
+        lab.start()
+        lab.queue.failure = OtherCluster("the answers are those of beta")
+        lab.tick()
+        status = self.status(lab)
+        self.assertEqual((status["health"], status["missing"], lab.states()), ("stale", ["the answers are those of beta"], {"1": "RUNNING"}))
+        self.assertLess(status["stale_s"], 3.0)
+        lab.queue.failure = QueueError("no answer")
+        lab.tick(2)
+        self.assertEqual(self.status(lab)["health"], "stale")
+        lab.queue.failure = None
+        lab.clock.run(10, step=0.5)
+        self.assertEqual(self.status(lab)["health"], "ok")
 
     def test_counts(self) -> None:
         """Queries, failures and rows."""

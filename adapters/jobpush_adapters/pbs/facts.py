@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from jobpush.adapter.command import printable
+from jobpush.adapter.interfaces import OtherCluster
 from jobpush.core.model import QueueFacts
 from jobpush_adapters.pbs.parse import Attributes
 from jobpush_adapters.pbs.states import duration
+
+
+def same_server(expected: str | None, name: str | None) -> str | None:
+    """
+    Return the name of the server that has answered.
+
+    :param expected: the one that was asked first; None if none was.
+    :raise OtherCluster: if it is another one.
+    """
+    if expected is not None and name is not None and name != expected:
+        raise OtherCluster(f"the answers are those of the server {printable(name)}, expected {expected}; its jobs are not told")
+    return name
 
 
 def sees_all(a: Attributes, account: str, hidden_by_default: bool) -> tuple[bool, bool, str]:

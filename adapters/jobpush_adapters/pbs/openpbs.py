@@ -26,7 +26,7 @@ from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.commands import Commands, succeeded
 from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.pbs import accounting as pbs_accounting
-from jobpush_adapters.pbs.facts import keeps_history, pbs_facts
+from jobpush_adapters.pbs.facts import keeps_history, pbs_facts, same_server
 from jobpush_adapters.pbs.parse import ID, Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
 
 LOG = Logger(namespace="jobpush_adapters.pbs.openpbs")
@@ -110,7 +110,8 @@ class OpenPbs:
 
     async def check(self) -> QueueFacts:
         began = self._reactor.seconds()
-        self.server, a = parse_server(await self._commands.run("qstat", "-B", "-f", "-F", "json"))
+        server, a = parse_server(await self._commands.run("qstat", "-B", "-f", "-F", "json"))
+        self.server = same_server(self.server, server)
         # A difference that is not longer than a command may take is not one of the clocks.
         skew = float(a["timestamp"]) - began if a.get("timestamp", "").isdigit() else 0.0
         self._skew = skew if abs(skew) > 2.0 else 0.0

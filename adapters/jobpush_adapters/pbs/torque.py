@@ -15,7 +15,7 @@ from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.commands import Commands, succeeded
 from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
-from jobpush_adapters.pbs.facts import torque_facts
+from jobpush_adapters.pbs.facts import same_server, torque_facts
 from jobpush_adapters.pbs.parse import ID, Attributes, from_state, number, was_started
 from jobpush_adapters.pbs.states import torque_state
 from jobpush_adapters.sge.xml import plain
@@ -46,7 +46,7 @@ class Torque:
         """Return what the account may see, and how long the server remembers."""
         result = succeeded("qstat -B", await self._commands.run("qstat", "-B", "-f"))
         name, a = parse_server_text(result.stdout)
-        self.server = name
+        self.server = same_server(self.server, name)
         return torque_facts(a, await self._commands.account())
 
     async def snapshot(self) -> Snapshot:

@@ -25,6 +25,7 @@ from jobpush.adapter.interfaces import (
     IQueueReactor,
     IRecordedJobsQueue,
     IWatchfulQueue,
+    OtherCluster,
     QueueError,
 )
 from jobpush.adapter.work import Work
@@ -66,6 +67,10 @@ if TYPE_CHECKING:
 #: Tasks of an array that ended before they ran, of which accounting has one record, and that are told one by one.
 MOST_NEVER_RUN = 20_000
 
+#: What the commands find in their environment, besides what jobpush sets, if it is in jobpush's own: where the configuration
+#: is, and a token where Slurm authenticates by tokens.
+INHERITED = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
+
 #: The most ids in one call of ``sacct`` (100 cost what one costs).
 SACCT_IDS = 500
 
@@ -83,6 +88,8 @@ class SlurmQueue(Watching, CommandQueue):
     """
     :param follow: logs of the controller: slurmctld's own, or what ``jobcomp/filetxt`` writes.
     :param conf: the path of ``slurm.conf``; by default that of the environment's SLURM_CONF, or what Slurm finds.
+    :param conf_server: where there is no such file, the hosts of slurmctld, ``host[:port]`` separated by commas; by default
+        those of the environment's SLURM_CONF_SERVER.
     :param clusters: the name of another cluster that the same accounting database knows.
     :param probe: whether to ask the controller several times a second if anything has changed. None: if its commands run on
         this host, its libslurm has been tested, and no log is followed.
@@ -100,22 +107,30 @@ class SlurmQueue(Watching, CommandQueue):
         reactor: IQueueReactor,
         cluster: str = "slurm",
         conf: str | None = None,
+        conf_server: str | None = None,
         clusters: str | None = None,
         follow: Sequence[str] = (),
         probe: bool | None = None,
         **common: Unpack[CommonArguments],
     ) -> None:
         self._clusters = clusters
-        conf = conf or (os.environ.get("SLURM_CONF") if not common.get("prefix") else None)
-        environment = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0", **({"SLURM_CONF": conf} if conf else {})}
+        given = {"SLURM_CONF": conf, "SLURM_CONF_SERVER": conf_server}
+        here = {} if common.get("prefix") else os.environ
+        inherited = [name for name in INHERITED if name in here and (name not in given or not (conf or conf_server))]
+        environment = {
+            "SLURM_TIME_FORMAT": "%s",
+            "SLURM_BITSTR_LEN": "0",
+            **{name: value for name, value in given.items() if value},
+            **{name: here[name] for name in inherited},
+        }
         Watching.__init__(self)
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
         self._reader = IncrementalRows(self._read, id_of, ids_of, end=ROW_END)
         self._began = 0.0
         self._work = Work(reactor)
         self._follow_logs(follow)
-        here = not (clusters or self._commands.remote or (follow and probe is None))
-        self._library = find_library(self._commands.directory) if probe is not False and here else None
+        on_this_host = not (clusters or self._commands.remote or (follow and probe is None))
+        self._library = find_library(self._commands.directory) if probe is not False and on_this_host else None
         self._probe_wanted = bool(probe)
         self._whole_codes = False
         self._cluster_name: str | None = None
@@ -246,13 +261,13 @@ class SlurmQueue(Watching, CommandQueue):
         """
         Check that the answer is of the cluster that was asked first.
 
-        :raise QueueError: naming both, if it is not.
+        :raise OtherCluster: naming both, if it is not.
         """
         name = config.get("ClusterName")
         if self._cluster_name is None:
             self._cluster_name = name
         elif name != self._cluster_name:
-            raise QueueError(
+            raise OtherCluster(
                 f"the answers are those of the cluster {printable(name or 'without a name')}, expected {self._cluster_name} "
                 "(ClusterName); its jobs are not told"
             )

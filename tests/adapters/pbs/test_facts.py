@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobpush.adapter.interfaces import OtherCluster
 from jobpush.core.model import QueueFacts
 from jobpush_adapters.pbs import facts as pbs_facts
 from jobpush_adapters.pbs import parse
@@ -12,6 +13,12 @@ from tests.adapters.pbs.captures import capture
 
 class FactTests(SynchronousTestCase):
     """What the server says of itself."""
+
+    def test_another_server(self) -> None:
+        """Its answers are not believed."""
+        self.assertEqual([pbs_facts.same_server(expected, "a") for expected in (None, "a")], ["a", "a"])
+        error = self.assertRaises(OtherCluster, pbs_facts.same_server, "a", "b")
+        self.assertEqual(str(error), "the answers are those of the server b, expected a; its jobs are not told")
 
     def test_recorded(self) -> None:
         """History on, everybody sees everything."""

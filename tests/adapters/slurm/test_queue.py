@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from jobpush.adapter.command import CommandResult
-from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
+from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, OtherCluster, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import STATES as FLAT_STATES
 from jobpush.core.model import JobDescriptor, Phase, QueueFacts, Snapshot
@@ -418,7 +418,7 @@ class WhereTests(ScriptedCase):
         self.result(self.queue.check())
         config["name"] = b"theirs"
         for _ in range(2):
-            self.assertIn("of the cluster theirs, expected ours", str(self.failureResultOf(self.queue.check(), QueueError).value))
+            self.assertIn("of the cluster theirs, expected ours", str(self.failureResultOf(self.queue.check(), OtherCluster).value))
         config["name"] = b"ours"
         self.assertTrue(self.result(self.queue.check()).sees_all)
 
@@ -441,6 +441,22 @@ class WhereTests(ScriptedCase):
         self.queue = self.make()
         self.snapshot(b"")
         self.assertNotIn("SLURM_CONF", self.commands.environments[-1])
+
+    def test_without_a_configuration_file(self) -> None:
+        """The hosts that have it, as given or of this process's environment; one that is given goes before what is there."""
+        inherited = {"SLURM_CONF_SERVER": "ctl1", "SLURM_JWT": "token", "SLURM_CLUSTERS": "other"}
+        self.patch(os, "environ", {**os.environ, **inherited})
+        for options, conf, server in (({}, None, "ctl1"), ({"conf_server": "ctl2:6817"}, None, "ctl2:6817"), ({"conf": "/c"}, "/c", None)):
+            self.queue = self.make(**options)
+            self.snapshot(b"")
+            environment = self.commands.environments[-1]
+            self.assertEqual((environment.get("SLURM_CONF"), environment.get("SLURM_CONF_SERVER")), (conf, server), options)
+            self.assertEqual((environment["SLURM_JWT"], environment.get("SLURM_CLUSTERS")), ("token", None))
+        far = self.make(prefix=("ssh", "login1"), conf_server="ctl2")
+        self.answers["ssh"] = lambda argv: b""
+        self.result(far.snapshot())
+        self.assertIn(" SLURM_CONF_SERVER=ctl2 ", self.commands.calls[-1])
+        self.assertNotIn("SLURM_JWT", self.commands.calls[-1], "everybody can read the arguments of a command")
 
     def test_common_options(self) -> None:
         """What every queue has."""
