@@ -16,7 +16,7 @@ from jobpush.core.aggregate import PARTS_UNKNOWN, aggregate, without_proof
 from jobpush.core.frozen import evolve
 from jobpush.core.identity import adopt, is_another
 from jobpush.core.job_table import ClusterJobs, pending_task
-from jobpush.core.model import WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
+from jobpush.core.model import HELD, WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
 from jobpush.core.record import AS_LISTED, Change, Changes, JobRecord, Record, row_of, sighting
 from jobpush.core.tasks import TaskSet
 
@@ -172,7 +172,7 @@ class _Diff:
         if job.phase not in WAITING_PHASES and job.submitted_at is not None:
             queued = evolve(
                 _at_begin(job),
-                phase=Phase.QUEUED,
+                phase=Phase.HELD if HELD in job.flags else Phase.QUEUED,
                 started_at=None,
                 nodes=None,
             )

@@ -82,6 +82,9 @@ class Confidence(str, Enum):
 #: The phases in which a job has begun to run, whether or not it still does.
 STARTED_PHASES = frozenset({Phase.RUNNING, Phase.SUSPENDED, Phase.FINISHING, Phase.DONE})
 
+#: The flag of a job that ended while somebody held it.
+HELD = "held"
+
 #: The phases in which a job waits for its start.
 WAITING_PHASES = frozenset({Phase.QUEUED, Phase.HELD})
 

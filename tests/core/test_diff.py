@@ -87,6 +87,12 @@ class PresentTests(SynchronousTestCase):
         world.look(job("1", "QUEUED"))
         self.assertEqual(world.look(job("1", "CANCELLED", started_at=900.0, ended_at=900.0)), [("1", "CANCELLED", "QUEUED")])
 
+    def test_cancelled_while_it_was_held(self) -> None:
+        """It was held before, not queued."""
+        world = World()
+        world.look()
+        self.assertEqual(world.look(job("1", "CANCELLED", flags=("held",))), [("1", "HELD", None), ("1", "CANCELLED", "HELD")])
+
     def test_requeue(self) -> None:
         """The next attempt of the same job, though Slurm gives it another time of submission."""
         world = World()

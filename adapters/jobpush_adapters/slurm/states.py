@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jobpush.core.frozen import evolve
-from jobpush.core.model import JobDescriptor, Outcome, Phase, ReasonCode
+from jobpush.core.model import HELD, JobDescriptor, Outcome, Phase, ReasonCode
 
 _Q, _H, _R, _F = Phase.QUEUED, Phase.HELD, Phase.RUNNING, Phase.FINISHING
 
@@ -26,7 +26,7 @@ STATES: Mapping[str, tuple[Phase, Outcome | None]] = {
     "RUNNING": (_R, None), "R": (_R, None),
     "RESIZING": (_R, None), "RS": (_R, None),
     "SIGNALING": (_R, None), "SI": (_R, None),
-    "EXPEDITING": (_R, None),
+    "EXPEDITING": (_F, None),
     "SUSPENDED": (Phase.SUSPENDED, None), "S": (Phase.SUSPENDED, None),
     "STOPPED": (Phase.SUSPENDED, None), "ST": (Phase.SUSPENDED, None),
     "COMPLETING": (_F, None), "CG": (_F, None),
@@ -71,15 +71,16 @@ REASONS = {
     "BurstBufferStageIn": ReasonCode.STAGE_IN,
     "BurstBufferResources": ReasonCode.STAGE_IN,
     "JobLaunchFailure": ReasonCode.ERROR,
-    "launch_failed_requeued_held": ReasonCode.ERROR,
-    "job_requeued_in_held_state": ReasonCode.HELD_BY_USER,
     "job_requeued_in_special_exit_state": ReasonCode.HELD_BY_USER,
 }
 
-#: Reasons for which a pending job is held by somebody.
-HELD_REASONS = frozenset(["launch_failed_requeued_held"]).union(
-    name for name, code in REASONS.items() if code in (ReasonCode.HELD_BY_USER, ReasonCode.HELD_BY_ADMIN)
-)
+#: Who holds a job that is held.
+_HOLDERS = (ReasonCode.HELD_BY_USER, ReasonCode.HELD_BY_ADMIN)
+
+
+def _was_put_back_held(reason: str) -> bool:
+    """Return whether a reason is one of Slurm's texts for it: "launch failed requeued held", "job requeued in held state"."""
+    return "requeued" in reason and "held" in reason
 
 
 def with_state(
@@ -92,8 +93,11 @@ def with_state(
     """
     phase, outcome = STATES.get(state, (Phase.UNKNOWN, None))
     first = reason.partition(",")[0].replace(" ", "_")  # a description takes a reason's place, with its blanks or without
-    if phase is Phase.QUEUED and first in HELD_REASONS:
+    held = REASONS.get(first) in _HOLDERS or _was_put_back_held(reason)
+    if phase is Phase.QUEUED and held:
         phase = Phase.HELD
+    if state == "EXPEDITING" and ended_at is None and not job.nodes:
+        phase = Phase.QUEUED  # it was put back into the queue, and comes before others
     exit_code = signal = None
     if outcome is not None:
         if status & 0x7F:
@@ -105,14 +109,18 @@ def with_state(
         elif outcome is Outcome.OUT_OF_MEMORY and signal == 125:
             signal = None
     waiting = phase in (Phase.QUEUED, Phase.HELD)
-    if outcome is not None and not job.nodes and started_at == ended_at:
-        started_at = None  # ended while it waited: Slurm gives its end as its start
+    if outcome is Outcome.MOVED or (outcome is not None and not job.nodes and started_at == ended_at):
+        # It ended while it waited: Slurm gives its end as its start. One that another cluster of the federation took has the
+        # start that was estimated, and that cluster's exit code.
+        started_at = exit_code = signal = None
+    flags = [FLAGS[state]] if state in FLAGS else []
+    if outcome is not None and started_at is None and held:
+        flags.append(HELD)
     # "ReqNodeNotAvail, May be reserved for other job": the node is up.
-    code = ReasonCode.RESOURCES if "reserved" in reason else reason_code(first)
+    code = ReasonCode.RESOURCES if "reserved" in reason else reason_code(reason if _was_put_back_held(reason) else first)
     if outcome is not None and code not in (ReasonCode.DEPENDENCY, ReasonCode.NODE_DOWN):
         # Why it had waited says nothing about its end, and Slurm gives JobLaunchFailure for any death by SIGKILL.
         code = ReasonCode.ERROR if outcome is Outcome.LAUNCH_FAIL else None
-    flag = FLAGS.get(state)
     return evolve(
         job,
         phase=phase,
@@ -123,7 +131,7 @@ def with_state(
         signal=signal,
         reason=None if reason in ("None", "") else reason,
         reason_code=code if waiting or outcome is not None else None,
-        flags=(flag,) if flag is not None else (),
+        flags=tuple(flags),
         # Before the start Slurm gives an estimate, and before the end what the time limit says.
         started_at=started_at if not waiting else None,
         ended_at=ended_at if phase in (Phase.DONE, Phase.FINISHING) else None,
@@ -136,6 +144,8 @@ def reason_code(reason: str) -> ReasonCode | None:
         return None
     if reason in REASONS:
         return REASONS[reason]
+    if _was_put_back_held(reason):
+        return ReasonCode.ERROR if "fail" in reason else ReasonCode.HELD_BY_USER
     if "Limit" in reason or reason.startswith(("QOS", "Assoc", "MaxJobs", "Qos")):
         return ReasonCode.LIMIT
     if reason.startswith(("ReqNodeNotAvail", "Nodes_required", "Node")):

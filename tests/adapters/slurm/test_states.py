@@ -20,7 +20,7 @@ class StateTests(SynchronousTestCase):
             ("SPECIAL_EXIT SE", "HELD", ("special_exit",)), ("REQUEUED RQ", "QUEUED", ("requeued",)), ("REQUEUE_FED RF", "QUEUED", ()),
             ("CONFIGURING CF", "STARTING", ()), ("POWER_UP_NODE", "STARTING", ()), ("RUNNING R", "RUNNING", ()),
             ("RESIZING RS", "RUNNING", ("resizing",)), ("SIGNALING SI", "RUNNING", ("signaling",)),
-            ("EXPEDITING", "RUNNING", ("expediting",)), ("SUSPENDED S", "SUSPENDED", ()), ("STOPPED ST", "SUSPENDED", ("stopped",)),
+            ("EXPEDITING", "FINISHING", ("expediting",)), ("SUSPENDED S", "SUSPENDED", ()), ("STOPPED ST", "SUSPENDED", ("stopped",)),
             ("COMPLETING CG", "FINISHING", ()), ("STAGE_OUT SO", "FINISHING", ("stage_out",)), ("UPDATE_DB", "FINISHING", ()),
             ("COMPLETED CD", "COMPLETED", ()), ("FAILED F", "FAILED", ()), ("CANCELLED CA", "CANCELLED", ()), ("TIMEOUT TO", "TIMEOUT", ()),
             ("OUT_OF_MEMORY OOM", "OUT_OF_MEMORY", ()), ("NODE_FAIL NF", "NODE_FAIL", ()), ("BOOT_FAIL BF", "LAUNCH_FAIL", ()),
@@ -47,6 +47,7 @@ class StateTests(SynchronousTestCase):
             ("ReqNodeNotAvail, UnavailableNodes:n1", "QUEUED", "NODE_DOWN"), ("PartitionDown", "QUEUED", "NODE_DOWN"),
             ("BurstBufferStageIn", "QUEUED", "STAGE_IN"), ("launch_failed_requeued_held", "HELD", "ERROR"),
             ("launch failed requeued held", "HELD", "ERROR"), ("job requeued in held state", "HELD", "HELD_BY_USER"), ("Sunspots", "QUEUED", "OTHER"),
+            ("burst buffer failed, job requeued held", "HELD", "ERROR"), ("node_fail_requeued_held", "HELD", "ERROR"),
             ("JobArrayTaskLimit,JobHeldAdmin", "QUEUED", "LIMIT"), ("None", "QUEUED", None),
         ]:  # fmt: skip
             job = parse(state="PENDING", Reason=reason)
@@ -140,6 +141,27 @@ class StateTests(SynchronousTestCase):
         ]:  # fmt: skip
             self.assertEqual(parse(state="CANCELLED", **fields).started_at, started_at, fields)
         self.assertEqual(parse(state="RUNNING", NodeList="", StartTime="1795327200").started_at, 1795327200.0)
+
+    def test_what_never_ran_here(self) -> None:
+        """
+        A job that another cluster of the federation took has an estimated start and that cluster's exit code; one that reached its
+        deadline, or was cancelled, while it waited has neither.
+        """
+        for state, fields, told in [
+            ("REVOKED", {"exit_code": "768", "NodeList": "n1"}, ("MOVED", None, None, None, ())),
+            ("DEADLINE", {"exit_code": "15", "NodeList": "", "StartTime": "1795327200"}, ("DEADLINE", None, None, None, ())),
+            ("DEADLINE", {"exit_code": "15"}, ("DEADLINE", None, 15, 1795327100.0, ())),
+            ("CANCELLED", {"Reason": "JobHeldUser", "NodeList": "", "StartTime": "1795327200"}, ("CANCELLED", None, None, None, ("held",))),
+            ("CANCELLED", {"Reason": "JobHeldUser"}, ("CANCELLED", None, None, 1795327100.0, ())),
+        ]:
+            job = parse(state=state, **fields)
+            self.assertEqual((job.state, job.exit_code, job.signal, job.started_at, job.flags), told, (state, fields))
+
+    def test_put_back_before_others(self) -> None:
+        """It waits, if it has neither an end nor nodes; else what is ending is the attempt before."""
+        self.assertEqual(parse(state="EXPEDITING", NodeList="", EndTime="N/A").state, "QUEUED")
+        for fields in ({"NodeList": "n1", "EndTime": "N/A"}, {"NodeList": ""}):
+            self.assertEqual((parse(state="EXPEDITING", **fields).state, parse(state="EXPEDITING", **fields).settled), ("FINISHING", False))
 
     def test_times(self) -> None:
         """Estimates are no times: a start before the job has begun, an end before it has ended."""
