@@ -210,9 +210,17 @@ class SlurmCluster(Cluster):
         config = self.root / "etc" / "slurmdbd.conf"
         config.touch(mode=0o600)
         config.write_text(self._format(DATABASE_CONFIG).replace(",NoCtldInAddrAny", ""))
+        self.start_accounting()
+        wait_until(lambda: self.run("sacctmgr", "-i", "add", "cluster", "lab").returncode == 0, 60)
+
+    def start_accounting(self) -> None:
+        """Start slurmdbd."""
         self._run("slurmdbd")
         self._await_pid("slurmdbd")
-        wait_until(lambda: self.run("sacctmgr", "-i", "add", "cluster", "lab").returncode == 0, 60)
+
+    def stop_accounting(self) -> None:
+        """End slurmdbd, and nothing else."""
+        self._end("slurmdbd")
 
     def start_controller(self) -> None:
         """Start slurmctld; returns when it answers."""

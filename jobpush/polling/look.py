@@ -30,7 +30,7 @@ from jobpush.polling.schedule import DEFAULT_INTERVAL_S, fresh_for
 T = TypeVar("T")
 
 #: Seconds after which what the account may see is checked again, and after which old jobs are looked for.
-CHECK_EVERY_S = 300.0
+CHECK_EVERY_S = 60.0
 CHECK_BLIND_EVERY_S = 30.0
 FORGET_EVERY_S = 60.0
 
@@ -59,6 +59,7 @@ class QueueStatus:
     :ivar seen_at: when the last query that was believed began, in seconds since the epoch.
     :ivar other: whether another cluster has answered since.
     :ivar error: why the last query failed.
+    :ivar accounting_error: why the last question to accounting failed.
     :ivar named: how many of the queries were for named jobs only.
     :ivar nudged: how many of the queries a nudge asked for.
     """
@@ -69,6 +70,7 @@ class QueueStatus:
     seen_at: float | None = None
     other: bool = False
     error: str | None = None
+    accounting_error: str | None = None
     facts: QueueFacts | None = None
     queries: int = 0
     named: int = 0
@@ -274,7 +276,10 @@ class Look:
             outcomes = await self._in_time(lambda: self.queue.outcomes(wanted))
         except QueueError as error:
             self.log.warn("{cluster}: accounting: {error}", cluster=self.queue.cluster, error=str(error))
+            self.status.accounting_error = str(error)
             outcomes = NOTHING_ASKED
+        else:
+            self.status.accounting_error = None
         self._accounting_pause = 1.0 if outcomes.jobs else min(LONGEST_ACCOUNTING_PAUSE_S, 2 * self._accounting_pause)
         self._accounting_due = self._reactor.seconds() + self._accounting_pause
         return outcomes

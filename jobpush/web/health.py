@@ -38,6 +38,8 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
         missing: list[str] = []
         if status.error is not None:
             missing.append(status.error)
+        if status.accounting_error is not None:
+            missing.append(f"accounting: {status.accounting_error}")
         if status.facts is not None:
             missing.extend(status.facts.problems)
             remembers = status.facts.remembers_s

@@ -5,6 +5,9 @@ accounting; what accounting has not, is not called a success.
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -142,5 +145,38 @@ def test_array_of_which_a_task_was_never_seen(forgetful_slurm: SlurmCluster, sho
             assert (end["state"], end["counts"], end["flags"]) == ("FAILED", {"COMPLETED": 2, "FAILED": 1}, [])
         told = [event["job"]["state"] for event in service.events(job=f"slurm/{array}") if event["job"]["id"] == array]
         assert "COMPLETED" not in told
+    finally:
+        service.stop()
+
+
+def test_slurmdbd_down(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """
+    Twenty jobs end, and Slurm forgets them, while slurmdbd is down; when it is back slurmctld has their records to send still. None
+    of them is told to have ended before its record is there, and each as it ended; meanwhile `/readyz` says what is missing.
+    """
+    slurm = forgetful_slurm
+    service = ServiceProcess(short_path / "acct5", "--queue", f"slurm:interval=0.3:grace=2:conf={slurm.conf}")
+    service.start()
+    try:
+        service.ready()
+        slurm.stop_accounting()
+        jobs = {slurm.submit(script=f"sleep 6; exit {number % 2 * 3}"): number % 2 for number in range(20)}
+        for job in jobs:
+            assert service.job("slurm", job, until="started", wait=20)["job"]["state"] == "RUNNING"
+        assert service.process is not None
+        os.kill(service.process.pid, signal.SIGSTOP)
+        wait_until(lambda: not slurm.command("squeue", "-h", "-a", "-t", "all", "-o", "%i"), 90)
+        os.kill(service.process.pid, signal.SIGCONT)
+        wait_until(lambda: any(text.startswith("accounting") for text in service.get("/readyz").json["queues"]["slurm"]["missing"]), 30)
+        time.sleep(6)  # three times the grace
+        states = {job["id"]: job for job in service.get("/v1/jobs").json["jobs"]}
+        for job in jobs:
+            assert states[job]["state"] in ("FINISHING", "UNKNOWN"), states[job]
+        slurm.start_accounting()
+        for job, fails in jobs.items():
+            end = service.job("slurm", job, until="terminal", wait=90)["job"]
+            assert end["state"] == ("FAILED" if fails else "COMPLETED"), end
+        told = [(event["job"]["id"], event["job"]["state"]) for event in service.events() if event["job"]["id"] in jobs]
+        assert not {state for _, state in told} & {"LOST", "CANCELLED"}
     finally:
         service.stop()

@@ -246,6 +246,11 @@ class SlurmQueue(Watching, CommandQueue):
                 "there is no accounting (AccountingStorageType): a job that ends while jobpush does not look, and is "
                 "forgotten (MinJobAge), is told as LOST"
             )
+        elif waiting := await self._waiting_records():
+            problems.append(
+                f"accounting is behind: slurmctld has {waiting} records that slurmdbd has not taken (sdiag); until it has, how "
+                "jobs ended that slurmctld has forgotten is not known"
+            )
         age = re.match(r"[0-9]+", config.get("MinJobAge", ""))
         return QueueFacts(
             sees_all=sees_all,
@@ -287,7 +292,7 @@ class SlurmQueue(Watching, CommandQueue):
         missing: set[str] = set()
         for begin in range(0, len(jobs), SACCT_IDS):
             some = {job.id: job for job in jobs[begin : begin + SACCT_IDS]}
-            caught_up = await self._caught_up()
+            caught_up = await self._waiting_records() == 0
             result = await self._commands.run("sacct", *sacct_arguments(list(some), self._clusters))
             stdout = succeeded("sacct", result).stdout
             told = accounting.outcomes(stdout, some, self._reactor.seconds(), self._whole_codes, caught_up)
@@ -296,14 +301,17 @@ class SlurmQueue(Watching, CommandQueue):
             missing |= told.no_record
         return Outcomes(ended, frozenset(still_open), frozenset(missing))
 
-    async def _caught_up(self) -> bool:
-        """Whether slurmctld has sent all that it knows to accounting. While slurmdbd is down it keeps its records."""
+    async def _waiting_records(self) -> int | None:
+        """
+        Return how many records slurmctld has not sent to accounting yet, which it keeps while slurmdbd is down; None if sdiag
+        does not say.
+        """
         which = ["-M", self._clusters] if self._clusters else []
         try:
             result = succeeded("sdiag", await self._commands.run("sdiag", *which))
         except QueueError:
-            return False
-        return accounting.waiting_records(result.stdout) == 0
+            return None
+        return accounting.waiting_records(result.stdout)
 
     def recorded(self, jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
         """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""

@@ -308,9 +308,17 @@ class FactTests(ScriptedCase):
     def test_whose_level(self) -> None:
         """The account's own, and only where it matters."""
         self.facts(b"Operator\n", PrivateData="jobs", AccountingStorageType="accounting_storage/slurmdbd")
-        self.assertEqual(self.commands.calls, ["scontrol show config", "sacctmgr -n -P show user jobpush format=AdminLevel"])
+        self.assertEqual(self.commands.calls, ["scontrol show config", "sacctmgr -n -P show user jobpush format=AdminLevel", "sdiag"])
         self.facts(PrivateData="none", AccountingStorageType="accounting_storage/slurmdbd")
-        self.assertEqual(self.commands.calls[2:], ["scontrol show config"])
+        self.assertEqual(self.commands.calls[3:], ["scontrol show config", "sdiag"])
+
+    def test_accounting_is_behind(self) -> None:
+        """What slurmdbd has not taken yet is said; where there is no accounting, or nothing waits, nothing is."""
+        for answer, said in ((b"DBD Agent queue size: 7\n", True), (b"DBD Agent queue size: 0\n", False), (b"", False)):
+            self.answers["sdiag"] = lambda argv, answer=answer: answer
+            problems = self.facts(AccountingStorageType="accounting_storage/slurmdbd").problems
+            self.assertEqual([problem.startswith("accounting is behind: slurmctld has 7 records") for problem in problems], [True] if said else [])
+        self.assertEqual(len(self.facts(AccountingStorageType="(null)").problems), 1)
 
     def test_what_is_remembered(self) -> None:
         """MinJobAge, in seconds; whether there is accounting, and what that means."""
