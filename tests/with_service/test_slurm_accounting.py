@@ -6,12 +6,14 @@ accounting; what accounting has not, is not called a success.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from jobpush_client.values import moment
 from tests.service_process import ServiceProcess
 from tests.slurm_cluster import SlurmCluster, wait_until
 
@@ -178,5 +180,44 @@ def test_slurmdbd_down(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
             assert end["state"] == ("FAILED" if fails else "COMPLETED"), end
         told = [(event["job"]["id"], event["job"]["state"]) for event in service.events() if event["job"]["id"] in jobs]
         assert not {state for _, state in told} & {"LOST", "CANCELLED"}
+    finally:
+        service.stop()
+
+
+def test_slow_answers(slurm: SlurmCluster, short_path: Path) -> None:
+    """
+    While the controller takes eight seconds for an answer, the ends of jobs are told within ten seconds of it, health says what is
+    so, and nothing is made of the pause; when it is quick again, they are told at once.
+    """
+    slow = short_path / "slow"
+    commands = short_path / "bin"
+    commands.mkdir()
+    for name in ("sacct", "scontrol", "sacctmgr", "sdiag"):
+        (commands / name).symlink_to(str(shutil.which(name)))
+    (commands / "squeue").write_text(f"#!/bin/sh\n[ ! -e {slow} ] || sleep 8\nexec {shutil.which('squeue')} \"$@\"\n")
+    (commands / "squeue").chmod(0o755)
+    service = ServiceProcess(short_path / "slow1", "--queue", f"slurm:bin={commands}:conf={slurm.conf}")
+    service.start()
+    try:
+        service.ready()
+        running = slurm.submit(script="sleep 300")
+        assert service.job("slurm", running, until="started", wait=20)["job"]["state"] == "RUNNING"
+        time.sleep(10)  # what an answer costs usually is known
+        slow.touch()
+        ended = slurm.submit(script="sleep 1; exit 3")
+        told = service.job("slurm", ended, until="terminal", wait=40)
+        assert told["job"]["state"] == "FAILED"
+        late = time.time() - moment(told["job"]["ended_at"]).timestamp()
+        assert late < 8 + 8 + 10, late  # an answer that was on its way, one that began after the end, and a pause
+        slow.unlink()
+        time.sleep(10)
+        ended = slurm.submit(script="exit 3")
+        told = service.job("slurm", ended, until="terminal", wait=40)
+        late = time.time() - moment(told["job"]["ended_at"]).timestamp()
+        assert late < 10, late
+        queue = service.get("/readyz").json["queues"]["slurm"]
+        assert (queue["health"], queue["interval_s"] <= 10) == ("ok", True)
+        assert service.job("slurm", running)["job"]["state"] == "RUNNING"
+        slurm.command("scancel", running)
     finally:
         service.stop()
