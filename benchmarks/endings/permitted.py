@@ -50,6 +50,11 @@ PERMITTED = (
         "failed 26 to 36 once gone, where the deletion is not seen",
     ),
     Permitted(
+        ("slurm",), ("array, all succeed", "array, a waiting task is deleted"), "state", ("LOST",),
+        "of an array that was submitted while jobpush was down, and of which ended tasks are forgotten, success cannot be "
+        "proved: a task that is cancelled while it waits is in no record",
+    ),
+    Permitted(
         BOTH, (), "previous", (None,),
         "an attempt that ended, and was followed, between two looks is told as far as it is known",
     ),

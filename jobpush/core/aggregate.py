@@ -16,7 +16,7 @@ def without_proof(whole: JobDescriptor, accounting: bool) -> JobDescriptor:
     Return a whole of which not all parts are known, as far as what is known of it proves anything: that of the known parts none
     failed says nothing of the others.
 
-    :param accounting: whether there is accounting that will tell of them.
+    :param accounting: whether there is accounting that may tell of them yet.
     """
     flags = (PARTS_UNKNOWN,)
     if whole.outcome is not Outcome.COMPLETED:
@@ -27,7 +27,7 @@ def without_proof(whole: JobDescriptor, accounting: bool) -> JobDescriptor:
         outcome=None if accounting else Outcome.LOST,
         settled=not accounting,
         exit_code=None,
-        reason="parts of it may have ended before it was seen first",
+        reason="parts of it that nobody has a record of may have ended before it was seen first",
         flags=flags,
         ended_at=None,
         confidence=Confidence.INFERRED,

@@ -78,7 +78,7 @@ class _Diff:
                 yield
         yield
         if self.snapshot.partial:
-            for parent in (*self.touched, *self.snapshot.whole.difference(self.touched)):
+            for parent in (self.touched.keys() | self.snapshot.whole | self.snapshot.recorded):
                 record = self.known.get(parent)
                 self.whole(parent, record.detail.range_row if record is not None else None)
             return self.result
@@ -355,7 +355,7 @@ class _Diff:
             return
         job = aggregate(parent, parts, range_row, last)
         if not self.has_all_parts(job, last):
-            job = without_proof(job, self.policy.accounting)
+            job = without_proof(job, self.policy.accounting and job.id not in self.snapshot.recorded)
         if last is not None:
             if last.done and not job.done:
                 job = evolve(job, attempt=last.attempt + 1)

@@ -312,6 +312,7 @@ class Snapshot:
     :ivar gone: the ids of jobs of ``base`` that are not listed any more.
     :ivar partial: whether these are only the jobs that were asked for by name; then no job is absent.
     :ivar whole: the ids of arrays of which all parts that ever were are among ``jobs``, or known.
+    :ivar recorded: the ids of arrays of which all parts are that accounting has a record of.
     """
 
     jobs: Mapping[str, JobDescriptor]
@@ -325,6 +326,7 @@ class Snapshot:
     gone: Sequence[str] = ()
     partial: bool = False
     whole: frozenset[str] = frozenset()
+    recorded: frozenset[str] = frozenset()
 
 
 @attrs.frozen(eq=False)
@@ -357,6 +359,8 @@ class QueueFacts:
     :ivar remembers_by: the name of the scheduler's setting for that.
     :ivar lists_ended: whether an array's task that has ended stays listed for a while (``remembers_s``); where it does not, one
         that left its array's pending range may have run.
+    :ivar records_waiting: whether accounting, or a log, has a record of an array's task that was deleted while it waited; else
+        the records of an array's tasks do not prove that there were no others.
     :ivar whole_arrays: whether an array that is listed is listed with all of its tasks, those that have ended too, however long
         ago that was.
     :ivar evidence: how the above is known.
@@ -372,3 +376,4 @@ class QueueFacts:
     problems: tuple[str, ...] = ()
     lists_ended: bool = True
     whole_arrays: bool = False
+    records_waiting: bool = False

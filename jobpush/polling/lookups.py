@@ -42,13 +42,20 @@ class Lookups:
     The questions to one cluster's accounting.
 
     :param policy: what the comparison needs to know of the cluster.
+    :param proves_parts: returns whether the records of an array's tasks prove that there were no others.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: IReactorTime, queue: IBatchQueueService, publisher: Publisher, policy: Callable[[], DiffPolicy]
+        self,
+        reactor: IReactorTime,
+        queue: IBatchQueueService,
+        publisher: Publisher,
+        policy: Callable[[], DiffPolicy],
+        proves_parts: Callable[[], bool],
     ) -> None:
+        self._proves_parts = proves_parts
         self._reactor = reactor
         self._queue = queue
         self._publisher = publisher
@@ -128,16 +135,17 @@ class Lookups:
         found = await asked.addTimeout(limit, self._reactor)
         now = self._reactor.seconds()
         jobs = self._publisher.table.cluster(queue.cluster)
-        whole = _whole(ids, found, jobs)
+        recorded = _recorded(ids, found, jobs)
         for job_id in ids:
-            if job_id not in found and job_id not in whole:
+            if job_id not in found and job_id not in recorded:
                 if len(self._unknown) >= MOST_UNKNOWN:
                     self._unknown.clear()
                 self._unknown[job_id] = now
         new = {job_id: job for job_id, job in found.items() if jobs.get(job_id) is None}
-        if new or whole:
+        if new or recorded:
             jobs.applied = None
-            snapshot = Snapshot(new, now, now, partial=True, whole=whole)
+            whole = recorded if self._proves_parts() else frozenset[str]()
+            snapshot = Snapshot(new, now, now, partial=True, whole=whole, recorded=recorded)
             policy = attrs.evolve(self._policy(), all_since=math.inf)  # one part that was asked for says nothing of the others
             await self._publisher.apply(queue.cluster, lambda known: diff(known, snapshot, NOTHING_ASKED, policy, now))
 
@@ -157,10 +165,10 @@ class Lookups:
         self._ask_soon()
 
 
-def _whole(ids: Sequence[str], found: Mapping[str, JobDescriptor], jobs: ClusterJobs) -> frozenset[str]:
+def _recorded(ids: Sequence[str], found: Mapping[str, JobDescriptor], jobs: ClusterJobs) -> frozenset[str]:
     """
-    Return those of these ids that are of arrays of which the records are those of all parts that ever began: where those are
-    there that are known to have ended, accounting has caught up with the others, which ended before.
+    Return those of these ids that are of arrays of which accounting has told all that it knows: where the records are there of
+    the parts that are known to have ended, it has caught up with the others, which ended before.
     """
     arrays = {job.parent for job in found.values() if job.parent is not None}.intersection(ids)
 

@@ -78,7 +78,7 @@ class JobStatusMonitor:
         self._publisher = publisher
         self._interested = interested
         self._schedule = schedule
-        self.lookups = Lookups(reactor, queue, publisher, self._look.policy)
+        self.lookups = Lookups(reactor, queue, publisher, self._look.policy, self._proves_parts)
         self._refreshes = RefreshQueue(queue.echo if IWatchfulQueue.providedBy(queue) else ECHO_S)
         self._foresight = Foresight()
         self._unknown_jobs = UnknownJobs()
@@ -372,6 +372,10 @@ class JobStatusMonitor:
         if all_wanted or self._reactor.seconds() >= self._all_due - SOONER_S or not INamedJobsQueue.providedBy(self.queue):
             return ()
         return tuple(dict.fromkeys([*names, *(name for wanted in self._next_fresh.values() for name in sorted(wanted))]))
+
+    def _proves_parts(self) -> bool:
+        facts = self.status.facts
+        return facts is not None and facts.records_waiting
 
     async def _look_at_all(self) -> None:
         """A look at all jobs, for all who have asked by now."""

@@ -91,6 +91,22 @@ class LookupTests(LabCase):
         self.lab.clock.run(30)
         self.assertEqual(len(self.asked), asked, "and not again")
 
+    def test_an_array_that_has_succeeded_as_far_as_is_recorded(self) -> None:
+        """That proves its success where there is a record of what was deleted while it waited, too; else it is lost."""
+        for records_waiting, state in ((True, "COMPLETED"), (False, "LOST")):
+            self.setUp()
+            self.array("COMPLETED", "COMPLETED")
+            self.record("20_9", "COMPLETED", exit_code=0, started_at=NOW - 60, nodes="n1")
+            facts = QueueFacts(sees_all=True, accounting=True, lists_ended=False, records_waiting=records_waiting)
+            self.lab.queue.facts = self.lab.service.monitors["memory"].status.facts = facts
+            self.lab.clock.run(lookups.UNKNOWN_S + 5)
+            self.assertEqual(self.lab.steps("20")[-1], state)
+            job = self.lab.get("/v1/jobs/memory/20").json()["job"]
+            self.assertEqual((job["counts"], job["flags"], job["settled"]), ({"COMPLETED": 3}, [] if records_waiting else ["parts_unknown"], True))
+            asked = len(self.asked)
+            self.lab.clock.run(60)
+            self.assertEqual(len(self.asked), asked)
+
     def test_an_array_of_which_accounting_knows_nothing(self) -> None:
         """It stays unknown, and is asked about again now and then."""
         self.array()

@@ -230,11 +230,11 @@ class EndedJobs:
         if not by_id:
             return {}
         deletions: list[Deletion] = []
-        since = min((record.started_at or record.ended_at for record in records if record.ended_at > 0), default=now)
+        since = min((record.submitted_at for record in records if record.submitted_at > 0), default=now)
         self._read_reporting(since - SKEW_S, _parsed_into(deletions, parse_deletion))
         for deletion in deletions:
-            if deletion.job_id in by_id:
-                by_id[deletion.job_id].deletions.append(deletion)
+            if wanted(deletion.job_id, ids):
+                by_id.setdefault(deletion.job_id, _Told()).deletions.append(deletion)
         jobs = ((job_id, self._judge(job_id, told, None, now)) for job_id, told in by_id.items())
         return {job_id: job for job_id, job in jobs if job is not None}
 

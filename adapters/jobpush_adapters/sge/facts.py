@@ -132,6 +132,7 @@ def facts(settings: ReportingParams, files: Files, cell: str, grace: float) -> Q
         evidence=evidence,
         problems=tuple(problems),
         lists_ended=False,
+        records_waiting=accounting and files.reporting is not None,
     )
 
 

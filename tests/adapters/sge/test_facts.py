@@ -46,12 +46,14 @@ class FactTests(SynchronousTestCase):
         evidence = "qconf answers, so this is a submit or admin host of cell c, and Grid Engine hides no jobs"
         late = "accounting records are written every 31 s only (reporting_params accounting_flush_time), and after grace=60.5 s a job is told as LOST: make one shorter or the other longer"
         expected = QueueFacts(sees_all=True, accounting=True, remembers_s=None, remembers_by="reporting_params accounting", evidence=evidence,
-                              problems=("a problem", late), lists_ended=False)  # fmt: skip
+                              problems=("a problem", late), lists_ended=False, records_waiting=True)  # fmt: skip
         self.assertEqual(facts.facts(settings, files, "c", 60.5), expected)
         self.assertEqual(facts.facts(settings, files, "c", 62.0).problems, ("a problem",))
         none = facts.facts(facts.ReportingParams(False, True, 31), attrs.evolve(files, hides="-q hides"), "c", 60.0)
         lost = "there is no accounting (reporting_params accounting=false): how a job ended cannot be known, it is told as LOST"
-        self.assertEqual(none, attrs.evolve(expected, sees_all=False, accounting=False, remembers_s=0.0, evidence="-q hides", problems=("a problem", lost, "-q hides")))
+        problems = ("a problem", lost, "-q hides")
+        changed = attrs.evolve(expected, sees_all=False, accounting=False, remembers_s=0.0, evidence="-q hides", records_waiting=False)
+        self.assertEqual(none, attrs.evolve(changed, problems=problems))
 
     def test_files(self) -> None:
         """Which of them are followed, and what is said where one is not."""
