@@ -282,7 +282,7 @@ SGE: tuple[tuple[Make, int, bool], ...] = (
     (_array_deleted(("-t", "1-3", "-tc", "1"), _QDEL), 2, True),
     (_treated("bad output path", "fin 0", NEVER_RAN, Act(_QDEL, 9), options=("-o", f"{_NOWHERE}/x")), 3, True),
     (_treated("bad work directory", "fin 0", NEVER_RAN, Act(_QDEL, 9), options=("-wd", _NOWHERE)), 3, True),
-    (_treated("exit 100", "sleep 1; fin 100", End("CANCELLED", ANY, ANY, writes="end 100"), Act(_QDEL, 8, started=True)), 3, True),
+    (_treated("exit 100", "sleep 1; fin 100", End("CANCELLED", ANY, ANY, writes="end 100"), Act(_QDEL, 8, True)), 3, True),
     (_parallel, 6, True),
     (_treated("parallel, deleted", FOREVER, ended("CANCELLED"), Act(_QDEL, 2, True), options=("-pe", "endings", "2")), 2, True),
 )  # fmt: skip

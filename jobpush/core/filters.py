@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Protocol
 
 import attrs
 
 from jobpush.core.model import JobDescriptor, JobKey
+from jobpush.core.patterns import patterns
 from jobpush.core.record import Event, Subject
 
 
@@ -119,8 +119,8 @@ class Selection:
             (not self.clusters or subject.cluster in self.clusters)
             and (not self.accounts or subject.account in self.accounts)
             and (not self.queues or subject.queue in self.queues)
-            and (not self.names or any(fnmatchcase(subject.name or "", pattern) for pattern in self.names))
-            and (not self.comments or any(fnmatchcase(subject.comment or "", pattern) for pattern in self.comments))
+            and (not self.names or patterns(self.names).fit(subject.name or ""))
+            and (not self.comments or patterns(self.comments).fit(subject.comment or ""))
         )
 
 

@@ -18,6 +18,7 @@ from jobpush.adapter.interfaces import InvalidJobId
 from jobpush.core.cursors import Cursor
 from jobpush.core.filters import ALL, Selection, Visibility
 from jobpush.core.model import STATES, JobKey
+from jobpush.core.patterns import MOST_BYTES, MOST_PATTERNS, MOST_WILDCARDS, wildcards
 from jobpush.core.workflow import WORKFLOW_NAME
 from jobpush.events.interfaces import CursorGone, JournalError
 from jobpush.runtime.cooperate import finish
@@ -31,8 +32,9 @@ LONGEST_WAIT_S = 600.0
 DEFAULT_LIMIT = 500
 HIGHEST_LIMIT = 10_000
 
-#: How many jobs one request may name.
+#: How many jobs one request may name, and how many values a filter may have.
 MOST_IDS = 20_000
+MOST_VALUES = 1000
 
 #: Jobs that are read before other work may have its turn.
 _PAUSE_EVERY = 500
@@ -132,7 +134,7 @@ class Params:
                 continue
             if not all(isinstance(value, str) for value in values):
                 raise Problem(400, f"{name}: expected a text or a list of texts", name)
-            fields[field] = tuple(values) if field in ("names", "comments") else frozenset(values)
+            fields[field] = _patterns(name, values) if field in ("names", "comments") else _few(name, values)
         for state in fields.get("states", ()):
             if state not in STATES:
                 raise Problem(400, f"state: {_shown(state)} is none of {', '.join(sorted(STATES))}", "state")
@@ -154,7 +156,7 @@ class Params:
         :param name: of the parameter that names them.
         """
         if len(jobs) > MOST_IDS:
-            raise Problem(413, f"{name}: {len(jobs)} jobs; at most {MOST_IDS} in one request", name.rstrip("s") + "s")
+            raise Problem(400, f"{name}: {len(jobs)} jobs; at most {MOST_IDS} in one request", name.rstrip("s") + "s")
         found: dict[JobKey, str] = {}
         for count, job in enumerate(jobs, 1):
             found[self.job(job, name)] = str(job)
@@ -174,6 +176,26 @@ class Params:
             cluster, job_id = only_cluster(self._service, name), value
         check_cluster(self._service, cluster, name)
         return canonical_key(self._service, cluster, job_id, name)
+
+
+def _few(name: str, values: Sequence[Any]) -> frozenset[str]:
+    """The values of a filter, not too many."""
+    found = frozenset(values)
+    if len(found) > MOST_VALUES:
+        raise Problem(400, f"{name}: {len(found)} values; at most {MOST_VALUES} in one request", name)
+    return found
+
+
+def _patterns(name: str, values: Sequence[Any]) -> tuple[str, ...]:
+    """The patterns of a filter: no more, no longer, and with no more wildcards than can be matched against every job."""
+    found = tuple(dict.fromkeys(values))
+    if len(found) > MOST_PATTERNS:
+        raise Problem(400, f"{name}: {len(found)} patterns; at most {MOST_PATTERNS} in one request", name)
+    for pattern in found:
+        if len(pattern.encode("utf-8", "replace")) > MOST_BYTES or wildcards(pattern) > MOST_WILDCARDS:
+            limits = f"a pattern of at most {MOST_BYTES} bytes with at most {MOST_WILDCARDS} wildcards"
+            raise Problem(400, f"{name}: expected {limits}, not {_shown(pattern)}", name)
+    return found
 
 
 def body_of(request: ClientRequest) -> dict[str, list[object]]:

@@ -222,7 +222,7 @@ class PutTests(WorkflowCase):
             self.assertEqual((answer.status, answer.json()["parameter"]), (400, parameter), body)
         for name in ("a%20b", "w@kim", "%3Cimg%3E", "a" * 129, ".x"):
             self.assertEqual(self.put(name).json()["parameter"], "name", name)
-        self.assertEqual(self.lab.request("PUT", "/v1/workflows/w7", json={"jobs": ["memory/1"] * 20001}).status, 413)
+        self.assertEqual(self.lab.request("PUT", "/v1/workflows/w7", json={"jobs": ["memory/1"] * 20001}).status, 400)
         self.assertEqual(self.lab.get("/v1/workflows/w7").status, 404)
 
 

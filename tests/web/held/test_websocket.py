@@ -378,7 +378,7 @@ class WireTests(LabCase):
     def test_too_long(self) -> None:
         """A message may have so many bytes, however many messages there were before; one that goes on is refused."""
         client = Client(self)
-        half = json.dumps({"select": {"name": ["x" * (MESSAGE_LIMIT // 2)]}})
+        half = json.dumps({"select": {"user": ["x" * (MESSAGE_LIMIT // 2)]}})
         for _ in range(3):
             client.send(wsproto.events.TextMessage(data=half))
         self.assertIsNone(client.closed)

@@ -1,0 +1,47 @@
+"""
+Names with wildcards: ``*``, ``?`` and ``[…]``, as shells have them. They come from clients, and are matched against what users
+wrote: the time that takes is bounded, whatever both are.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from functools import lru_cache
+
+#: The most patterns of one filter, the bytes of one, and the wildcards in one.
+MOST_PATTERNS, MOST_BYTES, MOST_WILDCARDS = 100, 200, 8
+
+#: The filters whose patterns are kept compiled, and the texts of which it is remembered whether one of them fits.
+_KEPT, _REMEMBERED = 512, 2048
+
+_WILDCARD = re.compile(r"\*+|\?|\[")
+
+
+def wildcards(pattern: str) -> int:
+    """Return how many wildcards a pattern has; several ``*`` in a row are one, and each ``[`` counts."""
+    return len(_WILDCARD.findall(pattern))
+
+
+class Patterns:
+    """
+    Some patterns, of which one is to fit.
+
+    A part between two ``*`` is looked for once, from where the part before it was found first, and never again from further on
+    (`fnmatch.translate` makes atomic groups): a text of n characters costs at most n times the pattern's length.
+    """
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self._plain = frozenset(pattern for pattern in patterns if not wildcards(pattern))
+        self._compiled = [re.compile(translate(pattern)).match for pattern in patterns if wildcards(pattern)]
+        self.fit = lru_cache(_REMEMBERED)(self._fit)
+
+    def _fit(self, text: str) -> bool:
+        """Return whether one of them fits the whole text."""
+        return text in self._plain or any(match(text) is not None for match in self._compiled)
+
+
+@lru_cache(_KEPT)
+def patterns(texts: tuple[str, ...]) -> Patterns:
+    """Return these patterns, compiled once for all who use the same."""
+    return Patterns(texts)
