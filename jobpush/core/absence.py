@@ -42,6 +42,7 @@ class DiffPolicy:
         and be gone again, between it and the one before. None if it is not known how long ended jobs are listed.
     :ivar all_since: an array that this look shows first is known with all of its parts if it was submitted since then. Minus
         infinity if each is, infinity if none is: parts of it may have ended before anybody looked.
+    :ivar finds_parts: whether there is accounting that can be asked for all parts of an array.
     """
 
     task_id: Callable[[str, int], str]
@@ -54,6 +55,7 @@ class DiffPolicy:
     checked_at: float | None = None
     unbroken_since: float | None = None
     all_since: float = -math.inf
+    finds_parts: bool = False
 
     def confirms(self, absent_since: float | None, look_at: float) -> bool:
         """

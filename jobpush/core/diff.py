@@ -78,7 +78,7 @@ class _Diff:
                 yield
         yield
         if self.snapshot.partial:
-            for parent in (self.touched.keys() | self.snapshot.whole | self.snapshot.recorded):
+            for parent in sorted(self.touched.keys() | self.snapshot.whole | self.snapshot.recorded):
                 record = self.known.get(parent)
                 self.whole(parent, record.detail.range_row if record is not None else None)
             return self.result
@@ -355,7 +355,8 @@ class _Diff:
             return
         job = aggregate(parent, parts, range_row, last)
         if not self.has_all_parts(job, last):
-            job = without_proof(job, self.policy.accounting and job.id not in self.snapshot.recorded)
+            told = job.id in self.snapshot.recorded or (last is not None and last.done)
+            job = without_proof(job, self.policy.finds_parts and not told)
         if last is not None:
             if last.done and not job.done:
                 job = evolve(job, attempt=last.attempt + 1)

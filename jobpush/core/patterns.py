@@ -13,7 +13,7 @@ from functools import lru_cache
 MOST_PATTERNS, MOST_BYTES, MOST_WILDCARDS = 100, 200, 8
 
 #: The filters whose patterns are kept compiled, and the texts of which it is remembered whether one of them fits.
-_KEPT, _REMEMBERED = 512, 2048
+_KEPT, _REMEMBERED = 256, 512
 
 _WILDCARD = re.compile(r"\*+|\?|\[")
 

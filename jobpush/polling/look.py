@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, QueueChanged, QueueError
+from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, IRecordedJobsQueue, QueueChanged, QueueError
 from jobpush.adapter.load import LoadBudget, UsualCost
 from jobpush.core.absence import CONFIRM_S, NOTHING_ASKED, DiffPolicy, guesses, newly_absent, unchecked, wants_outcome
 from jobpush.core.diff import diff
@@ -298,6 +298,7 @@ class Look:
             checked_at=self._checked_at,
             unbroken_since=self._unbroken_since,
             all_since=self._all_since,
+            finds_parts=facts is not None and facts.accounting and IRecordedJobsQueue.providedBy(self.queue),
         )
 
     @property

@@ -211,7 +211,7 @@ class ArrayTests(SynchronousTestCase):
     def test_parts_that_nobody_has_seen(self) -> None:
         """An array that may have had tasks before it was seen first is not told as completed by those that were seen."""
         for accounting, state in ((True, "UNKNOWN"), (False, "LOST")):
-            world = World(all_since=200.0, accounting=accounting)
+            world = World(all_since=200.0, finds_parts=accounting)
             world.look(job("7_1", "RUNNING"), job("7_2", "RUNNING"))
             self.assertEqual((world.job("7").state, world.job("7").flags), ("RUNNING", ("parts_unknown",)))
             world.look(job("7_1", "COMPLETED", exit_code=0), job("7_2", "COMPLETED", exit_code=0))
@@ -219,9 +219,23 @@ class ArrayTests(SynchronousTestCase):
             self.assertEqual((whole.state, whole.terminal, whole.exit_code, whole.confidence), (state, not accounting, None, Confidence.INFERRED))
             self.assertEqual((whole.counts, list(world.known.parts_unknown)), ({"COMPLETED": 2}, ["7"] if accounting else []))
 
+    def test_parts_of_which_nobody_has_a_record(self) -> None:
+        """When accounting has told all that it knows, the array is lost, and stays so; a task that runs again makes it run again."""
+        world = World(all_since=200.0, finds_parts=True)
+        first = job("7_1", "COMPLETED", exit_code=0)
+        world.look(first)
+        told = world.look(job("7_2", "COMPLETED", exit_code=0), partial=True, recorded=frozenset({"7"}))
+        self.assertEqual((told[-1], world.job("7").terminal, world.job("7").flags), (("7", "LOST", "UNKNOWN"), True, ("parts_unknown",)))
+        for _ in range(3):
+            self.assertEqual(world.look(attrs.evolve(first, nodes="n2"))[1:], [])
+        world.look(job("7_1", "RUNNING", attempt=1))
+        self.assertEqual(world.job("7").state, "RUNNING")
+        world.look(job("7_1", "COMPLETED", exit_code=0, attempt=1))
+        self.assertEqual(world.job("7").state, "UNKNOWN")
+
     def test_parts_that_nobody_has_seen_and_one_that_failed(self) -> None:
         """That it failed is proved all the same."""
-        world = World(all_since=200.0, accounting=True)
+        world = World(all_since=200.0, finds_parts=True)
         world.look(job("7_1", "FAILED", exit_code=3), job("7_2", "COMPLETED", exit_code=0))
         self.assertEqual((world.job("7").state, world.job("7").exit_code, world.job("7").terminal), ("FAILED", 3, True))
         self.assertEqual(list(world.known.parts_unknown), [])
@@ -236,7 +250,7 @@ class ArrayTests(SynchronousTestCase):
     def test_accounting_tells_of_the_parts(self) -> None:
         """Then the array ends as all of its tasks did; one that is known without them is forgotten with them."""
         for exit_code, state in ((0, "COMPLETED"), (5, "FAILED")):
-            world = World(all_since=200.0, accounting=True)
+            world = World(all_since=200.0, finds_parts=True)
             world.look(job("7_1", "COMPLETED", exit_code=0))
             told = world.look(job("7_0", "FAILED" if exit_code else "COMPLETED", exit_code=exit_code), partial=True, whole=frozenset({"7"}))
             self.assertEqual(told[-1], ("7", state, "UNKNOWN"))
