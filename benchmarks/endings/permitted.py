@@ -55,6 +55,10 @@ PERMITTED = (
         "proved: a task that is cancelled while it waits is in no record",
     ),
     Permitted(
+        ("sge",), ("exit 100",), "attempt", (1,),
+        "when it was deleted it was back in the queue, in the error state, for its second attempt",
+    ),
+    Permitted(
         BOTH, (), "previous", (None,),
         "an attempt that ended, and was followed, between two looks is told as far as it is known",
     ),

@@ -18,7 +18,7 @@ from jobpush.core.absence import concluded
 from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase
 from jobpush_adapters.sge.accounting import AccountingRecord, deleted_descriptor, descriptor, parse_qacct
 from jobpush_adapters.sge.ended import LATE_S, MOST, EndedJobs, Looked, suspected, wanted
-from jobpush_adapters.sge.states import NOT_DELETED
+from jobpush_adapters.sge.states import ERROR_STATE, NOT_DELETED
 from jobpush_adapters.sge.submissions import last_submission, of_submission
 from jobpush_adapters.sge.xml import complaint
 
@@ -92,6 +92,8 @@ class LeftJobs:
         missing: list[JobDescriptor] = []
         for job in jobs:
             looked = self._looked_back.get(job.uid, Looked())
+            if self._awaits_deletion(ended, job, looked, now):
+                continue
             end = self._end_of(ended, job, looked, now)
             if end is not None:
                 found[job.id] = end
@@ -103,6 +105,15 @@ class LeftJobs:
             else:
                 missing.append(job)
         return Outcomes(found, no_record=frozenset(job.id for job in missing))
+
+    def _awaits_deletion(self, ended: EndedJobs, job: JobDescriptor, looked: Looked, now: float) -> bool:
+        """
+        Return whether the line may be missing yet that says who deleted a job: out of the error state, which its record says it
+        was put into, nothing else leads but what a person does.
+        """
+        in_error = bool(looked.records) and looked.records[-1].failed in ERROR_STATE
+        followed = ended.reporting is not None and looked.deletion is None
+        return in_error and followed and now - self._gone_at[job.uid] <= ended.flush_s + LATE_S
 
     def _end_of(self, ended: EndedJobs, job: JobDescriptor, looked: Looked, now: float) -> JobDescriptor | None:
         """Return how a job ended by what the files have on it; None if they do not say."""

@@ -557,6 +557,27 @@ class EndTests(GridCase):
         self.assertEqual(self.result(self.queue.outcomes([self.job("1", submitted_at=99.0)])).jobs, {}, "another job by that id")
         self.assertEqual(self.asked()[-1], QuestionTests.ROWS, "no command")
 
+    def test_deleted_from_the_error_state(self) -> None:
+        """Its record is there at once, and says nothing of the deletion, whose line may come later: it is waited for."""
+        for deleted in (True, False):
+            self.setUp()
+            since = int(NOW) - 10000
+            self.append(line(7, 30, 100).replace(b":%d:" % NOW, b":%d:" % since))
+            (self.common / "reporting").write_bytes(b"")
+            self.look()
+            job = attrs.evolve(self.job("7", observed_at=NOW - 9999), phase=Phase.HELD, reason_code=ReasonCode.ERROR)
+            for _ in range(2):
+                outcomes = self.result(self.queue.outcomes([job]))
+                self.assertEqual((outcomes.jobs, outcomes.no_record), ({}, set()))
+                self.clock.advance(2)
+            if deleted:
+                with (self.common / "reporting").open("ab") as file:
+                    file.write(deletion(7) + b"\n")
+                self.assertEqual(self.look().jobs["7"].state, "CANCELLED")
+                continue
+            self.clock.advance(60)
+            self.assertEqual(self.result(self.queue.outcomes([job])).jobs["7"].state, "LAUNCH_FAIL")
+
     def test_the_file_does_not_reach_back(self) -> None:
         """Moved away while nobody looked: no record means nothing, until the archive is found under whatever name."""
         self.append(line(1).replace(b":%d:" % NOW, b":%d:" % (NOW - 500)))
