@@ -128,7 +128,7 @@ class JobPush(MultiService):
         for cluster in set(self.table.clusters) - set(self.monitors):
             kept = len(self.table.cluster(cluster))
             self.log.info("{n} known jobs of {cluster}, which is no queue now, are kept", cluster=cluster, n=kept)
-        self.tail.head = self.journal.last_seq
+        self.tail.fill(self.journal.newest, self.journal.last_seq)
         super().startService()
         self._heartbeat.start()
         for monitor in self.monitors.values():

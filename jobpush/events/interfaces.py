@@ -78,6 +78,9 @@ class IJournal(Interface):
         :raise JournalError: if it cannot be used, with a line that says why.
         """
 
+    def newest(count: int) -> list[Event]:
+        """Return the last events, at most so many, oldest first; fewer, if one cannot be read. Blocks; after ``open``."""
+
     def commit(
         events: Sequence[Event],
         records: Sequence[AnyRecord],

@@ -197,6 +197,19 @@ class SQLiteJournal:
             known.setdefault(NO_CLUSTER, {})[name] = wire.workflow_record_from_bytes(body, members.get(name, {}))
         return known
 
+    def newest(self, count: int) -> list[Event]:
+        events: list[Event] = []
+        rows = self._writer.execute("SELECT body FROM event ORDER BY seq DESC LIMIT ?", (count,))
+        try:
+            for event in decode(rows):
+                if event.seq != self.last_seq - len(events):
+                    break
+                events.append(event)
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+            seq = self.last_seq - len(events)
+            self.log.warn("event {seq} of the journal cannot be read: {error}", seq=seq, error=str(error))
+        return events[::-1]
+
     def size(self) -> int:
         total = 0
         for end in ("", "-wal", "-shm") if self.directory is not None else ():

@@ -6,7 +6,7 @@ Only events that are durable and published are here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from jobpush.core.record import Event
 
@@ -19,6 +19,16 @@ class Tail:
         self.head = head
         self._capacity = capacity
         self._events: list[Event] = []
+
+    def fill(self, newest: Callable[[int], Sequence[Event]], head: int) -> None:
+        """
+        Begin with the last events of the journal: after a restart all clients come back with cursors of before.
+
+        :param newest: returns the last events, at most so many, oldest first.
+        :param head: the number of the last one.
+        """
+        self.head = head
+        self._events = list(newest(self._capacity))
 
     def covers(self, since: int) -> bool:
         """Return whether all events after ``since`` are here."""

@@ -293,6 +293,21 @@ class DurabilityTests(JournalCase):
         self.assertNotIn("-", journal.epochs.current)
         self.assertEqual((journal.last_seq, journal.trimmed_seq, list(self.known["c"])), (1, 1, ["1"]))
 
+    def test_newest(self) -> None:
+        """The last events of a journal that is opened again; only those after one that cannot be read."""
+        written = self.write(self.open(), *(change(str(number), "RUNNING") for number in range(6)))
+        self.close()
+        journal = self.open()
+        for count, first in ((10, 0), (6, 0), (2, 4), (0, 6)):
+            self.assertEqual([event.data for event in journal.newest(count)], [event.data for event in written[first:]], count)
+        for body in (b"{", b"{}", b"[]", b'{"seq": 3, "type": "job", "job": {}, "previous": null}'):
+            journal._writer.execute("UPDATE event SET body = ? WHERE seq = 3", (body,))
+            with capturedLogs() as logs:
+                self.assertEqual([event.seq for event in journal.newest(10)], [4, 5, 6], body)
+            self.assertIn("event 3 of the journal cannot be read", " ".join(filter(None, map(formatEvent, logs))))
+        journal._writer.execute("DELETE FROM event WHERE seq = 5")
+        self.assertEqual([event.seq for event in journal.newest(10)], [6])
+
     def test_listeners_places(self) -> None:
         """The last place of each listener is kept, and told at once."""
         journal = self.open()
@@ -791,3 +806,22 @@ class RestartTests(SynchronousTestCase):
             self.assertEqual(lab.get(f"/v1/changes?since={lost}&wait=60").status, 410)
             self.assertEqual(len(lab.events(kept)), number)
             lab.set("1", "SUSPENDED" if number % 2 == 0 else "RUNNING")
+
+    def test_everyone_comes_back(self) -> None:
+        """What was told before the restart is in memory after it: nobody's cursor costs a reading of the journal."""
+        directory = os.path.abspath(self.mktemp())
+        lab = Lab(directory)
+        lab.queue.set("1", "RUNNING")
+        lab.start()
+        cursors = [lab.cursor]
+        for number in range(5):
+            lab.set("1", "SUSPENDED" if number % 2 == 0 else "RUNNING")
+            cursors.append(lab.cursor)
+        lab.stop()
+        again = Lab(directory)
+        again.queue.set("1", "SUSPENDED")
+        again.start()
+        self.addCleanup(again.stop)
+        with mock.patch.object(again.journal, "read", side_effect=AssertionError("the journal is read")):
+            for number, cursor in enumerate(cursors):
+                self.assertEqual(len(again.events(cursor)), 5 - number)

@@ -124,7 +124,7 @@ class ListenerTests(SynchronousTestCase):
         lab.set("1", "RUNNING")
         lab.stop()
         unreadable = mock.patch.object(SQLiteJournal, "read", side_effect=JournalError("cannot be read"))
-        with unreadable, capturedLogs() as events:
+        with unreadable, mock.patch.object(SQLiteJournal, "newest", return_value=[]), capturedLogs() as events:
             lab = self.lab(ear, directory=directory)
         self.addCleanup(lab.stop)
         self.assertIn("listener ear: cannot be read", map(formatEvent, events))

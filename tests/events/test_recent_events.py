@@ -22,6 +22,15 @@ def events(first: int, last: int) -> list[Event]:
 class TailTests(SynchronousTestCase):
     """`Tail`."""
 
+    def test_fill(self) -> None:
+        """It begins with the journal's last events, and goes on from there; with fewer, or none, it covers what it has."""
+        for count, oldest in ((4, 16), (2, 18), (0, 20)):
+            tail = Tail(0, 4)
+            tail.fill(lambda most, count=count: events(21 - min(most, count), 20), 20)
+            self.assertEqual((tail.head, tail.covers(oldest), tail.covers(oldest - 1)), (20, True, False))
+            tail.append(events(21, 22))
+            self.assertEqual([event.seq for event in tail.after(oldest)], list(range(oldest + 1, 23)))
+
     @given(st.integers(0, 50), st.integers(1, 20), st.lists(st.integers(0, 30), max_size=20))
     def test_window(self, head: int, capacity: int, batches: list[int]) -> None:
         """It has the newest without a gap: as many as it should keep, once there are so many, and never more than twice as many."""
