@@ -61,10 +61,14 @@ SlurmdTimeout=60
 MessageTimeout=5
 MinJobAge=300
 RequeueExitHold=97
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 {extra}
 NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr={address} Port=[{first_port}-{last_port}] CPUs=32 RealMemory=16000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=secret Nodes=ALL Default=NO MaxTime=INFINITE State=UP Hidden=YES
+PartitionName=first Nodes=ALL Default=NO MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
+PartitionName=spare Nodes=ALL Default=NO MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL
 """
 
 
@@ -236,7 +240,7 @@ class SlurmCluster(Cluster):
     def stop(self) -> None:
         """End the jobs, then what was started here."""
         if "slurmctld" in self._pids:
-            for partition in ("main", "secret"):
+            for partition in ("main", "secret", "first", "spare"):
                 self.run("scancel", "-p", partition)
             try:
                 wait_until(lambda: not self.command("squeue", "-h", "-a", "-t", "R,CG", "-o", "%i"), 20)

@@ -127,8 +127,10 @@ class _Diff:
         adopted = adopt(row, job)
         unsettled_since = seen.unsettled_since
         if adopted.done and not adopted.settled:
-            unsettled_since = unsettled_since if unsettled_since is not None and job.done else self.now
-            if self.now - unsettled_since >= self.policy.grace:
+            again = unsettled_since is not None and job.done and job.attempt == adopted.attempt
+            unsettled_since = unsettled_since if unsettled_since is not None and again else self.now
+            # One that is preempted is put back into the queue before it is shown as ended twice.
+            if (again and adopted.outcome is Outcome.PREEMPTED) or self.now - unsettled_since >= self.policy.grace:
                 adopted = evolve(adopted, settled=True)
                 unsettled_since = None
         else:
@@ -163,7 +165,7 @@ class _Diff:
         if job.attempt > before.attempt and not before.done:
             if job.phase not in WAITING_PHASES:
                 previous = self.infer(job, previous) or previous
-        elif waited or before.done:
+        elif waited or (before.done and (before.started_at is None or job.attempt > before.attempt)):
             previous = self.infer_running(job, previous) or previous
         self.emit(job, previous)
         return True
@@ -271,6 +273,8 @@ class _Diff:
             parent=job.parent,
             task_index=job.task_index,
         )
+        if told.done and not told.settled and since is not None and self.now - since >= self.policy.grace:
+            told = evolve(told, settled=True)
         self.step(job, told)
         self.keep(told, None, record, absent_since=since)
 

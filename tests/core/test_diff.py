@@ -168,13 +168,37 @@ class PresentTests(SynchronousTestCase):
     def test_provisional_outcome_settles(self) -> None:
         """What is done without confirmation is settled when its grace is over, by an event."""
         world = World()
-        preempted = job("1", "PREEMPTED", settled=False)
-        world.look(preempted)
+        ended = job("1", "FAILED", settled=False)
+        world.look(ended)
         self.assertFalse(world.job("1").terminal)
-        self.assertEqual(world.look(preempted, after=5.0), [])
-        self.assertEqual(world.look(preempted, after=6.0), [("1", "PREEMPTED", "PREEMPTED")])
+        self.assertEqual(world.look(ended, after=5.0), [])
+        self.assertEqual(world.look(ended, after=6.0), [("1", "FAILED", "FAILED")])
         self.assertTrue(world.job("1").terminal)
-        self.assertEqual(world.look(preempted, after=100.0), [])
+        self.assertEqual(world.look(ended, after=100.0), [])
+
+    def test_preempted(self) -> None:
+        """It has ended if a second look still shows it so; the same attempt, that is."""
+        world = World()
+        times = {"started_at": 1001.0, "ended_at": 1002.0}
+        world.look(job("1", "RUNNING", started_at=1001.0))
+        world.look(job("1", "PREEMPTED", settled=False, **times))
+        self.assertFalse(world.job("1").terminal)
+        told = world.look(job("1", "PREEMPTED", settled=False, attempt=1, started_at=1002.0, ended_at=1003.0))
+        self.assertEqual(told, [("1", "RUNNING", "PREEMPTED"), ("1", "PREEMPTED", "RUNNING")])
+        self.assertFalse(world.job("1").terminal)
+        told = world.look(job("1", "PREEMPTED", settled=False, attempt=1, started_at=1002.0, ended_at=1003.0))
+        self.assertEqual(told, [("1", "PREEMPTED", "PREEMPTED")])
+        self.assertTrue(world.job("1").terminal)
+
+    def test_preempted_by_its_record(self) -> None:
+        """Accounting's record of it may be followed by another: it has ended if there is none when the grace is over."""
+        world = World(accounting=True)
+        world.look(job("1", "RUNNING"))
+        record = Outcomes({"1": job("1", "PREEMPTED", settled=False)})
+        self.assertEqual(world.look(outcomes=record), [("1", "PREEMPTED", "RUNNING")])
+        self.assertEqual((world.look(outcomes=record, after=9.5), world.job("1").terminal), ([], False))
+        self.assertEqual(world.look(outcomes=record, after=0.5), [("1", "PREEMPTED", "PREEMPTED")])
+        self.assertTrue(world.job("1").terminal)
 
     def test_preempted_and_requeued(self) -> None:
         """It was no end."""
@@ -627,15 +651,15 @@ class RecordTests(SynchronousTestCase):
         """Since when a job stands as done without confirmation: from the look that showed it so, anew when it was requeued."""
         world = World()
         world.look(job("1", "RUNNING"))
-        world.look(job("1", "PREEMPTED", settled=False))
+        world.look(job("1", "FAILED", settled=False))
         first = world.now
-        world.look(job("1", "PREEMPTED", settled=False), after=9.5)
+        world.look(job("1", "FAILED", settled=False), after=9.5)
         self.assertEqual((world.known.records["1"].detail.unsettled_since, world.job("1").settled), (first, False))
         world.look(job("1", "QUEUED", attempt=1), after=0.5)
         self.assertIsNone(world.known.records["1"].detail.unsettled_since)
-        world.look(job("1", "PREEMPTED", settled=False, attempt=1), after=5.0)
+        world.look(job("1", "FAILED", settled=False, attempt=1), after=5.0)
         self.assertEqual(world.known.records["1"].detail.unsettled_since, world.now)
-        world.look(job("1", "PREEMPTED", settled=False, attempt=1), after=10.0)
+        world.look(job("1", "FAILED", settled=False, attempt=1), after=10.0)
         self.assertEqual((world.known.records["1"].detail.unsettled_since, world.job("1").settled), (None, True))
 
     def test_settled_by_the_scheduler(self) -> None:

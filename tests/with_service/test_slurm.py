@@ -235,6 +235,27 @@ def test_tasks_that_are_put_back(slurm: SlurmCluster, jobpush: ServiceProcess) -
     assert jobpush.job("slurm", array, until="terminal", wait=30)["job"]["counts"] == {"CANCELLED": 5}
 
 
+def test_preempted(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
+    """
+    One that is not put back into the queue is PREEMPTED, first as what may change and then settled; one that is put back is
+    another attempt, and is never told to have ended.
+    """
+    for partition, expected in (("spare", ["PREEMPTED"]), ("main", ["QUEUED"])):
+        whole_node = ("-w", "n1", "-n", "32")
+        job = slurm.submit("-p", partition, *whole_node, "--requeue", script="exec sleep 300")
+        assert jobpush.job("slurm", job, until="started", wait=20)["job"]["state"] == "RUNNING"
+        cursor = jobpush.get("/v1/changes").json["cursor"]
+        other = slurm.submit("-p", "first", *whole_node, script="exec sleep 300")
+        wait_until(lambda job=job, last=expected[0]: jobpush.job("slurm", job)["job"]["state"] == last, 20)  # type: ignore[misc]
+        if partition == "spare":
+            end = jobpush.job("slurm", job, until="terminal", wait=20)["job"]
+            assert (end["state"], end["settled"]) == ("PREEMPTED", True)
+        events = jobpush.events(since=cursor, job=f"slurm/{job}")
+        assert told(events) == expected
+        slurm.command("scancel", job, other)
+        assert jobpush.job("slurm", other, until="terminal", wait=20)["job"]["state"] == "CANCELLED"
+
+
 def test_heterogeneous_job(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
     """A het job is the sum of its components."""
     job = slurm.command(

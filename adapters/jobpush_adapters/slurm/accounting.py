@@ -141,7 +141,7 @@ def told_by(record: Record, job: JobDescriptor, now: float, whole_codes: bool) -
         confidence=Confidence.ACCOUNTING,
         pending_tasks=record.tasks if record.tasks is not None else job.pending_tasks,
     )
-    told = attrs.evolve(with_state(told, record.word, status, "", record.started_at, record.ended_at), settled=True)
+    told = with_state(told, record.word, status, "", record.started_at, record.ended_at)
     if whole_codes or told.exit_code is None or told.outcome is Outcome.COMPLETED:
         return told
     native = {**told.native, MODULO_128: str(record.code[0])}
