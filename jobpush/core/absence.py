@@ -14,6 +14,7 @@ from itertools import filterfalse
 import attrs
 
 from jobpush.core.frozen import evolve
+from jobpush.core.identity import is_another
 from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import ABSENCE, WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
 from jobpush.core.record import JobRecord
@@ -114,6 +115,23 @@ def newly_absent(known: ClusterJobs, snapshot: Snapshot) -> list[JobRecord]:
         if gone and record.detail.absent_since is None:
             absent.append(record)
     return absent
+
+
+def shows_others(known: ClusterJobs, snapshot: Snapshot) -> bool:
+    """
+    Return whether a snapshot may be another cluster's though it misses none of the live jobs: it shows another job by the id of a
+    live one, or there is no live one and it shows jobs that are not known.
+    """
+    rows = snapshot.jobs
+    changed = snapshot.fresh if known.follows(snapshot) and snapshot.fresh is not None else rows
+    for job_id in changed:
+        record = known.records.get(job_id)
+        if record is None:
+            if not known.open and not known.ranges and not snapshot.partial:
+                return True
+        elif record.subject is not rows[job_id] and not record.subject.terminal and is_another(record.subject, rows[job_id]):
+            return True
+    return False
 
 
 def unchecked(known: ClusterJobs, checked_at: float | None) -> bool:

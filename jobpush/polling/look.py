@@ -18,7 +18,16 @@ from twisted.python.failure import Failure
 
 from jobpush.adapter.interfaces import IBatchQueueService, INamedJobsQueue, IRecordedJobsQueue, QueueChanged, QueueError
 from jobpush.adapter.load import LoadBudget, UsualCost
-from jobpush.core.absence import CONFIRM_S, NOTHING_ASKED, DiffPolicy, guesses, newly_absent, unchecked, wants_outcome
+from jobpush.core.absence import (
+    CONFIRM_S,
+    NOTHING_ASKED,
+    DiffPolicy,
+    guesses,
+    newly_absent,
+    shows_others,
+    unchecked,
+    wants_outcome,
+)
 from jobpush.core.diff import diff
 from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import Outcomes, QueueFacts, Snapshot
@@ -175,7 +184,10 @@ class Look:
         ):
             return False
         partial, policy = attrs.evolve(snapshot, partial=True), self.policy(None)
-        self._publisher.table.cluster(self.queue.cluster).applied = None
+        jobs = self._publisher.table.cluster(self.queue.cluster)
+        if shows_others(jobs, partial):
+            return False
+        jobs.applied = None
         events = await self._publisher.apply(self.queue.cluster, lambda jobs: diff(jobs, partial, NOTHING_ASKED, policy, now))
         self.events = events
         return True
@@ -250,10 +262,12 @@ class Look:
         """
         The jobs whose absence from this snapshot says nothing, because the account may not see all jobs.
 
-        What it may see is asked whenever live jobs are missing: a later look that misses them too is believed only then.
+        What it may see is asked whenever live jobs are missing: a later look that misses them too is believed only then. So is
+        which cluster answers, also where other jobs stand in the place of those that are known.
         """
         self.unconfirmed = bool(newly_absent(jobs, snapshot)) or unchecked(jobs, self._checked_at)
-        facts = await self._check() if self.unconfirmed else self.status.facts
+        doubtful = self.unconfirmed or (self.status.seen_at is not None and shows_others(jobs, snapshot))
+        facts = await self._check() if doubtful else self.status.facts
         if facts is not None and not facts.sees_all:
             return frozenset(job_id for job_id in (*jobs.open, *jobs.ranges) if job_id not in snapshot.jobs)
         return frozenset()

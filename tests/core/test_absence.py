@@ -13,6 +13,7 @@ from jobpush.core.absence import (
     conclude,
     guesses,
     newly_absent,
+    shows_others,
     unlisted,
     wants_outcome,
 )
@@ -285,6 +286,21 @@ class MissingTests(SynchronousTestCase):
         world.look(job("2", "RUNNING"), job("3", "FAILED", settled=False))
         self.assertEqual([record.job.id for record in newly_absent(world.known, snapshot())], ["2"])
         self.assertEqual(unlisted(world.known, snapshot()), ["1", "2", "3"])
+
+    def test_others(self) -> None:
+        """Another job by a live one's id, or jobs that are not known where none is live: not a requeue, nor what comes beside others."""
+        world = World()
+        self.assertTrue(shows_others(world.known, snapshot(job("1", "RUNNING"))))
+        world.look(job("1", "RUNNING"), job("2", "FAILED"))
+        other = {"submitted_at": 500.0}
+        for rows, expected in (
+            ([job("1", "RUNNING", **other)], True), ([job("1", "QUEUED", attempt=1, **other)], False), ([job("2", "RUNNING", **other)], False),
+            ([job("1", "FAILED"), job("3", "RUNNING")], False), ([], False),
+        ):  # fmt: skip
+            self.assertEqual(shows_others(world.known, snapshot(*rows)), expected, rows)
+        world.look(job("1", "FAILED"))
+        self.assertTrue(shows_others(world.known, snapshot(job("3", "RUNNING"))))
+        self.assertFalse(shows_others(world.known, attrs.evolve(snapshot(job("3", "RUNNING")), partial=True)), "who asks by name knows of it")
 
     def test_ranges(self) -> None:
         """An array is missing with its range, unless it or one of its tasks is listed, or it was missing before."""

@@ -615,6 +615,25 @@ class StatusTests(LookCase):
         lab.clock.run(10, step=0.5)
         self.assertEqual(self.status(lab)["health"], "ok")
 
+    def test_another_cluster_that_misses_no_job(self) -> None:
+        """Where other jobs stand by the ids of those that are known, or there were none, it is asked whose they are before they are told."""
+        for ours in ({"1": "RUNNING"}, {}):
+            lab = self.lab()
+            for job_id, state in ours.items():
+                lab.queue.set(job_id, state, submitted_at=NOW - 60)
+            lab.start()
+            lab.queue.facts = OtherCluster("the answers are those of beta")
+            for job_id in ("1", "2"):
+                lab.queue.set(job_id, "RUNNING", submitted_at=NOW - 30)
+            lab.tick(3)
+            self.assertEqual((lab.states(), self.status(lab)["health"]), (ours, "stale"))
+            lab.queue.facts = QueueFacts(sees_all=True, evidence="test")
+            lab.queue.jobs.clear()
+            for job_id, state in ours.items():
+                lab.queue.set(job_id, state, submitted_at=NOW - 60)
+            lab.clock.run(30, step=0.5)
+            self.assertEqual((lab.states(), self.status(lab)["health"]), (ours, "ok"))
+
     def test_counts(self) -> None:
         """Queries, failures and rows."""
         lab = self.lab()
