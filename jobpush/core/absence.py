@@ -119,8 +119,8 @@ def newly_absent(known: ClusterJobs, snapshot: Snapshot) -> list[JobRecord]:
 
 def shows_others(known: ClusterJobs, snapshot: Snapshot) -> bool:
     """
-    Return whether a snapshot may be another cluster's though it misses none of the live jobs: it shows another job by the id of a
-    live one, or there is no live one and it shows jobs that are not known.
+    Return whether a snapshot may be another cluster's though it misses none of the live jobs: it shows another job by the id of
+    a live one, or there is no live one and it shows jobs that are not known.
     """
     rows = snapshot.jobs
     changed = snapshot.fresh if known.follows(snapshot) and snapshot.fresh is not None else rows
