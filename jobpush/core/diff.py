@@ -127,7 +127,9 @@ class _Diff:
         unsettled_since = seen.unsettled_since
         if adopted.done and not adopted.settled:
             unsettled_since = unsettled_since if unsettled_since is not None and job.done else self.now
-            if self.now - unsettled_since >= self.policy.grace:
+            # What is preempted is put back into the queue at once, or not at all.
+            settles = self.policy.confirm if adopted.outcome is Outcome.PREEMPTED else self.policy.grace
+            if self.now - unsettled_since >= min(settles, self.policy.grace):
                 adopted = evolve(adopted, settled=True)
                 unsettled_since = None
         else:

@@ -281,8 +281,8 @@ class MissingTests(SynchronousTestCase):
     def test_each_is_new_once(self) -> None:
         """A job that was absent before, or has ended without confirmation, is missing, and not newly so."""
         world = World()
-        world.look(job("1", "RUNNING"), job("2", "RUNNING"), job("3", "PREEMPTED", settled=False))
-        world.look(job("2", "RUNNING"), job("3", "PREEMPTED", settled=False))
+        world.look(job("1", "RUNNING"), job("2", "RUNNING"), job("3", "FAILED", settled=False))
+        world.look(job("2", "RUNNING"), job("3", "FAILED", settled=False))
         self.assertEqual([record.job.id for record in newly_absent(world.known, snapshot())], ["2"])
         self.assertEqual(unlisted(world.known, snapshot()), ["1", "2", "3"])
 

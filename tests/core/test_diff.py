@@ -168,13 +168,22 @@ class PresentTests(SynchronousTestCase):
     def test_provisional_outcome_settles(self) -> None:
         """What is done without confirmation is settled when its grace is over, by an event."""
         world = World()
-        preempted = job("1", "PREEMPTED", settled=False)
-        world.look(preempted)
+        failed = job("1", "FAILED", settled=False)
+        world.look(failed)
         self.assertFalse(world.job("1").terminal)
-        self.assertEqual(world.look(preempted, after=5.0), [])
-        self.assertEqual(world.look(preempted, after=6.0), [("1", "PREEMPTED", "PREEMPTED")])
+        self.assertEqual(world.look(failed, after=5.0), [])
+        self.assertEqual(world.look(failed, after=6.0), [("1", "FAILED", "FAILED")])
         self.assertTrue(world.job("1").terminal)
-        self.assertEqual(world.look(preempted, after=100.0), [])
+        self.assertEqual(world.look(failed, after=100.0), [])
+
+    def test_preempted(self) -> None:
+        """It is settled by the next look that shows it so: what is put back into the queue is so at once."""
+        for grace, after in ((10.0, 1.0), (0.5, 0.5)):
+            world = World(grace=grace)
+            world.look(job("1", "PREEMPTED", settled=False))
+            self.assertEqual(world.look(job("1", "PREEMPTED", settled=False), after=after / 2), [])
+            self.assertEqual(world.look(job("1", "PREEMPTED", settled=False), after=after / 2), [("1", "PREEMPTED", "PREEMPTED")])
+            self.assertTrue(world.job("1").terminal)
 
     def test_preempted_and_requeued(self) -> None:
         """It was no end."""
@@ -613,15 +622,15 @@ class RecordTests(SynchronousTestCase):
         """Since when a job stands as done without confirmation: from the look that showed it so, anew when it was requeued."""
         world = World()
         world.look(job("1", "RUNNING"))
-        world.look(job("1", "PREEMPTED", settled=False))
+        world.look(job("1", "FAILED", settled=False))
         first = world.now
-        world.look(job("1", "PREEMPTED", settled=False), after=9.5)
+        world.look(job("1", "FAILED", settled=False), after=9.5)
         self.assertEqual((world.known.records["1"].detail.unsettled_since, world.job("1").settled), (first, False))
         world.look(job("1", "QUEUED", attempt=1), after=0.5)
         self.assertIsNone(world.known.records["1"].detail.unsettled_since)
-        world.look(job("1", "PREEMPTED", settled=False, attempt=1), after=5.0)
+        world.look(job("1", "FAILED", settled=False, attempt=1), after=5.0)
         self.assertEqual(world.known.records["1"].detail.unsettled_since, world.now)
-        world.look(job("1", "PREEMPTED", settled=False, attempt=1), after=10.0)
+        world.look(job("1", "FAILED", settled=False, attempt=1), after=10.0)
         self.assertEqual((world.known.records["1"].detail.unsettled_since, world.job("1").settled), (None, True))
 
     def test_settled_by_the_scheduler(self) -> None:
