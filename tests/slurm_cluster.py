@@ -60,6 +60,7 @@ SlurmctldTimeout=60
 SlurmdTimeout=60
 MessageTimeout=5
 MinJobAge=300
+RequeueExitHold=97
 {extra}
 NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr={address} Port=[{first_port}-{last_port}] CPUs=32 RealMemory=16000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP

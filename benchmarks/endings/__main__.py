@@ -61,6 +61,7 @@ def main() -> int:
         f"{one.kind}: {difference}" for one in found if one.verdict is Verdict.PERMITTED for difference in one.differences
     )
     print("\nPermitted:", *(f"  {count} x {what}" for what, count in sorted(allowed.items())), sep="\n")
+    print("\nUnknown or lost:", *(f"  {one}" for one in found if one.verdict is Verdict.UNKNOWN), sep="\n")
     wrong = failures(found, run.problems)
     print("\nWrong:" if wrong else "\nNothing was told wrong.", *wrong, sep="\n  ")
     return 1 if wrong else 0

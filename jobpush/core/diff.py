@@ -85,6 +85,7 @@ class _Diff:
         ranges |= {array: listed[array] for array in self.known.ranges if array in listed}
         if ranges:
             yield from self.back_in_range()
+            yield from self.put_back_into_range(ranges)
         yield from self.absent()
         yield from self.arrays(ranges)
         for count, parent in enumerate(self.touched):
@@ -202,6 +203,25 @@ class _Diff:
             row = range_of(job, self.snapshot)
             if row is not None and job.task_index is not None:
                 self.present(pending_task(row, job_id, job.task_index), record)
+
+    def put_back_into_range(self, ranges: Mapping[str, JobDescriptor]) -> Generator[None, None, None]:
+        """Look at tasks that had ended and are now part of their array's pending range: they are to start again."""
+        for array, row in ranges.items():
+            before = self.known.get(array)
+            if row.done or (before is not None and row_of(before) is row):
+                continue
+            for count, job_id in enumerate(self.known.parts(array)):
+                if count % PAUSE_EVERY == 0:
+                    yield
+                record = self.known.records[job_id]
+                job, index = record.subject, record.subject.task_index
+                if not job.terminal or job.is_guess or index is None or index not in (row.pending_tasks or ()):
+                    continue
+                task = pending_task(row, job_id, index)
+                # What accounting told after this look had begun is newer, and an id that comes round is another array's.
+                newer = job_id in self.snapshot.jobs or job.observed_at >= self.snapshot.began_at
+                if not newer and not is_another(job, task):
+                    self.present(task, record)
 
     # -- jobs that are not listed
 

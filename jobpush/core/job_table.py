@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from jobpush.core.aggregate import PARTS_UNKNOWN
 from jobpush.core.frozen import evolve
 from jobpush.core.model import JobDescriptor, Phase, Snapshot
-from jobpush.core.record import JobRecord
+from jobpush.core.record import UNSEEN, JobRecord, Record
 
 
 class ClusterJobs:
@@ -139,7 +139,8 @@ class JobTable:
     ) -> tuple[JobDescriptor, JobRecord] | None:
         """
         Return the job with that id or alias, and its record; for an array's task that has no row of its own yet, the task as
-        its array's pending range describes it, with the record of the array.
+        its array's pending range describes it, with a record that has the number of the array's last event, and no history:
+        the array's is not its own.
         """
         jobs = self.cluster(cluster)
         record = jobs.get(jobs.canonical(job_id))
@@ -152,7 +153,8 @@ class JobTable:
         row = array.detail.range_row if array is not None else None
         if array is None or row is None or row.pending_tasks is None or task[1] not in row.pending_tasks:
             return None
-        return pending_task(row, job_id, task[1]), array
+        waiting = pending_task(row, job_id, task[1])
+        return waiting, Record(waiting, UNSEEN, array.updated_at, array.last_seq)
 
 
 def pending_task(range_row: JobDescriptor, job_id: str, index: int) -> JobDescriptor:

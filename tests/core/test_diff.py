@@ -309,6 +309,20 @@ class ArrayTests(SynchronousTestCase):
         self.assertEqual(world.look(self.pending("0-5"), after=100.0), [])
         self.assertEqual(world.look(self.pending("0-2,4-5"), job("7_3", "RUNNING"))[0], ("7_3", "RUNNING", "QUEUED"))
 
+    def test_put_back_into_the_range(self) -> None:
+        """A task that had ended, and waits again, is another attempt; not one of which accounting told after the look had begun."""
+        world = World(accounting=True)
+        world.look(self.pending("2-5"), job("7_0", "COMPLETED", exit_code=0, observed_at=1000.0), job("7_1", "FAILED", observed_at=1002.5))
+        told = world.look(self.pending("0-5"))
+        self.assertEqual([(i, s) for i, s, _ in told], [("7_0", "QUEUED")])
+        self.assertEqual((world.job("7_0").attempt, world.job("7_0").exit_code, world.job("7_0").settled), (1, None, False))
+        past = world.job("7_0").previous_attempt
+        assert past is not None
+        self.assertEqual((past.attempt, past.outcome, past.exit_code), (0, Outcome.COMPLETED, 0))
+        self.assertEqual(world.job("7").counts, {"FAILED": 1, "QUEUED": 5})
+        self.assertEqual(world.look(self.pending("0-5"), after=1.0), [("7_1", "QUEUED", "FAILED")], "a look that began later")
+        self.assertEqual(world.look(self.pending("0-5"), after=100.0), [])
+
     def test_an_array_whose_row_is_not_understood(self) -> None:
         """Its tasks are not absent."""
         world = World()

@@ -199,16 +199,40 @@ def test_task_that_is_held_alone(slurm: SlurmCluster, jobpush: ServiceProcess) -
     assert jobpush.job("slurm", array, wait=5)["job"]["counts"] == {"QUEUED": 4}
     slurm.command("scontrol", "hold", f"{array}_3")
     wait_until(lambda: jobpush.job("slurm", f"{array}_3")["job"]["state"] == "HELD", 20)
+    wait_until(lambda: jobpush.job("slurm", f"{array}_1")["job"]["reason_code"] == "BEGIN_TIME", 20)  # Slurm says so a moment later
     states = {index: jobpush.job("slurm", f"{array}_{index}")["job"] for index in range(1, 5)}
     assert {index: (job["state"], job["reason_code"]) for index, job in states.items()} == {
         1: ("QUEUED", "BEGIN_TIME"), 2: ("QUEUED", "BEGIN_TIME"), 3: ("HELD", "HELD_BY_ADMIN"), 4: ("QUEUED", "BEGIN_TIME"),
     }  # fmt: skip
     assert jobpush.job("slurm", array)["job"]["counts"] == {"HELD": 1, "QUEUED": 3}
+    assert jobpush.job("slurm", f"{array}_1")["history"] == []
     slurm.command("scontrol", "release", f"{array}_3")
     wait_until(lambda: jobpush.job("slurm", array)["job"]["counts"] == {"QUEUED": 4}, 20)
     assert told([e for e in jobpush.events(job=f"slurm/{array}_3") if e["job"]["id"] == f"{array}_3"]) == ["HELD", "QUEUED"]
     slurm.command("scancel", array)
     assert jobpush.job("slurm", array, until="terminal", wait=30)["job"]["counts"] == {"CANCELLED": 4}
+
+
+def test_tasks_that_are_put_back(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:
+    """
+    One exits with a code for which Slurm puts it back and holds it, another is put back by hand after it has succeeded: each
+    counts once, with its own attempt, whatever row squeue shows it in.
+    """
+    script = 'case $SLURM_ARRAY_TASK_ID in 1) exit 0;; 2) exit 97;; 3) exec sleep 300;; esac'
+    array = slurm.submit("--array=1-5%1", "--requeue", script=script)
+    assert jobpush.job("slurm", array, wait=5)["job"]["counts"]
+    wait_until(lambda: jobpush.job("slurm", f"{array}_2")["job"]["state"] == "HELD", 30)
+    assert jobpush.job("slurm", f"{array}_3", until="started", wait=20)["job"]["state"] == "RUNNING"
+    slurm.command("scontrol", "requeue", f"{array}_1")
+    wait_until(lambda: jobpush.job("slurm", f"{array}_1")["job"]["state"] == "QUEUED", 20)
+    wait_until(lambda: jobpush.job("slurm", array)["job"]["counts"] == {"HELD": 1, "QUEUED": 3, "RUNNING": 1}, 20)
+    jobs = {index: jobpush.job("slurm", f"{array}_{index}")["job"] for index in range(1, 6)}
+    assert {index: (job["state"], job["attempt"]) for index, job in jobs.items()} == {
+        1: ("QUEUED", 1), 2: ("HELD", 1), 3: ("RUNNING", 0), 4: ("QUEUED", 0), 5: ("QUEUED", 0),
+    }  # fmt: skip
+    assert jobs[1]["previous_attempt"]["outcome"] == "COMPLETED"
+    slurm.command("scancel", array)
+    assert jobpush.job("slurm", array, until="terminal", wait=30)["job"]["counts"] == {"CANCELLED": 5}
 
 
 def test_heterogeneous_job(slurm: SlurmCluster, jobpush: ServiceProcess) -> None:

@@ -152,6 +152,7 @@ class OneJobTests(LabCase):
         self.lab.tick()
         job = self.lab.get("/v1/jobs/memory/7_4").json()["job"]
         self.assertEqual((job["id"], job["state"], job["parent"], job["task_index"]), ("7_4", "QUEUED", "7", 4))
+        self.assertEqual(self.lab.get("/v1/jobs/memory/7_4").json()["history"], [], "what its array did, it did not")
         self.assertEqual(self.lab.get("/v1/jobs/memory/7_10").status, 404)
         array = self.lab.get("/v1/jobs/memory/7").json()["job"]
         self.assertEqual((array["state"], array["counts"], array["pending_tasks"]), ("QUEUED", {"QUEUED": 10}, "0-9"))
