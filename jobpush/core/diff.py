@@ -14,9 +14,9 @@ from collections.abc import Generator, Iterable, Mapping
 from jobpush.core.absence import DiffPolicy, conclude, concluded, range_of, unlisted, without_row
 from jobpush.core.aggregate import PARTS_UNKNOWN, aggregate, without_proof
 from jobpush.core.frozen import evolve
-from jobpush.core.identity import adopt, is_another
+from jobpush.core.identity import adopt, at_begin, is_another
 from jobpush.core.job_table import ClusterJobs, pending_task
-from jobpush.core.model import HELD, WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
+from jobpush.core.model import HELD, WAITING_PHASES, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
 from jobpush.core.record import AS_LISTED, Change, Changes, JobRecord, Record, row_of, sighting
 from jobpush.core.tasks import TaskSet
 
@@ -174,7 +174,7 @@ class _Diff:
         """Emit QUEUED and RUNNING where the job must have gone through them; return the state that it was in last."""
         if job.phase not in WAITING_PHASES and job.submitted_at is not None:
             queued = evolve(
-                _at_begin(job),
+                at_begin(job),
                 phase=Phase.HELD if HELD in job.flags else Phase.QUEUED,
                 started_at=None,
                 nodes=None,
@@ -189,7 +189,7 @@ class _Diff:
             return None
         if job.done and job.outcome is not Outcome.COMPLETED and not job.nodes and job.started_at == job.ended_at:
             return None  # ended while it waited: a scheduler then gives its end as its start too
-        running = evolve(_at_begin(job), phase=Phase.RUNNING)
+        running = evolve(at_begin(job), phase=Phase.RUNNING)
         self.emit(running, previous, job.started_at)
         return running.state
 
@@ -457,23 +457,3 @@ class _Diff:
             family = [job_id, *self.known.parts(job_id)]
             if not any(i in self.snapshot.jobs or i in self.result.records for i in family):
                 self.result.forgotten.extend((record.subject.cluster, member) for member in family)
-
-
-def _at_begin(job: JobDescriptor) -> JobDescriptor:
-    """Return a job as it must have been before it ended; its phase is the caller's to set."""
-    return evolve(
-        job,
-        phase=Phase.QUEUED,
-        outcome=None,
-        settled=False,
-        exit_code=None,
-        signal=None,
-        reason=None,
-        reason_code=None,
-        flags=(),
-        native={},
-        ended_at=None,
-        confidence=Confidence.INFERRED,
-        counts=None,
-        pending_tasks=None,
-    )
