@@ -14,9 +14,9 @@ from collections.abc import Generator, Iterable, Mapping
 from jobpush.core.absence import DiffPolicy, conclude, concluded, range_of, unlisted, without_row
 from jobpush.core.aggregate import PARTS_UNKNOWN, aggregate, without_proof
 from jobpush.core.frozen import evolve
-from jobpush.core.identity import adopt, is_another
+from jobpush.core.identity import adopt, at_begin, is_another
 from jobpush.core.job_table import ClusterJobs, pending_task
-from jobpush.core.model import HELD, WAITING_PHASES, Confidence, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
+from jobpush.core.model import HELD, WAITING_PHASES, JobDescriptor, Outcome, Outcomes, Phase, Snapshot
 from jobpush.core.record import AS_LISTED, Change, Changes, JobRecord, Record, row_of, sighting
 from jobpush.core.tasks import TaskSet
 
@@ -129,8 +129,9 @@ class _Diff:
         if adopted.done and not adopted.settled:
             again = unsettled_since is not None and job.done and job.attempt == adopted.attempt
             unsettled_since = unsettled_since if unsettled_since is not None and again else self.now
-            # One that is preempted is put back into the queue before it is shown as ended twice.
-            if (again and adopted.outcome is Outcome.PREEMPTED) or self.now - unsettled_since >= self.policy.grace:
+            # What is preempted is put back into the queue at once, or not at all.
+            settles = self.policy.confirm if adopted.outcome is Outcome.PREEMPTED else self.policy.grace
+            if self.now - unsettled_since >= min(settles, self.policy.grace):
                 adopted = evolve(adopted, settled=True)
                 unsettled_since = None
         else:
@@ -174,7 +175,7 @@ class _Diff:
         """Emit QUEUED and RUNNING where the job must have gone through them; return the state that it was in last."""
         if job.phase not in WAITING_PHASES and job.submitted_at is not None:
             queued = evolve(
-                _at_begin(job),
+                at_begin(job),
                 phase=Phase.HELD if HELD in job.flags else Phase.QUEUED,
                 started_at=None,
                 nodes=None,
@@ -189,7 +190,7 @@ class _Diff:
             return None
         if job.done and job.outcome is not Outcome.COMPLETED and not job.nodes and job.started_at == job.ended_at:
             return None  # ended while it waited: a scheduler then gives its end as its start too
-        running = evolve(_at_begin(job), phase=Phase.RUNNING)
+        running = evolve(at_begin(job), phase=Phase.RUNNING)
         self.emit(running, previous, job.started_at)
         return running.state
 
@@ -459,23 +460,3 @@ class _Diff:
             family = [job_id, *self.known.parts(job_id)]
             if not any(i in self.snapshot.jobs or i in self.result.records for i in family):
                 self.result.forgotten.extend((record.subject.cluster, member) for member in family)
-
-
-def _at_begin(job: JobDescriptor) -> JobDescriptor:
-    """Return a job as it must have been before it ended; its phase is the caller's to set."""
-    return evolve(
-        job,
-        phase=Phase.QUEUED,
-        outcome=None,
-        settled=False,
-        exit_code=None,
-        signal=None,
-        reason=None,
-        reason_code=None,
-        flags=(),
-        native={},
-        ended_at=None,
-        confidence=Confidence.INFERRED,
-        counts=None,
-        pending_tasks=None,
-    )

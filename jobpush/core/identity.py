@@ -68,3 +68,23 @@ def _lacking(row: JobDescriptor, same_attempt: bool) -> list[str]:
     if same_attempt and row.phase is Phase.FINISHING:
         names = (*names, "started_at")
     return [name for name in names if getattr(row, name) is None]
+
+
+def at_begin(job: JobDescriptor) -> JobDescriptor:
+    """Return a job as it must have been before it ended; its phase is the caller's to set."""
+    return evolve(
+        job,
+        phase=Phase.QUEUED,
+        outcome=None,
+        settled=False,
+        exit_code=None,
+        signal=None,
+        reason=None,
+        reason_code=None,
+        flags=(),
+        native={},
+        ended_at=None,
+        confidence=Confidence.INFERRED,
+        counts=None,
+        pending_tasks=None,
+    )

@@ -144,7 +144,9 @@ class Lookups:
         new = {job_id: job for job_id, job in found.items() if jobs.get(job_id) is None}
         if new or recorded:
             jobs.applied = None
-            whole = recorded if self._proves_parts() else frozenset[str]()
+            # A part that is no array's task is a job of its own, which accounting knows from its submission on.
+            of_tasks = {job.parent for job in found.values() if job.task_index is not None}
+            whole = recorded if self._proves_parts() else recorded.difference(job_id for job_id in of_tasks if job_id)
             snapshot = Snapshot(new, now, now, partial=True, whole=whole, recorded=recorded)
             policy = attrs.evolve(self._policy(), all_since=math.inf)  # one part that was asked for says nothing of the others
             await self._publisher.apply(queue.cluster, lambda known: diff(known, snapshot, NOTHING_ASKED, policy, now))

@@ -168,16 +168,25 @@ class PresentTests(SynchronousTestCase):
     def test_provisional_outcome_settles(self) -> None:
         """What is done without confirmation is settled when its grace is over, by an event."""
         world = World()
-        ended = job("1", "FAILED", settled=False)
-        world.look(ended)
+        failed = job("1", "FAILED", settled=False)
+        world.look(failed)
         self.assertFalse(world.job("1").terminal)
-        self.assertEqual(world.look(ended, after=5.0), [])
-        self.assertEqual(world.look(ended, after=6.0), [("1", "FAILED", "FAILED")])
+        self.assertEqual(world.look(failed, after=5.0), [])
+        self.assertEqual(world.look(failed, after=6.0), [("1", "FAILED", "FAILED")])
         self.assertTrue(world.job("1").terminal)
-        self.assertEqual(world.look(ended, after=100.0), [])
+        self.assertEqual(world.look(failed, after=100.0), [])
 
     def test_preempted(self) -> None:
-        """It has ended if a second look still shows it so; the same attempt, that is."""
+        """It is settled by the next look that shows it so: what is put back into the queue is so at once."""
+        for grace, after in ((10.0, 1.0), (0.5, 0.5)):
+            world = World(grace=grace)
+            world.look(job("1", "PREEMPTED", settled=False))
+            self.assertEqual(world.look(job("1", "PREEMPTED", settled=False), after=after / 2), [])
+            self.assertEqual(world.look(job("1", "PREEMPTED", settled=False), after=after / 2), [("1", "PREEMPTED", "PREEMPTED")])
+            self.assertTrue(world.job("1").terminal)
+
+    def test_preempted_twice(self) -> None:
+        """It has ended if a later look shows the same attempt so; what ran once is told to have run once."""
         world = World()
         times = {"started_at": 1001.0, "ended_at": 1002.0}
         world.look(job("1", "RUNNING", started_at=1001.0))

@@ -292,6 +292,7 @@ class DurabilityTests(JournalCase):
         self.assertNotEqual(journal.epochs.current, epoch)
         self.assertNotIn("-", journal.epochs.current)
         self.assertEqual((journal.last_seq, journal.trimmed_seq, list(self.known["c"])), (1, 1, ["1"]))
+        self.assertEqual(journal.newest(10), [])
 
     def test_newest(self) -> None:
         """The last events of a journal that is opened again; only those after one that cannot be read."""

@@ -107,6 +107,14 @@ class LookupTests(LabCase):
             self.lab.clock.run(60)
             self.assertEqual(len(self.asked), asked)
 
+    def test_a_heterogeneous_job(self) -> None:
+        """Each of its components has a record from its submission on: they prove the success of the whole."""
+        for part in ("20a", "20b"):
+            self.record(part, "COMPLETED", exit_code=0, parent="20", started_at=NOW - 60, ended_at=NOW - 30, nodes="n1")
+        self.successResultOf(self.found("20")[0])
+        job = self.lab.get("/v1/jobs/memory/20").json()["job"]
+        self.assertEqual((job["state"], job["counts"], job["flags"]), ("COMPLETED", {"COMPLETED": 2}, []))
+
     def test_an_array_of_which_accounting_knows_nothing(self) -> None:
         """It stays unknown, and is asked about again now and then."""
         self.array()

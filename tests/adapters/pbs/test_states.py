@@ -67,6 +67,8 @@ class StateTests(SynchronousTestCase):
         """To another server: its own outcome."""
         (job,) = described("moved-to-other-server.qstat-x-f-json").values()
         self.assertEqual((job.state, job.settled), ("MOVED", True))
+        for letter, substate, outcome in (("M", None, Outcome.MOVED), ("E", 94, Outcome.MOVED), ("F", 94, Outcome.MOVED), ("E", 95, None), ("E", 93, None)):
+            self.assertEqual(states.pbs_state(letter, substate, 0, "n", False, started=True).outcome, outcome, (letter, substate))
 
     def test_table(self) -> None:
         """Substate before letter, letter before exit status."""

@@ -710,6 +710,17 @@ class EndTests(GridCase):
         said = self.failure(self.queue.outcomes(jobs[3:4]))
         self.assertEqual(said, "qacct ended with status 1: cannot open file")
 
+    def test_qacct_has_not_been_asked_about_all(self) -> None:
+        """As long as one is left to ask about, no record means nothing."""
+        self.queue = self.make(prefix=("ssh",))
+        self.look()
+        self.records = {}
+        jobs = [self.job(str(number), submitted_at=1795333494.0) for number in range(1, 61)]
+        self.result(self.queue.outcomes(jobs[:30]))
+        self.clock.advance(60)
+        missing = [len(self.result(self.queue.outcomes(jobs)).no_record) for _ in range(3)]
+        self.assertEqual(missing, [0, 30, 30])
+
     def test_qacct_of_a_deleted_job(self) -> None:
         """The letter d was seen: that is no proof."""
         self.queue = self.make(prefix=("ssh",))

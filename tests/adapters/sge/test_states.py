@@ -58,6 +58,8 @@ class StateTests(SynchronousTestCase):
         """Where the reporting file cannot be read: FAILED, with the flag."""
         end = states.end_of(100, 137, states.Deleted(suspected=True))
         self.assertEqual((end.outcome, end.signal, end.flags), (Outcome.FAILED, 9, ("deleting",)))
+        for failed in (2, 5, 18, 23, 30, 37, 99):
+            self.assertEqual(states.end_of(failed, 137, states.Deleted(suspected=True)).flags, ("deleting",), failed)
 
     def test_which_limit(self) -> None:
         """The limit that was reached is told where it can be proved: memory by the most that was used."""
