@@ -14,10 +14,40 @@ from pathlib import Path
 import pytest
 
 from jobpush_client.values import moment
-from tests.service_process import ServiceProcess
+from tests.service_process import ServiceProcess, twistd_environment
 from tests.slurm_cluster import SlurmCluster, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.service, pytest.mark.timeout(240)]
+
+#: Run before jobpush's own code: its clock is an hour ahead as soon as that file is there.
+CLOCK = """\
+import os, time
+_time = time.time
+time.time = lambda: _time() + (3600 if os.path.exists({path!r}) else 0)
+"""
+
+
+def wrapped(directory: Path, **before: str) -> Path:
+    """Slurm's commands in a directory, some of them with shell commands before them."""
+    directory.mkdir()
+    for name in ("squeue", "sacct", "scontrol", "sacctmgr", "sdiag"):
+        command = directory / name
+        if name in before:
+            command.write_text(f"#!/bin/sh\n{before[name]}\nexec {shutil.which(name)} \"$@\"\n")
+            command.chmod(0o755)
+        else:
+            command.symlink_to(str(shutil.which(name)))
+    return directory
+
+
+def told(service: ServiceProcess, job: str) -> list[str]:
+    """The states that were told of a job."""
+    return [event["job"]["state"] for event in service.events(job=f"slurm/{job}")]
+
+
+def forgets(slurm: SlurmCluster, *jobs: str) -> None:
+    """Until squeue lists none of these jobs, ended or not."""
+    wait_until(lambda: not set(jobs) & set(slurm.command("squeue", "-h", "-a", "-t", "all", "-o", "%i").split()), 90)
 
 
 def test_ended_while_jobpush_was_down(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
@@ -190,12 +220,7 @@ def test_slow_answers(slurm: SlurmCluster, short_path: Path) -> None:
     so, and nothing is made of the pause; when it is quick again, they are told at once.
     """
     slow = short_path / "slow"
-    commands = short_path / "bin"
-    commands.mkdir()
-    for name in ("sacct", "scontrol", "sacctmgr", "sdiag"):
-        (commands / name).symlink_to(str(shutil.which(name)))
-    (commands / "squeue").write_text(f"#!/bin/sh\n[ ! -e {slow} ] || sleep 8\nexec {shutil.which('squeue')} \"$@\"\n")
-    (commands / "squeue").chmod(0o755)
+    commands = wrapped(short_path / "slow-bin", squeue=f"[ ! -e {slow} ] || sleep 8")
     service = ServiceProcess(short_path / "slow1", "--queue", f"slurm:bin={commands}:conf={slurm.conf}")
     service.start()
     try:
@@ -219,5 +244,114 @@ def test_slow_answers(slurm: SlurmCluster, short_path: Path) -> None:
         assert (queue["health"], queue["interval_s"] <= 10) == ("ok", True)
         assert service.job("slurm", running)["job"]["state"] == "RUNNING"
         slurm.command("scancel", running)
+    finally:
+        service.stop()
+
+
+def test_accounting_that_is_late(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """
+    Jobs end unseen, and sacct has no record of them for sixteen seconds, four times the grace, though nothing waits to be
+    written: what is concluded from that is a guess, which the records replace.
+    """
+    slurm, late = forgetful_slurm, short_path / "late"
+    commands = wrapped(short_path / "late-bin", sacct=f"[ ! -e {late} ] || exit 0")
+    service = ServiceProcess(short_path / "late1", "--queue", f"slurm:interval=0.3:grace=4:bin={commands}:conf={slurm.conf}")
+    service.start()
+    try:
+        service.ready()
+        jobs = {slurm.submit(script=f"sleep 4; exit {code}"): state for code, state in ((0, "COMPLETED"), (3, "FAILED"))}
+        for job in jobs:
+            assert service.job("slurm", job, until="started", wait=20)["job"]["state"] == "RUNNING"
+        late.touch()
+        assert service.process is not None
+        service.process.send_signal(signal.SIGSTOP)
+        forgets(slurm, *jobs)
+        service.process.send_signal(signal.SIGCONT)
+        time.sleep(16)
+        for job in jobs:
+            shown = service.job("slurm", job)["job"]
+            assert (shown["state"], shown["confidence"]) in (("UNKNOWN", "inferred"), ("LOST", "inferred"))
+        late.unlink()
+        for job, state in jobs.items():
+            wait_until(lambda job=job, state=state: service.job("slurm", job)["job"]["state"] == state, 60)  # type: ignore[misc]
+            assert "COMPLETED" not in told(service, job)[:-1]
+    finally:
+        service.stop()
+
+
+def test_clock_that_jumps(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """
+    The clock of jobpush's host is set an hour ahead while a job runs, one has just ended unseen, and one waits: none is lost by
+    that, and each is told as it ends.
+    """
+    slurm, ahead = forgetful_slurm, short_path / "ahead"
+    customized = short_path / "customized"
+    customized.mkdir()
+    (customized / "sitecustomize.py").write_text(CLOCK.format(path=str(ahead)))
+    path = os.pathsep.join([str(customized), twistd_environment(None)["PYTHONPATH"]])
+    late = short_path / "late-record"
+    commands = wrapped(short_path / "jump-bin", sacct=f"[ ! -e {late} ] || exit 0")
+    service = ServiceProcess(
+        short_path / "jump", "--queue", f"slurm:interval=0.3:grace=8:bin={commands}:conf={slurm.conf}", environment={"PYTHONPATH": path}
+    )
+    service.start()
+    try:
+        service.ready()
+        runs, ends = slurm.submit(script="sleep 30; exit 3"), slurm.submit(script="sleep 4; exit 3")
+        waits = slurm.submit("--hold")
+        for job in (runs, ends):
+            assert service.job("slurm", job, until="started", wait=20)["job"]["state"] == "RUNNING"
+        late.touch()
+        assert service.process is not None
+        service.process.send_signal(signal.SIGSTOP)
+        forgets(slurm, ends)
+        service.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: service.job("slurm", ends)["job"]["state"] == "FINISHING", 20)
+        ahead.touch()
+        time.sleep(4)
+        late.unlink()
+        assert service.job("slurm", ends, until="terminal", wait=40)["job"]["state"] == "FAILED"
+        assert service.job("slurm", runs, until="terminal", wait=60)["job"]["state"] == "FAILED"
+        assert service.job("slurm", waits)["job"]["state"] == "HELD"
+        for job in (runs, ends, waits):
+            assert "LOST" not in told(service, job)
+        assert service.get("/readyz").json["queues"]["slurm"]["health"] == "ok"
+        slurm.command("scancel", waits)
+    finally:
+        service.stop()
+
+
+def test_controller_that_was_away(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """
+    slurmctld is stopped for 30 s, and jobs end meanwhile: nothing is told but that the queue is stale. When it is back, each end is
+    told within ten seconds of its being known, and so is that of a job that is submitted then.
+    """
+    slurm = forgetful_slurm
+    service = ServiceProcess(short_path / "away", "--queue", f"slurm:conf={slurm.conf}")
+    service.start()
+    try:
+        service.ready()
+        jobs = {slurm.submit(script=f"sleep 8; exit {code}"): state for code, state in ((0, "COMPLETED"), (3, "FAILED"))}
+        runs = slurm.submit(script="sleep 90; exit 3")
+        for job in (*jobs, runs):
+            assert service.job("slurm", job, until="started", wait=20)["job"]["state"] == "RUNNING"
+        cursor = service.get("/v1/changes").json["cursor"]
+        slurm.stop_controller()
+        time.sleep(30)
+        assert service.events(since=cursor) == []
+        assert service.get("/readyz").json["queues"]["slurm"]["health"] == "stale"
+        slurm.start_controller()
+        wait_until(lambda: not set(jobs) & set(slurm.command("squeue", "-h", "-t", "R,CG", "-o", "%i").split()), 90)
+        known = time.monotonic()
+        for job, state in jobs.items():
+            assert service.job("slurm", job, until="terminal", wait=30)["job"]["state"] == state
+        assert time.monotonic() - known < 10
+        assert service.get("/readyz").json["queues"]["slurm"]["health"] == "ok"
+        after = slurm.submit(script="exit 3")
+        began = time.monotonic()
+        assert service.job("slurm", after, until="terminal", wait=30)["job"]["state"] == "FAILED"
+        assert time.monotonic() - began < 10
+        assert service.job("slurm", runs)["job"]["state"] == "RUNNING"
+        slurm.command("scancel", runs)
     finally:
         service.stop()
