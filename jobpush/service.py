@@ -55,6 +55,7 @@ class JobPush(MultiService):
     :param keep_ended: seconds for which jobs that ended stay in the served table.
     :param options: of the queues, by the name of the cluster.
     :param keep_workflows: seconds for which workflows that ended are known.
+    :param elapsed: returns seconds that go on whatever the clock is set to; by default the clock of the reactor is never set.
     :ivar monitors: by the name of the cluster.
     :ivar instruments: what is counted and timed while it runs.
     :ivar nudges: takes what says "look now".
@@ -72,6 +73,7 @@ class JobPush(MultiService):
         keep_ended: float = 86400.0,
         options: Mapping[str, PollingOptions] | None = None,
         keep_workflows: float = 7 * 86400.0,
+        elapsed: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self.reactor = reactor
@@ -101,6 +103,7 @@ class JobPush(MultiService):
                 checked=self._checked,
                 schedule=self._options_of(queue).schedule,
                 instruments=self.instruments,
+                elapsed=elapsed,
             )
             for queue in queues
         }

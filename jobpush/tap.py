@@ -36,6 +36,7 @@ from jobpush.polling.nudge_sockets import (
     read_secret,
 )
 from jobpush.polling.queue_options import CommonOptions, PollingOptions, take_common_options
+from jobpush.runtime.clock_steps import elapsed
 from jobpush.runtime.gc_pauses import GcPausesService
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S, CommandLine, ConfigError, Given, Settings, explained, is_digits, make_settings, read_file
@@ -317,7 +318,13 @@ def makeService(options: Options) -> IService:
     threads = Threads(cast(IReactorFromThreads, reactor))
     journal = SQLiteJournal(threads, settings.state, retention, new_epoch=settings.new_epoch)
     service = JobPush(
-        reactor, options.queues, journal, options.listeners, options=options.queue_options, keep_workflows=retention.seconds
+        reactor,
+        options.queues,
+        journal,
+        options.listeners,
+        options=options.queue_options,
+        keep_workflows=retention.seconds,
+        elapsed=elapsed,
     )
     for address in options.nudge_addresses:
         socket = NudgeSocket(

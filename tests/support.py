@@ -106,7 +106,10 @@ class Lab:
         self.journal = SQLiteJournal(
             self.threads, directory, retention, clock=self.clock.seconds, migrations=migrations  # type: ignore[arg-type]
         )
-        self.service = JobPush(self.clock, self.queues, self.journal, listeners, keep_ended=keep_ended)
+        #: Seconds by which the clock has been set forward.
+        self.set_forward = 0.0
+        elapsed = lambda: self.clock.seconds() - self.set_forward  # noqa: E731
+        self.service = JobPush(self.clock, self.queues, self.journal, listeners, keep_ended=keep_ended, elapsed=elapsed)
         if tail is not None:
             self.service.tail._capacity = tail
         self.serve(max_held)

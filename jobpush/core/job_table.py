@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import attrs
+
 from jobpush.core.aggregate import PARTS_UNKNOWN
 from jobpush.core.frozen import evolve
 from jobpush.core.model import JobDescriptor, Phase, Snapshot
@@ -102,6 +104,21 @@ class ClusterJobs:
     def follows(self, snapshot: Snapshot) -> bool:
         """Return whether this snapshot tells what is different from the one that this is the state of."""
         return snapshot.fresh is not None and self.applied is not None and self.applied is snapshot.base
+
+    def clock_was_set(self, seconds: float) -> None:
+        """
+        Move the times since which jobs are absent, or stand as done without confirmation.
+
+        :param seconds: by which the clock was set forward.
+        """
+        for job_id in self.unsettled:
+            record = self.records[job_id]
+            since = {
+                name: value + seconds
+                for name in ("absent_since", "unsettled_since")
+                if (value := getattr(record.detail, name)) is not None
+            }
+            self.records[job_id] = attrs.evolve(record, detail=attrs.evolve(record.detail, **since))
 
     def live(self) -> Iterator[JobRecord]:
         """Yield the records of jobs that have not ended."""

@@ -35,6 +35,7 @@ from jobpush.core.record import Changes, Event, JobRecord
 from jobpush.events.instruments import Instruments
 from jobpush.events.publisher import Publisher
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S, fresh_for
+from jobpush.runtime.clock_steps import ClockSteps
 
 T = TypeVar("T")
 
@@ -117,6 +118,7 @@ class Look:
     """
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
+    :param elapsed: returns seconds that go on whatever the clock is set to; by default that is never set.
     :ivar usual: what queries for all jobs cost, by the number of rows.
     :ivar cost: the seconds that one costs when all is well; 0 before it is known.
     :ivar events: what the last look has found.
@@ -134,6 +136,7 @@ class Look:
         keep_ended: float,
         checked: Callable[[QueueFacts], None],
         instruments: Instruments,
+        elapsed: Callable[[], float] | None = None,
     ) -> None:
         self.queue = queue
         self.status = QueueStatus(queue, reactor.seconds, interval_s=queue.interval or DEFAULT_INTERVAL_S)
@@ -144,6 +147,7 @@ class Look:
         self.cost = 0.0
         self._usual_named = UsualCost()
         self._reactor = reactor
+        self._clock_steps = ClockSteps(reactor.seconds, elapsed or reactor.seconds)
         self._publisher = publisher
         self._keep_ended = keep_ended
         self._on_check = checked
@@ -205,6 +209,7 @@ class Look:
 
     async def at_all(self) -> None:
         """One query for all jobs, whatever comes of it published. Raises where it failed."""
+        self._follow_the_clock()
         facts = self.status.facts
         every = CHECK_EVERY_S if facts is not None and facts.sees_all else CHECK_BLIND_EVERY_S
         if self._checked_at is None or self._reactor.seconds() - self._checked_at >= every:
@@ -320,7 +325,24 @@ class Look:
         """Seconds from a look that misses a job to one that confirms it."""
         return max(CONFIRM_S, self.queue.interval or DEFAULT_INTERVAL_S)
 
+    def _follow_the_clock(self) -> float:
+        """Move what was measured by a clock that has been set since; return by how many seconds it was set forward."""
+        step = self._clock_steps.taken()
+        if step:
+            self.log.warn("{cluster}: the clock was set by {step:+.1f} s", cluster=self.queue.cluster, step=step)
+            self._publisher.table.cluster(self.queue.cluster).clock_was_set(step)
+            self._unbroken_since = None
+            self._guesses_due += step
+            self._accounting_due += step
+            if self._checked_at is not None:
+                self._checked_at += step
+            if self.status.seen_at is not None:
+                self.status.seen_at += step
+        return step
+
     async def _publish(self, snapshot: Snapshot, outcomes: Outcomes, blind: bool) -> None:
+        if step := self._follow_the_clock():
+            snapshot = attrs.evolve(snapshot, began_at=snapshot.began_at + step, ended_at=snapshot.ended_at + step)
         forget = self._reactor.seconds() - self._forgot_at >= FORGET_EVERY_S
         if forget:
             self._forgot_at = self._reactor.seconds()

@@ -56,6 +56,7 @@ class JobStatusMonitor:
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
     :param schedule: how often it may ask, and how seldom it may while nudges announce the changes.
+    :param elapsed: as in `Look`.
     """
 
     log = Logger()
@@ -70,9 +71,10 @@ class JobStatusMonitor:
         checked: Callable[[QueueFacts], None] = lambda facts: None,
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         instruments: Instruments | None = None,
+        elapsed: Callable[[], float] | None = None,
     ) -> None:
         self.queue = queue
-        self._look = Look(reactor, queue, publisher, keep_ended, checked, instruments or Instruments())
+        self._look = Look(reactor, queue, publisher, keep_ended, checked, instruments or Instruments(), elapsed)
         self.status = self._look.status
         self._reactor = reactor
         self._publisher = publisher

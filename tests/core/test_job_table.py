@@ -107,6 +107,21 @@ class ClusterJobsTests(SynchronousTestCase):
         self.assertEqual((again.canonical("99"), list(again.open), list(again.unsettled)), ("1", ["1"], ["1"]))
 
 
+class ClockTests(SynchronousTestCase):
+    """A clock that was set."""
+
+    def test_was_set(self) -> None:
+        """What time changes was so before, as long as before; nothing else is touched."""
+        jobs = ClusterJobs()
+        kept = record(job("1", "RUNNING"))
+        for one in (kept, record(job("2", "RUNNING"), absent_since=50.0), record(job("3", "FAILED", settled=False), unsettled_since=60.0)):
+            jobs.put(one)
+        jobs.clock_was_set(-10.0)
+        self.assertIs(jobs.records["1"], kept)
+        seen = [(jobs.records[i].detail.absent_since, jobs.records[i].detail.unsettled_since) for i in ("2", "3")]
+        self.assertEqual(seen, [(40.0, None), (None, 50.0)])
+
+
 class JobTableTests(SynchronousTestCase):
     """`JobTable`."""
 

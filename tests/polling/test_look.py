@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -110,6 +110,26 @@ class AccountingTests(LabCase):
         self.lab.clock.run(8)
         self.assertEqual(self.lab.states()["1"], "FAILED")
         self.assertEqual(self.lab.get("/v1/jobs/memory/1").json()["job"]["exit_code"], 3)
+
+    def test_clock_that_is_set(self) -> None:
+        """An hour that nobody waited is no grace: nothing is concluded sooner by it."""
+        lab, told = self.lab, []
+        lab.queue.outcomes = lambda jobs: succeed(Outcomes(no_record=frozenset(job.id for job in jobs)))  # type: ignore[method-assign]
+        lab.set("1", "RUNNING", started_at=2.0)
+        lab.set("2", "QUEUED")
+        lab.queue.jobs.clear()
+        lab.tick()
+        lab.clock.rightNow += 3600.0
+        lab.set_forward += 3600.0
+        for _ in range(120):
+            lab.clock.advance(0.2)
+            told.append(tuple(lab.states().values()))
+        ran, waited = zip(*told, strict=True)
+        self.assertEqual(list(dict.fromkeys(ran)), ["RUNNING", "FINISHING", "UNKNOWN", "LOST"])
+        self.assertEqual(list(dict.fromkeys(waited)), ["QUEUED", "CANCELLED"])
+        # The grace is 5 s, of which one or two were over.
+        self.assertGreaterEqual(min(ran.index("UNKNOWN"), waited.index("CANCELLED")) * 0.2, 3.0)
+        self.assertEqual(lab.service.monitors["memory"].status.health, "ok")
 
     def test_accounting_that_fails(self) -> None:
         """It fails nothing else, and ends no job, however long."""
