@@ -11,7 +11,7 @@ import re
 import secrets
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -70,6 +70,10 @@ MOST_NEVER_RUN = 20_000
 #: What the commands find in their environment, besides what jobpush sets, if it is in jobpush's own: where the configuration
 #: is, and a token where Slurm authenticates by tokens.
 INHERITED = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
+
+#: Seconds within which accounting is to answer a check whether it does, and in which one such check is made.
+ANSWERS_S = 3.0
+ASK_EVERY_S = 55.0
 
 #: The most ids in one call of ``sacct`` (100 cost what one costs).
 SACCT_IDS = 500
@@ -134,6 +138,9 @@ class SlurmQueue(Watching, CommandQueue):
         self._probe_wanted = bool(probe)
         self._whole_codes = False
         self._cluster_name: str | None = None
+        # When accounting was asked last, and why it did not answer.
+        self._accounting_asked: float | None = None
+        self._accounting_error: str | None = None
         self._merged = MergedRanges(reactor, self._tasks_of)
 
     def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
@@ -251,6 +258,8 @@ class SlurmQueue(Watching, CommandQueue):
                 f"accounting is behind: slurmctld has {waiting} records that slurmdbd has not taken (sdiag); until it has, how "
                 "jobs ended that slurmctld has forgotten is not known"
             )
+        elif (why := await self._no_accounting()) is not None:
+            problems.append(f"accounting does not answer: {why}; how jobs ended that slurmctld has forgotten is not known")
         age = re.match(r"[0-9]+", config.get("MinJobAge", ""))
         return QueueFacts(
             sees_all=sees_all,
@@ -293,8 +302,7 @@ class SlurmQueue(Watching, CommandQueue):
         for begin in range(0, len(jobs), SACCT_IDS):
             some = {job.id: job for job in jobs[begin : begin + SACCT_IDS]}
             caught_up = await self._waiting_records() == 0
-            result = await self._commands.run("sacct", *sacct_arguments(list(some), self._clusters))
-            stdout = succeeded("sacct", result).stdout
+            stdout = await self._sacct(list(some))
             told = accounting.outcomes(stdout, some, self._reactor.seconds(), self._whole_codes, caught_up)
             ended.update(told.jobs)
             still_open |= told.still_open
@@ -313,14 +321,37 @@ class SlurmQueue(Watching, CommandQueue):
             return None
         return accounting.waiting_records(result.stdout)
 
+    async def _no_accounting(self) -> str | None:
+        """
+        Return why accounting does not say, within `ANSWERS_S`, what it has of one job; None if it does. It is asked only if it
+        has not been for `ASK_EVERY_S`.
+        """
+        now = self._reactor.seconds()
+        if self._accounting_asked is not None and now - self._accounting_asked < ASK_EVERY_S:
+            return self._accounting_error
+        self._accounting_asked, self._accounting_error = now, None
+        late = QueueError(f"sacct: no answer within {ANSWERS_S:g} s")
+        try:
+            asked = self._commands.run("sacct", *sacct_arguments(["1"], self._clusters))
+            succeeded("sacct", await asked.addTimeout(ANSWERS_S, self._reactor, lambda _, __: _raise(late)))
+        except QueueError as error:
+            self._accounting_error = str(error)
+        return self._accounting_error
+
+    async def _sacct(self, jobs: Sequence[str]) -> bytes:
+        """Return what sacct prints of these jobs."""
+        result = await self._commands.run("sacct", *sacct_arguments(jobs, self._clusters))
+        stdout = succeeded("sacct", result).stdout
+        self._accounting_asked, self._accounting_error = self._reactor.seconds(), None
+        return stdout
+
     def recorded(self, jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
         """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""
         return Deferred.fromCoroutine(self._recorded(jobs))
 
     async def _recorded(self, jobs: Sequence[str]) -> Mapping[str, JobDescriptor]:
-        result = await self._commands.run("sacct", *sacct_arguments(list(jobs), self._clusters))
+        stdout = await self._sacct(jobs)
         now = self._reactor.seconds()
-        stdout = succeeded("sacct", result).stdout
         # sacct prints all parts of an array, or of a heterogeneous job, that is asked for.
         ids = dict.fromkeys([*jobs, *(record.job_id for record in accounting.records(stdout))])
         asked = {job_id: self._unseen(job_id) for job_id in ids}
@@ -346,6 +377,10 @@ class SlurmQueue(Watching, CommandQueue):
             task_index=index,
             confidence=Confidence.ACCOUNTING,
         )
+
+
+def _raise(error: QueueError) -> NoReturn:
+    raise error
 
 
 def new_token() -> str:

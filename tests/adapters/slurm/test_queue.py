@@ -42,9 +42,10 @@ class ScriptedCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = ManualClock()
-        #: Accounting has caught up, unless a test says otherwise.
+        #: Accounting answers and has caught up, unless a test says otherwise.
         self.answers: dict[str, Callable[[Sequence[str]], CommandResult | bytes]] = {
             "sdiag": lambda argv: b"DBD Agent queue size: 0\n",
+            "sacct": lambda argv: b"",
         }
         self.commands = Scripted(self, lambda argv: self.answers[argv[0]](argv))
         self.queue = self.make()
@@ -263,6 +264,10 @@ class NamedTests(ScriptedCase):
         self.assertEqual(self.queue.most_named, 4)
 
 
+#: What a check asks of accounting.
+ASKED = " ".join(["sacct", *slurm.sacct_arguments(["1"])])
+
+
 class FactTests(ScriptedCase):
     """``scontrol show config`` and ``sacctmgr``."""
 
@@ -308,9 +313,9 @@ class FactTests(ScriptedCase):
     def test_whose_level(self) -> None:
         """The account's own, and only where it matters."""
         self.facts(b"Operator\n", PrivateData="jobs", AccountingStorageType="accounting_storage/slurmdbd")
-        self.assertEqual(self.commands.calls, ["scontrol show config", "sacctmgr -n -P show user jobpush format=AdminLevel", "sdiag"])
+        self.assertEqual(self.commands.calls, ["scontrol show config", "sacctmgr -n -P show user jobpush format=AdminLevel", "sdiag", ASKED])
         self.facts(PrivateData="none", AccountingStorageType="accounting_storage/slurmdbd")
-        self.assertEqual(self.commands.calls[3:], ["scontrol show config", "sdiag"])
+        self.assertEqual(self.commands.calls[4:], ["scontrol show config", "sdiag"])
 
     def test_accounting_is_behind(self) -> None:
         """What slurmdbd has not taken yet is said; where there is no accounting, or nothing waits, nothing is."""
@@ -319,6 +324,45 @@ class FactTests(ScriptedCase):
             problems = self.facts(AccountingStorageType="accounting_storage/slurmdbd").problems
             self.assertEqual([problem.startswith("accounting is behind: slurmctld has 7 records") for problem in problems], [True] if said else [])
         self.assertEqual(len(self.facts(AccountingStorageType="(null)").problems), 1)
+
+    def test_accounting_that_does_not_answer(self) -> None:
+        """It is said, as long as it lasts; it is asked once a minute at the most, and not at all while it answers other questions."""
+
+        def refuses(argv: Sequence[str]) -> CommandResult:
+            return CommandResult(1, b"", b"sacct: error: Problem talking to the database: Connection refused\n")
+
+        def problems() -> list[str]:
+            return list(self.facts(AccountingStorageType="accounting_storage/slurmdbd").problems)
+
+        self.answers["sacct"] = refuses
+        (problem,) = problems()
+        self.assertTrue(problem.startswith("accounting does not answer: "), problem)
+        self.assertIn("Connection refused", problem)
+        self.answers["sacct"] = lambda argv: b""
+        self.clock.advance(slurm.ASK_EVERY_S - 1)
+        self.assertEqual(problems(), [problem])
+        self.clock.advance(1)
+        self.assertEqual(problems(), [])
+        self.answers["sacct"] = refuses
+        self.clock.advance(slurm.ASK_EVERY_S)
+        self.assertEqual(len(problems()), 1)
+        self.answers["sacct"] = lambda argv: b""
+        self.result(self.queue.recorded(["7"]))
+        self.commands.calls.clear()
+        self.assertEqual((problems(), self.commands.calls), ([], ["scontrol show config", "sdiag"]))
+
+    def test_accounting_that_hangs(self) -> None:
+        """The check goes on after three seconds."""
+        ask = commands.run_command
+        hangs = lambda *call: Deferred() if call[1][0] == "sacct" else ask(*call)  # noqa: E731
+        self.patch(commands, "run_command", hangs)
+        self.answers["scontrol"] = lambda argv: b"AccountingStorageType=accounting_storage/slurmdbd\n"
+        asked = self.queue.check()
+        self.clock.advance(0)
+        self.clock.advance(slurm.ANSWERS_S)
+        self.clock.advance(0)
+        (problem,) = self.successResultOf(asked).problems
+        self.assertIn("no answer within 3 s", problem)
 
     def test_what_is_remembered(self) -> None:
         """MinJobAge, in seconds; whether there is accounting, and what that means."""
