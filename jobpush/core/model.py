@@ -313,6 +313,7 @@ class Snapshot:
     :ivar partial: whether these are only the jobs that were asked for by name; then no job is absent.
     :ivar whole: the ids of arrays of which all parts that ever were are among ``jobs``, or known.
     :ivar recorded: the ids of arrays of which all parts are that accounting has a record of.
+    :ivar queries: how often the scheduler was asked for it.
     """
 
     jobs: Mapping[str, JobDescriptor]
@@ -327,6 +328,7 @@ class Snapshot:
     partial: bool = False
     whole: frozenset[str] = frozenset()
     recorded: frozenset[str] = frozenset()
+    queries: int = 1
 
 
 @attrs.frozen(eq=False)

@@ -251,7 +251,8 @@ class Look:
         now = self._reactor.seconds()
         self._instruments.queried(self.queue.cluster, now - began)
         self.status.rows = len(snapshot.jobs)
-        charged = self.usual.charge(self.status.rows, now - began)
+        self.status.queries += snapshot.queries - 1
+        charged = snapshot.queries * self.usual.charge(self.status.rows, (now - began) / snapshot.queries)
         self.cost = self.usual.usual(self.status.rows) or 0.0
         if self.status.seen_at is not None:  # to the first one everything is new
             self.bucket.spend(charged, now)

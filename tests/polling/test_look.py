@@ -671,6 +671,28 @@ class StatusTests(LookCase):
         lab.tick(5)
         self.assertEqual(lab.service.monitors["memory"].status.rows, 2)
 
+    def test_several_questions_for_one_answer(self) -> None:
+        """Each counts as a query, and costs its part of the time that the answer took."""
+        lab = self.lab()
+        lab.queue.set("1", "RUNNING")
+        lab.start()
+        status, look = lab.service.monitors["memory"].status, lab.service.monitors["memory"]._look
+        lab.tick(3)
+        before, spent, answers = status.queries, [], []
+        self.patch(look.bucket, "spend", lambda seconds, now: spent.append(seconds))
+
+        def snapshot() -> Deferred[Snapshot]:
+            answers.append(Deferred[Snapshot]())
+            return answers[-1]
+
+        lab.queue.snapshot = snapshot  # type: ignore[method-assign]
+        lab.clock.advance(2.0)
+        lab.clock.advance(0.3)
+        answers[0].callback(Snapshot(dict(lab.queue.jobs), NOW, NOW, queries=3))
+        lab.clock.advance(0)
+        self.assertEqual(status.queries - before, 3)
+        self.assertEqual(spent, [3 * look.usual.charge(1, 0.1)])
+
     def test_how_long_a_query_took(self) -> None:
         """Is measured, of each query for all jobs."""
         lab = self.lab()

@@ -73,7 +73,8 @@ class MergedRanges:
         if not self._rows:
             return snapshot
         due = sorted(filter(self._is_due, self._rows.values()), key=self._asked_at)
-        for row in due[:MOST_AT_ONCE]:
+        asked = due[:MOST_AT_ONCE]
+        for row in asked:
             self._answers[row.id] = _answer(row, snapshot.began_at, await self._ask(row.id), self._answers.get(row.id))
         changed: dict[str, JobDescriptor] = {}
         for array, row in self._rows.items():
@@ -84,7 +85,8 @@ class MergedRanges:
         gone = {array for array in self._rows if array not in changed}
         listed = snapshot.jobs
         assert isinstance(listed, (dict, OverlayMapping))
-        return attrs.evolve(snapshot, jobs=OverlayMapping.of(listed, changed, gone), base=None, fresh=None, gone=())
+        jobs = OverlayMapping.of(listed, changed, gone)
+        return attrs.evolve(snapshot, jobs=jobs, base=None, fresh=None, gone=(), queries=1 + len(asked))
 
     def _follow(self, snapshot: Snapshot) -> None:
         """Take note of the merged rows of a snapshot."""

@@ -74,6 +74,9 @@ class MergedTests(ScriptedCase):
         """It has a row of its own; the others are as most of them are."""
         self.assertEqual(self.shown(), {"2": ("QUEUED", "BeginTime", "1-3"), "2_4": ("HELD", "JobHeldAdmin", None)})
         self.assertEqual(self.asked, ["2"])
+        self.assertEqual((self.look().queries, self.asked), (1, []))
+        self.clock.advance(merged.AGAIN_S)
+        self.assertEqual((self.look().queries, self.asked), (2, ["2"]))
 
     def test_most_are_held(self) -> None:
         """Then the range is."""
