@@ -189,8 +189,8 @@ def test_slow_answers(slurm: SlurmCluster, short_path: Path) -> None:
     While the controller takes eight seconds for an answer, the ends of jobs are told within ten seconds of it, health says what is
     so, and nothing is made of the pause; when it is quick again, they are told at once.
     """
-    slow = short_path / "slow"
-    commands = short_path / "bin"
+    slow = short_path / "slow-now"
+    commands = short_path / "slow-commands"
     commands.mkdir()
     for name in ("sacct", "scontrol", "sacctmgr", "sdiag"):
         (commands / name).symlink_to(str(shutil.which(name)))
