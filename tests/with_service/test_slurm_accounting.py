@@ -219,7 +219,7 @@ def test_slow_answers(slurm: SlurmCluster, short_path: Path) -> None:
     While the controller takes eight seconds for an answer, the ends of jobs are told within ten seconds of it, health says what is
     so, and nothing is made of the pause; when it is quick again, they are told at once.
     """
-    slow = short_path / "slow"
+    slow = short_path / "slow-now"
     commands = wrapped(short_path / "slow-bin", squeue=f"[ ! -e {slow} ] || sleep 8")
     service = ServiceProcess(short_path / "slow1", "--queue", f"slurm:bin={commands}:conf={slurm.conf}")
     service.start()
