@@ -75,6 +75,9 @@ INHERITED = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
 ANSWERS_S = 3.0
 ASK_EVERY_S = 55.0
 
+#: Seconds for which records have waited to be sent to accounting before that is said.
+BEHIND_S = 10.0
+
 #: The most ids in one call of ``sacct`` (100 cost what one costs).
 SACCT_IDS = 500
 
@@ -141,6 +144,8 @@ class SlurmQueue(Watching, CommandQueue):
         # When accounting was asked last, and why it did not answer.
         self._accounting_asked: float | None = None
         self._accounting_error: str | None = None
+        # Since when records wait to be sent to it, as far as that was asked.
+        self._behind_since: float | None = None
         self._merged = MergedRanges(reactor, self._tasks_of)
 
     def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
@@ -253,7 +258,7 @@ class SlurmQueue(Watching, CommandQueue):
                 "there is no accounting (AccountingStorageType): a job that ends while jobpush does not look, and is "
                 "forgotten (MinJobAge), is told as LOST"
             )
-        elif waiting := await self._waiting_records():
+        elif (waiting := await self._waiting_records()) and self._is_behind():
             problems.append(
                 f"accounting is behind: slurmctld has {waiting} records that slurmdbd has not taken (sdiag); until it has, how "
                 "jobs ended that slurmctld has forgotten is not known"
@@ -319,7 +324,19 @@ class SlurmQueue(Watching, CommandQueue):
             result = succeeded("sdiag", await self._commands.run("sdiag", *which))
         except QueueError:
             return None
-        return accounting.waiting_records(result.stdout)
+        waiting = accounting.waiting_records(result.stdout)
+        if not waiting:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = self._reactor.seconds()
+        return waiting
+
+    def _is_behind(self) -> bool:
+        """
+        Return whether records wait to be sent, and did whenever that was asked in the last `BEHIND_S`: a few do for a moment
+        whenever jobs come and go.
+        """
+        return self._behind_since is not None and self._reactor.seconds() - self._behind_since >= BEHIND_S
 
     async def _no_accounting(self) -> str | None:
         """

@@ -318,9 +318,14 @@ class FactTests(ScriptedCase):
         self.assertEqual(self.commands.calls[4:], ["scontrol show config", "sdiag"])
 
     def test_accounting_is_behind(self) -> None:
-        """What slurmdbd has not taken yet is said; where there is no accounting, or nothing waits, nothing is."""
-        for answer, said in ((b"DBD Agent queue size: 7\n", True), (b"DBD Agent queue size: 0\n", False), (b"", False)):
+        """What slurmdbd has not taken for a while is said; where there is no accounting, or nothing waits, or only now, nothing is."""
+        for answer, after, said in (
+            (b"DBD Agent queue size: 7\n", 0.0, False), (b"DBD Agent queue size: 0\n", 60.0, False), (b"DBD Agent queue size: 7\n", 60.0, False),
+            (b"DBD Agent queue size: 7\n", slurm.BEHIND_S - 1, False), (b"DBD Agent queue size: 7\n", 1.0, True), (b"", 60.0, False),
+            (b"DBD Agent queue size: 7\n", 60.0, False),
+        ):  # fmt: skip
             self.answers["sdiag"] = lambda argv, answer=answer: answer
+            self.clock.advance(after)
             problems = self.facts(AccountingStorageType="accounting_storage/slurmdbd").problems
             self.assertEqual([problem.startswith("accounting is behind: slurmctld has 7 records") for problem in problems], [True] if said else [])
         self.assertEqual(len(self.facts(AccountingStorageType="(null)").problems), 1)
