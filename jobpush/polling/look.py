@@ -30,7 +30,7 @@ from jobpush.core.absence import (
 )
 from jobpush.core.diff import diff
 from jobpush.core.job_table import ClusterJobs
-from jobpush.core.model import Outcomes, QueueFacts, Snapshot
+from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.record import Changes, Event, JobRecord
 from jobpush.events.instruments import Instruments
 from jobpush.events.publisher import Publisher
@@ -50,7 +50,9 @@ NAMED_S = 0.03
 #: A query for named jobs only must promise to be so much cheaper than one for all.
 NAMED_WORTH = 2.0
 
-#: Seconds between two questions to accounting about ends that were guesses, and how many of them it is asked about at once.
+#: Seconds between two questions to accounting about ends that were guesses, after the last of these and as the pause has grown;
+#: and how many of them it is asked about at once.
+GUESSES_SOON_S = 5.0
 GUESSES_EVERY_S = 60.0
 MOST_GUESSES = 500
 
@@ -155,6 +157,8 @@ class Look:
         self._checked_at: float | None = None
         self._forgot_at: float = 0.0
         self._guesses_due = 0.0
+        self._guesses_pause = GUESSES_SOON_S
+        self._latest_guess: str | None = None
         self._unbroken_since: float | None = None
         self._all_since = -math.inf
         self.unconfirmed = False
@@ -284,13 +288,13 @@ class Look:
         accounting = facts is not None and facts.accounting
         wanted = wants_outcome(jobs, snapshot) if accounting else []
         now = self._reactor.seconds()
-        if accounting and now >= self._guesses_due and (guessed := guesses(jobs, snapshot)):
-            self._guesses_due = now + GUESSES_EVERY_S
-            wanted += guessed[-MOST_GUESSES:]
         if not wanted:
-            self._accounting_pause = 1.0
-            return NOTHING_ASKED
+            self._accounting_pause, self._accounting_due = 1.0, 0.0
         if now < self._accounting_due:
+            return NOTHING_ASKED
+        if accounting:
+            wanted += self._guesses(jobs, snapshot, now)
+        if not wanted:
             return NOTHING_ASKED
         try:
             outcomes = await self._in_time(lambda: self.queue.outcomes(wanted))
@@ -303,6 +307,18 @@ class Look:
         self._accounting_pause = 1.0 if outcomes.jobs else min(LONGEST_ACCOUNTING_PAUSE_S, 2 * self._accounting_pause)
         self._accounting_due = self._reactor.seconds() + self._accounting_pause
         return outcomes
+
+    def _guesses(self, jobs: ClusterJobs, snapshot: Snapshot, now: float) -> list[JobDescriptor]:
+        """Return the jobs whose end is a guess, if accounting is to be asked about them: soon, then less and less often."""
+        latest = next(reversed(jobs.guessed), None)
+        if latest != self._latest_guess:
+            self._latest_guess, self._guesses_pause = latest, GUESSES_SOON_S
+            self._guesses_due = min(self._guesses_due, now + GUESSES_SOON_S)
+        found = guesses(jobs, snapshot) if now >= self._guesses_due else []
+        if found:
+            self._guesses_due = now + self._guesses_pause
+            self._guesses_pause = min(GUESSES_EVERY_S, 2 * self._guesses_pause)
+        return found[-MOST_GUESSES:]
 
     def policy(self, keep_ended: float | None = None, first: bool = False) -> DiffPolicy:
         """Return what a comparison needs to know of the cluster, as things stand now."""

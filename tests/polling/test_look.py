@@ -131,6 +131,30 @@ class AccountingTests(LabCase):
         self.assertGreaterEqual(min(ran.index("UNKNOWN"), waited.index("CANCELLED")) * 0.2, 3.0)
         self.assertEqual(lab.service.monitors["memory"].status.health, "ok")
 
+    def test_guesses_are_asked_about_again(self) -> None:
+        """Soon after each, as its record may only be late, then less often, up to once a minute."""
+        lab, asked = self.lab, []
+
+        def outcomes(jobs: Sequence[JobDescriptor]) -> Deferred[Outcomes]:
+            if any(job.done for job in jobs):
+                asked.append(lab.clock.seconds() - guessed_at)
+            return succeed(Outcomes(no_record=frozenset(job.id for job in jobs)))
+
+        lab.queue.outcomes = outcomes  # type: ignore[method-assign]
+        for job_id in ("1", "2"):
+            lab.set(job_id, "QUEUED")
+            lab.queue.jobs.clear()
+            while lab.states()[job_id] != "CANCELLED":
+                lab.clock.advance(0.5)
+            guessed_at = lab.clock.seconds()
+            asked.clear()
+            lab.clock.run(250, step=0.5)
+            pauses = [after - before for before, after in itertools.pairwise([0.0, *asked])]
+            self.assertLess(asked[0], 10.0)
+            self.assertEqual(sorted(pauses[1:]), pauses[1:])
+            self.assertEqual(len([pause for pause in pauses if pause < 15.0]), 3, pauses)
+            self.assertTrue(60.0 <= pauses[-1] <= 65.0, pauses)
+
     def test_accounting_that_fails(self) -> None:
         """It fails nothing else, and ends no job, however long."""
         self.lab.set("1", "RUNNING")
