@@ -32,6 +32,9 @@ PLAIN = re.compile(r"[1-9][0-9]{0,9}")
 TASK = re.compile(r"([1-9][0-9]{0,9})_(0|[1-9][0-9]{0,6})")
 HET = re.compile(r"([1-9][0-9]{0,9})\+(0|[1-9][0-9]{0,3})")
 
+#: How the row begins of what has no job's number.
+_NO_JOB = b"4294967294|"
+
 #: Characters of a token.
 TOKEN_SIZE = 11
 
@@ -76,7 +79,17 @@ def answer_of(result: CommandResult, token: str) -> bytes:
         raise QueueError("squeue: the answer is cut off, or is none of squeue's")
     if not result.stdout and result.stderr.strip():
         raise QueueError(f"squeue listed nothing and complained: {result.complaint}")
-    return result.stdout
+    return _without_placeholders(result.stdout, f"{token}r\n".encode())
+
+
+def _without_placeholders(answer: bytes, end: bytes) -> bytes:
+    """
+    Return an answer without the rows that stand for no job: a controller keeps what another one of its federation has started
+    for a moment under an id of its own, the number that Slurm has for "none" (measured on 22.05).
+    """
+    if not answer.startswith(_NO_JOB) and end + _NO_JOB not in answer:
+        return answer
+    return end.join(row for row in answer.split(end) if not row.startswith(_NO_JOB))
 
 
 def texts_of(answer: bytes, token: str) -> Iterator[bytes]:

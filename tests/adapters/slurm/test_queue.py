@@ -122,6 +122,16 @@ class FramingTests(ScriptedCase):
         self.assertEqual((sorted(snapshot.jobs), snapshot.rejected_count, snapshot.rejected_ids), (["1", "3"], 1, {"2"}))
         self.assertIn("the exit code or the number of restarts is no number: 2|2|RUNNING|x|", snapshot.rejected[0])
 
+    def test_rows_that_stand_for_no_job(self) -> None:
+        """What another cluster of the federation has started is listed for a moment under no job's number."""
+        gone = row("4294967294", "REVOKED", Name="x\n4294967294|y")
+        for rows in ((gone, row("7")), (row("7"), gone, gone), (gone, row("7"), gone), (row("7"),)):
+            snapshot = self.snapshot(framed(*rows))
+            self.assertEqual((list(snapshot.jobs), snapshot.rejected_count), (["7"], 0), rows)
+        self.assertEqual(list(self.snapshot(framed(gone)).jobs), [])
+        named = self.snapshot(framed(row("7", Name="x\n4294967294|y")))
+        self.assertEqual([job.name for job in named.jobs.values()], ["x\n4294967294|y"])
+
     def test_what_a_bad_row_may_stand_for(self) -> None:
         """Its job, by either of its ids, is not absent."""
         for bad, ids in [
