@@ -25,12 +25,12 @@ PROGRAMS = ("slurmctld", "slurmd", "squeue", "sbatch", "munged")
 USER, OTHER_USER = "nobody", "games"
 
 CONFIG = """\
-ClusterName=lab
+ClusterName={name}
 SlurmctldHost={host}({address})
 SlurmctldPort={controller_port}
 {binding}
 AuthType=auth/munge
-AuthInfo=socket={root}/munge/socket,cred_expire=5
+AuthInfo=socket={munge}/socket,cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={root}/state
@@ -79,7 +79,7 @@ ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost={address}
 AccountingStoragePort={database_port}
-AccountingStoragePass={root}/munge/socket
+AccountingStoragePass={munge}/socket
 """
 
 DATABASE_CONFIG = """\
@@ -87,7 +87,7 @@ DbdHost={host}
 DbdAddr={address}
 DbdPort={database_port}
 AuthType=auth/munge
-AuthInfo=socket={root}/munge/socket
+AuthInfo=socket={munge}/socket
 SlurmUser=root
 StorageType=accounting_storage/mysql
 StorageHost=127.0.0.1
@@ -124,15 +124,29 @@ class SlurmCluster(Cluster):
     :param root: an empty directory that jobs' owners may enter; its path is short (it holds sockets).
     :param extra: more lines of slurm.conf.
     :param accounting: with a database behind ``sacct``.
+    :param name: of the cluster.
+    :param shares: a running cluster with accounting, of which this one uses the database and the key.
     """
 
-    def __init__(self, root: Path, nodes: int = 2, extra: str = "", accounting: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        nodes: int = 2,
+        extra: str = "",
+        accounting: bool = False,
+        name: str = "lab",
+        shares: SlurmCluster | None = None,
+    ) -> None:
         self.root = root
+        self.name = name
+        self.shares = shares
         self.nodes = nodes
         self.extra = extra
         self.conf = root / "etc" / "slurm.conf"
-        self.accounting = accounting
+        self.accounting = accounting or shares is not None
         self._controller_port, self._database_port, self._sql_port = free_ports(3)
+        if shares is not None:
+            self._database_port = shares._database_port
         self._first_port = free_port_range(nodes)[0]
         self._database: subprocess.Popen[bytes] | None = None
         self._pids: dict[str, int] = {}
@@ -148,18 +162,14 @@ class SlurmCluster(Cluster):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o755)
         (self.root / "munge").chmod(0o711)
-        key = self.root / "munge" / "key"
-        key.touch(mode=0o600)
-        key.write_bytes(os.urandom(128))
         self.write_config()
         (self.root / "etc" / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
-        self._run(
-            "munged", f"--key-file={key}", f"--socket={self.root}/munge/socket", f"--pid-file={self.root}/run/munged.pid",
-            f"--log-file={self.root}/munge/log", f"--seed-file={self.root}/munge/seed", "--num-threads=2", "--force",
-        )  # fmt: skip
-        self._await_pid("munged")
+        if self.shares is None:
+            self._start_munge()
         if self.accounting:
-            self._start_accounting()
+            if self.shares is None:
+                self._start_database()
+            wait_until(lambda: self.run("sacctmgr", "-i", "add", "cluster", self.name).returncode == 0, 60)
         self.start_controller()
         for number in range(1, self.nodes + 1):
             (self.root / "spool" / f"n{number}").mkdir(exist_ok=True)
@@ -187,10 +197,21 @@ class SlurmCluster(Cluster):
         return template.format(
             host=host, address=address, binding=binding, root=self.root, nodes=self.nodes, sql_port=self._sql_port,
             controller_port=self._controller_port, database_port=self._database_port, first_port=self._first_port,
-            last_port=self._first_port + self.nodes - 1, **values,
+            last_port=self._first_port + self.nodes - 1, name=self.name, munge=(self.shares or self).root / "munge", **values,
         )  # fmt: skip
 
-    def _start_accounting(self) -> None:
+    def _start_munge(self) -> None:
+        """A key of its own, and munged."""
+        key = self.root / "munge" / "key"
+        key.touch(mode=0o600)
+        key.write_bytes(os.urandom(128))
+        self._run(
+            "munged", f"--key-file={key}", f"--socket={self.root}/munge/socket", f"--pid-file={self.root}/run/munged.pid",
+            f"--log-file={self.root}/munge/log", f"--seed-file={self.root}/munge/seed", "--num-threads=2", "--force",
+        )  # fmt: skip
+        self._await_pid("munged")
+
+    def _start_database(self) -> None:
         """A database of its own, and slurmdbd."""
         data = self.root / "db"
         data.mkdir()
@@ -216,7 +237,6 @@ class SlurmCluster(Cluster):
         config.touch(mode=0o600)
         config.write_text(self._format(DATABASE_CONFIG).replace(",NoCtldInAddrAny", ""))
         self.start_accounting()
-        wait_until(lambda: self.run("sacctmgr", "-i", "add", "cluster", "lab").returncode == 0, 60)
 
     def start_accounting(self) -> None:
         """Start slurmdbd."""
