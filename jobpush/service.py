@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue
 from jobpush.core.job_table import JobTable
-from jobpush.core.model import JobKey, QueueFacts
+from jobpush.core.model import JobDescriptor, JobKey, QueueFacts
 from jobpush.core.workflow import NO_CLUSTER
 from jobpush.core.workflows import Workflows
 from jobpush.events.instruments import Instruments
@@ -82,7 +82,7 @@ class JobPush(MultiService):
         self.table = JobTable()
         self.tail = Tail()
         tags = {queue.cluster: self._options_of(queue).tag for queue in queues}
-        self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None})
+        self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None}, self._now_is)
         self.instruments = Instruments()
         self.cooperator = Cooperator(reactor)
         self._heartbeat = Heartbeat(reactor, self.instruments.stall_s)
@@ -119,6 +119,10 @@ class JobPush(MultiService):
 
     def _options_of(self, queue: IBatchQueueService) -> PollingOptions:
         return self.options.get(queue.cluster, PollingOptions())
+
+    def _now_is(self, key: JobKey) -> JobDescriptor | None:
+        record = self.table.follow(key)
+        return record.subject if record is not None else None
 
     def _checked(self, facts: QueueFacts) -> None:
         for call in self.on_check:

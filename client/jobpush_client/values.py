@@ -122,6 +122,11 @@ class Job(_Ended):
         return self.fields.get("user")
 
     @property
+    def moved_to(self) -> str | None:
+        """``cluster/id`` of the job that it has become, if another cluster took it and that is known."""
+        return self.fields.get("moved_to")
+
+    @property
     def reason(self) -> str | None:
         """Why it waits or failed, in the scheduler's words."""
         return self.fields.get("reason")
@@ -142,6 +147,11 @@ class Met(_Ended):
     def key(self) -> str:
         """``cluster/id`` of a job, the name of a workflow."""
         return str(self.fields.get("job") or self.fields.get("workflow"))
+
+    @property
+    def moved_to(self) -> str | None:
+        """``cluster/id`` of the job that it has become, if another cluster took it: how it ended is how that one did."""
+        return self.fields.get("moved_to")
 
     @property
     def exit_code(self) -> int | None:

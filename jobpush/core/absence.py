@@ -44,6 +44,8 @@ class DiffPolicy:
     :ivar all_since: an array that this look shows first is known with all of its parts if it was submitted since then. Minus
         infinity if each is, infinity if none is: parts of it may have ended before anybody looked.
     :ivar finds_parts: whether there is accounting that can be asked for all parts of an array.
+    :ivar moved_to: (job) to CLUSTER/ID of the job of another cluster that it has become, if that is known; None if there is no
+        other cluster.
     """
 
     task_id: Callable[[str, int], str]
@@ -57,6 +59,7 @@ class DiffPolicy:
     unbroken_since: float | None = None
     all_since: float = -math.inf
     finds_parts: bool = False
+    moved_to: Callable[[JobDescriptor], str | None] | None = None
 
     def confirms(self, absent_since: float | None, look_at: float) -> bool:
         """
@@ -68,6 +71,20 @@ class DiffPolicy:
         if absent_since is None or self.checked_at is None:
             return False
         return absent_since <= self.checked_at and look_at - absent_since >= self.confirm
+
+    def linked(self, job: JobDescriptor, before: JobDescriptor | None = None) -> JobDescriptor:
+        """
+        Return a job with the name of the one that it has become, if it was moved. Until that is known it is not settled: the
+        look that shows the one may come before that which shows the other.
+
+        :param before: as it was told last.
+        """
+        if job.outcome is not Outcome.MOVED or job.moved_to is not None or self.moved_to is None:
+            return job
+        there = self.moved_to(job)
+        if there is not None:
+            return evolve(job, moved_to=there, settled=True)
+        return evolve(job, settled=before is not None and before.terminal and before.outcome is job.outcome)
 
 
 def unlisted(known: ClusterJobs, snapshot: Snapshot) -> list[str]:

@@ -98,6 +98,7 @@ def aggregate(
         source=waits.source,
         confidence=Confidence.INFERRED if any(m.confidence is Confidence.INFERRED for m in members) else waits.confidence,
         previous_attempt=None,
+        moved_to=None,
         pending_tasks=pending if pending else None,
         counts=dict(sorted(counts.items())),
     )

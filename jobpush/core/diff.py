@@ -70,7 +70,8 @@ class _Diff:
             if record is not None:
                 seen = record.detail
                 # Of one that was absent no row was kept.
-                if record.subject is row if seen is AS_LISTED else (seen.row is row and seen.unsettled_since is None):
+                as_listed = record.subject is row if seen is AS_LISTED else (seen.row is row and seen.unsettled_since is None)
+                if as_listed and job_id not in self.known.moved:
                     continue
             self.present(row, record)
             changed += 1
@@ -103,19 +104,19 @@ class _Diff:
         if self.snapshot.partial or not self.known.follows(self.snapshot):
             return listed.items()
         assert self.snapshot.fresh is not None
-        ids = dict.fromkeys(self.snapshot.fresh) | self.known.unsettled
+        ids = dict.fromkeys(self.snapshot.fresh) | self.known.unsettled | self.known.moved
         return [(job_id, listed[job_id]) for job_id in ids if job_id in listed]
 
     # -- jobs that are listed
 
     def present(self, row: JobDescriptor, record: JobRecord | None) -> None:
         if record is None:
-            virtual = self.from_range(row)
+            virtual, linked = self.from_range(row), self.policy.linked(row)
             if virtual is not None:
-                self.step(virtual, row)
+                self.step(virtual, linked)
             else:
-                self.arrive(row)
-            self.keep(row, row)
+                self.arrive(linked)
+            self.keep(linked, row)
             return
         job, seen = record.subject, record.detail
         if is_another(job, row):
@@ -124,7 +125,7 @@ class _Diff:
             self.arrive(row)
             self.keep(row, row)
             return
-        adopted = adopt(row, job)
+        adopted = self.policy.linked(adopt(row, job), job)
         unsettled_since = seen.unsettled_since
         if adopted.done and not adopted.settled:
             again = unsettled_since is not None and job.done and job.attempt == adopted.attempt
@@ -234,6 +235,11 @@ class _Diff:
         for job_id in self.known.guessed:
             if job_id in self.outcomes.jobs or job_id in self.outcomes.still_open:
                 self.revise(self.known.records[job_id])
+        for job_id in self.known.moved if self.policy.moved_to is not None else ():
+            record = self.known.records[job_id]
+            linked = self.policy.linked(record.subject, record.subject)
+            if job_id not in self.snapshot.jobs and self.step(record.subject, linked):
+                self.keep(linked, None, record)
 
     def revise(self, record: JobRecord) -> None:
         """Accounting tells of a job whose end was a guess."""
@@ -274,6 +280,7 @@ class _Diff:
             parent=job.parent,
             task_index=job.task_index,
         )
+        told = self.policy.linked(told, job)
         if told.done and not told.settled and since is not None and self.now - since >= self.policy.grace:
             told = evolve(told, settled=True)
         self.step(job, told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobpush.core.frozen import evolve
-from jobpush.core.model import STARTED_PHASES, WAITING_PHASES, Confidence, JobDescriptor, PastAttempt, Phase
+from jobpush.core.model import STARTED_PHASES, WAITING_PHASES, Confidence, JobDescriptor, Outcome, PastAttempt, Phase
 
 #: Phases from which going back to the queue is a new attempt.
 _RAN = STARTED_PHASES - {Phase.DONE}
@@ -32,6 +32,8 @@ def adopt(row: JobDescriptor, job: JobDescriptor) -> JobDescriptor:
         attempt = job.attempt + 1
     settled = row.settled or (job.settled and row.done and job.outcome is row.outcome and attempt == job.attempt)
     lacks = {name: value for name in _lacking(row, attempt == job.attempt) if (value := getattr(job, name)) is not None}
+    if row.outcome is Outcome.MOVED is job.outcome and job.moved_to is not None and attempt == job.attempt:
+        lacks["moved_to"] = job.moved_to
     if row.previous_attempt is None:
         previous = job.previous_attempt if attempt == job.attempt else past(job)
         if previous is not None:
@@ -85,6 +87,7 @@ def at_begin(job: JobDescriptor) -> JobDescriptor:
         native={},
         ended_at=None,
         confidence=Confidence.INFERRED,
+        moved_to=None,
         counts=None,
         pending_tasks=None,
     )

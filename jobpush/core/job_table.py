@@ -12,7 +12,7 @@ import attrs
 
 from jobpush.core.aggregate import PARTS_UNKNOWN
 from jobpush.core.frozen import evolve
-from jobpush.core.model import JobDescriptor, Phase, Snapshot
+from jobpush.core.model import STARTED_PHASES, JobDescriptor, JobKey, Outcome, Phase, Snapshot
 from jobpush.core.record import UNSEEN, JobRecord, Record
 
 
@@ -31,6 +31,8 @@ class ClusterJobs:
         self.guessed: dict[str, None] = {}
         #: The ids of arrays whose end is unknown because parts of them may have ended before they were seen first.
         self.parts_unknown: dict[str, None] = {}
+        #: The ids of jobs that were moved to another cluster, and are not known there yet.
+        self.moved: dict[str, None] = {}
         #: The jobs of the snapshot that this is the state of, if nothing else has changed since.
         self.applied: Mapping[str, JobDescriptor] | None = None
         self._parts: dict[str, dict[str, None]] = {}
@@ -73,6 +75,10 @@ class ClusterJobs:
             self.guessed[job.id] = None
         else:
             self.guessed.pop(job.id, None)
+        if job.outcome is Outcome.MOVED and job.moved_to is None and job.counts is None:
+            self.moved[job.id] = None
+        else:
+            self.moved.pop(job.id, None)
         if job.phase is Phase.UNKNOWN and PARTS_UNKNOWN in job.flags:
             self.parts_unknown[job.id] = None
         else:
@@ -92,6 +98,7 @@ class ClusterJobs:
         self.unsettled.pop(job_id, None)
         self.guessed.pop(job_id, None)
         self.parts_unknown.pop(job_id, None)
+        self.moved.pop(job_id, None)
         for alias in record.subject.aliases:
             if self._aliases.get(alias) == job_id:
                 del self._aliases[alias]
@@ -150,6 +157,35 @@ class JobTable:
         """Begin with what a journal has kept."""
         for name, records in known.items():
             self.clusters[name] = ClusterJobs(records)
+
+    def moved_to(self, job: JobDescriptor) -> str | None:
+        """
+        Return CLUSTER/ID of the job of another cluster that this one has become when it was moved there: it has begun to run
+        there, and has the same id, user and time of submission. None if no cluster that is known has it.
+        """
+        for name, jobs in self.clusters.items():
+            record = jobs.records.get(job.id) if name != job.cluster else None
+            there = record.subject if record is not None else None
+            if (
+                there is not None
+                and there.outcome is not Outcome.MOVED
+                and (there.started_at is not None or there.phase in STARTED_PHASES)
+                and (there.user, there.submitted_at) == (job.user, job.submitted_at)
+            ):
+                return f"{name}/{job.id}"
+        return None
+
+    def follow(self, key: JobKey) -> JobRecord | None:
+        """Return the record of the job that the one with that key has become, over all clusters that it was moved through."""
+        seen: dict[JobKey, JobRecord] = {}
+        at: JobKey | None = key
+        while at is not None and at not in seen:
+            record = self.cluster(at[0]).get(at[1])
+            if record is None:
+                break
+            seen[at] = record
+            at = record.subject.moved_key
+        return list(seen.values())[-1] if seen else None
 
     def find(
         self, cluster: str, job_id: str, task_of: Callable[[str], tuple[str, int] | None]

@@ -187,6 +187,10 @@ class JobDescriptor:
     previous_attempt: PastAttempt | None = field(
         default=None, metadata=on_wire(FieldKind.ATTEMPT, "Of a job that was requeued: how the attempt before ended.")
     )
+    moved_to: str | None = field(
+        default=None,
+        metadata=on_wire(TEXT, "Of a job that is MOVED: CLUSTER/ID of the job that it is now, if that is known.", event=True),
+    )
     parent: str | None = field(
         default=None, metadata=on_wire(TEXT, "The array or heterogeneous job that it is a part of.", optional=True)
     )
@@ -235,6 +239,14 @@ class JobDescriptor:
     def key(self) -> JobKey:
         """What the job is found by: its cluster and its id."""
         return (self.cluster, self.id)
+
+    @property
+    def moved_key(self) -> JobKey | None:
+        """What the job is found by that this one has become; None if it was not moved, or nobody knows where to."""
+        if self.moved_to is None:
+            return None
+        cluster, _, job_id = self.moved_to.partition("/")
+        return cluster, job_id
 
     @property
     def done(self) -> bool:

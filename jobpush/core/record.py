@@ -30,6 +30,7 @@ class Subject(Protocol):
     :ivar parent: the id of the array that it is a part of.
     :ivar state: the outcome if it has ended, else the phase.
     :ivar started: whether it, or anything of it, has begun to run.
+    :ivar moved_key: what it is found by now that it was moved to another cluster; None if it was not, or nobody knows where to.
     :ivar terminal: whether it has ended, and that is confirmed.
     :ivar deleted: whether this is the last that is told of it.
     """
@@ -48,6 +49,9 @@ class Subject(Protocol):
 
     @property
     def parent(self) -> str | None: ...
+
+    @property
+    def moved_key(self) -> JobKey | None: ...
 
     @property
     def state(self) -> str: ...

@@ -35,6 +35,8 @@ class WorkflowMember:
     :ivar counts: of an array: the number of its tasks per state; else None.
     :ivar begun: whether it, or an array's first task, has begun to run.
     :ivar settled: whether it has ended, and that is confirmed.
+    :ivar moved_to: CLUSTER/ID of the job that it has become, if it was moved to another cluster: how it stands is how that one
+        does.
     """
 
     uid: str = ""
@@ -49,11 +51,17 @@ class WorkflowMember:
     submitted_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    moved_to: str | None = None
 
     @classmethod
-    def of(cls, job: JobDescriptor) -> WorkflowMember:
-        """Return what is known of this job."""
+    def of(cls, job: JobDescriptor, key: JobKey | None = None) -> WorkflowMember:
+        """
+        Return what is known of this job.
+
+        :param key: of the member, if this is the job that it has become.
+        """
         return cls(
+            moved_to=f"{job.cluster}/{job.id}" if key not in (None, job.key) else job.moved_to,
             uid=job.uid, state=job.state, counts=job.counts,
             begun=job.started or (job.started_at is not None and job.phase is not Phase.STARTING), settled=job.terminal,
             exit_code=job.exit_code, signal=job.signal, reason=job.reason, name=job.name,
@@ -139,6 +147,11 @@ class Workflow:
     @property
     def parent(self) -> None:
         """A workflow is a part of nothing."""
+        return None
+
+    @property
+    def moved_key(self) -> None:
+        """A workflow is not moved."""
         return None
 
     @property

@@ -69,14 +69,20 @@ class Workflows:
     All workflows.
 
     :param tags: by cluster.
+    :param now_is: (key) to what a job is now that was moved to another cluster; None if nothing is known of it.
     """
 
-    def __init__(self, tags: Mapping[str, Tag] | None = None) -> None:
+    def __init__(
+        self, tags: Mapping[str, Tag] | None = None, now_is: Callable[[JobKey], JobDescriptor | None] = lambda _: None
+    ) -> None:
         self.records: dict[str, WorkflowRecord] = {}
         self._tags = tags or {}
         self._tallies: dict[str, Tally] = {}
         #: The names of the workflows that have a job as a member.
         self._of: dict[JobKey, dict[str, None]] = {}
+        self._now_is = now_is
+        #: The keys of members that were moved to another cluster, by the key of the job that they have become.
+        self._moved: dict[JobKey, dict[JobKey, None]] = {}
 
     # -- what is known
 
@@ -101,9 +107,10 @@ class Workflows:
         own = self._of.get(job.key)
         whole = self._of.get((job.cluster, job.parent)) if job.parent is not None else None
         found = self.tagged(job)
-        if own is None and whole is None:
+        if own is None and whole is None and job.key not in self._moved:
             return (found,) if found is not None else ()
-        return {**(own or {}), **(whole or {}), **({found: None} if found is not None else {})}
+        moved = {name: None for key in self._moved.get(job.key, ()) for name in self._of.get(key, ())}
+        return {**(own or {}), **(whole or {}), **moved, **({found: None} if found is not None else {})}
 
     def tagged(self, job: JobDescriptor) -> str | None:
         """Return the name in a job's tag, if it has one."""
@@ -149,7 +156,7 @@ class Workflows:
                 yield
             name = self.tagged(job)
             if name is not None and name not in self.records:
-                self._draft(drafts, name, now).seen(job, now)
+                self._draft(drafts, name, now).seen(job, now, job.key)
         found = WorkflowChanges()
         for draft in drafts.values():
             if draft.tally.unsettled:
@@ -176,7 +183,7 @@ class Workflows:
             return found
         members: dict[JobKey, WorkflowMember] = {}
         for count, key in enumerate(keys):
-            members[key] = _member(before, key, known(key))
+            members[key] = _member(before, key, self._now(known(key)))
             if count % 256 == 255:
                 yield
         draft = _Draft(before or Record(Workflow(name), Membership()), self._tallies.get(name), now)
@@ -233,28 +240,42 @@ class Workflows:
         if before is not None and before.detail is not record.detail:
             self._forget_members(name, before.detail.members)
         own.update(members)
-        for key in members:
+        for key, member in members.items():
             self._of.setdefault(key, {})[name] = None
+            if member.moved_to is not None:
+                cluster, _, job_id = member.moved_to.partition("/")
+                self._moved.setdefault((cluster, job_id), {})[key] = None
         self.records[name] = record
         self._tallies[name] = tally
 
-    def _forget_members(self, name: str, members: Iterable[JobKey]) -> None:
-        for key in members:
+    def _forget_members(self, name: str, members: Mapping[JobKey, WorkflowMember]) -> None:
+        for key, member in members.items():
             names = self._of.get(key, {})
             names.pop(name, None)
             if not names:
                 self._of.pop(key, None)
+                if member.moved_to is not None:
+                    cluster, _, job_id = member.moved_to.partition("/")
+                    self._moved.pop((cluster, job_id), None)
+
+    def _now(self, job: JobDescriptor | None) -> JobDescriptor | None:
+        """Return what a job is now that was moved to another cluster, as far as that is known; any other job itself."""
+        there = self._now_is(job.moved_key) if job is not None and job.moved_key is not None else None
+        return job if there is None else there
 
     def _draft_all(self, drafts: dict[str, _Draft], job: JobDescriptor, at: float) -> None:
         for name in self._of.get(job.key, ()):
-            self._draft(drafts, name, at).seen(job, at)
+            self._draft(drafts, name, at).seen(self._now(job) or job, at, job.key)
+        for key in self._moved.get(job.key, ()):
+            for name in self._of.get(key, ()):
+                self._draft(drafts, name, at).moved(job, at, key)
         for name in self._of.get((job.cluster, job.parent), ()) if job.parent is not None else ():
             self._draft(drafts, name, at).part_seen(job, at)
         found = self.tagged(job)
         if found is None:
             return
         if job.parent is None and found not in self._of.get(job.key, ()):
-            self._draft(drafts, found, at).seen(job, at)
+            self._draft(drafts, found, at).seen(self._now(job) or job, at, job.key)
         elif job.parent is not None and found not in self._of.get((job.cluster, job.parent), ()):
             self._draft(drafts, found, at).part_seen(job, at)  # its array comes after it in the same batch
 
@@ -282,20 +303,26 @@ class _Draft:
         """Return a member as it is now."""
         return self.members.get(key) or self.record.detail.members.get(key)
 
-    def seen(self, job: JobDescriptor, at: float) -> None:
-        """Take a member, or a job that becomes one, as it is now."""
-        before = self.get(job.key)
-        if before is not None and before.settled and before.uid != job.uid:
+    def moved(self, job: JobDescriptor, at: float, key: JobKey) -> None:
+        """Take the job that a member has become in another cluster, if it still is that."""
+        member = self.get(key)
+        if member is not None and member.moved_to == f"{job.cluster}/{job.id}":
+            self.seen(job, at, key)
+
+    def seen(self, job: JobDescriptor, at: float, key: JobKey) -> None:
+        """Take a member, or a job that becomes one, as it is now; or what it has become in another cluster."""
+        before = self.get(key)
+        member = WorkflowMember.of(job, key)
+        if before is not None and before.settled and before.uid != member.uid and before.moved_to == member.moved_to:
             return  # another job by the same id
-        member = WorkflowMember.of(job)
         if before is not None:
             self.tally.remove(before)
         self.tally.add(member)
-        self.members[job.key] = member
+        self.members[key] = member
         self.at = at
-        told_by_task = self.failure is not None and self.failure.member == job.key != self.failure.job
+        told_by_task = self.failure is not None and self.failure.member == key != self.failure.job
         if not told_by_task:
-            self._note_failure(job.key, job.key, member)
+            self._note_failure(key, key, member)
         if self._begun is None and member.begun and not self.record.subject.started:
             self._begun, self._begun_at = self._describe(), at
 
@@ -361,5 +388,5 @@ def _failure(key: JobKey, member: JobKey, job: WorkflowMember, at: float) -> Fir
 def _member(before: WorkflowRecord | None, key: JobKey, job: JobDescriptor | None) -> WorkflowMember:
     """Return what is known of a member: as it is now, or as the workflow remembers it."""
     if job is not None:
-        return WorkflowMember.of(job)
+        return WorkflowMember.of(job, key)
     return (before.detail.members.get(key) if before is not None else None) or NOT_SEEN

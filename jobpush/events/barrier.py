@@ -14,11 +14,17 @@ from jobpush.core.model import JobKey
 from jobpush.core.record import Event, Subject
 
 
+def _nothing(key: JobKey) -> Subject | None:
+    return None
+
+
 class Barrier:
     """
     :param keys: of the jobs and workflows that are waited for. Each is then ``put``.
     :param is_enough: whether a subject is far enough.
     :param need: how many must be; None for all of them.
+    :param follow: (key) to what a job is now that was moved to another cluster; None if nothing is known of it. How far
+        that one is is how far the job is.
     :ivar met: those that are, by key.
     :ivar earlier: those that were before the client's cursor: they count where all must be, and are not told again.
     :ivar open: those that are not yet.
@@ -26,15 +32,23 @@ class Barrier:
     :ivar unknown: those that such a look did not find.
     """
 
-    __slots__ = ("earlier", "is_enough", "keys", "met", "need", "open", "unknown", "unseen", "visibility")
+    __slots__ = ("_follow", "_now", "earlier", "is_enough", "keys", "met", "need", "open", "unknown", "unseen", "visibility")
 
     def __init__(
-        self, keys: Iterable[JobKey], is_enough: Callable[[Subject], bool], need: int | None, visibility: Visibility = ALL
+        self,
+        keys: Iterable[JobKey],
+        is_enough: Callable[[Subject], bool],
+        need: int | None,
+        visibility: Visibility = ALL,
+        follow: Callable[[JobKey], Subject | None] = _nothing,
     ) -> None:
         self.visibility = visibility
         self.keys = frozenset(keys)
         self.is_enough = is_enough
         self.need = need
+        self._follow = follow
+        #: The keys of what was moved, by the key of the job that it was then.
+        self._now: dict[JobKey, set[JobKey]] = {}
         self.met: dict[JobKey, Subject] = {}
         self.earlier: dict[JobKey, None] = {}
         self.open: dict[JobKey, None] = {}
@@ -44,7 +58,7 @@ class Barrier:
     @property
     def selection(self) -> Targets:
         """The events that concern it."""
-        return Targets(self.keys, self.visibility)
+        return Targets(self.keys.union(self._now) if self._now else self.keys, self.visibility)
 
     @property
     def done(self) -> bool:
@@ -67,6 +81,11 @@ class Barrier:
         """
         for place in (self.met, self.earlier, self.open, self.unseen, self.unknown):
             place.pop(key, None)
+        if subject is not None and subject.moved_key is not None:
+            self._now.setdefault(subject.moved_key, set()).add(key)
+            subject = self._follow(key) or subject
+            if subject.key != key:
+                self._now.setdefault(subject.key, set()).add(key)
         if subject is None:
             self.unseen[key] = None
         elif subject.deleted:
@@ -81,7 +100,10 @@ class Barrier:
     def take(self, events: Sequence[Event]) -> bool:
         """Take note of events of its subjects, and return whether it is over."""
         for event in events:
-            self.put(event.key, event.subject, earlier=event.key in self.earlier)
+            for moved in tuple(self._now.get(event.key, ())):
+                self.put(moved, self._follow(moved) or event.subject, earlier=moved in self.earlier)
+            if event.key in self.keys:
+                self.put(event.key, event.subject, earlier=event.key in self.earlier)
         return self.over
 
     @property

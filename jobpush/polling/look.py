@@ -335,6 +335,7 @@ class Look:
             unbroken_since=self._unbroken_since,
             all_since=self._all_since,
             finds_parts=facts is not None and facts.accounting and IRecordedJobsQueue.providedBy(self.queue),
+            moved_to=self._publisher.table.moved_to if len(self._publisher.table.clusters) > 1 else None,
         )
 
     @property

@@ -143,11 +143,11 @@ _MEMBER = object_of(
 
 _MET = object_of(
     {
-        "job": TEXT, "workflow": TEXT, "asked": TEXT, "state": TEXT, "exit_code": or_null(INTEGER),
+        "job": TEXT, "workflow": TEXT, "asked": TEXT, "moved_to": TEXT, "state": TEXT, "exit_code": or_null(INTEGER),
         "signal": or_null(INTEGER), "reason": or_null(TEXT), "started_at": or_null(TIME), "ended_at": or_null(TIME),
         "confidence": enum_of(Confidence), "counts": _COUNTS,
     },
-    optional=("job", "workflow", "asked", "exit_code", "signal", "reason", "confidence", "counts"),
+    optional=("job", "workflow", "asked", "moved_to", "exit_code", "signal", "reason", "confidence", "counts"),
 )  # fmt: skip
 
 _HEALTH = object_of(

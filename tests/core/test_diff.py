@@ -786,3 +786,68 @@ def result_of(steps: Any) -> Any:
             next(steps)
     except StopIteration as end:
         return end.value
+
+
+class MovedTests(SynchronousTestCase):
+    """Jobs that another cluster of the federation took: what is waited for then is in tests/web/routes/test_moved.py."""
+
+    def world(self, **there: str) -> World:
+        """One of which some jobs are known to be elsewhere by now."""
+        return World(moved_to=lambda job: there.get(f"_{job.id}"))
+
+    def test_known(self) -> None:
+        """Moved, and where to, in one step; it stays so, listed or not, and nothing more is told."""
+        world = self.world(_1="d/1")
+        world.look(job("1", "QUEUED"))
+        self.assertEqual(world.look(job("1", "MOVED")), [("1", "MOVED", "QUEUED")])
+        self.assertEqual((world.job("1").moved_to, world.job("1").terminal), ("d/1", True))
+        self.assertEqual(world.look(job("1", "MOVED", reason="again")) + world.look() + world.look(), [])
+        self.assertEqual(world.job("1").moved_to, "d/1")
+
+    def test_new(self) -> None:
+        """A job that is moved when it is seen first."""
+        world = self.world(_1="d/1")
+        self.assertEqual(world.look(job("1", "MOVED")), [("1", "QUEUED", None), ("1", "MOVED", "QUEUED")])
+        self.assertEqual(world.job("1").moved_to, "d/1")
+
+    def test_known_later(self) -> None:
+        """As long as it is not known it is not settled; found later, while its row is unchanged, or when it has none any more."""
+        for listed in (True, False):
+            there: dict[str, str] = {}
+            world = World(moved_to=lambda job, there=there: there.get(job.id))
+            row = job("1", "MOVED")
+            world.look(job("1", "QUEUED"))
+            self.assertEqual(world.look(row), [("1", "MOVED", "QUEUED")])
+            self.assertFalse(world.job("1").settled)
+            rows = [row] if listed else []
+            self.assertEqual(world.look(*rows), [])
+            there["1"] = "d/1"
+            self.assertEqual(world.look(*rows), [("1", "MOVED", "MOVED")], listed)
+            self.assertEqual((world.job("1").moved_to, world.job("1").settled), ("d/1", True))
+
+    def test_never_known(self) -> None:
+        """Once the grace is over it is settled without, and stays so; what is found even later is still told."""
+        there: dict[str, str] = {}
+        world = World(moved_to=lambda job: there.get(job.id))
+        row = job("1", "MOVED")
+        world.look(job("1", "QUEUED"))
+        world.look(row)
+        self.assertEqual(world.look(row, after=11.0), [("1", "MOVED", "MOVED")])
+        self.assertEqual((world.job("1").settled, world.look(row), world.look(), world.job("1").terminal), (True, [], [], True))
+        there["1"] = "d/1"
+        self.assertEqual(world.look(), [("1", "MOVED", "MOVED")])
+        self.assertEqual(world.job("1").moved_to, "d/1")
+
+    def test_record(self) -> None:
+        """One that is not listed any more, of which accounting says that it was moved."""
+        world = self.world(_1="d/1")
+        world.look(job("1", "QUEUED"))
+        moved = Outcomes({"1": job("1", "MOVED", confidence=Confidence.ACCOUNTING)})
+        self.assertEqual(world.look(outcomes=moved), [("1", "MOVED", "QUEUED")])
+        self.assertEqual((world.job("1").moved_to, world.job("1").terminal), ("d/1", True))
+
+    def test_one_cluster(self) -> None:
+        """Where no other cluster is watched, that it was moved is settled at once."""
+        world = World()
+        world.look(job("1", "MOVED"))
+        self.assertTrue(world.job("1").terminal)

@@ -160,3 +160,56 @@ class JobTableTests(SynchronousTestCase):
         task = pending_task(RANGE, "7_2", 2)
         expected = attrs.evolve(RANGE, id="7_2", uid="c/7_2@100", aliases=(), parent="7", task_index=2, pending_tasks=None, counts=None)
         self.assertTrue(task.says_the_same(expected), task)
+
+
+class MovedTests(SynchronousTestCase):
+    """Finding what a job has become that was moved to another cluster."""
+
+    def setUp(self) -> None:
+        self.table = JobTable()
+        self.job = self.put("c", "MOVED")
+
+    def put(self, cluster: str, state: str, **fields: Any) -> JobDescriptor:
+        of = attrs.evolve(job("1", state, **{"user": "kim", **fields}), cluster=cluster)
+        self.table.cluster(cluster).put(record(of))
+        return of
+
+    def test_it_must_be_the_same_job_and_have_begun(self) -> None:
+        """The same id, user and time of submission, begun, and not moved on itself."""
+        self.assertIsNone(self.table.moved_to(self.job))
+        for state, fields in (
+            ("QUEUED", {}), ("MOVED", {}), ("RUNNING", {"user": "lee"}), ("RUNNING", {"submitted_at": 101.0}), ("STARTING", {}),
+            ("CANCELLED", {}),
+        ):  # fmt: skip
+            self.put("d", state, **fields)
+            found = self.table.moved_to(self.job)
+            self.assertEqual(found, "d/1" if state == "CANCELLED" else None, (state, fields))
+        for state, fields in (("RUNNING", {}), ("FAILED", {"started_at": 150.0}), ("STARTING", {"started_at": 150.0})):
+            self.put("d", state, **fields)
+            self.assertEqual(self.table.moved_to(self.job), "d/1", (state, fields))
+
+    def test_follow(self) -> None:
+        """Over several clusters; one that leads nowhere, or back, ends where it is."""
+        self.put("c", "MOVED", moved_to="d/1")
+        self.put("d", "MOVED", moved_to="e/1")
+        self.assertEqual(self.found("c"), "d")
+        self.put("e", "RUNNING")
+        self.assertEqual((self.found("c"), self.found("d"), self.found("e")), ("e", "e", "e"))
+        self.put("e", "MOVED", moved_to="c/1")
+        self.assertIsNotNone(self.found("c"))
+        self.assertIsNone(self.table.follow(("f", "1")))
+
+    def found(self, cluster: str) -> str:
+        followed = self.table.follow((cluster, "1"))
+        assert followed is not None
+        return followed.job.cluster
+
+    def test_those_that_are_not_known_where(self) -> None:
+        """They are at hand until that is known, or they are forgotten."""
+        jobs = self.table.cluster("c")
+        self.assertEqual(list(jobs.moved), ["1"])
+        self.put("c", "MOVED", moved_to="d/1")
+        self.assertEqual(list(jobs.moved), [])
+        self.put("c", "MOVED")
+        jobs.forget("1")
+        self.assertEqual(list(jobs.moved), [])

@@ -16,6 +16,7 @@ from jobpush.core.model import (
     split_state,
 )
 from jobpush.core.tasks import TaskSet
+from tests.core.world import job
 
 
 class StateTests(SynchronousTestCase):
@@ -58,6 +59,11 @@ class StateTests(SynchronousTestCase):
             job = JobDescriptor(cluster="c", id="1", phase=phase, outcome=outcome, settled=settled)
             self.assertEqual((job.done, job.terminal, job.started), (done, terminal, started), (state, settled))
 
+    def test_moved(self) -> None:
+        """By what the job is found that one has become in another cluster."""
+        self.assertEqual(job("8", "MOVED", moved_to="second/8[3].x").moved_key, ("second", "8[3].x"))
+        self.assertIsNone(job("8", "MOVED").moved_key)
+
     def test_the_same(self) -> None:
         """Two descriptors say the same if all of their fields do, but for when they were observed."""
         job = JobDescriptor(cluster="c", id="1", phase=Phase.QUEUED)
@@ -67,7 +73,7 @@ class StateTests(SynchronousTestCase):
             "reason_code": ReasonCode.OTHER, "flags": ("x",), "native": {"a": "b"}, "aliases": ("9",), "uid": "u", "name": "n", "user": "u",
             "account": "a", "submitted_at": 0.0, "started_at": 0.0, "ended_at": 0.0, "queue": "q", "nodes": "n", "workdir": "/", "comment": "c",
             "time_limit_s": 0, "source": "s", "confidence": Confidence.INFERRED, "parent": "7", "task_index": 0, "pending_tasks": TaskSet(), "counts": {},
-            "previous_attempt": PastAttempt(0),
+            "previous_attempt": PastAttempt(0), "moved_to": "d/1",
         }  # fmt: skip
         self.assertEqual({*others, "outcome", "observed_at"}, {field.name.lstrip("_") for field in attrs.fields(JobDescriptor)})
         visible = set()
@@ -77,7 +83,7 @@ class StateTests(SynchronousTestCase):
             if other.visible() != job.visible():
                 visible.add(name)
         self.assertEqual(visible, {
-            "phase", "settled", "attempt", "exit_code", "signal", "reason_code", "queue", "nodes", "started_at", "ended_at", "flags",
+            "phase", "settled", "attempt", "exit_code", "signal", "reason_code", "queue", "nodes", "started_at", "ended_at", "flags", "moved_to",
         }, "what makes an event")  # fmt: skip
         ended = attrs.evolve(job, phase=Phase.DONE, outcome=Outcome.FAILED)
         self.assertNotEqual(ended.visible(), attrs.evolve(ended, outcome=Outcome.TIMEOUT).visible())

@@ -47,6 +47,8 @@ def worst(codes: Iterable[int]) -> int:
 def summary(job: Job | Met) -> str:
     """``slurm/4711 FAILED exit 3 after 5 s``."""
     words = [job.key, job.state]
+    if job.moved_to is not None:
+        words.insert(1, f"(now {job.moved_to})")
     if job.signal is not None:
         words.append(f"signal {job.signal}")
     elif job.exit_code is not None:

@@ -98,6 +98,8 @@ class Hold:
     :ivar deadline: the reactor's time at which it is answered all the same.
     :ivar wait: the seconds that the client asked for, if the same question at the same moment is held in the same way; else
         None.
+    :ivar instead: called with events that it waited for, before the watch is: an outcome takes the place of the hold; None
+        leaves it.
     """
 
     key: Hashable
@@ -108,6 +110,7 @@ class Hold:
     clusters: frozenset[str] = frozenset()
     looks: tuple[LookRequest, ...] = ()
     wait: float | None = None
+    instead: Callable[[Sequence[Event]], Outcome | None] | None = None
 
 
 @attrs.frozen(eq=False)

@@ -108,13 +108,23 @@ class ResponseGroup(Continuation):
     # -- what it waits for
 
     def take(self, events: Sequence[Event]) -> bool:
-        return self.hold.watch is not None and self.hold.watch.take(events)
+        watch = self.hold.watch
+        if watch is None:
+            return False
+        taken = watch.take(events)
+        if not taken:
+            self._registry.tracker.select(self, watch.selection)
+        return taken
 
     @property
     def gathered(self) -> Sequence[Event]:
         return self.hold.watch.gathered if self.hold.watch is not None else ()
 
     def touched(self, tracker: JobStatusTracker, events: list[Event]) -> None:
+        instead = self.hold.instead(events) if self.hold.instead is not None else None
+        if instead is not None:
+            self._registry.settle(self, instead)
+            return
         super().touched(tracker, events)
         if self.wake is not None:
             self._registry.retire(self)
@@ -130,10 +140,8 @@ class ResponseGroup(Continuation):
         outcome = look.seen()
         if outcome is not None:
             self._registry.settle(self, outcome)
-        elif self.hold.watch is not None:
-            self._registry.tracker.select(self, self.hold.watch.selection)
-            if self.take(()):
-                self.claim()
+        elif self.take(()):
+            self.claim()
 
     def _not_seen(self, failure: Failure) -> None:
         if not failure.check(CancelledError):

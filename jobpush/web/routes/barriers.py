@@ -116,7 +116,7 @@ class BarrierRoutes:
         :param remembered: the last events of jobs that the table has forgotten.
         """
         # From here to where the barrier is held, all in one turn: nothing falls between.
-        barrier = Barrier(asked.targets, asked.is_enough, asked.need, asked.visibility)
+        barrier = Barrier(asked.targets, asked.is_enough, asked.need, asked.visibility, self._follow)
         for key in asked.targets:
             if key[0]:
                 self._put_job(asked, barrier, key, remembered.get(key))
@@ -143,11 +143,15 @@ class BarrierRoutes:
         found = self._polls.known(key)
         return found if found is not None and asked.visibility.shows(found[0].user) else None
 
+    def _follow(self, key: JobKey) -> Subject | None:
+        record = self._service.table.follow(key)
+        return record.subject if record is not None else None
+
     def _put_job(self, asked: _BarrierQuery, barrier: Barrier, key: JobKey, remembered: JobStatusEvent | None) -> None:
         found = self._known(asked, key)
         if found is not None:
-            job, record = found
-            enough = asked.is_enough(job)
+            job, record = found[0], self._polls.followed(found)[1]
+            enough = asked.is_enough(record.subject)
             barrier.put(key, job, earlier=enough and asked.was_earlier(record.history, record.last_seq))
         elif remembered is not None and asked.visibility.shows(remembered.job.user):
             barrier.put(key, remembered.job, earlier=asked.since is not None and remembered.seq <= asked.since)
@@ -201,7 +205,7 @@ class BarrierRoutes:
             "unknown": [_name(key) for key in barrier.unknown],
         }
         for count, (key, subject) in enumerate(list(barrier.met.items()), 1):
-            met.append(_met(subject, asked.targets[key]))
+            met.append(_met(key, subject, asked.targets[key]))
             if count % _SLICE == 0:
                 yield
         return json_response(wire.dumps(fields), cursor, closing=wake.closing)
@@ -237,18 +241,18 @@ def _name(key: JobKey) -> str:
     return f"{key[0]}/{key[1]}" if key[0] else key[1]
 
 
-def _met(subject: Subject, asked: str) -> dict[str, object]:
+def _met(key: JobKey, subject: Subject, asked: str) -> dict[str, object]:
     """What is far enough, and how."""
     if isinstance(subject, Workflow):
         fields = wire.workflow_fields(subject)
         del fields["found"]
         return {"workflow": fields.pop("name"), **fields}
     assert isinstance(subject, JobDescriptor)
-    return _met_job(subject, asked)
+    return _met_job(key, subject, asked)
 
 
-def _met_job(job: JobDescriptor, asked: str) -> dict[str, object]:
-    name = _name(job.key)
+def _met_job(key: JobKey, job: JobDescriptor, asked: str) -> dict[str, object]:
+    name = _name(key)
     fields: dict[str, object] = {
         "job": name,
         "state": job.state,
@@ -259,8 +263,10 @@ def _met_job(job: JobDescriptor, asked: str) -> dict[str, object]:
         "ended_at": wire.to_time(job.ended_at),
         "confidence": job.confidence.value,
     }
-    if asked not in (name, job.id):
+    if asked not in (name, key[1]):
         fields["asked"] = asked
+    if job.key != key:
+        fields["moved_to"] = _name(job.key)
     if job.counts is not None:
         fields["counts"] = dict(job.counts)
     return fields

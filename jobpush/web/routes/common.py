@@ -67,6 +67,7 @@ class Poll:
     :ivar deadline: the reactor's time up to which it may be held.
     :ivar asked: whether the client asked to be held at all: then a response without events says ``timed_out``.
     :ivar wait: the seconds that the client asked for, if the same question at the same moment is held in the same way.
+    :ivar instead: as in `jobpush.web.held.questions.Hold`.
     """
 
     key: tuple[object, ...]
@@ -77,6 +78,7 @@ class Poll:
     deadline: float
     asked: bool
     wait: float | None = None
+    instead: Callable[[Sequence[Event]], Outcome | None] | None = None
 
 
 @attrs.frozen(eq=False)
@@ -124,6 +126,7 @@ class Polls:
             deadline=poll.deadline,
             clusters=poll.selection.clusters,
             wait=poll.wait if news else None,
+            instead=poll.instead,
         )
 
     async def _read(self, poll: Poll, since: int, older: Older) -> Outcome:
@@ -137,6 +140,12 @@ class Polls:
     def known(self, key: JobKey) -> Found | None:
         """The job of the table with that key or alias, and its record."""
         return self.service.table.find(*key, self.service.monitors[key[0]].queue.task_of)
+
+    def followed(self, found: Found) -> Found:
+        """Return what a job is now that was moved to another cluster, as far as that is known; any other job itself."""
+        job = found[0]
+        record = self.service.table.follow(job.moved_key) if job.moved_key is not None else None
+        return found if record is None else (record.subject, record)
 
     async def remembered(self, key: JobKey) -> Found | None:
         """A job that only the journal knows."""

@@ -8,7 +8,7 @@ import base64
 import binascii
 import heapq
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache, partial
 
 import attrs
@@ -17,7 +17,7 @@ from jobpush.core import wire
 from jobpush.core.cursors import Epochs
 from jobpush.core.filters import OfSubject, Selection, Visibility
 from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.record import JobRecord
+from jobpush.core.record import Event, JobRecord
 from jobpush.events.reader import Enough, Page
 from jobpush.service import JobPush
 from jobpush.web import health
@@ -272,6 +272,8 @@ class JobRoutes:
         if asked.condition is not None and _etag(self._service, record) in asked.condition.etags:
             return self._unless_modified(asked, deadline, found)
         enough = _enough(asked.until, key)
+        if enough is not None and (there := self._polls.followed(found))[0] is not job:
+            return self._of_job(attrs.evolve(asked, key=there[0].key), deadline, there)
         met = enough is not None and _is_enough(asked.until, job)
         answer = _OfJob(self, key, found, asked.zero)
         if asked.since is None and (enough is None or met):
@@ -286,8 +288,16 @@ class JobRoutes:
             deadline=0.0 if met else deadline,
             asked=asked.wait is not None and asked.wait > 0 and not met,
             wait=asked.wait,
+            instead=partial(self._if_moved, asked, deadline) if enough is not None else None,
         )
         return self._polls.after(poll, since)
+
+    def _if_moved(self, asked: _JobQuery, deadline: float, events: Sequence[Event]) -> Outcome | None:
+        """What is waited for has been moved to another cluster: then the job that it is there."""
+        if all(event.key != asked.key or event.job.moved_key is None for event in events):
+            return None
+        found = self._known(asked)
+        return self._of_job(asked, deadline, found) if found is not None else None
 
     def _unless_modified(self, asked: _JobQuery, deadline: float, found: Found) -> Outcome:
         """The client has this version: 304 at once, or, with ``Prefer: wait``, 200 when there is another."""

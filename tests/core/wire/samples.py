@@ -20,7 +20,7 @@ FULL = JobDescriptor(
     reason_code=ReasonCode.ERROR, flags=("x", "y"), native={"state": "F", "a": "b"}, aliases=("71",), uid="c/7_1@5", name="naïve 🚀\n", user="kim",
     account="bio", submitted_at=5.0, started_at=6.25, ended_at=7.5, queue="q", nodes="n[1-2]", workdir="/w", comment="c", time_limit_s=60, observed_at=8.125,
     source="squeue", confidence=Confidence.ACCOUNTING, parent="7", task_index=1, pending_tasks=TaskSet.parse("2-3"), counts={"FAILED": 1},
-    previous_attempt=PastAttempt(1, Outcome.PREEMPTED, 15, 0, "r", 1.5, 2.0),
+    previous_attempt=PastAttempt(1, Outcome.PREEMPTED, 15, 0, "r", 1.5, 2.0), moved_to="d/7_1",
 )  # fmt: skip
 
 #: One of which nothing is said that need not be.

@@ -100,7 +100,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(
             {field.name for field in JOB_FIELDS if field.event},
             {"phase", "outcome", "settled", "attempt", "exit_code", "signal", "reason_code", "queue", "nodes", "started_at", "ended_at",
-             "flags"},
+             "flags", "moved_to"},
         )  # fmt: skip
 
     def test_what_may_be_left_out(self) -> None:
@@ -150,6 +150,7 @@ class JobTests(SynchronousTestCase):
                 "attempt": 1, "outcome": "PREEMPTED", "exit_code": 15, "signal": 0, "reason": "r",
                 "started_at": "1970-01-01T00:00:01.500Z", "ended_at": "1970-01-01T00:00:02.000Z",
             },
+            "moved_to": "d/7_1",
             "parent": "7", "task_index": 1,
             "pending_tasks": "2-3", "counts": {"FAILED": 1},
         })  # fmt: skip
@@ -158,7 +159,7 @@ class JobTests(SynchronousTestCase):
             "outcome": None, "settled": False, "attempt": 0, "exit_code": None, "signal": None, "reason": None, "reason_code": None, "flags": [],
             "native": {"state": "QUEUED"}, "submitted_at": None, "started_at": None, "ended_at": None, "queue": None, "nodes": None, "workdir": None,
             "comment": None, "time_limit_s": None, "observed_at": "1970-01-01T00:00:00.000Z", "source": "", "confidence": "observed",
-            "previous_attempt": None,
+            "previous_attempt": None, "moved_to": None,
         })  # fmt: skip
 
     def test_back(self) -> None:
