@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from jobpush.adapter.interfaces import InvalidJobId, IRecordedJobsQueue
-from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot, split_state
+from jobpush.adapter.interfaces import InvalidJobId, IPastAttemptsQueue, IRecordedJobsQueue
+from jobpush.core.model import JobDescriptor, Outcomes, PastAttempt, QueueFacts, Snapshot, split_state
 
 
-@implementer(IRecordedJobsQueue)
+@implementer(IPastAttemptsQueue, IRecordedJobsQueue)
 class MemoryQueue:
     """
     A queue whose jobs a test sets: ``queue.set("1", "RUNNING")``.
@@ -29,6 +29,8 @@ class MemoryQueue:
     :ivar records: what accounting knows, by id.
     :ivar pending: if a list, ``snapshot`` answers only when the test fires the Deferreds that it finds there.
     :ivar queries: how often it was asked.
+    :ivar past: what accounting knows of the attempts before, by the id of the job; an exception fails the question.
+    :ivar past_for: the ids of each question about these.
     :ivar recorded_for: the ids of each question to accounting about jobs that no query listed.
     """
 
@@ -54,6 +56,8 @@ class MemoryQueue:
         self.records: dict[str, JobDescriptor] = {}
         self.pending: list[Deferred[None]] | None = None
         self.queries = 0
+        self.past: dict[str, PastAttempt] | Exception = {}
+        self.past_for: list[tuple[str, ...]] = []
         self.recorded_for: list[tuple[str, ...]] = []
         self._reactor = reactor
 
@@ -99,6 +103,12 @@ class MemoryQueue:
             return fail(self.facts)
         found = {job_id: job for job_id, job in self.records.items() if job_id in jobs or job.parent in jobs}
         return succeed(found if self.facts.accounting else {})
+
+    def past_attempts(self, jobs: Sequence[JobDescriptor]) -> Deferred[Mapping[str, PastAttempt]]:
+        self.past_for.append(tuple(job.id for job in jobs))
+        if isinstance(self.past, Exception):
+            return fail(self.past)
+        return succeed({job.id: self.past[job.id] for job in jobs if job.id in self.past})
 
     def canonical_id(self, text: str) -> str:
         if not (text.isascii() and text.replace("_", "").isalnum() and len(text) <= 64):

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFDSet, IReactorProcess, IReactorThreads, IReactorTime
 from zope.interface import Attribute, Interface
 
-from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush.core.model import JobDescriptor, Outcomes, PastAttempt, QueueFacts, Snapshot
 
 
 class QueueError(Exception):
@@ -144,6 +144,18 @@ class IRecordedJobsQueue(IBatchQueueService):
         Fires with the jobs that it has a record of, by id, with all that the record says: how they ended (settled), or the
         phase UNKNOWN for one whose record has no end. Fails with `QueueError` if it could not be asked. It may be asked while a
         query runs.
+        """
+
+
+class IPastAttemptsQueue(IBatchQueueService):
+    """A queue whose accounting has records of the attempts of jobs that were put back into the queue."""
+
+    def past_attempts(jobs: Sequence[JobDescriptor]) -> Deferred[Mapping[str, PastAttempt]]:
+        """
+        Ask how the attempt ended that came before the present one of each of these jobs.
+
+        Fires with those that it has a record of, by the id of the job; each ``attempt`` is one less than the job's. Fails with
+        `QueueError` if it could not be asked. It may be asked while a query runs.
         """
 
 

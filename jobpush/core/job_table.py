@@ -31,6 +31,8 @@ class ClusterJobs:
         self.guessed: dict[str, None] = {}
         #: The ids of arrays whose end is unknown because parts of them may have ended before they were seen first.
         self.parts_unknown: dict[str, None] = {}
+        #: The ids of jobs that were put back into the queue, of which it is not known how the attempt before ended.
+        self.put_back: dict[str, None] = {}
         #: The ids of jobs that were moved to another cluster, and are not known there yet.
         self.moved: dict[str, None] = {}
         #: The jobs of the snapshot that this is the state of, if nothing else has changed since.
@@ -75,6 +77,10 @@ class ClusterJobs:
             self.guessed[job.id] = None
         else:
             self.guessed.pop(job.id, None)
+        if job.attempt and job.counts is None and (job.previous_attempt is None or job.previous_attempt.ended_at is None):
+            self.put_back[job.id] = None
+        else:
+            self.put_back.pop(job.id, None)
         if job.outcome is Outcome.MOVED and job.moved_to is None and job.counts is None:
             self.moved[job.id] = None
         else:
@@ -99,6 +105,7 @@ class ClusterJobs:
         self.guessed.pop(job_id, None)
         self.parts_unknown.pop(job_id, None)
         self.moved.pop(job_id, None)
+        self.put_back.pop(job_id, None)
         for alias in record.subject.aliases:
             if self._aliases.get(alias) == job_id:
                 del self._aliases[alias]

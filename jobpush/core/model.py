@@ -123,6 +123,11 @@ class PastAttempt:
     started_at: float | None = field(default=None, metadata=on_wire(TIME))
     ended_at: float | None = field(default=None, metadata=on_wire(TIME))
 
+    def or_else(self, other: PastAttempt) -> PastAttempt:
+        """Return it with what the other says of the same attempt where it says nothing."""
+        lacks = {one.name: getattr(other, one.name) for one in ATTEMPT_FIELDS if getattr(self, one.name) is None}
+        return attrs.evolve(self, **lacks)
+
 
 #: Its fields on the wire, in their order.
 ATTEMPT_FIELDS = tuple(fields_of(PastAttempt))

@@ -25,6 +25,7 @@ from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import Publisher
 from jobpush.polling.look import Look
 from jobpush.polling.lookups import Lookups
+from jobpush.polling.past_attempts import PastAttempts
 from jobpush.polling.schedule import (
     DEFAULT_INTERVAL_S,
     ECHO_S,
@@ -81,6 +82,7 @@ class JobStatusMonitor:
         self._interested = interested
         self._schedule = schedule
         self.lookups = Lookups(reactor, queue, publisher, self._look.policy, self._proves_parts)
+        self._past_attempts = PastAttempts(reactor, queue, publisher, lambda: self._look.policy().accounting)
         self._refreshes = RefreshQueue(queue.echo if IWatchfulQueue.providedBy(queue) else ECHO_S)
         self._foresight = Foresight()
         self._unknown_jobs = UnknownJobs()
@@ -144,6 +146,7 @@ class JobStatusMonitor:
         for waiting in (*self._fresh, *self._next_fresh):
             waiting.cancel()
         self.lookups.give_up()
+        self._past_attempts.give_up()
 
     def fresh(self, jobs: Iterable[str] = (), client: str | None = None) -> Deferred[None]:
         """
@@ -388,6 +391,7 @@ class JobStatusMonitor:
         await self._look.at_all()
         self._all_began_at, self._all_ended_at, self._all_due = began_at, self._reactor.seconds(), float("inf")
         self.lookups.find_parts()
+        self._past_attempts.ask()
 
     def _tell_fresh(self, names: Collection[str] | None) -> None:
         """

@@ -302,7 +302,7 @@ def test_rescheduled_while_jobpush_was_down(sge: GridEngine, short_path: Path) -
     service.stop()
     sge.command("qrls", held)
     for job, code in ((again, 6), (held, 8)):
-        wait_until(lambda job=job, code=code: any(  # type: ignore[misc]
+        wait_until(lambda job=job, code=code: sge.accounting.exists() and any(  # type: ignore[misc]
             line.split(":")[5] == job and line.split(":")[12] == str(code) for line in sge.accounting.read_text().splitlines() if line.count(":") > 40
         ), 60)  # fmt: skip
     sge.accounting.rename(sge.accounting.with_name("accounting-20261126"))
@@ -312,11 +312,24 @@ def test_rescheduled_while_jobpush_was_down(sge: GridEngine, short_path: Path) -
         for job, code in ((again, 6), (held, 8)):
             answer = service.job("sge", job, until="terminal", wait=40)["job"]
             assert (answer["state"], answer["exit_code"], answer["uid"]) == ("FAILED", code, uids[job]), answer
+            before = answer["previous_attempt"]
+            assert (before["attempt"], before["outcome"], before["exit_code"]) == (0, "FAILED", 99), answer
             states = told(service.events(job=f"sge/{job}"), PASSING | {"QUEUED", "HELD"})
             assert states[-1] == "FAILED", states
             assert not {"LOST", "CANCELLED"} & set(states), states
     finally:
         service.stop()
+
+
+def test_rescheduled_while_jobpush_looks(sge: GridEngine, jobpush: ServiceProcess) -> None:
+    """How the attempt before ended is told while the next one waits or runs, as soon as Grid Engine has written its record."""
+    job = sge.submit(script='[ "$RESTARTED" = 1 ] && exec sleep 60; sleep 1; exit 99')
+    jobpush.job("sge", job, until="started", wait=30)
+    wait_until(lambda: (jobpush.job("sge", job)["job"]["previous_attempt"] or {}).get("exit_code") == 99, 60)
+    answer = jobpush.job("sge", job)["job"]
+    assert (answer["attempt"], answer["previous_attempt"]["outcome"], answer["previous_attempt"]["attempt"]) == (1, "FAILED", 0)
+    sge.command("qdel", job)
+    assert jobpush.job("sge", job, until="terminal", wait=40)["job"]["previous_attempt"] == answer["previous_attempt"]
 
 
 def test_qmaster_stopped(sge: GridEngine, jobpush: ServiceProcess) -> None:

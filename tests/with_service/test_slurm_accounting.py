@@ -355,3 +355,36 @@ def test_controller_that_was_away(forgetful_slurm: SlurmCluster, short_path: Pat
         slurm.command("scancel", runs)
     finally:
         service.stop()
+
+
+def test_attempts_that_were_followed(forgetful_slurm: SlurmCluster, short_path: Path) -> None:
+    """
+    How an attempt ended that Slurm followed by another is in accounting alone: it is told while the next one waits, and of a job
+    that went through all of them while nobody looked.
+    """
+    slurm = forgetful_slurm
+    arguments = ["--queue", f"slurm:interval=0.3:grace=8:conf={slurm.conf}", "--state", str(short_path / "attempts" / "state")]
+    service = ServiceProcess(short_path / "attempts", *arguments)
+    service.start()
+    service.ready()
+    once = '[ -n "$SLURM_RESTART_COUNT" ] && exit 5; sleep 1; exit 97'  # RequeueExitHold
+    held = slurm.submit("--requeue", script=once)
+    wait_until(lambda: (service.job("slurm", held, wait=5)["job"]["previous_attempt"] or {}).get("ended_at") is not None, 60)
+    answer = service.job("slurm", held)["job"]
+    before = answer["previous_attempt"]
+    assert (answer["state"], answer["attempt"], before["attempt"], before["outcome"], before["exit_code"]) == ("HELD", 1, 0, "FAILED", None)
+    assert before["started_at"] < before["ended_at"]
+    service.stop()
+    unseen = slurm.submit("--requeue", script=once)
+    wait_until(lambda: "held" in slurm.command("squeue", "-h", "-j", unseen, "-o", "%r").lower(), 60)
+    slurm.command("scontrol", "release", held, unseen)
+    forgets(slurm, held, unseen)
+    service = ServiceProcess(short_path / "attempts", *arguments)
+    service.start()
+    try:
+        for job in (held, unseen):
+            end = service.job("slurm", job, until="terminal", wait=60)["job"]
+            assert (end["state"], end["attempt"], end["native"]["exit_code_mod_128"]) == ("FAILED", 1, "5"), end
+            assert (end["previous_attempt"]["attempt"], end["previous_attempt"]["outcome"]) == (0, "FAILED"), end
+    finally:
+        service.stop()

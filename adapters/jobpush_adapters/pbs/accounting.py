@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, timezone
 
 import attrs
 
-from jobpush.core.model import STARTED_PHASES, Confidence, JobDescriptor, Outcome, Phase, ReasonCode
+from jobpush.core.model import STARTED_PHASES, Confidence, JobDescriptor, Outcome, PastAttempt, Phase, ReasonCode
 from jobpush_adapters.common.logs import LogFollower
 from jobpush_adapters.common.records import ended_by_record, is_same_user
 from jobpush_adapters.pbs.parse import from_state, moment, nodes, number
@@ -42,6 +42,7 @@ class LoggedJob:
     :ivar started: whether the last of its records that says so has it started.
     :ivar deleted: whether somebody deleted it.
     :ivar text: what the record that ended it says, if that is no list of fields.
+    :ivar put_back: the fields of the last record that it was put back into the queue; empty if there is none.
     """
 
     fields: Mapping[str, str] = attrs.field(factory=dict)
@@ -49,6 +50,7 @@ class LoggedJob:
     started: bool = False
     deleted: bool = False
     text: str = ""
+    put_back: Mapping[str, str] = attrs.field(factory=dict)
 
     def after(self, kind: str, text: str) -> LoggedJob:
         """Return it after one more record."""
@@ -56,6 +58,8 @@ class LoggedJob:
             known = attrs.evolve(self, fields={**self.fields, **_fields(text)})
             if kind == "E":
                 return attrs.evolve(known, end="E")
+            if kind == "R":
+                known = attrs.evolve(known, put_back=_fields(text))
             return attrs.evolve(known, end="", started=kind in "ST", deleted=False)
         if kind == "D":
             return attrs.evolve(self, deleted=True, end=self.end or ("" if self.started else "D"))
@@ -229,6 +233,22 @@ def ended(job: JobDescriptor, entry: LoggedJob, now: float) -> JobDescriptor | N
         nodes=nodes(fields.get("exec_host")) or job.nodes,
         observed_at=now,
         source="accounting",
+    )
+
+
+def past_attempt(job: JobDescriptor, entry: LoggedJob) -> PastAttempt | None:
+    """
+    Return how the attempt ended before the present one of a job, by the record that it was put back; None if the log does not
+    have that record yet. Its exit status is that of being put back (-11), or of a node that failed (-4).
+
+    :param entry: that of this submission.
+    """
+    fields = entry.put_back
+    if not fields or number(fields.get("run_count")) not in (None, job.attempt):
+        return None
+    outcome = Outcome.NODE_FAIL if number(fields.get("Exit_status")) == -4 else None
+    return PastAttempt(
+        job.attempt - 1, outcome, started_at=moment(fields.get("start")), ended_at=moment(fields.get("end"))
     )
 
 

@@ -18,15 +18,18 @@ from jobpush.adapter.command import printable
 from jobpush.adapter.interfaces import (
     INamedJobsQueue,
     InvalidJobId,
+    IPastAttemptsQueue,
     IQueueReactor,
     IRecordedJobsQueue,
     IWatchfulQueue,
     QueueError,
 )
-from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush.adapter.work import Work
+from jobpush.core.model import JobDescriptor, Outcomes, PastAttempt, QueueFacts, Snapshot
 from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.commands import Commands
 from jobpush_adapters.common.watch import Watching
+from jobpush_adapters.pbs import accounting
 from jobpush_adapters.pbs.openpbs import OpenPbs
 from jobpush_adapters.pbs.parse import ID
 from jobpush_adapters.pbs.torque import Torque
@@ -64,7 +67,7 @@ class Dialect(Protocol):
         """Return the jobs with these ids that a record tells of."""
 
 
-@implementer(INamedJobsQueue, IRecordedJobsQueue, IWatchfulQueue)
+@implementer(INamedJobsQueue, IPastAttemptsQueue, IRecordedJobsQueue, IWatchfulQueue)
 class PbsQueue(Watching, CommandQueue):
     """
     :param follow: logs of the server; by default its own, and else the accounting log, where they can be read.
@@ -147,6 +150,20 @@ class PbsQueue(Watching, CommandQueue):
 
     async def _recorded(self, jobs: Sequence[str]) -> Mapping[str, JobDescriptor]:
         return await (await self._asked()).recorded(jobs)
+
+    def past_attempts(self, jobs: Sequence[JobDescriptor]) -> Deferred[Mapping[str, PastAttempt]]:
+        """See `jobpush.adapter.interfaces.IPastAttemptsQueue`: by the accounting log, where it can be read."""
+        return Deferred.fromCoroutine(self._past_attempts(jobs))
+
+    async def _past_attempts(self, jobs: Sequence[JobDescriptor]) -> Mapping[str, PastAttempt]:
+        log = os.path.join(self._home, "server_priv", "accounting")
+        if self._commands.remote or not accounting.readable(log):
+            return {}
+        since, now = min(job.submitted_at or job.observed_at for job in jobs), self._reactor.seconds()
+        told = await Work(self._reactor).reading(accounting.find, log, {job.id for job in jobs}, since, now)
+        entries = {job: accounting.of_job(job, told.jobs.get(job.id, ())) for job in jobs}
+        found = {job.id: accounting.past_attempt(job, entry) for job, entry in entries.items() if entry is not None}
+        return {job_id: past for job_id, past in found.items() if past is not None}
 
     @property
     def most_named(self) -> int:

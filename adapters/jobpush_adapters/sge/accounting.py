@@ -18,12 +18,15 @@ from datetime import datetime, timezone
 
 import attrs
 
-from jobpush.core.model import JobDescriptor, Outcome, Phase
+from jobpush.core.model import JobDescriptor, Outcome, PastAttempt, Phase
 from jobpush_adapters.common.records import ended_by_record
 from jobpush_adapters.sge.states import GOES_ON, NEVER_BEGAN, NOT_DELETED, Deleted, End, end_of, limit_hit, size
 
 #: Seconds from start to end from which a job that used nothing at all is one whose execution daemon did not report.
 UNUSED_S = 2.0
+
+#: The exit status by which a job asks to be started again.
+RESCHEDULES = 99
 
 #: What the ``pe_taskid`` of a slave looks like: a number and a host.
 _SLAVE = re.compile(r"[0-9]+\.[^:]*[A-Za-z][^:]*")
@@ -68,6 +71,11 @@ class AccountingRecord:
     def goes_on(self) -> bool:
         """Whether the job starts again."""
         return self.failed in GOES_ON
+
+    def past(self, attempt: int) -> PastAttempt:
+        """Return how an attempt ended after which the job starts again: with exit status 99, or the record does not say how."""
+        outcome, code = (Outcome.FAILED, RESCHEDULES) if self.exit_status == RESCHEDULES else (None, None)
+        return PastAttempt(attempt, outcome, code, None, None, self.started_at or None, self.ended_at or None)
 
     def end(self, deleted: Deleted = NOT_DELETED) -> End:
         """Return how the attempt ended."""
@@ -371,14 +379,15 @@ def descriptor(
     end = last.end(deleted)
     if end.outcome is None:
         return None
-    attempts = sum(record.goes_on for record in records)
+    before = [record for record in records[:-1] if record.goes_on]
+    attempt = max(len(before), known.attempt if known is not None else 0)
     submits = [record.submitted_at for record in records if record.submitted_at > 0]
     if any(record.goes_on and record.submitted_at <= 0 for record in records[:1]):
         submits = []  # qmod -rj leaves a record without times: when the job was submitted first is not known
     job = ended_by_record(
         known if known is not None else _bare(cluster, last, min(submits, default=None)),
         end,
-        attempt=max(attempts, known.attempt if known is not None else 0),
+        attempt=attempt,
         started_at=None if last.failed in NEVER_BEGAN else last.started_at or None,
         ended_at=last.ended_at or None,
         queue=last.queue,
@@ -387,6 +396,10 @@ def descriptor(
         observed_at=now,
         source=source,
     )
+    if before:
+        past = before[-1].past(attempt - 1)
+        seen = job.previous_attempt if known is not None and known.attempt == attempt else None
+        job = attrs.evolve(job, previous_attempt=past if seen is None else seen.or_else(past))
     return attrs.evolve(job, flags=end.flags) if end.flags else job
 
 

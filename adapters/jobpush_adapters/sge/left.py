@@ -15,7 +15,7 @@ from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.absence import concluded
-from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, Phase
+from jobpush.core.model import WAITING_PHASES, JobDescriptor, Outcomes, PastAttempt, Phase
 from jobpush_adapters.sge.accounting import AccountingRecord, deleted_descriptor, descriptor, parse_qacct
 from jobpush_adapters.sge.ended import LATE_S, MOST, EndedJobs, Looked, suspected, wanted
 from jobpush_adapters.sge.states import ERROR_STATE, NOT_DELETED
@@ -166,6 +166,20 @@ class LeftJobs:
         if b"not found" in result.stderr or b"no jobs running since startup" in result.stdout:
             return []
         raise QueueError(f"qacct ended with status {result.status}: {complaint(result)}")
+
+    async def past_attempts(self, jobs: Sequence[JobDescriptor]) -> Mapping[str, PastAttempt]:
+        """See `jobpush.adapter.interfaces.IPastAttemptsQueue`."""
+        ended = self.ended
+        if ended is not None:
+            since = min((job.submitted_at or job.observed_at for job in jobs), default=0.0)
+            told = await self._work.reading(ended.look_back, jobs, since)
+            records = {job.id: told[job.id].records for job in jobs}
+        else:
+            some = jobs[-QACCT_AT_ONCE:] if self.asks_qacct else ()
+            records = {job.id: of_submission(job, await self._qacct(job.id.partition(".")[0])) for job in some}
+        moves = {job.id: [record for record in records.get(job.id, ()) if record.goes_on] for job in jobs}
+        # With fewer of them than attempts, that of the last one is not there yet.
+        return {job.id: moves[job.id][-1].past(job.attempt - 1) for job in jobs if len(moves[job.id]) >= job.attempt > 0}
 
     async def recorded(self, jobs: Sequence[str]) -> Mapping[str, JobDescriptor]:
         """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""

@@ -18,9 +18,16 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from jobpush.adapter.command import CommandResult
-from jobpush.adapter.interfaces import InvalidJobId, IQueueReactor, IRecordedJobsQueue, IWatchfulQueue, QueueError
+from jobpush.adapter.interfaces import (
+    InvalidJobId,
+    IPastAttemptsQueue,
+    IQueueReactor,
+    IRecordedJobsQueue,
+    IWatchfulQueue,
+    QueueError,
+)
 from jobpush.adapter.work import Work
-from jobpush.core.model import JobDescriptor, Outcomes, Phase, QueueFacts, ReasonCode, Snapshot
+from jobpush.core.model import JobDescriptor, Outcomes, PastAttempt, Phase, QueueFacts, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.base import CommandQueue, Common, CommonArguments
 from jobpush_adapters.common.watch import Watching
@@ -63,7 +70,7 @@ _TASK = re.compile(r"([1-9][0-9]{0,9})\.([1-9][0-9]{0,9})")
 _NOTHING = Details()
 
 
-@implementer(IWatchfulQueue, IRecordedJobsQueue)
+@implementer(IPastAttemptsQueue, IRecordedJobsQueue, IWatchfulQueue)
 class GridEngineQueue(Watching, CommandQueue):
     """
     :param root: SGE_ROOT; by default that of the environment.
@@ -346,6 +353,10 @@ class GridEngineQueue(Watching, CommandQueue):
 
     async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
         return await self._left.outcomes(jobs)
+
+    def past_attempts(self, jobs: Sequence[JobDescriptor]) -> Deferred[Mapping[str, PastAttempt]]:
+        """See `jobpush.adapter.interfaces.IPastAttemptsQueue`."""
+        return Deferred.fromCoroutine(self._left.past_attempts(jobs))
 
     def recorded(self, jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
         """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""

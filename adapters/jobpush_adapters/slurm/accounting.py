@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from jobpush.core.model import Confidence, JobDescriptor, Outcome, Outcomes
+from jobpush.core.model import Confidence, JobDescriptor, Outcome, Outcomes, PastAttempt
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.slurm.states import STATES, with_state
@@ -61,6 +61,11 @@ class Record:
     reason: str
     user: str
 
+    def is_followed_by(self, later: Record) -> bool:
+        """Return whether a later record of the same id and user is that of the job's next attempt."""
+        ended = self.ended_at is None or self.ended_at <= later.submitted_at
+        return self.word in _REQUEUED and ended and later.submitted_at > self.submitted_at
+
     @property
     def outcome(self) -> Outcome | None:
         """How it ended; None if it has not, or does not say so."""
@@ -96,29 +101,45 @@ def records(stdout: bytes) -> Iterator[Record]:
         )
 
 
-def last_of_submission(job: JobDescriptor, found: Sequence[Record]) -> Record | None:
+def attempts_of(job: JobDescriptor, found: Sequence[Record]) -> list[Record]:
     """
-    Return the last record of a job, whose attempts have one each.
+    Return the records of a job's attempts, oldest first; of a job whose time of submission is not known, those of the last job
+    of its id. They are empty if none is proved to be its own.
 
-    The first is that of the known submission. Each later one belongs to the job only if the one before it ended as attempts do
-    that Slurm puts back into the queue, before the later one was submitted, and the user is the same: what has another job's
-    record is not told.
+    A record belongs to the same job as the one before it only if that ended as attempts do that Slurm puts back into the queue,
+    before the later one was submitted, and the user is the same: what has another job's record is not told.
 
     :param found: records of its id.
-    :return: None if there is none of which that is known.
     """
-    of_user = sorted((record for record in found if is_same_user(job, record.user)), key=lambda record: record.submitted_at)
+    jobs: list[list[Record]] = []
+    of_user = (record for record in found if is_same_user(job, record.user))
+    for record in sorted(of_user, key=lambda record: record.submitted_at):
+        last = jobs[-1][-1] if jobs else None
+        if last is not None and record.submitted_at == last.submitted_at:
+            jobs[-1][-1] = record
+        elif last is not None and last.is_followed_by(record):
+            jobs[-1].append(record)
+        else:
+            jobs.append([record])
     if job.submitted_at is None:
-        return of_user[-1] if of_user else None
-    last: Record | None = None
-    for record in of_user:
-        if record.submitted_at == job.submitted_at:
-            last = record
-        elif last is not None and record.submitted_at > last.submitted_at:
-            if last.word not in _REQUEUED or (last.ended_at is not None and last.ended_at > record.submitted_at):
-                return last
-            last = record
-    return last
+        return jobs[-1] if jobs else []
+    return next((own for own in jobs if any(record.submitted_at == job.submitted_at for record in own)), [])
+
+
+def past(record: Record, attempt: int, whole_codes: bool) -> PastAttempt:
+    """Return how an attempt ended that was followed by another, as its record tells it. Why it had waited is no reason."""
+    code, signal = record.code or (0, 0)
+    outcome = record.outcome
+    if outcome is None and (code or signal):
+        outcome = Outcome.FAILED  # RequeueExit
+    return PastAttempt(
+        attempt=attempt,
+        outcome=outcome,
+        exit_code=code if code and not signal and whole_codes else None,
+        signal=signal or None,
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+    )
 
 
 def told_by(record: Record, job: JobDescriptor, now: float, whole_codes: bool) -> JobDescriptor:
@@ -148,6 +169,36 @@ def told_by(record: Record, job: JobDescriptor, now: float, whole_codes: bool) -
     return attrs.evolve(told, exit_code=None, native=native, flags=(*told.flags, MODULO_128))
 
 
+def _after(before: Sequence[Record], told: JobDescriptor, whole_codes: bool) -> JobDescriptor:
+    """Return a job with the number of its last attempt, and how the one before it ended, by the records of those before."""
+    if not before:
+        return told
+    attempt = max(told.attempt, len(before))
+    previous = past(before[-1], attempt - 1, whole_codes)
+    if told.attempt == attempt and told.previous_attempt is not None:
+        previous = told.previous_attempt.or_else(previous)
+    return attrs.evolve(told, attempt=attempt, previous_attempt=previous)
+
+
+def past_attempts(stdout: bytes, jobs: Sequence[JobDescriptor], whole_codes: bool) -> dict[str, PastAttempt]:
+    """Return what an answer says of the attempts before the present ones of these jobs, by the id of the job."""
+    by_id = _by_id(stdout)
+    found: dict[str, PastAttempt] = {}
+    for job in jobs:
+        attempts = attempts_of(job, by_id.get(job.id, []))
+        now = next((number for number, record in enumerate(attempts) if record.submitted_at == job.submitted_at), 0)
+        if now > 0:
+            found[job.id] = past(attempts[now - 1], job.attempt - 1, whole_codes)
+    return found
+
+
+def _by_id(stdout: bytes) -> dict[str, list[Record]]:
+    by_id: dict[str, list[Record]] = {}
+    for record in records(stdout):
+        by_id.setdefault(record.job_id, []).append(record)
+    return by_id
+
+
 def outcomes(
     stdout: bytes, jobs: Mapping[str, JobDescriptor], now: float, whole_codes: bool, caught_up: bool
 ) -> Outcomes:
@@ -156,18 +207,17 @@ def outcomes(
 
     :param caught_up: whether nothing waited to be written to accounting before it was asked.
     """
-    by_id: dict[str, list[Record]] = {}
-    for record in records(stdout):
-        by_id.setdefault(record.job_id, []).append(record)
+    by_id = _by_id(stdout)
     # slurmctld sends its records in order: one that ended later than a job was seen says that the job's own would be there.
     latest = max((record.ended_at or 0.0 for those in by_id.values() for record in those), default=0.0)
     ended: dict[str, JobDescriptor] = {}
     still_open, missing = set(), set()
     for job_id, job in jobs.items():
         found = by_id.get(job_id, [])
-        last = last_of_submission(job, found)
+        attempts = attempts_of(job, found)
+        last = attempts[-1] if attempts else None
         if last is not None and last.outcome is not None:
-            ended[job_id] = told_by(last, job, now, whole_codes)
+            ended[job_id] = _after(attempts[:-1], told_by(last, job, now, whole_codes), whole_codes)
         elif last is not None:
             still_open.add(job_id)
         elif not found and (caught_up or latest > job.observed_at):

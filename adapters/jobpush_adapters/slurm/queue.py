@@ -22,6 +22,7 @@ from jobpush.adapter.command import printable
 from jobpush.adapter.interfaces import (
     INamedJobsQueue,
     InvalidJobId,
+    IPastAttemptsQueue,
     IQueueReactor,
     IRecordedJobsQueue,
     IWatchfulQueue,
@@ -34,6 +35,7 @@ from jobpush.core.model import (
     Confidence,
     JobDescriptor,
     Outcomes,
+    PastAttempt,
     Phase,
     QueueFacts,
     Snapshot,
@@ -90,7 +92,7 @@ _LETTERS = string.ascii_letters + string.digits
 _LOGGED = re.compile(rb"\bJobI[dD]=([1-9][0-9]{0,9}(?:_[0-9]{1,7})?)\b")
 
 
-@implementer(INamedJobsQueue, IRecordedJobsQueue, IWatchfulQueue)
+@implementer(INamedJobsQueue, IPastAttemptsQueue, IRecordedJobsQueue, IWatchfulQueue)
 class SlurmQueue(Watching, CommandQueue):
     """
     :param follow: logs of the controller: slurmctld's own, or what ``jobcomp/filetxt`` writes.
@@ -361,6 +363,13 @@ class SlurmQueue(Watching, CommandQueue):
         stdout = succeeded("sacct", result).stdout
         self._accounting_asked, self._accounting_error = self._reactor.seconds(), None
         return stdout
+
+    def past_attempts(self, jobs: Sequence[JobDescriptor]) -> Deferred[Mapping[str, PastAttempt]]:
+        """See `jobpush.adapter.interfaces.IPastAttemptsQueue`."""
+        return Deferred.fromCoroutine(self._past_attempts(jobs))
+
+    async def _past_attempts(self, jobs: Sequence[JobDescriptor]) -> Mapping[str, PastAttempt]:
+        return accounting.past_attempts(await self._sacct([job.id for job in jobs]), jobs, self._whole_codes)
 
     def recorded(self, jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
         """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase
+from jobpush.core.model import Confidence, JobDescriptor, Outcome, PastAttempt, Phase
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.pbs import accounting as pbs_accounting
 from tests.adapters.pbs.captures import CAPTURES, told
@@ -101,11 +101,28 @@ class LogTests(LogCase):
         kim = {"user": "kim", "ctime": "1"}
         self.assertEqual(self.find(*map(str, range(1, 11))).jobs, {
             "1": [Logged({**kim, "start": "2", "Exit_status": "271"}, "E", True, True), Logged({"user": "robin", "ctime": "9"}, "D", False, True)],
-            "2": [Logged({**kim, "Exit_status": "-11"})], "3": [Logged(kim, "", True, True)], "4": [Logged(started=True)],
+            "2": [Logged({**kim, "Exit_status": "-11"}, put_back={**kim, "Exit_status": "-11"})], "3": [Logged(kim, "", True, True)], "4": [Logged(started=True)],
             "5": [Logged(end="A", text="Job deleted as result of dependency on job 4.s")], "6": [Logged(end="M", text="destination=q@s")],
             "9": [Logged({"account": "a", "b": "", "Exit_status": "1", "odd": "", "user": "kim\ufffd"}, "E")],
             "10": [Logged({"user": "kim", "account": "x", "Exit_status": "1"}, "E")],
         })  # fmt: skip
+
+    def test_put_back(self) -> None:
+        """How the attempt before ended, by the record that the job was put back; not by that of an older one."""
+        (self.directory / "20261122").write_bytes((CAPTURES / "log.accounting.by-record-type").read_bytes())
+        since = 1795329600.0
+        for job_id, submitted, expected in (
+            ("22.pbslab", 1795329746.0, PastAttempt(0, None, None, None, None, 1795329746.0, 1795329890.0)),
+            ("11423[1].pbslab", 1795332443.0, PastAttempt(0, Outcome.NODE_FAIL, None, None, None, 1795332443.0, 1795332658.0)),
+            ("1.pbslab", 1795329614.0, None),
+        ):
+            job = JobDescriptor("pbs", job_id, Phase.QUEUED, submitted_at=submitted, attempt=1)
+            entry = pbs_accounting.of_job(job, self.find(job_id, since=since, now=since + 3600).jobs[job_id])
+            assert entry is not None
+            self.assertEqual(pbs_accounting.past_attempt(job, entry), expected, job_id)
+            self.assertIsNone(pbs_accounting.past_attempt(attrs.evolve(job, attempt=2), entry), "its record is not there yet")
+        older = pbs_accounting.LoggedJob(put_back={"start": "5"})
+        self.assertEqual(pbs_accounting.past_attempt(attrs.evolve(job, attempt=3), older), PastAttempt(2, started_at=5.0))
 
     def test_every_field(self) -> None:
         """What a record makes of the job as it was last seen, whole."""

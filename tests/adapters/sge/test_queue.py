@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 from jobpush.adapter.command import CommandResult
 from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
-from jobpush.core.model import JobDescriptor, Phase, ReasonCode, Snapshot
+from jobpush.core.model import JobDescriptor, Outcome, PastAttempt, Phase, ReasonCode, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.sge import ended, left
 from jobpush_adapters.sge.facts import Files
@@ -556,6 +556,24 @@ class EndTests(GridCase):
         self.assertEqual(set(self.result(self.queue.outcomes(jobs[:2])).jobs), {"1", "2"})
         self.assertEqual(self.result(self.queue.outcomes([self.job("1", submitted_at=99.0)])).jobs, {}, "another job by that id")
         self.assertEqual(self.asked()[-1], QuestionTests.ROWS, "no command")
+
+    def test_attempts_before(self) -> None:
+        """By the files, whenever they were written; with fewer records than attempts, that of the last one is not there yet."""
+        self.append(line(1, 25, 99), line(2, 25, 0), line(3, 25, 99), line(4, 0, 1))
+        self.look()
+        jobs = [self.job(str(number), attempt=attempt) for number, attempt in ((1, 1), (2, 1), (3, 2), (4, 1), (5, 1))]
+        told = self.result(self.queue.past_attempts(jobs))
+        self.assertEqual(told, {
+            "1": PastAttempt(0, Outcome.FAILED, 99, None, None, 101.0, NOW), "2": PastAttempt(0, None, None, None, None, 101.0, NOW),
+        })  # fmt: skip
+        self.assertEqual(self.result(self.queue.past_attempts([self.job("1", attempt=1, submitted_at=50.0)])), {}, "another job")
+
+    def test_attempts_of_one_that_has_ended(self) -> None:
+        """How many there were, and how the one before the last ended."""
+        self.look()
+        self.append(line(1, 25, 99), line(1, 25, 0), line(1, 0, 3))
+        job = self.look().jobs["1"]
+        self.assertEqual((job.attempt, job.previous_attempt), (2, PastAttempt(1, None, None, None, None, 101.0, NOW)))
 
     def test_deleted_from_the_error_state(self) -> None:
         """Its record is there at once, and says nothing of the deletion, whose line may come later: it is waited for."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.model import Confidence, JobDescriptor, Outcome, Outcomes, Phase
+from jobpush.core.model import Confidence, JobDescriptor, Outcome, Outcomes, PastAttempt, Phase
 from jobpush.core.tasks import TaskSet
 from jobpush_adapters.slurm import accounting, queue
 from jobpush_adapters.slurm.accounting import MODULO_128, waiting_records
@@ -183,3 +183,54 @@ class NoEndTests(SynchronousTestCase):
         """Nothing is told that was not asked."""
         found = accounting.outcomes(stdout, {"23": known()}, NOW, True, False)
         self.assertLessEqual({*found.jobs, *found.still_open, *found.no_record}, {"23"})
+
+
+class AttemptTests(SynchronousTestCase):
+    """Attempts that were followed by another."""
+
+    def past(self, *lines: str, whole: bool = True, **fields: Any) -> PastAttempt | None:
+        job = known(**{"submitted_at": SUBMITTED + 20.0, "attempt": 2, **fields})
+        return accounting.past_attempts("\n".join(lines).encode(), [job], whole).get(job.id)
+
+    def test_before_the_present_one(self) -> None:
+        """The record before that of the present submission, if that is proved to be of the same job."""
+        lines = [line("REQUEUED", "98:0"), line("PREEMPTED", "0:15", SUBMITTED + 10), line("RUNNING", submit=SUBMITTED + 20, end="Unknown")]
+        expected = PastAttempt(1, Outcome.PREEMPTED, None, 15, None, SUBMITTED + 11.0, SUBMITTED + 13.0)
+        self.assertEqual(self.past(*lines), expected)
+        self.assertEqual(self.past(*lines, submitted_at=SUBMITTED + 10.0, attempt=1), PastAttempt(0, Outcome.FAILED, 98, None, None, SUBMITTED + 1.0, SUBMITTED + 3.0))
+        self.assertIsNone(self.past(*lines[:2]), "there is no record of the present one yet")
+        self.assertIsNone(self.past(*lines, submitted_at=float(SUBMITTED)))
+        self.assertIsNone(self.past(*lines[:1], line("FAILED", "3:0", SUBMITTED + 10), lines[2]), "another job had the id")
+        self.assertIsNone(self.past(*lines[:1], line("PREEMPTED", "0:15", SUBMITTED + 10, user="lee"), lines[2], user="lee"))
+
+    def test_how_it_ended(self) -> None:
+        """A code is told where it is whole; without one nothing says how it ended: it was put back by hand."""
+        now = line("RUNNING", submit=SUBMITTED + 20, end="Unknown")
+        for state, code, whole, expected in (
+            ("REQUEUED", "0:0", True, (None, None, None)), ("REQUEUED", "98:0", False, (Outcome.FAILED, None, None)),
+            ("REQUEUED", "0:9", True, (Outcome.FAILED, None, 9)), ("NODE_FAIL", "1:0", True, (Outcome.NODE_FAIL, 1, None)),
+            ("NODE_FAIL", "x", True, (None, None, None)), ("REQUEUE_HOLD", "97:0", True, (Outcome.FAILED, 97, None)),
+        ):  # fmt: skip
+            past = self.past(line(state, code), now, whole=whole)
+            assert past is not None
+            self.assertEqual((past.outcome, past.exit_code, past.signal), expected, (state, code))
+
+    def test_of_one_that_has_ended(self) -> None:
+        """How many attempts there were, and how the one before the last ended, also where nobody has seen them."""
+        lines = [line("REQUEUED", "98:0"), line("NODE_FAIL", "0:0", SUBMITTED + 10), line("FAILED", "5:0", SUBMITTED + 20)]
+        for job in (known(), known(submitted_at=None, user=None), known(submitted_at=SUBMITTED + 20.0)):
+            ended = told(*lines, job=job)
+            self.assertEqual((ended.attempt, ended.exit_code), (2, 5))
+            self.assertEqual(ended.previous_attempt, PastAttempt(1, Outcome.NODE_FAIL, None, None, None, SUBMITTED + 11.0, SUBMITTED + 13.0))
+
+    def test_what_was_seen_stays(self) -> None:
+        """What was seen of the attempt before is completed by its record; that of another attempt gives way."""
+        lines = [line("REQUEUED", "98:0"), line("FAILED", "5:0", SUBMITTED + 20)]
+        seen = PastAttempt(0, None, None, None, "r", 7.0, None)
+        whole = told(*lines, job=known(attempt=1, previous_attempt=seen)).previous_attempt
+        self.assertEqual(whole, PastAttempt(0, Outcome.FAILED, 98, None, "r", 7.0, SUBMITTED + 3.0))
+        self.assertEqual(told(*lines, job=known(attempt=0, previous_attempt=seen)).previous_attempt, PastAttempt(0, Outcome.FAILED, 98, None, None, SUBMITTED + 1.0, SUBMITTED + 3.0))
+        more = told(*lines, job=known(attempt=4, previous_attempt=attrs.evolve(seen, attempt=3)))
+        self.assertEqual((more.attempt, more.previous_attempt and more.previous_attempt.attempt), (4, 3))
+        alone = told(lines[1], job=known(attempt=1, previous_attempt=seen, submitted_at=SUBMITTED + 20.0))
+        self.assertEqual((alone.attempt, alone.previous_attempt), (1, seen))
