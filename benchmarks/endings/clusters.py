@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Protocol
 
 from benchmarks.endings.plans import WHOLE
 from benchmarks.endings.verdict import Record
+from tests.pbs_cluster import Pbs
 from tests.sge_cluster import GridEngine
 from tests.slurm_cluster import SlurmCluster
 
@@ -37,7 +39,7 @@ class Scheduler(Protocol):
 
     name: str
     script: str
-    cluster: SlurmCluster | GridEngine
+    cluster: SlurmCluster | GridEngine | Pbs
 
     def prepare(self) -> None:
         """Set up what the jobs need besides."""
@@ -189,6 +191,63 @@ class Sge:
                 yield from lines
         for path in plain:
             yield from path.read_text(errors="replace").splitlines()
+
+
+class OpenPbs:
+    """An OpenPBS that is there: its history must be on, and whoever runs this a manager of it."""
+
+    name = "pbs"
+    script = "TASK=${PBS_ARRAY_INDEX:-}"
+
+    def __init__(self, cluster: Pbs) -> None:
+        self.cluster = cluster
+
+    def prepare(self) -> None:
+        if "job_history_enable = True" not in self.cluster.command("qmgr", "-c", "list server"):
+            raise SystemExit("the server keeps no history: qmgr -c 'set server job_history_enable = True'")
+
+    def queue(self, grace_s: int) -> str:
+        return f"pbs:interval=1:grace={grace_s}"
+
+    def part(self, job: str, task: int) -> str:
+        return job if task == WHOLE else job.replace("[]", f"[{task}]")
+
+    def stop(self) -> None:
+        self.cluster.stop_server()
+
+    def start(self) -> None:
+        self.cluster.start_server()
+
+    def open_jobs(self) -> list[str]:
+        return self.cluster.command("qstat", "-u", self.cluster.user).splitlines()[5:]
+
+    def rotate(self) -> None:
+        """Its logs have a file for each day."""
+
+    def records(self) -> Mapping[str, Record]:
+        found = {}
+        for job, told in json.loads(self.cluster.command("qstat", "-x", "-t", "-f", "-F", "json"))["Jobs"].items():
+            if told["job_state"] not in ("F", "X") or "[]" in job:
+                continue
+            status, substate = told.get("Exit_status"), str(told.get("substate"))
+            text = f"{substate} {status}"
+            if "[" in job and not ("run_count" in told and "exec_host" in told):
+                record = Record(f"{text}, never run", "CANCELLED")
+            elif status is None or substate == "91":
+                number = int(status) - 256 if status is not None and int(status) > 256 else None
+                record = Record(text, "CANCELLED", None, number)
+            else:
+                record = _pbs_record(int(status), text)
+            found[job] = record
+        return found
+
+
+def _pbs_record(status: int, text: str) -> Record:
+    if status < 0:
+        return Record(text, {-29: "TIMEOUT", -28: "TIMEOUT"}.get(status, "FAILED"))
+    if status > 256:
+        return Record(text, "FAILED", None, status - 256)
+    return Record(text, "FAILED" if status else "COMPLETED", status)
 
 
 def _members(job: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-BOTH = ("slurm", "sge")
+ALL = ("slurm", "sge", "pbs")
 
 
 @attrs.frozen
@@ -59,11 +59,11 @@ PERMITTED = (
         "when it was deleted it was back in the queue, in the error state, for its second attempt",
     ),
     Permitted(
-        BOTH, (), "previous", (None,),
+        ALL, (), "previous", (None,),
         "an attempt that ended, and was followed, between two looks is told as far as it is known",
     ),
     Permitted(
-        BOTH, (), "revised", ("LOST", "CANCELLED"),
+        ALL, (), "revised", ("LOST", "CANCELLED"),
         "an end that was concluded from absence is a guess; a record that comes later replaces it by a new event",
     ),
 )  # fmt: skip

@@ -44,7 +44,7 @@ class Act:
     """
     What is done to a job.
 
-    :ivar command: ``{job}`` in it is the job's id.
+    :ivar command: ``{job}`` in it is the job's id, ``{3}`` that of its third task.
     :ivar after_s: seconds after its submission; after the start of its script, if ``started``.
     :ivar part: which task must have started.
     """
@@ -244,7 +244,7 @@ SLURM: tuple[tuple[Make, int, bool], ...] = (
     ),
     (_array(("--array=1-4",)), 3, True),
     (_array_success(("--array=1-3",)), 2, False),
-    (_array_task_deleted(("--array=1-3%1",), ("scancel", "{job}_3")), 2, True),
+    (_array_task_deleted(("--array=1-3%1",), ("scancel", "{3}")), 2, True),
     (_array_deleted(("--array=1-3%1",), _SCANCEL), 2, True),
     (_treated("bad output path", "fin 0", End("LAUNCH_FAIL", ran=False), options=("-o", f"{_NOWHERE}/x")), 3, True),
     (_treated("bad work directory", "sleep 1; fin 4", exited(4), options=("-D", _NOWHERE)), 3, True),
@@ -278,7 +278,7 @@ SGE: tuple[tuple[Make, int, bool], ...] = (
     (_requeued((), f'{_FIRST_TIME} {{ sleep 2; fin 99; }}'), 5, True),
     (_array(("-t", "1-4")), 3, True),
     (_array_success(("-t", "1-3")), 2, False),
-    (_array_task_deleted(("-t", "1-3", "-tc", "1"), ("qdel", "{job}.3")), 2, True),
+    (_array_task_deleted(("-t", "1-3", "-tc", "1"), ("qdel", "{3}")), 2, True),
     (_array_deleted(("-t", "1-3", "-tc", "1"), _QDEL), 2, True),
     (_treated("bad output path", "fin 0", NEVER_RAN, Act(_QDEL, 9), options=("-o", f"{_NOWHERE}/x")), 3, True),
     (_treated("bad work directory", "fin 0", NEVER_RAN, Act(_QDEL, 9), options=("-wd", _NOWHERE)), 3, True),
@@ -287,7 +287,41 @@ SGE: tuple[tuple[Make, int, bool], ...] = (
     (_treated("parallel, deleted", FOREVER, ended("CANCELLED"), Act(_QDEL, 2, True), options=("-pe", "endings", "2")), 2, True),
 )  # fmt: skip
 
-SCHEDULERS = {"slurm": SLURM, "sge": SGE}
+PBS: tuple[tuple[Make, int, bool], ...] = (
+    (_plain("success", (0,)), 12, True),
+    (_plain("exit 1 to 127", _CODES), 8, True),
+    (_plain("exit 128 to 255", _HIGH_CODES), 8, True),
+    (_at_once, 6, True),
+    (_signal((11, 9, 15, 6)), 6, True),
+    (_treated("deleted, held", "fin 0", NEVER_RAN, Act(_QDEL, 2), options=("-h",)), 5, True),
+    (_treated("deleted, queued", "fin 0", NEVER_RAN, Act(_QDEL, 2), options=("-a", "203001010000")), 5, True),
+    (_treated("deleted, running", FOREVER, ended("CANCELLED"), Act(_QDEL, 2, True)), 6, True),
+    (
+        _treated(
+            "deleted, caught", 'trap "fin 3" TERM; while :; do sleep 0.3; done', End("CANCELLED", ANY, ANY, writes="end 3"),
+            Act(_QDEL, 2, True),
+        ), 3, True,
+    ),
+    (_treated("signalled", FOREVER, End("FAILED", None, 10), Act(("qsig", "-s", "SIGUSR1", "{job}"), 2, True)), 3, True),
+    (_treated("time limit", FOREVER, ended("TIMEOUT"), options=("-l", "walltime=4")), 4, True),
+    (_released(("-h",), ("qrls", "{job}")), 5, True),
+    (
+        _treated(
+            "suspended, resumed", "for i in 1 2 3 4 5 6; do sleep 1; done; fin 3", exited(3),
+            Act(("qsig", "-s", "suspend", "{job}"), 1, True), Act(("qsig", "-s", "resume", "{job}"), 4.5, True),
+        ), 3, True,
+    ),
+    (_after("dependency, runs", ("-W", "depend=afterany:{before}"), (0, 5, 137), True), 4, True),
+    (_after("dependency, never satisfied", ("-W", "depend=afterok:{before}"), (5, 137), False), 3, True),
+    (_requeued((), f"{_FIRST_TIME} {FOREVER}", Act(("qrerun", "{job}"), 2, True)), 5, True),
+    (_array(("-J", "1-4")), 3, True),
+    (_array_success(("-J", "1-3")), 2, False),
+    (_array_task_deleted(("-J", "1-3%1"), ("qdel", "{3}")), 2, True),
+    (_array_deleted(("-J", "1-3%1"), _QDEL), 2, True),
+    (_treated("bad output path", "sleep 1; fin 0", exited(0), options=("-o", f"{_NOWHERE}/x")), 3, True),
+)  # fmt: skip
+
+SCHEDULERS = {"slurm": SLURM, "sge": SGE, "pbs": PBS}
 
 
 def plans(scheduler: str, jobs: int, seed: int, short: bool) -> list[Plan]:

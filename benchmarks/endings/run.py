@@ -200,7 +200,8 @@ class Run:
             return
         if one.failed_since is not None and now < one.failed_since + 1:
             return
-        done = self.scheduler.cluster.run(*(word.replace("{job}", one.job) for word in act.command))
+        third = self.scheduler.part(one.job, 3)
+        done = self.scheduler.cluster.run(*(word.replace("{job}", one.job).replace("{3}", third) for word in act.command))
         if done.returncode == 0:
             one.acts.pop(0)
         elif one.failed_since is not None and now > one.at + TRY_S + act.after_s:

@@ -1,9 +1,4 @@
-"""
-The OpenPBS that is on PATH, watched by jobpush in its own process. None is started here: it is no Debian package.
-
-Jobs run as the user of ``JOBPUSH_PBS_USER``, who needs a home on the execution host; by default as one that is made for the tests. To
-hold, suspend and rerun them the tests must run as a manager.
-"""
+"""The OpenPBS that is on PATH (tests.pbs_cluster), watched by jobpush in its own process."""
 
 from __future__ import annotations
 
@@ -11,74 +6,32 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 
-from jobpush_adapters.common.detect import detect_pbs
 from jobpush_adapters.pbs.queue import configured_home
-from tests.cluster import Cluster
 from tests.endings import LONG, PASSING, Doing, Ending, check_history, when
+from tests.pbs_cluster import Pbs, pbs_with_user, why_not, why_not_configure
 from tests.service_process import ServiceProcess
 from tests.slurm_cluster import wait_until
 
 pytestmark = [pytest.mark.pbs, pytest.mark.service, pytest.mark.timeout(300)]
 
-#: The user that is made for the tests, and the account as which a jobpush runs that is no manager.
-OWN_USER, OTHER_ACCOUNT = "jobpush-pbs", "nobody"
-
-
-@attrs.frozen
-class Pbs(Cluster):
-    """
-    The commands of the PBS on PATH.
-
-    :ivar user: whose the jobs are.
-    :ivar home: of that user; jobs are submitted there.
-    """
-
-    user: str
-    home: str
-
-    @property
-    def directory(self) -> str:  # type: ignore[override]
-        """Where commands run."""
-        return self.home
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """That of the tests."""
-        return os.environ
-
-    def submit(self, *options: str, script: str = "exit 0") -> str:
-        """Submit a job; its id."""
-        where = ["-o", "/dev/null", "-e", "/dev/null"] if "-o" not in options else []
-        return self.command("qsub", *where, *options, "--", "/bin/sh", "-c", script, user=self.user)
+#: The account as which a jobpush runs that is no manager.
+OTHER_ACCOUNT = "nobody"
 
 
 @pytest.fixture(scope="module")
 def pbs() -> Iterator[Pbs]:
-    if detect_pbs() is None or "pbs_version" not in Pbs("root", "/").run("qstat", "--version").stdout:
-        pytest.skip("there is no OpenPBS on PATH, and no Debian package of it")
-    if os.geteuid() != 0 or shutil.which("runuser") is None:
-        pytest.skip("submitting as another user needs root")
-    user = os.environ.get("JOBPUSH_PBS_USER")
-    if user is not None:
-        yield Pbs(user, pwd.getpwnam(user).pw_dir)
-        return
-    # At the root, not in the tests' directory: that may be one which only root may enter.
-    home = tempfile.mkdtemp(prefix="jobpush-pbs-", dir="/var/tmp")
-    subprocess.run(["useradd", "--no-create-home", "--home-dir", home, "--shell", "/bin/sh", OWN_USER], check=True)
-    shutil.chown(home, OWN_USER)
-    yield Pbs(OWN_USER, home)
-    # With what its deleted jobs have left behind.
-    subprocess.run(["userdel", "--force", OWN_USER], check=False, stderr=subprocess.DEVNULL)
-    shutil.rmtree(home)
+    why = why_not()
+    if why is not None:
+        pytest.skip(why)
+    with pbs_with_user() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +144,9 @@ def test_subjobs_that_never_ran(endings: dict[str, str | Exception], jobpush: Se
 
 def may_configure() -> None:
     """Skip a test that changes the server's configuration, unless that is allowed."""
-    if os.environ.get("JOBPUSH_PBS_MAY_CONFIGURE") != "1":
-        pytest.skip("this changes the server's configuration: say JOBPUSH_PBS_MAY_CONFIGURE=1")
+    why = why_not_configure()
+    if why is not None:
+        pytest.skip(why)
 
 
 def test_hidden_jobs_end_nothing(pbs: Pbs) -> None:
