@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import platform
 import random
 import re
@@ -30,11 +31,12 @@ from typing import Any
 import attrs
 
 from benchmarks.picture import percentile_picture
-from tests import sge_cluster, slurm_cluster
-from tests.hooks import install_hooks, install_slurm_submit_hook
+from jobpush_adapters.pbs.queue import configured_home
+from tests import pbs_cluster, sge_cluster, slurm_cluster
+from tests.hooks import HOOKS, install_hooks, install_slurm_submit_hook
 from tests.service_process import ServiceProcess
 
-KINDS = ("submit", "start", "end", "cancel")
+KINDS = ("submit", "start", "end", "cancel", "cancel held")
 
 #: Seconds from one round (a job that runs, a job that is cancelled) to the next, if nothing else is said.
 ROUND_S = 3.0
@@ -48,8 +50,10 @@ BESIDE_S = 0.05
 
 #: The state by which a client learns of each kind of change.
 TOLD_BY = {
-    "submit": {"QUEUED", "STARTING", "RUNNING"}, "start": {"RUNNING"}, "end": {"FINISHING", "COMPLETED"},
-    "cancel": {"FINISHING", "CANCELLED"},
+    "submit": {"QUEUED", "HELD", "STARTING", "RUNNING"}, "start": {"RUNNING"}, "end": {"FINISHING", "COMPLETED"},
+    "cancel": {"FINISHING", "CANCELLED"}, "cancel held": {"FINISHING", "CANCELLED"},
+    # The server calls a job started when it has sent it to its node, which says a second or two later that it runs.
+    "start pbs": {"STARTING", "RUNNING"},
 }  # fmt: skip
 
 
@@ -59,13 +63,15 @@ class Lab:
     A scheduler with its jobpush.
 
     :ivar changes: the scheduler's record: (kind, job) to the time, seconds since the epoch.
-    :ivar submit: submits a job that sleeps so long; its id.
+    :ivar submit: submits a job that sleeps so long, with these options besides; its id.
+    :ivar hold: the option that holds it.
     :ivar ask: asks the scheduler's own command, without jobpush: the states of jobs by id.
     """
 
     service: ServiceProcess
     cluster: str
-    submit: Callable[[float], str]
+    submit: Callable[..., str]
+    hold: str
     cancel: Callable[[str], None]
     changes: Callable[[], dict[tuple[str, str], float]]
     hooked: Callable[[], list[tuple[float, str]]]
@@ -102,7 +108,7 @@ def slurm(root: Path, mode: str) -> Iterator[Lab]:
         service.start()
         service.ready()
         yield Lab(
-            service, "slurm", lambda seconds: cluster.submit(script=f"sleep {seconds:.2f}"),
+            service, "slurm", lambda seconds, *options: cluster.submit(*options, script=f"sleep {seconds:.2f}"), "--hold",
             lambda job: str(cluster.command("scancel", job)), lambda: slurm_changes(log), lambda: hooked(stamps),
             lambda: dict(line.split() for line in cluster.command("squeue", "-h", "-t", "all", "-o", "%i %T").splitlines()),
         )  # fmt: skip
@@ -144,9 +150,9 @@ def grid_engine(root: Path, mode: str) -> Iterator[Lab]:
     )  # fmt: skip
     submitted: dict[tuple[str, str], float] = {}
 
-    def submit(seconds: float) -> str:
+    def submit(seconds: float, *options: str) -> str:
         stamp = f"date +%s.%N > {root}"
-        job = cluster.submit(script=f"{stamp}/start.$JOB_ID; sleep {seconds:.2f}; {stamp}/end.$JOB_ID")
+        job = cluster.submit(*options, script=f"{stamp}/start.$JOB_ID; sleep {seconds:.2f}; {stamp}/end.$JOB_ID")
         submitted["submit", job] = time.time()
         return job
 
@@ -174,10 +180,72 @@ def grid_engine(root: Path, mode: str) -> Iterator[Lab]:
             cluster.configure(prolog=f"root@{hook}", epilog=f"root@{hook}")
         service.start()
         service.ready()
-        yield Lab(service, "sge", submit, cancel, changes, lambda: hooked(stamps), ask)
+        yield Lab(service, "sge", submit, "-h", cancel, changes, lambda: hooked(stamps), ask)
     finally:
         service.stop()
         cluster.stop()
+
+
+#: The hook of the server that is made for the time of the measurement.
+PBS_HOOK = "jobpush_freshness"
+
+
+@contextmanager
+def pbs(root: Path, mode: str) -> Iterator[Lab]:
+    """pbs-poll, pbs-hooks, pbs-log (the default), on an OpenPBS that is there: with PBS_LOG_HIGHRES_TIMESTAMP=1 in pbs.conf."""
+    why = pbs_cluster.why_not() or pbs_cluster.why_not_configure()
+    if why is not None:
+        raise SystemExit(why)
+    nudge = root / "nudge"
+    logs = Path(configured_home(os.environ)) / "server_logs"
+    queue = "pbs" if mode in ("log", "asked") else f"pbs:follow={root}/none"
+    service = ServiceProcess(
+        root / "service", "--queue", queue, "--state", str(root / "state"), "--nudge", f"unix:{nudge}:mode=666"
+    )
+    with pbs_cluster.pbs_with_user() as cluster:
+
+        def ask() -> dict[str, str]:
+            rows = (line.split() for line in cluster.command("qstat", "-t", "-w").splitlines()[5:])
+            names = {"R": "RUNNING", "Q": "QUEUED", "H": "HELD", "E": "FINISHING"}
+            return {row[0]: names.get(row[-2], row[-2]) for row in rows}
+
+        try:
+            if mode == "hooks":
+                script = root / "hook.py"
+                text = (HOOKS / "pbs-hook.py").read_text()
+                script.write_text(re.sub(r"(?m)^SOCKET, CLUSTER = .*$", f'SOCKET, CLUSTER = "{nudge}", "pbs"', text))
+                for command in (
+                    f"create hook {PBS_HOOK}", f'set hook {PBS_HOOK} event = "postqueuejob,runjob,jobobit,modifyjob,movejob"',
+                    f"import hook {PBS_HOOK} application/x-python default {script}",
+                ):  # fmt: skip
+                    cluster.command("qmgr", "-c", command)
+            service.start()
+            service.ready()
+            yield Lab(
+                service, "pbs", lambda seconds, *options: cluster.submit(*options, script=f"sleep {seconds:.2f}"), "-h",
+                lambda job: str(cluster.command("qdel", job)), lambda: pbs_changes(logs), list, ask,
+            )  # fmt: skip
+        finally:
+            service.stop()
+            if mode == "hooks":
+                cluster.run("qmgr", "-c", f"delete hook {PBS_HOOK}")
+
+
+def pbs_changes(logs: Path) -> dict[tuple[str, str], float]:
+    """What the server has written down."""
+    patterns = {
+        "submit": "Job Queued at request of", "start": "Job Run at request of", "end": "Exit_status=",
+        "cancel": "Job to be deleted at request of",
+    }  # fmt: skip
+    found: dict[tuple[str, str], float] = {}
+    for path in sorted(logs.iterdir())[-2:]:
+        for line in path.read_text(errors="replace").splitlines():
+            fields = line.split(";", 5)
+            kind = next((kind for kind, text in patterns.items() if len(fields) == 6 and text in fields[5]), None)
+            if kind is not None and fields[3] == "Job" and "." in fields[0]:
+                moment = datetime.datetime.strptime(fields[0], "%m/%d/%Y %H:%M:%S.%f").astimezone()
+                found.setdefault((kind, fields[4]), moment.timestamp())
+    return found
 
 
 def hooked(stamps: Path) -> list[tuple[float, str]]:
@@ -263,12 +331,15 @@ def measure(name: str, lab: Lab, count: int, every: float) -> Result:
     before = lab.service.get("/readyz").json["queues"][lab.cluster]["queries"]
     began = time.time()
     doomed: list[str] = []
+    held: set[str] = set()
     for number in range(count):
         lab.submit(draw.uniform(1.0, 1.5))
         time.sleep(draw.uniform(0.2, 0.4) * every)
         doomed.append(lab.submit(60))
-        if len(doomed) > 1:
-            time.sleep(draw.uniform(0.1, 0.3) * every)
+        doomed.append(lab.submit(60, lab.hold))
+        held.add(doomed[-1])
+        while len(doomed) > 3:
+            time.sleep(draw.uniform(0.1, 0.2) * every)
             lab.cancel(doomed.pop(0))
         time.sleep(max(0.0, began + (number + 1) * every - time.time()))
     for job in doomed:
@@ -282,17 +353,20 @@ def measure(name: str, lab: Lab, count: int, every: float) -> Result:
     beyond: dict[str, list[float]] = {kind: [] for kind in KINDS}
     lost = 0
     calls = lab.hooked()
-    changes = lab.changes()
-    cancelled = {job for kind, job in changes if kind == "cancel"}
+    told_by = {kind: TOLD_BY.get(f"{kind} {lab.cluster}", TOLD_BY[kind]) for kind in KINDS}
+    changes = {
+        ("cancel held" if kind == "cancel" and job in held else kind, job): at for (kind, job), at in lab.changes().items()
+    }
+    cancelled = {job for kind, job in changes if kind.startswith("cancel")}
     for (kind, job), at in changes.items():
         if at < began or (kind == "end" and job in cancelled):
             continue
-        told = [when for when, state in client.told.get(job, []) if state in TOLD_BY[kind]]
+        told = [when for when, state in client.told.get(job, []) if state in told_by[kind]]
         if not told or told[0] - at > LOST_S:
             lost += 1
             continue
         late[kind].append(told[0] - at)
-        seen = [when for when, state in shown.told.get(job, []) if state in TOLD_BY[kind]] if shown is not None else []
+        seen = [when for when, state in shown.told.get(job, []) if state in told_by[kind]] if shown is not None else []
         if seen:
             beyond[kind].append(told[0] - seen[0])
         called = [when for when, who in calls if who == job and -0.05 <= when - at < 5]
@@ -335,12 +409,13 @@ MODES: dict[str, tuple[Any, str]] = {
     "slurm-log": (slurm, "log"),
     "sge-poll": (grid_engine, "poll"), "sge-hooks": (grid_engine, "hooks"), "sge-watch": (grid_engine, "watch"),
     "sge-both": (grid_engine, "both"),
+    "pbs-asked": (pbs, "asked"), "pbs-poll": (pbs, "poll"), "pbs-hooks": (pbs, "hooks"), "pbs-log": (pbs, "log"),
 }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="From a scheduler's change to the client that waits for it.")
-    parser.add_argument("modes", nargs="*", default=list(MODES))
+    parser.add_argument("modes", nargs="*", default=[name for name in MODES if not name.startswith("pbs-")])
     parser.add_argument("--changes", type=int, default=200, help="of each kind, 1 to 1000")
     parser.add_argument("--every", type=float, default=ROUND_S, help="seconds from a round of changes to the next, 2 to 60")
     parser.add_argument("--picture", type=Path, help="an SVG file")

@@ -233,7 +233,8 @@ class Run:
                     detail[job] = f"nothing ({answer.get('detail', 'timed out')}, wait {wait})"
         events: dict[str, list[Any]] = {}
         for event in self.service.events():
-            events.setdefault(event["job"]["id"], []).append(event)
+            if event["type"] == "job":
+                events.setdefault(event["job"]["id"], []).append(event)
         records = self.scheduler.records()
         found = []
         for one in self.submitted:

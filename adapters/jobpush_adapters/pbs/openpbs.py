@@ -27,6 +27,7 @@ from jobpush_adapters.common.commands import Commands, succeeded
 from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.pbs import accounting as pbs_accounting
 from jobpush_adapters.pbs.facts import keeps_history, pbs_facts, same_server
+from jobpush_adapters.pbs.ifl import Questions
 from jobpush_adapters.pbs.parse import ID, Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
 
 LOG = Logger(namespace="jobpush_adapters.pbs.openpbs")
@@ -80,6 +81,7 @@ class OpenPbs:
     """
     :param home: PBS_HOME, for the accounting log of a server without history.
     :ivar server: the server's name, as in the ids of its jobs.
+    :ivar questions: how it is asked.
     """
 
     def __init__(self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str) -> None:
@@ -105,6 +107,7 @@ class OpenPbs:
         self._looked_at: float | None = None
         self._selects = True
         self._work = Work(reactor)
+        self.questions = Questions(reactor, commands)
 
     # -- the server
 
@@ -112,6 +115,7 @@ class OpenPbs:
         began = self._reactor.seconds()
         server, a = parse_server(await self._commands.run("qstat", "-B", "-f", "-F", "json"))
         self.server = same_server(self.server, server)
+        self.questions.use(a.get("pbs_version", ""))
         # A difference that is not longer than a command may take is not one of the clocks.
         skew = float(a["timestamp"]) - began if a.get("timestamp", "").isdigit() else 0.0
         self._skew = skew if abs(skew) > 2.0 else 0.0
@@ -133,7 +137,7 @@ class OpenPbs:
         if self._changed is not None:
             raise QueueChanged(self._changed)
         began = self._reactor.seconds()
-        rows, rejected = parse_list(await self._commands.run("qstat", "-t", "-w"))
+        rows, rejected = parse_list(await self.questions.listed())
         if rejected and not rows:
             raise QueueError(f"qstat: no row could be understood: {rejected[0]}")
         tick = _Tick(began, rows, rejected)
@@ -206,8 +210,7 @@ class OpenPbs:
         distinct = list(dict.fromkeys(ids))
         for begin in range(0, len(distinct), IDS_AT_ONCE):
             some = distinct[begin : begin + IDS_AT_ONCE]
-            result = await self._commands.run("qstat", *history, "-E", "-f", "-F", "json", *some)
-            found.update(self._parsed(result))
+            found.update(self._parsed(await self.questions.attributes(some, self._history)))
         for array in (job_id for job_id in left if "[]" in job_id):
             result = await self._commands.run("qstat", *history, "-t", "-f", "-F", "json", array)
             found.update(self._parsed(result))

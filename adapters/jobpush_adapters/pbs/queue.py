@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from zope.interface import implementer
 
 from jobpush.adapter.command import printable
@@ -115,6 +115,16 @@ class PbsQueue(Watching, CommandQueue):
 
     def task_id(self, array: str, index: int) -> str:
         return array.replace("[]", f"[{index}]", 1)
+
+    def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
+        """See `jobpush.adapter.interfaces.IWatchfulQueue`. What ends it ends the helper process, too."""
+        stop = super().watch(nudge)
+
+        def end() -> Deferred[None]:
+            helper = self._dialect.questions.stop() if isinstance(self._dialect, OpenPbs) else None
+            return gatherResults([maybeDeferred(stop), maybeDeferred(lambda: helper)]).addCallback(lambda _: None)
+
+        return end
 
     # -- as the kind of server is asked
 
