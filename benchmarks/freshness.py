@@ -232,7 +232,7 @@ def pbs(root: Path, mode: str) -> Iterator[Lab]:
 
 
 def pbs_changes(logs: Path) -> dict[tuple[str, str], float]:
-    """What the server has written down."""
+    """What the server has written down. A deletion of a job that runs is the end that it leads to, seconds later."""
     patterns = {
         "submit": "Job Queued at request of", "start": "Job Run at request of", "end": "Exit_status=",
         "cancel": "Job to be deleted at request of",
@@ -244,6 +244,9 @@ def pbs_changes(logs: Path) -> dict[tuple[str, str], float]:
             kind = next((kind for kind, text in patterns.items() if len(fields) == 6 and text in fields[5]), None)
             if kind is not None and fields[3] == "Job" and "." in fields[0]:
                 moment = datetime.datetime.strptime(fields[0], "%m/%d/%Y %H:%M:%S.%f").astimezone()
+                if kind == "end" and ("cancel", fields[4]) in found:
+                    kind = "cancel"
+                    del found["cancel", fields[4]]
                 found.setdefault((kind, fields[4]), moment.timestamp())
     return found
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from jobpush.adapter.command import CommandResult
+from jobpush_adapters.pbs import ifl_helper
+from jobpush_adapters.pbs.ifl import find_library
+from jobpush_adapters.pbs.parse import describe, parse_jobs
 from jobpush_adapters.pbs.queue import configured_home
 from tests.endings import LONG, PASSING, Doing, Ending, check_history, when
 from tests.pbs_cluster import Pbs, pbs_with_user, why_not, why_not_configure
@@ -198,3 +205,30 @@ def test_history_switched_off(pbs: Pbs, jobpush: ServiceProcess) -> None:
             assert len(ends) == 1, ends
     finally:
         pbs.command("qmgr", "-c", "set server job_history_enable = True")
+
+
+def test_libpbs_tells_what_qstat_tells(pbs: Pbs, jobpush: ServiceProcess) -> None:
+    """Each attribute that is read, of jobs and subjobs, listed and finished; and jobpush asks it so, without a word of failure."""
+    library = find_library(None)
+    if library is None:
+        pytest.skip("libpbs is not beside qstat")
+    held = pbs.submit("-h", "-N", "a_name", "-l", "walltime=00:10:00", "-v", "workflow=w7,ODD=a,EMPTY=")
+    array = pbs.submit("-J", "1-3%1", script="sleep 4")
+    ended = pbs.submit(script="exit 3")
+    Doing(pbs, jobpush, "pbs", ended).reaches("FAILED")
+    ids = [held, array, array.replace("[]", "[1]"), array.replace("[]", "[3]"), ended, "999999"]
+    helper = [sys.executable, "-I", "-S", ifl_helper.__file__, library]
+    question = json.dumps(["jobs", True, *ids]) + "\n"
+    for _ in range(10):  # until nothing has changed meanwhile
+        run = subprocess.run(helper, input=question.encode(), capture_output=True, timeout=30, check=True)
+        by_library = parse_jobs(CommandResult(0, run.stdout.partition(b"\n")[2], b""))
+        by_qstat = parse_jobs(CommandResult(153, pbs.run("qstat", "-x", "-f", "-F", "json", *ids).stdout.encode(), b""))
+        told = [{job: describe("pbs", job, a, 0.0) for job, a in answer.items()} for answer in (by_library, by_qstat)]
+        if told[0].keys() == told[1].keys() and all(told[0][job].says_the_same(told[1][job]) for job in told[0]):
+            break
+        time.sleep(0.5)
+    else:
+        raise AssertionError(told)
+    assert len(told[0]) == 5
+    pbs.command("qdel", held, array)
+    assert "libpbs" not in jobpush.log

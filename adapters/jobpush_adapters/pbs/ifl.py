@@ -100,15 +100,16 @@ class Questions:
 
     def _ask_library(self, question: list[object]) -> Deferred[CommandResult]:
         helper = self._helper
-        if helper is None or helper.gone.called:
+        if helper is None or helper.over:
             assert self.library is not None
-            helper = self._helper = _Helper()
+            self._helper, helper = None, _Helper()
             argv = [sys.executable, "-I", "-S", ifl_helper.__file__, self.library]
             environment = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": "/usr/bin:/bin", **self._commands.environment}
             try:
                 start_process(self._reactor, helper, argv, environment)
             except OSError as error:
                 return succeed(CommandResult(1, b"", str(error).encode()))
+            self._helper = helper
         seconds = self._commands.timeout
 
         def hung(_: object, __: float) -> NoReturn:
@@ -122,10 +123,12 @@ class _Helper(ProcessProtocol):
     One helper process.
 
     :ivar gone: fires when it has ended.
+    :ivar over: whether it is to be asked no more.
     """
 
     def __init__(self) -> None:
         self.gone: Deferred[None] = Deferred()
+        self.over = False
         self._asked: Deferred[CommandResult] | None = None
         self._answer = b""
         self._said = b""
@@ -140,7 +143,7 @@ class _Helper(ProcessProtocol):
 
     def kill(self) -> None:
         """End it with KILL: it has nothing to tidy up."""
-        self._asked = None
+        self.over, self._asked = True, None
         try:
             if self.transport is not None:
                 self.transport.signalProcess("KILL")
@@ -162,6 +165,7 @@ class _Helper(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         last = self._said.strip().splitlines()[-1:]
+        self.over = True
         self.gone.callback(None)
         self._fire(CommandResult(1, b"", last[0] if last else str(reason.value).encode()))
 
