@@ -90,14 +90,19 @@ def pbs_with_user() -> Iterator[Pbs]:
         return
     # At the root, not in the tests' directory: that may be one which only root may enter.
     home = tempfile.mkdtemp(prefix="jobpush-pbs-", dir="/var/tmp")
+    _delete_user()  # one of a run that was killed
     subprocess.run(["useradd", "--no-create-home", "--home-dir", home, "--shell", "/bin/sh", OWN_USER], check=True)
     shutil.chown(home, OWN_USER)
     try:
         yield Pbs(OWN_USER, home)
     finally:
+        _delete_user()
         # With what its deleted jobs have left behind.
-        subprocess.run(["userdel", "--force", OWN_USER], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(home)
+
+
+def _delete_user() -> None:
+    subprocess.run(["userdel", "--force", OWN_USER], check=False, stderr=subprocess.DEVNULL)
 
 
 def _program(name: str) -> str:

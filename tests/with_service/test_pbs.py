@@ -96,7 +96,7 @@ ENDINGS = [
         final={"counts": {"CANCELLED": 3}, "exit_code": None}, passing=PASSING | {"QUEUED"},
     ),
     Ending(
-        "array, a waiting subjob is deleted", ["RUNNING", "CANCELLED"], options=("-J", "1-3%1"), script="sleep 3",
+        "array, a waiting subjob is deleted", ["RUNNING", "CANCELLED"], options=("-J", "1-3%1"), script="sleep $((PBS_ARRAY_INDEX == 1 ? 40 : 1))",
         then=delete_third, final={"counts": {"CANCELLED": 1, "COMPLETED": 2}, "exit_code": None}, passing=PASSING | {"QUEUED"},
     ),
     Ending(
@@ -222,7 +222,7 @@ def test_libpbs_tells_what_qstat_tells(pbs: Pbs, jobpush: ServiceProcess) -> Non
     for _ in range(10):  # until nothing has changed meanwhile
         run = subprocess.run(helper, input=question.encode(), capture_output=True, timeout=30, check=True)
         by_library = parse_jobs(CommandResult(0, run.stdout.partition(b"\n")[2], b""))
-        by_qstat = parse_jobs(CommandResult(153, pbs.run("qstat", "-x", "-f", "-F", "json", *ids).stdout.encode(), b""))
+        by_qstat = parse_jobs(CommandResult(153, pbs.run("qstat", "-x", "-E", "-f", "-F", "json", *ids).stdout.encode(), b""))
         told = [{job: describe("pbs", job, a, 0.0) for job, a in answer.items()} for answer in (by_library, by_qstat)]
         if told[0].keys() == told[1].keys() and all(told[0][job].says_the_same(told[1][job]) for job in told[0]):
             break

@@ -41,6 +41,7 @@ from jobpush_adapters.sge.ended import (
 )
 from jobpush_adapters.sge.facts import Files, ReportingParams, facts, with_programs
 from jobpush_adapters.sge.left import LeftJobs
+from jobpush_adapters.sge.lost_hosts import LostHosts
 from jobpush_adapters.sge.rows import ListedRow, QstatRows
 from jobpush_adapters.sge.states import flags_of, phase_of
 from jobpush_adapters.sge.submissions import RESUBMITTED
@@ -109,6 +110,7 @@ class GridEngineQueue(Watching, CommandQueue):
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
         self._work = Work(reactor)
         self._left = LeftJobs(reactor, cluster, self._work, self._run)
+        self._lost_hosts = LostHosts(self._run)
         self._checked = False
         self._cache: dict[bytes, ListedRow | str] = {}
         self._details: dict[str, Details] = {}
@@ -321,7 +323,7 @@ class GridEngineQueue(Watching, CommandQueue):
             row = jobs.get(task[0]) if task is not None else None
             return row is not None and task is not None and row.pending_tasks is not None and task[1] in row.pending_tasks
 
-        for job_id, job in ended.ended(jobs, waiting, self._seen, now).items():
+        for job_id, job in (await self._lost_hosts.told(ended.ended(jobs, waiting, self._seen, now))).items():
             if job_id not in rejected and job_id.partition(".")[0] not in rejected:
                 jobs[job_id] = job
                 self._seen.pop(job_id, None)
@@ -352,7 +354,8 @@ class GridEngineQueue(Watching, CommandQueue):
     # -- what became of jobs that left
 
     async def _outcomes(self, jobs: Sequence[JobDescriptor]) -> Outcomes:
-        return await self._left.outcomes(jobs)
+        told = await self._left.outcomes(jobs)
+        return attrs.evolve(told, jobs=await self._lost_hosts.told(told.jobs))
 
     def past_attempts(self, jobs: Sequence[JobDescriptor]) -> Deferred[Mapping[str, PastAttempt]]:
         """See `jobpush.adapter.interfaces.IPastAttemptsQueue`."""
@@ -360,7 +363,10 @@ class GridEngineQueue(Watching, CommandQueue):
 
     def recorded(self, jobs: Sequence[str]) -> Deferred[Mapping[str, JobDescriptor]]:
         """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""
-        return Deferred.fromCoroutine(self._left.recorded(jobs))
+        return Deferred.fromCoroutine(self._recorded(jobs))
+
+    async def _recorded(self, jobs: Sequence[str]) -> Mapping[str, JobDescriptor]:
+        return await self._lost_hosts.told(await self._left.recorded(jobs))
 
     # -- helpers
 

@@ -65,6 +65,17 @@ def document(rows: str) -> str:
     return f"<?xml version='1.0'?>\n<job_info  xmlns:xsd=\"x\">\n  <queue_info>\n{rows}  </queue_info>\n  <job_info>\n  </job_info>\n</job_info>\n"
 
 
+#: What ``qstat -f -qs u`` prints: a host that cannot be reached, one that is in alarm, and rows of jobs.
+INSTANCES = b"""\
+queuename                      qtype resv/used/tot. load_avg arch          states
+---------------------------------------------------------------------------------
+all.q@node1.x                  BIP   0/1/64         -NA-     lx-amd64      adu
+     12 0.50000 sleep      kim          r     11/26/2026 18:00:00     1
+---------------------------------------------------------------------------------
+all.q@node2.x                  BIP   0/1/64         9.01     lx-amd64      a
+"""
+
+
 def job_list(number: str, letters: str, tasks: str = "") -> str:
     """One row."""
     time = "JB_submission_time" if "q" in letters else "JAT_start_time"
@@ -191,6 +202,7 @@ class GridCase(CommandCase):
         super().setUp()
         self.rows: list[str] = []
         self.details: dict[str, str] = {}
+        self.instances = CommandResult(0, b"", b"")
         self.held = {"hu": "", "ho": "", "hs": ""}
         self.records: dict[str, CommandResult] = {}
         self.configuration = CommandResult(0, (CAPTURES / "72-qconf-sconf.txt").read_bytes(), b"")
@@ -208,6 +220,8 @@ class GridCase(CommandCase):
             return self.configuration
         if name.endswith("qacct"):
             return self.records.get(words[1], CommandResult(1, b"", f"error: job id {words[1]} not found\n".encode()))
+        if words[0] == "-f":
+            return self.instances
         if words[0] == "-xml":
             known = "".join(f"<JB_job_number>{number}</JB_job_number>{self.details.get(number, '')}" for number in words[2].split(","))
             return f"<?xml version='1.0'?><detailed_job_info><djob_info>{known}</djob_info></detailed_job_info>".encode()
@@ -574,6 +588,43 @@ class EndTests(GridCase):
         self.append(line(1, 25, 99), line(1, 25, 0), line(1, 0, 3))
         job = self.look().jobs["1"]
         self.assertEqual((job.attempt, job.previous_attempt), (2, PastAttempt(1, None, None, None, None, 101.0, NOW)))
+
+    def later(self) -> Snapshot:
+        """A look when it is sure that nobody has deleted what has a record."""
+        self.look()
+        self.clock.advance(31)
+        return self.look()
+
+    def test_lost_with_its_host(self) -> None:
+        """
+        Failed 18 and 19 are the node's failure if its host cannot be reached when the record is seen first; that is asked once,
+        and stays so.
+        """
+        self.look()
+        self.instances = CommandResult(0, INSTANCES.replace(b"node1.x", b"vm"), b"")
+        self.append(line(1, 18), line(2, 19), line(3, 20), line(4, 0, 3))
+        before = self.asked().count("qstat -f -qs u")
+        told = {job_id: (job.state, job.exit_code, job.reason_code) for job_id, job in self.later().jobs.items()}
+        self.assertEqual(told, {
+            "1": ("NODE_FAIL", None, ReasonCode.NODE_DOWN), "2": ("NODE_FAIL", None, ReasonCode.NODE_DOWN),
+            "3": ("FAILED", None, None), "4": ("FAILED", 3, None),
+        })  # fmt: skip
+        self.instances = CommandResult(0, INSTANCES, b"")
+        self.assertEqual(self.later().jobs["1"].state, "NODE_FAIL")
+        self.assertEqual(self.asked().count("qstat -f -qs u"), before + 1)
+        self.append(line(5, 18))
+        self.assertEqual(self.later().jobs["5"].state, "FAILED", "its host answers")
+        self.instances = CommandResult(0, INSTANCES.replace(b"node1.x", b"vm"), b"")
+        self.assertEqual(self.later().jobs["5"].state, "FAILED")
+        self.assertEqual(self.result(self.queue.recorded(["1", "5"])).keys(), {"1", "5"})
+        self.assertEqual(self.result(self.queue.recorded(["1"]))["1"].state, "NODE_FAIL")
+
+    def test_host_that_is_not_known(self) -> None:
+        """Where the hosts cannot be asked about, the job has failed."""
+        self.look()
+        self.instances = CommandResult(1, b"", b"error: no")
+        self.append(line(1, 18))
+        self.assertEqual(self.later().jobs["1"].state, "FAILED")
 
     def test_deleted_from_the_error_state(self) -> None:
         """Its record is there at once, and says nothing of the deletion, whose line may come later: it is waited for."""
