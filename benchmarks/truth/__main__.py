@@ -267,8 +267,9 @@ def main() -> int:
     running: list[subprocess.Popen[str]] = []
     try:
         with site(options.scheduler, root) as lab:
-            queue = f"slurm:conf={lab.cluster.conf}"
-            if lab.name == "sge":
+            if lab.name == "slurm":
+                queue = f"slurm:conf={lab.cluster.conf}"
+            else:
                 queue = f"sge:root={lab.cluster.root}:qmaster_port={lab.cluster.port}:bin={lab.cluster.bin}"
             service = ServiceProcess(root / "service", "--queue", queue, "--state", str(root / "state"))
             service.start()
