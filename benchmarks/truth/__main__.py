@@ -42,7 +42,7 @@ TOOLS = (
     ("Parsl without sacct", "parsl", "parsl", ("slurm",), "lp"),
     ("submitit", "submitit", "submitit", ("slurm",), "mail"),
     ("Snakemake", "snakemake-executor-plugin-slurm", "snakemake", ("slurm",), "news"),
-    ("ReFrame", "reframe-hpc", "reframe", ("slurm", "sge"), "uucp"),
+    ("ReFrame", "reframe-hpc", "reframe", ("slurm",), "uucp"),  # its Grid Engine backend knows no exit code
 )
 OURS = ("jobpush", "nobody")
 
