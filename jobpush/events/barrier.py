@@ -83,7 +83,7 @@ class Barrier:
             place.pop(key, None)
         if subject is not None and subject.moved_key is not None:
             self._now.setdefault(subject.moved_key, set()).add(key)
-            subject = self._follow(key) or subject
+            subject = self._follow(subject.moved_key) or subject
             if subject.key != key:
                 self._now.setdefault(subject.key, set()).add(key)
         if subject is None:

@@ -63,9 +63,9 @@ class PastAttempts:
             return
         records = (known.records[job_id] for job_id in known.put_back)
         jobs = [record.job for record in records if now - record.updated_at <= LONGEST_S]
+        self._due, self._pause = now + self._pause, min(EVERY_S, 2 * self._pause)
         if not jobs:
             return
-        self._due, self._pause = now + self._pause, min(EVERY_S, 2 * self._pause)
         self._asking = Deferred.fromCoroutine(self._ask(jobs[-MOST_AT_ONCE:]))
         self._asking.addErrback(self._failed).addBoth(self._answered)
 

@@ -91,7 +91,7 @@ class Questions:
                 return result
             said = result.complaint
         result = await self._commands.run("qstat", *by_qstat)
-        if said and result.status == 0:
+        if said and result.status == 0 and not self._failed:
             # The server answers: what does not work is the library.
             self.library, self._failed = None, True
             self.log.warn("libpbs could not be used, qstat is asked from now on: {why}", why=said)
@@ -99,9 +99,10 @@ class Questions:
         return result
 
     def _ask_library(self, question: list[object]) -> Deferred[CommandResult]:
+        if self.library is None:  # it has failed while this one waited
+            return succeed(CommandResult(1, b"", b"it is used no more"))
         helper = self._helper
         if helper is None or helper.over:
-            assert self.library is not None
             self._helper, helper = None, _Helper()
             argv = [sys.executable, "-I", "-S", ifl_helper.__file__, self.library]
             environment = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": "/usr/bin:/bin", **self._commands.environment}
@@ -135,15 +136,15 @@ class _Helper(ProcessProtocol):
 
     def ask(self, question: list[object]) -> Deferred[CommandResult]:
         """Ask. Fires with the answer, or with status 1 if the helper ends instead. Cancelling ends the helper."""
-        asked: Deferred[CommandResult] = Deferred(lambda _: self.kill())
+        asked: Deferred[CommandResult] = Deferred(self._cancelled)
         self._asked = asked
         if self.transport is not None:
             self.transport.write(json.dumps(question).encode() + b"\n")
         return asked
 
     def kill(self) -> None:
-        """End it with KILL: it has nothing to tidy up."""
-        self.over, self._asked = True, None
+        """End it with KILL: it has nothing to tidy up. What it was asked fails with status 1."""
+        self.over = True
         try:
             if self.transport is not None:
                 self.transport.signalProcess("KILL")
@@ -168,6 +169,10 @@ class _Helper(ProcessProtocol):
         self.over = True
         self.gone.callback(None)
         self._fire(CommandResult(1, b"", last[0] if last else str(reason.value).encode()))
+
+    def _cancelled(self, _: object) -> None:
+        self._asked = None
+        self.kill()
 
     def _fire(self, result: CommandResult) -> None:
         asked, self._asked = self._asked, None

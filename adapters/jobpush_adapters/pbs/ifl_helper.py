@@ -87,7 +87,7 @@ def ask(
 ) -> Iterator[tuple[bytes, list[Found]]]:
     """Yield the id of each job, and its attributes."""
     first = pbs.pbs_statjob(connection, job, wanted(names), extend or None)
-    if not first and error_of(pbs) not in (0, *UNKNOWN):
+    if not first and error_of(pbs) != 0 and (job is None or error_of(pbs) not in UNKNOWN):
         raise PbsError(f"libpbs: {text(pbs.pbs_geterrmsg(connection)) or 'no answer'} (errno={error_of(pbs)})")
     status = first
     while status:

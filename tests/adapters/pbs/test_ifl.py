@@ -110,6 +110,13 @@ class QuestionsTests(TestCase):
             self.questions.use("23.06.06")
             self.assertEqual((await self.ask()).stdout, b"qstat -t -w\n", wish)
 
+    async def test_several_questions_when_it_fails(self) -> None:
+        """Each is answered by qstat; that is said once."""
+        self.wish.write_text("fail")
+        asked = [self.ask(), self.ask("1.s"), self.ask()]
+        self.assertEqual([(await each).stdout.split()[0] for each in asked], [b"qstat"] * 3)
+        self.assertIsNone(self.questions.library)
+
     async def test_the_server_is_away(self) -> None:
         """Where qstat fails, too, the library is asked again when the server may be back."""
         self.wish.write_text("fail")

@@ -127,6 +127,11 @@ class ServerTests(SynchronousTestCase):
         self.library.errors = [15139]
         self.assertEqual(json.loads(self.server.answer(["jobs", False, "1.s"])), {"Jobs": {}})
 
+    def test_list_that_fails(self) -> None:
+        """An error is never an empty list, whatever its number."""
+        self.library.errors = [15001, 15001]
+        self.assertRaises(PbsError, self.server.answer, ["list"])
+
     def test_one_connection(self) -> None:
         """It is kept; after an error the question is asked once more over a new one."""
         self.library.jobs = {b"1.s": JOB}

@@ -160,6 +160,21 @@ class BarrierTests(MovedCase):
         self.assertEqual([(met["job"], met["state"]) for met in held.json()["met"]], [("memory/8", "COMPLETED")])
 
 
+    def test_forgotten_here(self) -> None:
+        """Where the table has forgotten the job that was moved, the journal still says where to."""
+        self.taken()
+        self.here.jobs.clear()
+        self.lab.tick(5)
+        self.lab.service.table.cluster("memory").forget("8")
+        held = self.lab.get("/v1/wait?job=memory/8&wait=600")
+        single = self.lab.get("/v1/jobs/memory/8?until=terminal&wait=600")
+        self.assertTrue(held.held)
+        self.assertTrue(single.held)
+        self.ended()
+        self.assertEqual([(met["job"], met["state"]) for met in held.json()["met"]], [("memory/8", "FAILED")])
+        self.assertEqual(single.json()["job"]["cluster"], "second")
+
+
 class WorkflowTests(MovedCase):
     """Workflows of which such a job is a member."""
 
