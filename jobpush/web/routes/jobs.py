@@ -288,9 +288,14 @@ class JobRoutes:
             deadline=0.0 if met else deadline,
             asked=asked.wait is not None and asked.wait > 0 and not met,
             wait=asked.wait,
-            instead=partial(self._if_moved, asked, deadline) if enough is not None else None,
+            instead=partial(self._if_moved, asked, deadline) if enough is not None and self._may_move else None,
         )
         return self._polls.after(poll, since)
+
+    @property
+    def _may_move(self) -> bool:
+        """Whether a job can become one of another cluster. (Thousands are held: elsewhere that is to cost no memory.)"""
+        return len(self._service.monitors) > 1
 
     def _if_moved(self, asked: _JobQuery, deadline: float, events: Sequence[Event]) -> Outcome | None:
         """What is waited for has been moved to another cluster: then the job that it is there."""
