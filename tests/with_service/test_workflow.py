@@ -94,7 +94,9 @@ def test_three_hundred_jobs(slurm: SlurmCluster, short_path: Path) -> None:
     assert whole["counts"] == {"COMPLETED": LAYERS * WIDTH - 1, "FAILED": 1}
     assert whole["first_failure"]["job"] == f"slurm/{layers[-1][0]}"
     assert whole["first_failure"]["exit_code"] == 7
-    assert [step["state"] for step in whole["history"] if step["state"] != "UNKNOWN"] == ["QUEUED", "RUNNING", "FAILED"]
+    # The last job of all may be seen while its node still clears up after it.
+    passing = ("UNKNOWN", "FINISHING")
+    assert [step["state"] for step in whole["history"] if step["state"] not in passing] == ["QUEUED", "RUNNING", "FAILED"]
 
     events = service.events()
     check_sums(events, set(keys))
