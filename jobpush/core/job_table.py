@@ -15,6 +15,10 @@ from jobpush.core.frozen import evolve
 from jobpush.core.model import STARTED_PHASES, JobDescriptor, JobKey, Outcome, Phase, Snapshot
 from jobpush.core.record import UNSEEN, JobRecord, Record
 
+#: The seconds that may lie between two clusters' times of submission of one job: two clocks, and a cluster that could not be
+#: reached when it was submitted. The same id within that time is the same job: a federation numbers its jobs in one row.
+SUBMITTED_TOGETHER_S = 3600.0
+
 
 class ClusterJobs:
     """The known jobs of one cluster."""
@@ -168,7 +172,8 @@ class JobTable:
     def moved_to(self, job: JobDescriptor) -> str | None:
         """
         Return CLUSTER/ID of the job of another cluster that this one has become when it was moved there: it has begun to run
-        there, and has the same id, user and time of submission. None if no cluster that is known has it.
+        there, and has the same id and user, and about the same time of submission: each cluster notes its own when the job
+        reaches it (seen on Slurm: a second later in every other pair). None if no cluster that is known has it.
         """
         for name, jobs in self.clusters.items():
             record = jobs.records.get(job.id) if name != job.cluster else None
@@ -177,7 +182,8 @@ class JobTable:
                 there is not None
                 and there.outcome is not Outcome.MOVED
                 and (there.started_at is not None or there.phase in STARTED_PHASES)
-                and (there.user, there.submitted_at) == (job.user, job.submitted_at)
+                and there.user == job.user
+                and _submitted_together(there, job)
             ):
                 return f"{name}/{job.id}"
         return None
@@ -229,3 +235,9 @@ def pending_task(range_row: JobDescriptor, job_id: str, index: int) -> JobDescri
         pending_tasks=None,
         counts=None,
     )
+
+
+def _submitted_together(one: JobDescriptor, other: JobDescriptor) -> bool:
+    if one.submitted_at is None or other.submitted_at is None:
+        return False
+    return abs(one.submitted_at - other.submitted_at) <= SUBMITTED_TOGETHER_S

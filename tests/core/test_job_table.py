@@ -175,16 +175,20 @@ class MovedTests(SynchronousTestCase):
         return of
 
     def test_it_must_be_the_same_job_and_have_begun(self) -> None:
-        """The same id, user and time of submission, begun, and not moved on itself."""
+        """The same id and user, submitted at about the same time, begun, and not moved on itself."""
         self.assertIsNone(self.table.moved_to(self.job))
         for state, fields in (
-            ("QUEUED", {}), ("MOVED", {}), ("RUNNING", {"user": "lee"}), ("RUNNING", {"submitted_at": 101.0}), ("STARTING", {}),
+            ("QUEUED", {}), ("MOVED", {}), ("RUNNING", {"user": "lee"}), ("RUNNING", {"submitted_at": 3701.0}),
+            ("RUNNING", {"submitted_at": None}), ("STARTING", {}),
             ("CANCELLED", {}),
         ):  # fmt: skip
             self.put("d", state, **fields)
             found = self.table.moved_to(self.job)
             self.assertEqual(found, "d/1" if state == "CANCELLED" else None, (state, fields))
-        for state, fields in (("RUNNING", {}), ("FAILED", {"started_at": 150.0}), ("STARTING", {"started_at": 150.0})):
+        for state, fields in (
+            ("RUNNING", {}), ("FAILED", {"started_at": 150.0}), ("STARTING", {"started_at": 150.0}),
+            ("RUNNING", {"submitted_at": 101.0}), ("RUNNING", {"submitted_at": 99.0}), ("RUNNING", {"submitted_at": 3700.0}),
+        ):  # fmt: skip
             self.put("d", state, **fields)
             self.assertEqual(self.table.moved_to(self.job), "d/1", (state, fields))
 

@@ -98,7 +98,7 @@ class JobTests(MovedCase):
 
     def test_another_job_by_that_id(self) -> None:
         """One of another user, or of another time of submission, is not what it has become."""
-        for fields in ({"user": "lee", "submitted_at": 100.0}, {"user": "kim", "submitted_at": 101.0}):
+        for fields in ({"user": "lee", "submitted_at": 100.0}, {"user": "kim", "submitted_at": 9000.0}):
             lab = Lab(queues=2).start()
             self.addCleanup(lab.stop)
             here, there = lab.queues
