@@ -92,7 +92,7 @@ class JobPush(MultiService):
         self.publisher = Publisher(
             reactor, self.cooperator, journal, self.table, self.tail, self.tracker, self.workflows, self.instruments
         )
-        self.feed = Feed(reactor, journal, self.tail, self.tracker)
+        self.feed = Feed(reactor, self.cooperator, journal, self.tail, self.tracker, self.workflows.keys_of)
         self.monitors = {
             queue.cluster: JobStatusMonitor(
                 reactor,

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import JobDescriptor, split_state
 from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal
+from jobpush.events.recent_events import Tail
 from jobpush.service import JobPush
 from jobpush.web import resource
 
@@ -111,7 +112,7 @@ class Lab:
         elapsed = lambda: self.clock.seconds() - self.set_forward  # noqa: E731
         self.service = JobPush(self.clock, self.queues, self.journal, listeners, keep_ended=keep_ended, elapsed=elapsed)
         if tail is not None:
-            self.service.tail._capacity = tail
+            self.keep_in_memory(tail)
         self.serve(max_held)
 
     def serve(self, max_held: int = 1000) -> None:
@@ -119,6 +120,13 @@ class Lab:
         self.resource = resource(self.service, max_held=max_held)
         self.registry = self.resource.registry
         self.treq = StubTreq(self.resource)
+
+    def keep_in_memory(self, count: int) -> None:
+        """Let so many of the newest events be kept in memory; older ones are read from the journal."""
+        service = self.service
+        service.tail = service.publisher.tail = service.feed._tail = Tail(0, count)
+        if service.running:
+            service.tail.fill(service.journal.newest, service.journal.last_seq)
 
     def start(self) -> Lab:
         """Start, and take the first look."""

@@ -11,6 +11,8 @@ import attrs
 from jobpush.core.model import JobDescriptor, JobKey
 from jobpush.core.patterns import patterns
 from jobpush.core.record import Event, Subject
+from jobpush.core.stored_event import Facts
+from jobpush.core.workflow import NO_CLUSTER
 
 
 class Selects(Protocol):
@@ -35,8 +37,15 @@ class Selects(Protocol):
     def clusters(self) -> frozenset[str]:
         """The clusters whose jobs are waited for; all, if none is named."""
 
+    @property
+    def visibility(self) -> Visibility:
+        """Whose jobs may be shown."""
+
     def matches(self, event: Event) -> bool:
         """Return whether this event is chosen."""
+
+    def may_match(self, facts: Facts) -> bool:
+        """Return whether an event of which this is known can be chosen: then it is looked at."""
 
 
 @lru_cache(256)
@@ -103,19 +112,29 @@ class Selection:
         keys, parent = self.keys, subject.parent
         if keys is not None and subject.key not in keys and (parent is None or (subject.key[0], parent) not in keys):
             return False
+        return self._fits(subject) and (not self.workflows or not self.workflows.isdisjoint(self.workflows_of(subject)))
+
+    def may_match(self, facts: Facts) -> bool:
+        """See `Selects`."""
+        return self._fits(facts)
+
+    def _fits(self, subject: Subject | Facts) -> bool:
+        """Return whether the filters on a subject's own fields let this through."""
         return (
             self.visibility.shows(subject.user)
             and (not self.users or subject.user in self.users)
             and (not self.states or subject.state in self.states)
             and self._fits_job(subject)
-            and (not self.workflows or not self.workflows.isdisjoint(self.workflows_of(subject)))
         )
 
-    def _fits_job(self, subject: Subject) -> bool:
+    def _fits_job(self, subject: Subject | Facts) -> bool:
         """Return whether the filters on jobs alone let this through."""
         if not (self.clusters or self.accounts or self.queues or self.names or self.comments):
             return True
-        return isinstance(subject, JobDescriptor) and (
+        if subject.kind != "job":
+            return False
+        assert isinstance(subject, JobDescriptor | Facts)
+        return (
             (not self.clusters or subject.cluster in self.clusters)
             and (not self.accounts or subject.account in self.accounts)
             and (not self.queues or subject.queue in self.queues)
@@ -156,6 +175,10 @@ class OfSubject:
             return False
         return self.visibility.shows(event.subject.user)
 
+    def may_match(self, facts: Facts) -> bool:
+        """See `Selects`."""
+        return self.visibility.shows(facts.user)
+
 
 @attrs.frozen
 class Targets:
@@ -179,3 +202,48 @@ class Targets:
     def matches(self, event: Event) -> bool:
         """Return whether this event is one of theirs."""
         return event.key in self.keys and self.visibility.shows(event.subject.user)
+
+    def may_match(self, facts: Facts) -> bool:
+        """See `Selects`."""
+        return self.visibility.shows(facts.user)
+
+
+@attrs.frozen
+class Scope:
+    """
+    What stored events are found by: those that are not of it are not even looked at.
+
+    :ivar keys: of jobs and workflows, whose events and those of whose parts are of it; None for all.
+    :ivar users: if there are no keys: whose events are of it; None for everybody's.
+    :ivar clusters: if there are neither: of which clusters its events are; None for all.
+    """
+
+    keys: frozenset[JobKey] | None = None
+    users: frozenset[str] | None = None
+    clusters: frozenset[str] | None = None
+
+
+def scope_of(selection: Selects, members: Callable[[str], Collection[JobKey] | None]) -> Scope:
+    """
+    Return what the events of a selection are found by.
+
+    :param members: the keys of a workflow's jobs; None if no workflow of that name is known.
+    """
+    keys: Collection[JobKey] | None = selection.keys
+    if keys is None and selection.workflows:
+        found: set[JobKey] = set()
+        for name in selection.workflows:
+            of_one = members(name)
+            if of_one is None:
+                break
+            found.update(of_one, ((NO_CLUSTER, name),))
+        else:
+            keys = found
+    if keys is not None:
+        return Scope(keys if isinstance(keys, frozenset) else frozenset(keys))
+    user = selection.visibility.user
+    users = selection.users if user is None else frozenset((user,)) & (selection.users or {user})
+    if users or user is not None:
+        return Scope(None, users)
+    # Events of workflows are of no cluster, and a filter on clusters leaves them out.
+    return Scope(None, None, selection.clusters or None) if isinstance(selection, Selection) else Scope()

@@ -112,6 +112,21 @@ class Workflows:
         moved = {name: None for key in self._moved.get(job.key, ()) for name in self._of.get(key, ())}
         return {**(own or {}), **(whole or {}), **moved, **({found: None} if found is not None else {})}
 
+    def keys_of(self, name: str) -> Collection[JobKey] | None:
+        """
+        Return the keys of a workflow's jobs, those that they have become in other clusters included; None if no workflow of
+        that name is known.
+        """
+        record = self.records.get(name)
+        if record is None:
+            return None
+        keys = list(record.detail.members)
+        for member in record.detail.members.values():
+            if member.moved_to is not None:
+                cluster, _, job_id = member.moved_to.partition("/")
+                keys.append((cluster, job_id))
+        return keys
+
     def tagged(self, job: JobDescriptor) -> str | None:
         """Return the name in a job's tag, if it has one."""
         tag = self._tags.get(job.cluster)

@@ -6,15 +6,18 @@ Who provides them is held to them in tests/events/test_journal.py and tests/even
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from jobpush.core.cursors import Epochs
+from jobpush.core.filters import Scope
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event, JobStatusEvent, Record
+from jobpush.core.stored_event import StoredEvent
 from jobpush.core.workflow import WorkflowMember
 
 
@@ -59,6 +62,18 @@ class CursorGone(Exception):
 KnownRecords = Mapping[str, Mapping[str, Record[Any, Any]]]
 
 
+@attrs.frozen(eq=False)
+class Found:
+    """
+    Events that were read.
+
+    :ivar seq: the number up to which everything was looked at; beyond the one after which was read.
+    """
+
+    events: Sequence[StoredEvent]
+    seq: int
+
+
 class IJournal(Interface):
     """
     The numbered, durable sequence of events, with the last known jobs.
@@ -78,8 +93,13 @@ class IJournal(Interface):
         :raise JournalError: if it cannot be used, with a line that says why.
         """
 
-    def newest(count: int) -> list[Event]:
-        """Return the last events, at most so many, oldest first; fewer, if one cannot be read. Blocks; after ``open``."""
+    def newest(count: int, size: int) -> Sequence[StoredEvent]:
+        """
+        Return the last events, oldest first; fewer, if one cannot be read. Blocks; after ``open``.
+
+        :param count: at most so many.
+        :param size: of at most so many bytes in all.
+        """
 
     def commit(
         events: Sequence[Event],
@@ -101,14 +121,12 @@ class IJournal(Interface):
         was written.
         """
 
-    def read(
-        since: int, upto: int, limit: int, matches: Callable[[Event], bool], keys: Sequence[JobKey] | None
-    ) -> Deferred[list[Event]]:
+    def read(since: int, upto: int, scope: Scope, limit: int) -> Deferred[Found]:
         """
-        Read the first ``limit`` matching events with ``since < seq <= upto``, oldest first.
+        Read events with ``since < seq <= upto``, oldest first: all that are of a scope, or the first of them; others may be
+        among them. What one call reads is bounded: it does not keep others waiting.
 
-        :param matches: pure; called on another thread.
-        :param keys: if not None, only events of these jobs and workflows (and of the parts of these) can match.
+        :param limit: about how many are wanted.
 
         Fails with `CursorGone` if events after ``since`` have been removed, with `JournalError` if it cannot be read.
         """

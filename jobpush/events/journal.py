@@ -13,8 +13,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from itertools import islice
 from typing import TypeVar
+from zlib import crc32
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -25,13 +25,25 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from jobpush.core import wire
 from jobpush.core.cursors import Epochs
+from jobpush.core.filters import Scope
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event
-from jobpush.core.workflow import NO_CLUSTER, WorkflowMember
-from jobpush.events.interfaces import CursorGone, IJournal, JournalError, KnownRecords
-from jobpush.events.journal_tables import MIGRATIONS, PUT_MEMBER, decode, epochs_of, forget, set_epochs, set_meta, write_records
+from jobpush.core.stored_event import StoredEvent
+from jobpush.core.workflow import WorkflowMember
+from jobpush.events.interfaces import Found, IJournal, JournalError, KnownRecords
+from jobpush.events.journal_reading import COLUMNS, Reading, decoded, stored
+from jobpush.events.journal_tables import (
+    MIGRATIONS,
+    Damaged,
+    epochs_of,
+    forget,
+    load_known,
+    set_epochs,
+    set_meta,
+    write_members,
+    write_records,
+)
 from jobpush.events.state_directory import create_file, lock_directory
 
 T = TypeVar("T")
@@ -43,9 +55,6 @@ PAGE = 8192
 #: Bytes of the write-ahead log that are kept when it begins anew: twice of what it has between two checkpoints. SQLite itself
 #: keeps it as large as it once was, after a first look at a huge queue, for as long as the service runs.
 WAL_KEPT = 16 * 1024 * 1024
-
-#: How many events a reader looks at before it lets a writer of an in-memory journal in.
-READ_CHUNK = 1000
 
 
 @attrs.frozen
@@ -107,6 +116,7 @@ class SQLiteJournal:
         self.problem: str | None = None
         self._unsure = False  # of the writer's thread: whether what failed last was written all the same
         self._cursors: dict[str, int] = {}
+        self._events = Reading(self._run_reading, lambda: self._reader)
         self._opened = ExitStack()  # gives back the lock and the connections
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
@@ -128,6 +138,9 @@ class SQLiteJournal:
         except sqlite3.Error as error:
             self._opened.close()
             raise JournalError(f"the journal in {self.directory} cannot be used: {error}") from None
+        except Damaged as error:
+            self._opened.close()
+            raise Damaged(f"the journal in {self.directory} cannot be used: {error}") from None
         except JournalError:
             self._opened.close()
             raise
@@ -186,28 +199,24 @@ class SQLiteJournal:
             set_meta(db, trimmed_seq=self.trimmed_seq)
             set_epochs(db, self.epochs)
             db.execute("COMMIT")
+        self._events.users_from = int(meta.get("users_from", 1))
         self._cursors = dict(db.execute("SELECT name, seq FROM listener"))
-        known: dict[str, dict[str, AnyRecord]] = {}
-        for cluster, job, body in db.execute("SELECT cluster, job, body FROM job"):
-            known.setdefault(cluster, {})[job] = wire.job_record_from_bytes(body)
-        members: dict[str, dict[JobKey, WorkflowMember]] = {}
-        for name, cluster, job, body in db.execute("SELECT workflow, cluster, job, body FROM member"):
-            members.setdefault(name, {})[(cluster, job)] = wire.member_from_bytes(body)
-        for name, body in db.execute("SELECT name, body FROM workflow"):
-            known.setdefault(NO_CLUSTER, {})[name] = wire.workflow_record_from_bytes(body, members.get(name, {}))
-        return known
+        return load_known(db)
 
-    def newest(self, count: int) -> list[Event]:
-        events: list[Event] = []
-        rows = self._writer.execute("SELECT body FROM event ORDER BY seq DESC LIMIT ?", (count,))
+    def newest(self, count: int, size: int) -> Sequence[StoredEvent]:
+        events: list[StoredEvent] = []
+        rows = self._writer.execute(f"SELECT {COLUMNS} FROM event ORDER BY seq DESC LIMIT ?", (count,))
         try:
-            for event in decode(rows):
-                if event.seq != self.last_seq - len(events):
+            for row in rows:
+                event = stored(row)
+                size -= len(event.data)
+                if event.seq != self.last_seq - len(events) or size < 0:
                     break
+                if event.seq < self._events.users_from:
+                    event.user = decoded(event).subject.user
                 events.append(event)
-        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
-            seq = self.last_seq - len(events)
-            self.log.warn("event {seq} of the journal cannot be read: {error}", seq=seq, error=str(error))
+        except (sqlite3.Error, Damaged) as error:
+            self.log.error("the journal in {directory}: {error}", directory=self.directory, error=str(error))
         return events[::-1]
 
     def size(self) -> int:
@@ -246,12 +255,12 @@ class SQLiteJournal:
             if self.problem is not None or (events and events[0].seq == self.epochs.first_seq):
                 set_epochs(db, self.epochs)
             db.executemany(
-                "INSERT INTO event (seq, stored_at, cluster, job, parent, body) VALUES (?, ?, ?, ?, ?, ?)",
-                ((e.seq, now, *e.key, e.parent, e.data) for e in events),
+                "INSERT INTO event (seq, stored_at, cluster, job, parent, user, body, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                ((e.seq, now, *e.key, e.parent, e.subject.user, e.data, crc32(e.data)) for e in events),
             )
             write_records(db, records, events)
             for name, changed in members.items():
-                db.executemany(PUT_MEMBER, ((name, *key, wire.member_bytes(member)) for key, member in changed.items()))
+                write_members(db, name, changed)
             forget(db, forgotten)
 
         def work() -> str | None:
@@ -393,68 +402,8 @@ class SQLiteJournal:
 
         return self._threads.run(self._reading, work)
 
-    def read(
-        self,
-        since: int,
-        upto: int,
-        limit: int,
-        matches: Callable[[Event], bool],
-        keys: Sequence[JobKey] | None,
-    ) -> Deferred[list[Event]]:
-        if keys is not None and len(keys) <= 32:
-            return self._run_reading(lambda: self._read_jobs(since, upto, limit, matches, keys))
-        found: list[Event] = []
-
-        def chunk(begin: int) -> Deferred[list[Event]]:
-            def looked(result: tuple[list[Event], int]) -> list[Event] | Deferred[list[Event]]:
-                events, end = result
-                found.extend(events[: limit - len(found)])
-                return found if len(found) >= limit or end >= upto else chunk(end)
-
-            return self._run_reading(lambda: self._read_chunk(begin, upto, matches)).addCallback(looked)
-
-        return chunk(since)
-
-    def _read_chunk(
-        self, since: int, upto: int, matches: Callable[[Event], bool]
-    ) -> tuple[list[Event], int]:
-        end = min(upto, since + READ_CHUNK)
-        rows = self._reader.execute("SELECT body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq", (since, end))
-        events = [event for event in decode(rows) if matches(event)]
-        self._check_gone(since)
-        return events, end
-
-    def _read_jobs(
-        self, since: int, upto: int, limit: int, matches: Callable[[Event], bool], keys: Sequence[JobKey]
-    ) -> list[Event]:
-        events: dict[int, Event] = {}
-        for cluster, job in keys:
-            for column in ("job", "parent"):
-                rows = self._reader.execute(
-                    f"SELECT body FROM event WHERE cluster = ? AND {column} = ? AND seq > ? AND seq <= ? ORDER BY seq",
-                    (cluster, job, since, upto),
-                )
-                # The first of each are enough for the first of all; rows beyond them are not even read.
-                some = islice((event for event in decode(rows) if matches(event)), limit)
-                events.update((event.seq, event) for event in some)
-        self._check_gone(since)
-        return [events[seq] for seq in sorted(events)][:limit]
-
-    def _check_gone(self, since: int) -> None:
-        """Asked after a read: a trim may have overtaken it."""
-        row = self._reader.execute("SELECT value FROM meta WHERE name = 'trimmed_seq'").fetchone()
-        trimmed = int(row[0])
-        if since < trimmed:
-            raise CursorGone(trimmed)
+    def read(self, since: int, upto: int, scope: Scope, limit: int) -> Deferred[Found]:
+        return self._events.read(since, upto, scope, limit)
 
     def last_of(self, keys: Sequence[JobKey]) -> Deferred[dict[JobKey, Event]]:
-        def read() -> dict[JobKey, Event]:
-            found: dict[JobKey, Event] = {}
-            for key in keys:
-                rows = self._reader.execute(
-                    "SELECT body FROM event WHERE cluster = ? AND job = ? ORDER BY seq DESC LIMIT 1", key
-                )
-                found.update((key, event) for event in decode(rows))
-            return found
-
-        return self._run_reading(read)
+        return self._run_reading(lambda: self._events.last_of(keys))

@@ -6,13 +6,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+from zlib import crc32
 
 from jobpush.core import wire
 from jobpush.core.cursors import Epochs
 from jobpush.core.model import JobKey
 from jobpush.core.record import AnyRecord, Event
-from jobpush.core.workflow import NO_CLUSTER, Membership
+from jobpush.core.workflow import NO_CLUSTER, Membership, WorkflowMember
+from jobpush.events.interfaces import JournalError
+
+T = TypeVar("T")
+
+
+class Damaged(JournalError):
+    """What the journal holds is not what was written."""
+
 
 _V1 = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -32,32 +43,87 @@ CREATE TABLE member (
 ) WITHOUT ROWID;
 """
 
+# What events of before do not say is read from their bodies: to write a million of them over would take minutes.
+_V3 = """
+ALTER TABLE event ADD COLUMN user TEXT;
+ALTER TABLE event ADD COLUMN crc INTEGER;
+CREATE INDEX event_user ON event (user, seq) WHERE user IS NOT NULL;
+CREATE INDEX event_cluster ON event (cluster, seq);
+ALTER TABLE job ADD COLUMN crc INTEGER;
+ALTER TABLE workflow ADD COLUMN crc INTEGER;
+ALTER TABLE member ADD COLUMN crc INTEGER;
+INSERT OR REPLACE INTO meta SELECT 'users_from', coalesce(max(seq), 0) + 1 FROM event;
+"""
+
 # An upsert writes a row that is there over; INSERT OR REPLACE deletes it and its overflow pages first, and takes twice as long.
-_PUT = "INSERT INTO {0} ({1}, body) VALUES ({2}) ON CONFLICT ({1}) DO UPDATE SET body = excluded.body"
-_PUT_JOB = _PUT.format("job", "cluster, job", "?, ?, ?")
-_PUT_WORKFLOW = _PUT.format("workflow", "name", "?, ?")
-PUT_MEMBER = _PUT.format("member", "workflow, cluster, job", "?, ?, ?, ?")
+_PUT = (
+    "INSERT INTO {0} ({1}, body, crc) VALUES ({2}, ?, ?) "
+    "ON CONFLICT ({1}) DO UPDATE SET body = excluded.body, crc = excluded.crc"
+)
+_PUT_JOB = _PUT.format("job", "cluster, job", "?, ?")
+_PUT_WORKFLOW = _PUT.format("workflow", "name", "?")
+_PUT_MEMBER = _PUT.format("member", "workflow, cluster, job", "?, ?, ?")
 
 #: The script that leads from each schema version to the next; the number of scripts is the version that this code writes.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 
 
 def write_records(db: sqlite3.Connection, records: Sequence[AnyRecord], events: Sequence[Event]) -> None:
     """Write records, those of jobs and of workflows; the bytes of a job's last event are taken from there."""
     first_seq = events[0].seq if events else 0
 
-    def body(record: AnyRecord) -> bytes:
+    def body(record: AnyRecord) -> tuple[bytes, int]:
         place = record.last_seq - first_seq
-        return wire.record_bytes(record, events[place] if 0 <= place < len(events) else None)
+        return summed(wire.record_bytes(record, events[place] if 0 <= place < len(events) else None))
 
     jobs = (record for record in records if record.subject.kind == "job")
-    db.executemany(_PUT_JOB, ((*record.subject.key, body(record)) for record in jobs))
+    db.executemany(_PUT_JOB, ((*record.subject.key, *body(record)) for record in jobs))
     for record in records:
         if isinstance(record.detail, Membership):
             _, name = record.subject.key
             if not record.detail.members:
                 db.execute("DELETE FROM member WHERE workflow = ?", (name,))
-            db.execute(_PUT_WORKFLOW, (name, body(record)))
+            db.execute(_PUT_WORKFLOW, (name, *body(record)))
+
+
+def load_known(db: sqlite3.Connection) -> dict[str, dict[str, AnyRecord]]:
+    """
+    Read the known jobs, by cluster and id, and the known workflows, which have the cluster ``""``.
+
+    :raise Damaged: if one of them is not what was written, or cannot be understood.
+    """
+    known: dict[str, dict[str, AnyRecord]] = {}
+    for cluster, job, body, crc in db.execute("SELECT cluster, job, body, crc FROM job"):
+        known.setdefault(cluster, {})[job] = _read(f"job {cluster}/{job}", wire.job_record_from_bytes, body, crc)
+    members: dict[str, dict[JobKey, WorkflowMember]] = {}
+    for name, cluster, job, body, crc in db.execute("SELECT workflow, cluster, job, body, crc FROM member"):
+        member = _read(f"job {cluster}/{job} of workflow {name}", wire.member_from_bytes, body, crc)
+        members.setdefault(name, {})[(cluster, job)] = member
+    for name, body, crc in db.execute("SELECT name, body, crc FROM workflow"):
+        read = partial(wire.workflow_record_from_bytes, members=members.get(name, {}))
+        known.setdefault(NO_CLUSTER, {})[name] = _read(f"workflow {name}", read, body, crc)
+    return known
+
+
+def _read(what: str, read: Callable[[bytes], T], body: bytes, crc: int | None) -> T:
+    data = bytes(body)
+    if crc is not None and crc32(data) != crc:
+        raise Damaged(f"{what} is damaged: its checksum is wrong; see 'jobpush journal check'")
+    try:
+        return read(data)
+    except Exception as error:  # whatever the bytes of another version, or of nobody, bring about
+        reason = f"{type(error).__name__}: {error}"
+        raise Damaged(f"{what} cannot be understood: {reason}; see 'jobpush journal check'") from None
+
+
+def write_members(db: sqlite3.Connection, workflow: str, members: Mapping[JobKey, WorkflowMember]) -> None:
+    """Write members of a workflow."""
+    db.executemany(_PUT_MEMBER, ((workflow, *key, *summed(wire.member_bytes(member))) for key, member in members.items()))
+
+
+def summed(body: bytes) -> tuple[bytes, int]:
+    """Return a body with its checksum."""
+    return body, crc32(body)
 
 
 def forget(db: sqlite3.Connection, keys: Sequence[JobKey]) -> None:
@@ -66,11 +132,6 @@ def forget(db: sqlite3.Connection, keys: Sequence[JobKey]) -> None:
     names = [(name,) for cluster, name in keys if cluster == NO_CLUSTER]
     db.executemany("DELETE FROM workflow WHERE name = ?", names)
     db.executemany("DELETE FROM member WHERE workflow = ?", names)
-
-
-def decode(rows: Iterable[tuple[bytes]]) -> Iterable[Event]:
-    """Return the events of rows that have their bodies."""
-    return (wire.event_from_bytes(bytes(body)) for (body,) in rows)
 
 
 def epochs_of(meta: Mapping[str, str], trimmed_seq: int) -> list[tuple[str, int]]:

@@ -1,23 +1,33 @@
 """
 Reading what was published: the events after a cursor, now or when they come.
 
-First the in-memory tail; what is older comes from the journal, on a thread, and is checked against the tail again in the
-same reactor turn in which a waiter registers, so that nothing falls between.
+What is in the in-memory tail is found there; what is older comes from the journal, on a thread, and is checked against the tail
+again in the same reactor turn in which a waiter registers, so that nothing falls between. Many events are looked through in
+turns, until the request's deadline: the client goes on from there with its next request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from jobpush.core.cursors import Cursor, Epochs
-from jobpush.core.filters import Selects
+from jobpush.core.filters import Scope, Selects, scope_of
+from jobpush.core.model import JobKey
 from jobpush.core.record import Event
+from jobpush.core.stored_event import StoredEvent
 from jobpush.events.interfaces import CursorGone, IJournal
 from jobpush.events.recent_events import Tail
 from jobpush.events.tracker import JobStatusTracker, Wake
+from jobpush.runtime.cooperate import Cooperator
+
+#: Seconds for which events are read at most, where nobody said how long they may be waited for.
+READING_S = 1.0
+
+#: How many events are looked at without a pause.
+AT_ONCE = 200
 
 Enough = Callable[[Event], bool]
 
@@ -62,14 +72,79 @@ class Older:
     read: Callable[[], Awaitable[Page | Pending | Older]]
 
 
-class Feed:
-    """The published events."""
+class _Reading:
+    """
+    What one request reads.
 
-    def __init__(self, reactor: IReactorTime, journal: IJournal, tail: Tail, tracker: JobStatusTracker) -> None:
+    :ivar scope: what the events are found by.
+    :ivar at: the number up to which everything was looked at.
+    :ivar gathered: the events that were chosen, oldest first.
+    :ivar ends: the reactor's time at which it ends, with what there is then; None if it is read to its end.
+    """
+
+    def __init__(
+        self, selection: Selects, scope: Scope, since: int, limit: int, enough: Enough | None, ends: float | None
+    ) -> None:
+        self._selection = selection
+        self.scope = scope
+        self.at = since
+        self.limit = limit
+        self._enough = enough
+        self.ends = ends
+        self.gathered: list[Event] = []
+        self._satisfied = False
+
+    def look_at(self, stored: StoredEvent) -> None:
+        """Choose an event, or not."""
+        if self.scope.keys is None and not self._selection.may_match(stored.facts):
+            return
+        event = stored.event
+        if self._selection.matches(event):
+            self.gathered.append(event)
+            self._satisfied = self._satisfied or self._enough is None or self._enough(event)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are more events than the answer may hold."""
+        return len(self.gathered) > self.limit
+
+    @property
+    def answers(self) -> bool:
+        """Whether what was gathered is an answer."""
+        return self.full or self._satisfied
+
+    def page(self, more: bool = False) -> Page:
+        """
+        Return what was gathered.
+
+        :param more: whether there may be more because time was up: the client asks for the rest.
+        """
+        page = _page(self.gathered, self.at, self.limit)
+        return attrs.evolve(page, more=True) if more else page
+
+
+class Feed:
+    """
+    The published events.
+
+    :param members: returns the keys of a workflow's jobs; None if no workflow of that name is known.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        cooperator: Cooperator,
+        journal: IJournal,
+        tail: Tail,
+        tracker: JobStatusTracker,
+        members: Callable[[str], Collection[JobKey] | None] = lambda name: None,
+    ) -> None:
         self._reactor = reactor
+        self._cooperator = cooperator
         self._journal = journal
         self._tail = tail
         self._tracker = tracker
+        self._members = members
 
     @property
     def head(self) -> int:
@@ -101,17 +176,24 @@ class Feed:
         return since.seq
 
     async def next(
-        self, selection: Selects, since: int, wait: float, limit: int = 500, enough: Enough | None = None
+        self,
+        selection: Selects,
+        since: int,
+        wait: float,
+        limit: int = 500,
+        enough: Enough | None = None,
+        ends: float | None = None,
     ) -> Page:
         """
         The events after ``since``, oldest first; if there are none, wait for them.
 
         :param wait: seconds; 0 does not wait. Cancelling forgets the wait.
         :param enough: if given, wait until an event satisfies it, and return all up to there.
+        :param ends: as for `recent`.
         :raise CursorGone: if events after ``since`` have been removed meanwhile.
         """
         began = self._reactor.seconds()
-        found = self.recent(selection, since, limit, enough)
+        found = self.recent(selection, since, limit, enough, ends)
         while isinstance(found, Older):
             found = await found.read()
         if isinstance(found, Page):
@@ -123,39 +205,92 @@ class Feed:
         return self.page(found.gathered, found.since, wake, limit)
 
     def recent(
-        self, selection: Selects, since: int, limit: int = 500, enough: Enough | None = None
+        self,
+        selection: Selects,
+        since: int,
+        limit: int = 500,
+        enough: Enough | None = None,
+        ends: float | None = None,
     ) -> Page | Pending | Older:
         """
-        The events after ``since``, as ``next`` gives them, if that need not wait. What then waits registers in the same turn.
+        The events after ``since``, as ``next`` gives them, if that takes no time. What then waits registers in the same turn.
 
         A cursor may be ahead of the published head (never of the journal): older events are no news to it.
 
-        :return: a `Page`; or `Pending`, if it must wait; or `Older`, if the journal must be read first.
+        :param ends: the reactor's time at which reading ends: with a `Page` that has ``more``, perhaps no events, and a number
+            beyond ``since``. None reads all that there is.
+        :return: a `Page`; or `Pending`, if it must wait; or `Older`, if it takes longer.
         """
         if since >= self._tail.head:  # as most who come back
             return Pending((), since)
-        return self._after([], selection, since, limit, enough)
+        return self._go_on(_Reading(selection, scope_of(selection, self._members), since, limit, enough, ends))
 
-    def _after(
-        self, gathered: list[Event], selection: Selects, since: int, limit: int, enough: Enough | None
-    ) -> Page | Pending | Older:
-        """Add to what was read of the journal what the tail has; or say that more of the journal must be read."""
-        if not self._tail.covers(since):
-            return Older(lambda: self._read(gathered, selection, since, limit, enough))
-        gathered.extend(e for e in self._tail.after(since) if selection.matches(e))
-        if len(gathered) > limit or (gathered and _satisfied(gathered, enough)):
-            return _page(gathered, self._tail.head, limit)
-        return Pending(gathered, self._tail.head)
+    def _go_on(self, reading: _Reading) -> Page | Pending | Older:
+        """Look at what the tail has, if all that is older was looked at, and it is not much."""
+        if not self._tail.covers(reading.at):
+            return Older(lambda: self._read(reading))
+        numbers = self._tail.find(reading.scope, reading.at)
+        if len(numbers) > AT_ONCE:
+            return Older(lambda: self._look(reading, numbers))
+        for number in numbers:
+            reading.look_at(self._tail.get(number))
+        reading.at = self._tail.head
+        return reading.page() if reading.answers else Pending(reading.gathered, self._tail.head)
 
-    async def _read(
-        self, gathered: list[Event], selection: Selects, since: int, limit: int, enough: Enough | None
-    ) -> Page | Pending | Older:
-        upto = self._tail.head
-        keys = sorted(selection.keys) if selection.keys is not None else None
-        gathered.extend(await self._journal.read(since, upto, limit + 1, selection.matches, keys))
-        if len(gathered) > limit or (gathered and _satisfied(gathered, enough)):
-            return _page(gathered, upto, limit)
-        return self._after(gathered, selection, upto, limit, enough)
+    async def _look(self, reading: _Reading, numbers: Sequence[int]) -> Page | Pending | Older:
+        """Look at many events of the tail, in turns."""
+        head = self._tail.head
+        if await self._cooperator.run(self._looking(reading, numbers)):
+            reading.at = head
+        return self._found(reading)
+
+    def _looking(self, reading: _Reading, numbers: Sequence[int]) -> Generator[None, None, bool]:
+        """Look at these events as far as they are still in the tail, and time allows; return whether at all of them."""
+        for begin in range(0, len(numbers), AT_ONCE):
+            if begin:
+                yield
+            some = numbers[begin : begin + AT_ONCE]
+            if not self._tail.covers(some[0] - 1):
+                reading.at = some[0] - 1
+                return False
+            if not self._look_at(reading, (self._tail.get(number) for number in some)):
+                return False
+        return True
+
+    def _look_at(self, reading: _Reading, events: Iterable[StoredEvent]) -> bool:
+        """Look at some events that follow each other; return whether to go on."""
+        for event in events:
+            reading.look_at(event)
+            reading.at = event.seq
+            if reading.full:
+                return False
+        return reading.ends is None or self._reactor.seconds() < reading.ends
+
+    def _found(self, reading: _Reading) -> Page | Pending | Older:
+        """Return the answer, if there is one or time is up; else go on."""
+        if reading.full:
+            return reading.page()
+        found = self._go_on(reading)
+        if isinstance(found, Older) and reading.ends is not None and self._reactor.seconds() >= reading.ends:
+            return reading.page(more=True)
+        return found
+
+    async def _read(self, reading: _Reading) -> Page | Pending | Older:
+        """Look at some events of the journal that are older than the tail."""
+        upto = self._tail.oldest
+        found = await self._journal.read(reading.at, upto, reading.scope, reading.limit + 1 - len(reading.gathered))
+        if await self._cooperator.run(self._looking_at_read(reading, found.events)):
+            reading.at = found.seq
+        return self._found(reading)
+
+    def _looking_at_read(self, reading: _Reading, events: Sequence[StoredEvent]) -> Generator[None, None, bool]:
+        """Look at events that were read, as far as time allows; return whether at all of them."""
+        for begin in range(0, len(events), AT_ONCE):
+            if begin:
+                yield
+            if not self._look_at(reading, events[begin : begin + AT_ONCE]):
+                return False
+        return True
 
     def nothing(self, pending: Pending, timed_out: bool) -> Page:
         """The answer for what does not wait, or not any longer."""
@@ -166,10 +301,6 @@ class Feed:
         """The answer for what waited."""
         page = _page([*gathered, *wake.events], max(wake.head, since), limit)
         return attrs.evolve(page, timed_out=wake.timed_out, closing=wake.closing)
-
-
-def _satisfied(events: Sequence[Event], enough: Enough | None) -> bool:
-    return enough is None or any(map(enough, events))
 
 
 def _page(events: Sequence[Event], seq: int, limit: int) -> Page:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from jobpush.core.filters import Scope
 from jobpush.events.journal import SQLiteJournal
 from tests.events.journal_writer import BATCH, BATCHES
 from tests.support import StepThreads
@@ -64,7 +65,7 @@ class FailingCallsTests(SynchronousTestCase):
         self.assertEqual(list(told), [str(seq) for seq in range(1, BATCHES * BATCH + 1)], f"call {number}")
         journal = SQLiteJournal(StepThreads(), str(self.directory / str(number) / "state"))  # type: ignore[arg-type]
         known = journal.open()["c"]
-        events = self.successResultOf(journal.read(journal.trimmed_seq, journal.last_seq, 10_000, lambda event: True, None))
+        events = self.successResultOf(journal.read(journal.trimmed_seq, journal.last_seq, Scope(), 10_000)).events
         self.successResultOf(journal.close())
         self.assertEqual(journal.last_seq, BATCHES * BATCH, f"call {number}")
         self.assertEqual([event.seq for event in events], list(range(journal.trimmed_seq + 1, journal.last_seq + 1)), f"call {number}")

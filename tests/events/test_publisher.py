@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.interfaces import QueueError
+from jobpush.core.filters import Scope
 from jobpush.core.job_table import ClusterJobs
 from jobpush.core.model import JobDescriptor, Phase
-from jobpush.core.record import AS_LISTED, HISTORY_LENGTH, Change, Changes, Record
+from jobpush.core.record import AS_LISTED, HISTORY_LENGTH, Change, Changes, Event, Record
 from jobpush.core.wire import number
 from jobpush.core.workflow import Workflow
 from jobpush.events.publisher import parts
@@ -123,6 +124,11 @@ class BatchTests(LabCase):
         self.lab.clock.advance(0)
         self.assertEqual(self.lab.service.feed.head, end)
 
+    def events(self) -> list[Event]:
+        """What was told."""
+        tail = self.lab.service.tail
+        return [tail.get(seq).event for seq in tail.find(Scope(), 0)]
+
     def test_a_state_is_never_ahead_of_its_cursor(self) -> None:
         """In each turn the table shows just what the events up to the head have told; the head moves by some hundreds of events."""
         heads = [self.lab.service.feed.head]
@@ -132,7 +138,7 @@ class BatchTests(LabCase):
             if head != heads[-1]:
                 heads.append(head)
             told = {"1": "QUEUED"}
-            told.update((event.key[1], event.job.state) for event in self.lab.service.tail.after(0) if event.kind == "job")
+            told.update((event.key[1], event.job.state) for event in self.events() if event.kind == "job")
             self.assertEqual(self.lab.states(), told)
 
         self.change(look)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core import wire
 from jobpush.core.cursors import Cursor
-from jobpush.core.filters import EVERYTHING, Selection
+from jobpush.core.filters import EVERYTHING, Scope, Selection
 from jobpush.core.record import Change
-from jobpush.events.interfaces import CursorGone
+from jobpush.events.interfaces import CursorGone, JournalError
 from jobpush.events.journal import Retention, SQLiteJournal
 from jobpush.events.reader import Enough, Feed, Older, Page, Pending
 from jobpush.events.recent_events import Tail
@@ -290,8 +290,8 @@ class FeedTests(LabCase):
             self.assertEqual(caught.exception.oldest_seq, 0)
 
 
-class MovingTests(SynchronousTestCase):
-    """A `Feed` alone, whose tail moves on while the journal is read."""
+class JournalReadingCase(SynchronousTestCase):
+    """A `Feed` alone, and its journal."""
 
     def setUp(self) -> None:
         self.threads = StepThreads()
@@ -300,7 +300,7 @@ class MovingTests(SynchronousTestCase):
         self.addCleanup(self.journal.close)
         self.tail = Tail(0, 4)
         clock = ManualClock()
-        self.feed = Feed(clock, self.journal, self.tail, JobStatusTracker(clock, Cooperator(clock), lambda: self.tail.head))
+        self.feed = Feed(clock, Cooperator(clock), self.journal, self.tail, JobStatusTracker(clock, Cooperator(clock), lambda: self.tail.head))
         self.publish(20)
 
     def publish(self, count: int) -> None:
@@ -310,20 +310,135 @@ class MovingTests(SynchronousTestCase):
         self.journal.commit(events, [], [])
         self.tail.append(events)
 
+
+class MovingTests(JournalReadingCase):
+    """The tail moves on while the journal is read."""
+
     def test_what_came_meanwhile(self) -> None:
-        """What is in the journal up to the head of then is the answer if it is enough, or more than is asked for: nothing more is read."""
-        for enough, limit, last in ((lambda event: event.seq == 5, 100, 20), (lambda event: False, 4, 7), (None, 100, 20)):
+        """What comes while it is read belongs to the answer, unless that is full before."""
+        for enough, limit, last in ((lambda event: event.seq == 5, 100, 40), (lambda event: False, 4, 7), (None, 100, 40)):
             self.setUp()
-            read, reads = self.journal.read, []
-            self.patch(self.journal, "read", lambda *arguments, read=read, reads=reads: reads.append(arguments) or read(*arguments))
             self.threads.hold()
-            found = self.feed.recent(EVERYTHING, 3, limit, enough)
-            assert isinstance(found, Older)
+            found: Any = self.feed.recent(EVERYTHING, 3, limit, enough)
             coming = Deferred.fromCoroutine(found.read())
             self.publish(20)
             self.threads.release()
-            page = self.successResultOf(coming)
-            self.assertEqual(([event.seq for event in page.events], len(reads)), (list(range(4, last + 1)), 1))
+            found = self.successResultOf(coming)
+            while isinstance(found, Older):
+                found = self.successResultOf(Deferred.fromCoroutine(found.read()))
+            self.assertEqual([event.seq for event in found.events], list(range(4, last + 1)))
+            self.assertEqual((found.seq, found.more), (last, limit == 4))
+
+
+class DeadlineTests(LabCase):
+    """To look through many events ends in time, and the client goes on from there."""
+
+    COUNT = 3000
+
+    def make_lab(self) -> Lab:
+        return Lab(tail=self.COUNT // 2)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.begin = self.lab.cursor
+        for first in range(0, self.COUNT // 2, 500):
+            for number in range(first, first + 500):
+                self.lab.queue.set(f"j{number}", "QUEUED", name=f"job{number}")
+            self.lab.tick()
+        for number in range(0, self.COUNT // 2):
+            self.lab.queue.set(f"j{number}", "RUNNING", name=f"job{number}")
+        self.lab.tick()
+        seconds = self.lab.clock.seconds
+
+        def slow() -> float:
+            """Each turn of the reactor that looks at events takes a quarter of a second."""
+            return seconds() + self.slowness
+
+        self.slowness = 0.0
+        turn = Feed._look_at
+
+        def look_at(feed: Feed, reading: Any, events: Any) -> bool:
+            self.slowness += 0.25
+            return turn(feed, reading, events)
+
+        self.patch(Feed, "_look_at", look_at)
+        self.patch(self.lab.clock, "seconds", slow)
+
+    def test_pages(self) -> None:
+        """A page that was cut by time says that there is more, and has a cursor ahead of the one that was asked with; in the end all is told."""
+        cursor, found, pages = self.begin, [], 0
+        more = True
+        while more:
+            answer = self.lab.get(f"/v1/changes?since={cursor}&wait=0&limit=10000&name=job7*&name=nothing").json()
+            self.assertEqual(answer["timed_out"], False)
+            if answer["more"]:
+                self.assertGreater(int(answer["cursor"].split("-")[1]), int(cursor.split("-")[1]))
+            found += [event["job"]["name"] for event in answer["events"]]
+            cursor, more, pages = answer["cursor"], answer["more"], pages + 1
+        self.assertGreater(pages, 2)
+        self.assertEqual(cursor, self.lab.cursor)
+        named = sorted(f"job{number}" for number in range(self.COUNT // 2) if str(number).startswith("7"))
+        self.assertEqual(sorted(found), sorted([*named, *named]))
+
+    def test_held(self) -> None:
+        """A request that may be held is read for until its time is up; then it says that there is more."""
+        for wait, more in ((60, False), (2, True)):
+            held = self.lab.get(f"/v1/changes?since={self.begin}&wait={wait}&limit=10000&name=nothing")
+            if more:
+                answer = held.json()
+                self.assertEqual((answer["events"], answer["more"], answer["timed_out"]), ([], True, False))
+                self.assertGreater(int(answer["cursor"].split("-")[1]), int(self.begin.split("-")[1]))
+            else:
+                self.assertTrue(held.held)
+
+    def test_by_index(self) -> None:
+        """What is found by an index is not looked for: one job, one user and one workflow are told at once, whatever lies between."""
+        for query in ("job=memory/j1499", "user=nobody"):
+            answer = self.lab.get(f"/v1/changes?since={self.begin}&wait=0&{query}").json()
+            self.assertEqual((answer["more"], answer["cursor"]), (False, self.lab.cursor), query)
+
+
+class SharedTests(JournalReadingCase):
+    """Who asks for the same events of the journal at the same time is answered with one reading."""
+
+    def test_one_reading(self) -> None:
+        """Of many that are told everything, each after a cursor of its own, and with a filter of its own."""
+        self.publish(2500)
+        reads: list[str] = []
+        run = self.threads.run
+        self.patch(self.threads, "run", lambda name, work: reads.append(name) or run(name, work))
+        self.threads.hold()
+        coming = [self.journal.read(since, 990, Scope(), 10) for since in range(100)]
+        coming[7].cancel()
+        self.failureResultOf(coming[7], CancelledError)
+        self.threads.release()
+        self.assertEqual(len(reads), 1)
+        for since, one in enumerate(coming):
+            if since != 7:
+                found = self.successResultOf(one)
+                self.assertEqual(([event.seq for event in found.events], found.seq), (list(range(since + 1, 991)), 990))
+        for _ in range(2):  # a whole chunk is kept
+            found = self.successResultOf(self.journal.read(5, 2000, Scope(), 10))
+            self.assertEqual((found.events[0].seq, found.seq, len(reads)), (6, 1000, 2))
+
+    def test_missing(self) -> None:
+        """Where some are missing that should be there nothing is told: it would be a gap."""
+        self.publish(10)
+        self.journal._writer.execute("DELETE FROM event WHERE seq = 5")
+        failure = self.failureResultOf(self.journal.read(0, 10, Scope(), 10), JournalError)
+        self.assertIn("of the events 1 to 10 some are missing", str(failure.value))
+
+    def test_a_failure(self) -> None:
+        """It is told to all, and the next reading begins anew."""
+        self.publish(10)
+        self.threads.hold()
+        coming = [self.journal.read(0, 10, Scope(), 10) for _ in range(2)]
+        self.journal._writer.execute("ALTER TABLE event RENAME TO gone")
+        self.threads.release()
+        for one in coming:
+            self.failureResultOf(one, JournalError)
+        self.journal._writer.execute("ALTER TABLE gone RENAME TO event")
+        self.assertEqual(len(self.successResultOf(self.journal.read(0, 10, Scope(), 10)).events), 10)
 
 
 class RetentionTests(LabCase):

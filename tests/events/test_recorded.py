@@ -78,11 +78,26 @@ class OldJournalTests(RecordedCase):
             listed = answer.partition('"events":[')[2]
             self.assertTrue(listed.startswith(",".join(bodies[seq:])), seq)
 
-    def test_needs_no_migration(self) -> None:
-        """It is not upgraded: 0.1.0 can still open it."""
+    def test_upgrade(self) -> None:
+        """It is upgraded; the file as it was is kept beside it, for 0.1.0."""
         lab = Lab(self.directory).start()
         lab.stop()
-        self.assertEqual([name for name in os.listdir(self.directory) if name.startswith("journal.v")], [])
-        with sqlite3.connect(os.path.join(self.directory, "journal.sqlite")) as db:
+        with closing(sqlite3.connect(os.path.join(self.directory, "journal.v2.sqlite"))) as db:
             self.assertEqual(db.execute("PRAGMA user_version").fetchone(), (2,))
-        db.close()
+
+    def test_users(self) -> None:
+        """Events of which 0.1.0 did not write down whose they are are found by their user all the same, with those of today."""
+        lab = Lab(self.directory).start()
+        self.addCleanup(lab.stop)
+        lab.set("77", "RUNNING", user="kim")
+        with closing(sqlite3.connect(HERE / "journal.sqlite")) as db:
+            bodies = [json.loads(row[0]) for row in db.execute("SELECT body FROM event ORDER BY seq")]
+        for tail in (10_000, 4):
+            lab.keep_in_memory(tail)
+            for user in {body["job"]["user"] for body in bodies if body["type"] == "job"} - {None}:
+                found = lab.get(f"/v1/changes?since={history.EPOCH}-0&wait=0&limit=10000&user={user}").json()["events"]
+                old = [body["seq"] for body in bodies if body["type"] == "job" and body["job"]["user"] == user]
+                new = [event["seq"] for event in found if event["type"] == "job"]
+                self.assertEqual(new[: len(old)], old, user)
+                self.assertEqual({event["job"]["user"] for event in found if event["type"] == "job"}, {user})
+                self.assertEqual("77" in {event["job"]["id"] for event in found if event["type"] == "job"}, user == "kim")

@@ -137,11 +137,16 @@ class Recorder:
         """Record every row of the journal, which must be closed."""
         with sqlite3.connect(os.path.join(self._directory, "journal.sqlite")) as db:
             for table, order in _KEYS.items():
-                for row in db.execute(f"SELECT * FROM {table} ORDER BY {order}"):
-                    if row[0] == "epochs":
-                        continue  # 0.1.0 had one epoch, and no list of them
+                names = [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})") if (table, name) not in _NEW_COLUMNS]
+                for row in db.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}"):
+                    if row[0] in ("epochs", "users_from"):
+                        continue  # 0.1.0 had one epoch, and no list of them; it did not write down whose events are
                     self.write(table, row=[value.decode() if isinstance(value, bytes) else value for value in row])
         db.close()
+
+
+#: Columns that 0.1.0 did not write.
+_NEW_COLUMNS = {("event", "user"), *((table, "crc") for table in ("event", "job", "workflow", "member"))}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from jobpush.core.filters import Selection
 from jobpush.events.interfaces import CursorGone
-from jobpush.events.reader import Feed
+from jobpush.events.reader import READING_S, Feed
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.stream_group import Form, tell
 from jobpush.web.principal import Principal
@@ -114,7 +114,7 @@ class Follower(ABC, Generic[Chunk]):
         while self.open and number == self._selection_number:
             self._caught_up = since
             try:
-                page = await self._feed.next(selection, since, 0, REPLAY)
+                page = await self._feed.next(selection, since, 0, REPLAY, ends=self._registry.seconds() + READING_S)
             except CursorGone:
                 since = self._reset()
                 continue

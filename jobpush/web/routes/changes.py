@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from jobpush.core import wire
 from jobpush.core.filters import Selection
-from jobpush.events.reader import Page
+from jobpush.events.reader import READING_S, Page
 from jobpush.service import JobPush
 from jobpush.web import health
 from jobpush.web.held.questions import Later, Outcome, Question, Ready
@@ -56,14 +56,16 @@ class ChangeRoutes:
 
         if since is None:
             return Ready(lambda: answer(Page((), self._service.feed.head)))
+        deadline = question.came_at + jittered(wait or 0.0)
         poll = Poll(
             key=("changes", selection, limit, since if zero else None),
             selection=selection,
             limit=limit,
             enough=None,
             answer=answer,
-            deadline=question.came_at + jittered(wait or 0.0),
+            deadline=deadline,
             asked=bool(wait),
             wait=wait,
+            ends=max(deadline, question.came_at + READING_S),
         )
         return self._polls.after(poll, since)

@@ -68,6 +68,7 @@ class Poll:
     :ivar asked: whether the client asked to be held at all: then a response without events says ``timed_out``.
     :ivar wait: the seconds that the client asked for, if the same question at the same moment is held in the same way.
     :ivar instead: as in `jobpush.web.held.questions.Hold`.
+    :ivar ends: the reactor's time at which reading ends, if the response can say that there is more.
     """
 
     key: tuple[object, ...]
@@ -79,6 +80,7 @@ class Poll:
     asked: bool
     wait: float | None = None
     instead: Callable[[Sequence[Event]], Outcome | None] | None = None
+    ends: float | None = None
 
 
 @attrs.frozen(eq=False)
@@ -103,7 +105,7 @@ class Polls:
 
     def after(self, poll: Poll, since: int) -> Outcome:
         """The outcome of a question on what comes after that number."""
-        return self._outcome(poll, since, self.service.feed.recent(poll.selection, since, poll.limit, poll.enough))
+        return self._outcome(poll, since, self.service.feed.recent(poll.selection, since, poll.limit, poll.enough, poll.ends))
 
     def _outcome(self, poll: Poll, since: int, found: Page | Pending | Older) -> Outcome:
         if isinstance(found, Older):

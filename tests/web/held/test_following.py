@@ -159,9 +159,9 @@ class StreamTests(LabCase):
         gate: Deferred[None] = Deferred()
         next_page = self.lab.service.feed.next
 
-        async def gated(*asked: Any) -> Any:
+        async def gated(*asked: Any, **more: Any) -> Any:
             pages.append(asked[1])
-            page = await next_page(*asked)
+            page = await next_page(*asked, **more)
             if len(pages) == 1:
                 await gate
             return page
