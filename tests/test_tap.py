@@ -189,6 +189,9 @@ class OptionTests(SynchronousTestCase):
 
     def test_make_service_opens_nothing(self) -> None:
         """twistd goes to the background after it: no file, no socket, no thread yet."""
+        from twisted.internet import reactor
+
+        self.patch(reactor, "seconds", reactor.seconds)  # type: ignore[attr-defined]
         state = os.path.abspath(self.mktemp())
         before = len(os.listdir("/proc/self/fd"))
         makeService(options("--queue", "mock", "--state", state))
