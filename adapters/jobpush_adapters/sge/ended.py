@@ -144,7 +144,6 @@ class EndedJobs:
         gaps = self._accounting.gaps + (self._reporting.gaps if self._reporting is not None else 0)
         if gaps != self.gaps:
             self.gaps, self._since = gaps, now
-        self._since = min(self._since, now)  # the clock may have been set back
         for line in lines:
             self._heard_at = max(self._heard_at, line_time(line))
         records = [record for line in lines if (record := parse_accounting(line)) is not None]

@@ -313,14 +313,12 @@ class EndedTests(SynchronousTestCase):
             self.assertEqual(begun.read(now), ended.Found([], [], [], [], {}))
 
     def test_clock_that_is_set(self) -> None:
-        """What has ended is listed for five minutes that have passed; after a step back the files are followed since then."""
+        """What has ended is listed for five minutes that have passed."""
         begun = EndedJobs("sge", str(self.accounting), None)
         begun.take(begun.read(NOW), 10.0)
         self.append(self.accounting, line(1))
         begun.take(begun.read(NOW - 3600), 20.0)
         self.assertEqual(list(begun.ended(set(), lambda job_id: False, {}, NOW - 3600)), ["1"])
-        job = JobDescriptor("sge", "2", Phase.RUNNING, observed_at=NOW - 3599)
-        self.assertTrue(begun.followed(job))
         for passed, expected in ((REMEMBER_S, ["1"]), (REMEMBER_S + 0.5, ["1"]), (REMEMBER_S + 1.0, [])):
             begun.take(begun.read(NOW + 3600), 20.0 + passed)
             self.assertEqual(list(begun.ended(set(), lambda job_id: False, {}, NOW + 3600)), expected)
