@@ -297,10 +297,11 @@ class LsfFactory:
     arg_string_format = "cluster=NAME: its name"
 
     def generate_queue(self, reactor, options):
+        import time
         from jobpush.adapter.options import OptionReader
         from jobpush.adapter.testing import MemoryQueue
         reader = OptionReader(options)
-        queue = MemoryQueue(reactor, cluster=reader.cluster("lsf"))
+        queue = MemoryQueue(reactor, cluster=reader.cluster("lsf"), wall=time.time)
         reader.finish()
         queue.set("42", "RUNNING")
         return queue
