@@ -231,6 +231,15 @@ class Workflows:
         for name, record in self.records.items():
             self.records[name] = attrs.evolve(record, updated_at=record.updated_at + seconds)
 
+    def not_ahead(self, now: float) -> None:
+        """
+        Let nothing have joined a workflow later than now: events may be dated so where the clock was set back, or the
+        scheduler's is ahead.
+        """
+        for name, record in self.records.items():
+            if record.updated_at > now:
+                self.records[name] = attrs.evolve(record, updated_at=now)
+
     def publish(self, changes: WorkflowChanges) -> None:
         """Put changes into force."""
         for name, record in changes.records.items():

@@ -71,6 +71,7 @@ class WorkflowExpiry(Service):
             workflows.clock_was_set(total - self._followed)
             self._followed = total
         now = self._wall()
+        workflows.not_ahead(now)
         if not self._adopted:
             await self._apply(lambda w: w.adopt(self._jobs(), now))
             self._adopted = True

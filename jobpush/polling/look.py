@@ -226,18 +226,22 @@ class Look:
         every = CHECK_EVERY_S if facts is not None and facts.sees_all else CHECK_BLIND_EVERY_S
         if self._checked_at is None or self._reactor.seconds() - self._last_check >= every:
             await self._check()
-        began = self._clocks.elapsed()
+        began, set_before = self._clocks.elapsed(), self._steps.total()
         snapshot = await self._query()
         jobs = self._publisher.table.cluster(self.queue.cluster)
         blind = await self._hidden(jobs, snapshot)
         if blind:
             snapshot = attrs.evolve(snapshot, rejected_ids=snapshot.rejected_ids | blind)
         outcomes = await self._outcomes(jobs, snapshot)
+        self._follow_the_clock()
+        if moved := self._steps.total() - set_before:
+            snapshot = attrs.evolve(snapshot, began_at=snapshot.began_at + moved, ended_at=snapshot.ended_at + moved)
         await self._publish(snapshot, outcomes, bool(blind), began)
 
     async def _check(self) -> QueueFacts:
         """Ask what the account may see; its answer is in the status."""
         facts = await self._in_time(self.queue.check)
+        self._follow_the_clock()
         self._checked_at, self._last_check = self._clocks.wall(), self._reactor.seconds()
         before, self.status.facts = self.status.facts, facts
         self._on_check(facts)
@@ -354,8 +358,8 @@ class Look:
         """Seconds from a look that misses a job to one that confirms it."""
         return max(CONFIRM_S, self.queue.interval or DEFAULT_INTERVAL_S)
 
-    def _follow_the_clock(self) -> float:
-        """Move the dates that ages are measured from, if the clock was set since; return by how many seconds it was forward."""
+    def _follow_the_clock(self) -> None:
+        """Move the dates that ages are measured from by as much as the clock was set since this was done last."""
         total = self._steps.total()
         step, self._followed = total - self._followed, total
         if step:
@@ -363,7 +367,6 @@ class Look:
             self._unbroken_since = None
             if self._checked_at is not None:
                 self._checked_at += step
-        return step
 
     async def _publish(self, snapshot: Snapshot, outcomes: Outcomes, blind: bool, began: float) -> None:
         """
@@ -371,8 +374,6 @@ class Look:
 
         :param began: when its query began, by the elapsed clock.
         """
-        if step := self._follow_the_clock():
-            snapshot = attrs.evolve(snapshot, began_at=snapshot.began_at + step, ended_at=snapshot.ended_at + step)
         forget = self._reactor.seconds() - self._forgot_at >= FORGET_EVERY_S
         if forget:
             self._forgot_at = self._reactor.seconds()

@@ -40,8 +40,9 @@ class WorkflowExpiryTests(SynchronousTestCase):
         for step in (3600.0, -3600.0):
             lab = Lab().start()
             self.addCleanup(lab.stop)
-            lab.set("1", "COMPLETED", user="kim", comment="workflow=align")
+            lab.set("1", "RUNNING", user="kim", comment="workflow=align")
             lab.set_forward = step
+            lab.set("1", "COMPLETED", user="kim", comment="workflow=align")
             lab.clock.run(QUIET_S - 10.0, step=1.0)
             self.assertFalse(lab.get("/v1/workflows/align@kim").json()["settled"], step)
             lab.clock.run(20.0, step=1.0)

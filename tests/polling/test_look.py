@@ -133,6 +133,27 @@ class AccountingTests(LabCase):
         self.assertGreaterEqual(min(ran.index("UNKNOWN"), waited.index("CANCELLED")) * 0.2, 3.0)
         self.assertEqual(lab.service.monitors["memory"].status.health, "ok")
 
+    def test_clock_that_is_set_during_a_query(self) -> None:
+        """Its answer has the old dates: that a job is missing in it counts from then, by the new clock."""
+        for step in (3600.0, -3600.0):
+            self.setUp()
+            lab, told = self.lab, []
+            lab.queue.outcomes = lambda jobs: succeed(Outcomes(no_record=frozenset(job.id for job in jobs)))  # type: ignore[method-assign]
+            lab.set("1", "RUNNING", started_at=2.0)
+            lab.queue.jobs.clear()
+            pending = lab.queue.pending = []
+            lab.tick()
+            lab.set_forward, lab.queue.pending = step, None
+            pending.pop().callback(None)
+            lab.clock.pump([0.0] * 5)
+            absent_since = lab.service.table.cluster("memory").records["1"].detail.absent_since
+            self.assertLess(abs(absent_since - lab.clocks.wall()), 2.0)
+            for _ in range(120):
+                lab.clock.advance(0.2)
+                told.append(lab.states()["1"])
+            self.assertEqual(list(dict.fromkeys(told)), ["RUNNING", "FINISHING", "UNKNOWN", "LOST"], step)
+            self.assertTrue(3.0 <= told.index("UNKNOWN") * 0.2 <= 8.0, told.index("UNKNOWN"))
+
     def test_guesses_are_asked_about_again(self) -> None:
         """Soon after each, as its record may only be late, then less often, up to once a minute."""
         lab, asked = self.lab, []
