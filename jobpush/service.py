@@ -31,6 +31,7 @@ from jobpush.events.workflow_expiry import WorkflowExpiry
 from jobpush.polling.monitor import JobStatusMonitor
 from jobpush.polling.nudges import Nudge, Nudges
 from jobpush.polling.queue_options import PollingOptions
+from jobpush.runtime.clocks import Clocks, ClockSteps
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.heartbeat import Heartbeat
 
@@ -55,7 +56,8 @@ class JobPush(MultiService):
     :param keep_ended: seconds for which jobs that ended stay in the served table.
     :param options: of the queues, by the name of the cluster.
     :param keep_workflows: seconds for which workflows that ended are known.
-    :param elapsed: returns seconds that go on whatever the clock is set to; by default the clock of the reactor is never set.
+    :param reactor: its time is for intervals and deadlines only: it may be that of the wall clock, or another.
+    :param clocks: for dates, and for the ages of answers; a test has its own.
     :ivar monitors: by the name of the cluster.
     :ivar instruments: what is counted and timed while it runs.
     :ivar nudges: takes what says "look now".
@@ -73,10 +75,11 @@ class JobPush(MultiService):
         keep_ended: float = 86400.0,
         options: Mapping[str, PollingOptions] | None = None,
         keep_workflows: float = 7 * 86400.0,
-        elapsed: Callable[[], float] | None = None,
+        clocks: Clocks = Clocks(),  # noqa: B008
     ) -> None:
         super().__init__()
         self.reactor = reactor
+        self.clocks = clocks
         self.journal = journal
         self.options = options or {}
         self.table = JobTable()
@@ -90,20 +93,30 @@ class JobPush(MultiService):
             reactor, self.cooperator, lambda: self.tail.head, self.workflows.names_of, self.instruments
         )
         self.publisher = Publisher(
-            reactor, self.cooperator, journal, self.table, self.tail, self.tracker, self.workflows, self.instruments
+            reactor,
+            clocks.wall,
+            self.cooperator,
+            journal,
+            self.table,
+            self.tail,
+            self.tracker,
+            self.workflows,
+            self.instruments,
         )
         self.feed = Feed(reactor, self.cooperator, journal, self.tail, self.tracker, self.workflows.keys_of)
+        steps = ClockSteps(clocks)
         self.monitors = {
             queue.cluster: JobStatusMonitor(
                 reactor,
                 queue,
                 self.publisher,
+                clocks,
+                steps,
                 interested=lambda: self.busy,
                 keep_ended=keep_ended,
                 checked=self._checked,
                 schedule=self._options_of(queue).schedule,
                 instruments=self.instruments,
-                elapsed=elapsed,
             )
             for queue in queues
         }
@@ -113,7 +126,7 @@ class JobPush(MultiService):
         self.on_check: list[Callable[[], None]] = []
         self._clients: list[Clients] = []
         self.closing = False
-        WorkflowExpiry(reactor, self.publisher, keep_workflows).setServiceParent(self)
+        WorkflowExpiry(reactor, self.publisher, keep_workflows, clocks.wall, steps).setServiceParent(self)
         for listener in listeners:
             ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
 

@@ -36,7 +36,7 @@ from jobpush.polling.nudge_sockets import (
     read_secret,
 )
 from jobpush.polling.queue_options import CommonOptions, PollingOptions, take_common_options
-from jobpush.runtime.clock_steps import elapsed
+from jobpush.runtime.clocks import give_elapsed
 from jobpush.runtime.gc_pauses import GcPausesService
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S, CommandLine, ConfigError, Given, Settings, explained, is_digits, make_settings, read_file
@@ -310,9 +310,14 @@ class Assembly(MultiService):
 
 
 def makeService(options: Options) -> IService:
-    """The service that these options describe. Opens nothing: twistd goes to the background after this."""
+    """
+    The service that these options describe. Opens nothing: twistd goes to the background after this.
+
+    The reactor is twistd's own, and nothing uses it yet: from now on no setting of the host's clock stops its delayed calls.
+    """
     from twisted.internet import reactor
 
+    give_elapsed(reactor)
     settings = options.settings
     retention = Retention(settings.keep_events, settings.keep_days * DAY_S)
     threads = Threads(cast(IReactorFromThreads, reactor))
@@ -324,7 +329,6 @@ def makeService(options: Options) -> IService:
         options.listeners,
         options=options.queue_options,
         keep_workflows=retention.seconds,
-        elapsed=elapsed,
     )
     for address in options.nudge_addresses:
         socket = NudgeSocket(

@@ -61,24 +61,6 @@ class Programs:
         return self.log.read_text().splitlines() if self.log.exists() else []
 
 
-class AtTime:
-    """
-    A reactor by whose clock it is always the same time; its timers and processes are the real ones.
-
-    :param now: in seconds since the epoch.
-    """
-
-    def __init__(self, reactor: Any, now: float) -> None:
-        self._reactor = reactor
-        self.now = now
-
-    def seconds(self) -> float:
-        return self.now
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
-
 class SameThread(ManualClock):
     """A clock whose threads are the caller's: what is done on a thread is done at once."""
 
@@ -129,16 +111,22 @@ class CommandCase(SynchronousTestCase):
     A queue whose commands are answered within the process, by `answer`.
 
     :ivar queue: made by the test.
+    :ivar set_forward: seconds by which the clock of dates has been set forward; the reactor's does not follow it.
     """
 
     def setUp(self) -> None:
         self.clock = SameThread()
+        self.set_forward = 0.0
         self.commands = Scripted(self, self.answer)
         self.queue: Any = None
 
     def answer(self, argv: Sequence[str]) -> CommandResult | bytes:
         """What a command prints."""
         raise NotImplementedError
+
+    def wall(self) -> float:
+        """The date."""
+        return self.clock.seconds() + self.set_forward
 
     def look(self) -> Snapshot:
         """What the queue says now."""

@@ -16,6 +16,7 @@ from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import JobDescriptor, split_state
 from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal
 from jobpush.events.recent_events import Tail
+from jobpush.runtime.clocks import Clocks
 from jobpush.service import JobPush
 from jobpush.web import resource
 
@@ -102,15 +103,15 @@ class Lab:
         self.clock = ManualClock()
         self.threads = StepThreads()
         names = ["memory", "second", "third"][:queues]
-        self.queues = [MemoryQueue(self.clock, cluster=name, grace=grace) for name in names]
+        #: Seconds by which the wall clock has been set forward; the reactor's does not follow it.
+        self.set_forward = 0.0
+        self.clocks = Clocks(wall=lambda: self.clock.seconds() + self.set_forward, elapsed=self.clock.seconds)
+        self.queues = [MemoryQueue(self.clock, cluster=name, grace=grace, wall=self.clocks.wall) for name in names]
         self.queue = self.queues[0]
         self.journal = SQLiteJournal(
-            self.threads, directory, retention, clock=self.clock.seconds, migrations=migrations  # type: ignore[arg-type]
+            self.threads, directory, retention, clock=self.clocks.wall, migrations=migrations  # type: ignore[arg-type]
         )
-        #: Seconds by which the clock has been set forward.
-        self.set_forward = 0.0
-        elapsed = lambda: self.clock.seconds() - self.set_forward  # noqa: E731
-        self.service = JobPush(self.clock, self.queues, self.journal, listeners, keep_ended=keep_ended, elapsed=elapsed)
+        self.service = JobPush(self.clock, self.queues, self.journal, listeners, keep_ended=keep_ended, clocks=self.clocks)
         if tail is not None:
             self.keep_in_memory(tail)
         self.serve(max_held)

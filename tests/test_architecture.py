@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import jobpush
 import jobpush_client
-from tests import documents
+from tests import clock_uses, documents
 from tests.mutants import mirror
 
 if sys.version_info >= (3, 11):
@@ -20,6 +20,41 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
+
+#: The modules that ask a reactor for the time, or what stands for one: for intervals and deadlines, never for dates.
+MEASURE = {
+    "jobpush/adapter": "command fakes",
+    "jobpush/events": "publisher reader tracker",
+    "jobpush/polling": "look lookups monitor nudges past_attempts",
+    "jobpush/runtime": "clocks cooperate gc_pauses heartbeat timer_wheel",
+    "jobpush": "service",
+    "jobpush/web": "answering site",
+    "jobpush/web/held": "connections following registry response_group stream_group websocket",
+    "jobpush/web/routes": "barriers common jobs workflows",
+    "adapters/jobpush_adapters/mock": "queue",
+    "adapters/jobpush_adapters/pbs": "openpbs",
+    "adapters/jobpush_adapters/sge": "left queue",
+    "adapters/jobpush_adapters/slurm": "merged probe queue",
+}
+
+#: The modules that name a clock of the host: where it is what is handed in unless a test says otherwise, or what a response, a process
+#: of its own or a tool for tests is dated or timed by.
+NAME_A_CLOCK = {
+    "jobpush/runtime": "clocks",
+    "jobpush/adapter": "testing watched",
+    "jobpush/events": "journal",
+    "jobpush/polling": "nudge_sockets",
+    "jobpush/web": "access_log responses",
+    "adapters/jobpush_adapters/common": "base",
+    "adapters/jobpush_adapters/mock": "queue",
+    "adapters/jobpush_adapters/slurm": "probe_helper",
+}
+
+
+def paths(modules: dict[str, str]) -> set[str]:
+    """Return the paths of modules that are given by folder."""
+    return {f"{folder}/{name}.py" for folder, names in modules.items() for name in names.split()}
+
 
 def imports(path: Path) -> set[str]:
     """The modules that a file imports, anywhere in it."""
@@ -133,3 +168,52 @@ class LayoutTests(SynchronousTestCase):
         """A file past about 400 lines wants to be two."""
         for path in [path for top in ("jobpush", "adapters", "client") for path in (ROOT / top).rglob("*.py")]:
             self.assertLess(len(path.read_text().splitlines()), 470, path)
+
+
+class ClockTests(SynchronousTestCase):
+    """Which clock a time is of: in ``twistd jobpush`` the reactor's is the time since the host was started."""
+
+    def setUp(self) -> None:
+        found = [path for top in ("jobpush", "adapters") for path in sorted((ROOT / top).rglob("*.py"))]
+        self.sources = {str(path.relative_to(ROOT)): path.read_text() for path in found}
+
+    def test_no_date_of_the_reactor(self) -> None:
+        """None of its times is compared with a date, written as one, or passed for one; and no date is taken for one of its times."""
+        found = [f"{path}:{one.line}: {one.text}" for path, source in self.sources.items() for one in clock_uses.misuses(source)]
+        self.assertEqual(found, [])
+
+    def test_who_measures(self) -> None:
+        """A module that asks the reactor for the time is listed: somebody has made sure that it is for an interval."""
+        found = {path for path, source in self.sources.items() if clock_uses.asks_for_seconds(source)}
+        self.assertEqual(found, paths(MEASURE))
+
+    def test_who_names_a_clock(self) -> None:
+        """Clocks are handed in."""
+        found = {path for path, source in self.sources.items() if clock_uses.names_host_clock(source)}
+        self.assertEqual(found, paths(NAME_A_CLOCK))
+
+    def test_mistakes(self) -> None:
+        """Each of these is found."""
+        now = "now = self._reactor.seconds()"
+        for body, expected in [
+            (now, ""),
+            (f"{now}; return now - self._began", ""),
+            ("began = self._wall(); await x(); return Snapshot({}, began, self._wall())", ""),
+            (f"{now}; return Snapshot({{}}, 1.0, ended_at=now)", "ended_at= is a date"),
+            ("return Snapshot({}, self._reactor.seconds(), 2.0)", "Snapshot() takes a date"),
+            (f"{now}; return lambda jobs: diff(jobs, x, now)", "diff() takes a date"),
+            (f"{now}; return job.observed_at < now", "a date is compared with what is none"),
+            (f"{now}; return now - job.ended_at > 5.0", "a date is subtracted from what is none, or that from a date"),
+            (f"{now}; return max(now, 3.0) - record.updated_at", "a date is subtracted from what is none, or that from a date"),
+            ("return self._clocks.elapsed() >= self._clocks.wall()", "a date is compared with what is none"),
+            ("return self._at - self._reactor.seconds()", "a date is subtracted from what is none, or that from a date"),
+            ("self._at = self._reactor.seconds() + 5.0", "self._at is a date and is none"),
+            ("at, now = self._reactor.seconds(), self._wall(); return now - at", "a date is subtracted from what is none, or that from a date"),
+            ("self._difference = self._wall() - self._reactor.seconds()", ""),
+            (f"{now}; return time.strftime('%H', time.gmtime(now))", "gmtime() takes a date"),
+            ("job.observed_at = self._reactor.seconds()", "observed_at is a date"),
+            ("self._reactor.callLater(self._wall(), x)", "callLater() takes no date"),
+        ]:
+            source = f"class C:\n    def begin(self):\n        self._at = self._wall()\n    async def f(self):\n        {body}\n"
+            found = [one.text for one in clock_uses.misuses(source)]
+            self.assertIn(expected, found) if expected else self.assertEqual(found, [], body)

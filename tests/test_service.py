@@ -18,6 +18,7 @@ from jobpush.events.interfaces import JournalError
 from jobpush.events.journal import SQLiteJournal
 from jobpush.polling.queue_options import PollingOptions
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S
+from jobpush.runtime.clocks import Clocks
 from jobpush.service import DRAIN_S, JobPush
 from tests.support import Lab, LabCase, ManualClock, StepThreads, step_until
 
@@ -63,7 +64,7 @@ class StartTests(SynchronousTestCase):
         clock = ManualClock()
         queue = MemoryQueue(clock)
         journal = SQLiteJournal(StepThreads(), "/dev/null/none", clock=clock.seconds)  # type: ignore[arg-type]
-        service = JobPush(clock, [queue], journal)
+        service = JobPush(clock, [queue], journal, clocks=Clocks(clock.seconds, clock.seconds))
         with self.assertRaises(JournalError):
             service.startService()
         clock.run(5.0)
@@ -107,7 +108,8 @@ class StartTests(SynchronousTestCase):
         clock = ManualClock()
         queues = [MemoryQueue(clock, cluster=name, interval=None) for name in ("own", "usual")]
         journal = SQLiteJournal(StepThreads(), None, clock=clock.seconds)  # type: ignore[arg-type]
-        service = JobPush(clock, queues, journal, options={"own": PollingOptions(tag=None)}, keep_ended=60.0)
+        clocks = Clocks(clock.seconds, clock.seconds)
+        service = JobPush(clock, queues, journal, options={"own": PollingOptions(tag=None)}, keep_ended=60.0, clocks=clocks)
         self.assertEqual(list(service.workflows.tagging), ["usual"])
         self.assertIsInstance(PollingOptions().tag, Tag)
         self.assertFalse(service.closing)
@@ -137,7 +139,7 @@ class WatchfulTests(SynchronousTestCase):
         self.lab = Lab()
         self.queue = WatchfulQueue(self.lab.clock)
         journal = SQLiteJournal(self.lab.threads, None, clock=self.lab.clock.seconds)  # type: ignore[arg-type]
-        self.lab.service = JobPush(self.lab.clock, [self.queue], journal)
+        self.lab.service = JobPush(self.lab.clock, [self.queue], journal, clocks=self.lab.clocks)
         self.lab.serve()
         self.lab.start()
 
@@ -231,7 +233,7 @@ class AwaitedTests(SynchronousTestCase):
         clock = ManualClock()
         queues = [MemoryQueue(clock, cluster=name, interval=None) for name in ("one", "two")]
         journal = SQLiteJournal(StepThreads(), None, clock=clock.seconds)  # type: ignore[arg-type]
-        service = JobPush(clock, queues, journal)
+        service = JobPush(clock, queues, journal, clocks=Clocks(clock.seconds, clock.seconds))
         service.startService()
         clock.run(200.0, step=0.5)  # they are asked seldom by now
         before = [queue.queries for queue in queues]

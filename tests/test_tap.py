@@ -189,6 +189,9 @@ class OptionTests(SynchronousTestCase):
 
     def test_make_service_opens_nothing(self) -> None:
         """twistd goes to the background after it: no file, no socket, no thread yet."""
+        from twisted.internet import reactor
+
+        self.patch(reactor, "seconds", reactor.seconds)  # type: ignore[attr-defined]
         state = os.path.abspath(self.mktemp())
         before = len(os.listdir("/proc/self/fd"))
         makeService(options("--queue", "mock", "--state", state))
@@ -294,10 +297,11 @@ class LsfFactory:
     arg_string_format = "cluster=NAME: its name"
 
     def generate_queue(self, reactor, options):
+        import time
         from jobpush.adapter.options import OptionReader
         from jobpush.adapter.testing import MemoryQueue
         reader = OptionReader(options)
-        queue = MemoryQueue(reactor, cluster=reader.cluster("lsf"))
+        queue = MemoryQueue(reactor, cluster=reader.cluster("lsf"), wall=time.time)
         reader.finish()
         queue.set("42", "RUNNING")
         return queue

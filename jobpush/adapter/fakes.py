@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -24,6 +24,7 @@ class MemoryQueue:
     """
     A queue whose jobs a test sets: ``queue.set("1", "RUNNING")``.
 
+    :param wall: the clock that dates are of; by default the reactor's, which is a test's own.
     :ivar facts: what ``check`` answers; an exception fails it.
     :ivar failure: if set, what ``snapshot`` fails with.
     :ivar records: what accounting knows, by id.
@@ -43,6 +44,7 @@ class MemoryQueue:
         interval: float | None = 1.0,
         timeout: float = 10.0,
         grace: float = 5.0,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         self.cluster = cluster
         self.interval = interval
@@ -60,6 +62,10 @@ class MemoryQueue:
         self.past_for: list[tuple[str, ...]] = []
         self.recorded_for: list[tuple[str, ...]] = []
         self._reactor = reactor
+        self._wall = wall
+
+    def _now(self) -> float:
+        return self._wall() if self._wall is not None else self._reactor.seconds()
 
     def set(self, job_id: str, state: str, **fields: Any) -> JobDescriptor:
         """The job with that id is now in that flat state."""
@@ -71,7 +77,7 @@ class MemoryQueue:
         if task is not None and "parent" not in fields:
             fields.update(parent=task[0], task_index=task[1])
         job = JobDescriptor(
-            cluster=self.cluster, id=job_id, phase=phase, outcome=outcome, observed_at=self._reactor.seconds(), **fields
+            cluster=self.cluster, id=job_id, phase=phase, outcome=outcome, observed_at=self._now(), **fields
         )
         self.jobs[job_id] = job
         return job
@@ -83,7 +89,7 @@ class MemoryQueue:
         self.queries += 1
         if self.failure is not None:
             return fail(self.failure)
-        snapshot = Snapshot(jobs=dict(self.jobs), began_at=self._reactor.seconds(), ended_at=self._reactor.seconds())
+        snapshot = Snapshot(jobs=dict(self.jobs), began_at=self._now(), ended_at=self._now())
         if self.pending is None:
             return succeed(snapshot)
         answer: Deferred[None] = Deferred()

@@ -52,7 +52,10 @@ class BadQueueOption(ValueError):
 
 
 class IQueueReactor(IReactorTime, IReactorProcess, IReactorFDSet, IReactorThreads):
-    """What a queue may use of Twisted's reactor: its clock, its processes, its descriptors and its threads; for annotations."""
+    """
+    What a queue may use of Twisted's reactor: its processes, its descriptors and its threads, and its time, for intervals and
+    deadlines; for annotations. Its ``seconds()`` is no date: in ``twistd jobpush`` it is the time since the host was started.
+    """
 
 
 class IBatchQueueService(Interface):
@@ -81,8 +84,9 @@ class IBatchQueueService(Interface):
         """
         Ask once for all jobs of all users.
 
-        Fires with a `Snapshot` when the scheduler has answered in full. Fails with `QueueError` if it could not be asked
-        in time or its answer cannot be believed, because it was cut off, say. A row that cannot be understood, or lacks its
+        Fires with a `Snapshot` when the scheduler has answered in full. Its times, and those of its jobs, are dates by the
+        clock of the host (``time.time()``), not by the reactor's. Fails with `QueueError` if it could not be asked in time or
+        its answer cannot be believed, because it was cut off, say. A row that cannot be understood, or lacks its
         end, is counted in ``Snapshot.rejected_count``, its id is in ``rejected_ids`` as far as it can be read, and it fails
         nothing. A task of an array has its ``parent`` and ``task_index``, as ``task_of`` has them.
 

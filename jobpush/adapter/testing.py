@@ -7,6 +7,7 @@ Subclass what `makeQueueServiceTests` returns before you write your adapter; see
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -141,6 +142,8 @@ def makeQueueServiceTests(factory: Callable[[TestCase], QueueUnderTest]) -> type
             snapshot = await self._snapshot()
             self.assertEqual(_states(snapshot), dict(shown), "the snapshot does not hold what the scheduler lists")
             self.assertLessEqual(snapshot.began_at, snapshot.ended_at)
+            off = abs(snapshot.began_at - time.time())
+            self.assertLess(off, 86400, "began_at is no date of now. Expected: time.time(), not reactor.seconds()")
             for job_id, job in snapshot.jobs.items():
                 self.assertIsInstance(job, JobDescriptor)
                 self.assertEqual(job.id, job_id, "a job of Snapshot.jobs has another id than its key")

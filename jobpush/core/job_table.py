@@ -125,7 +125,7 @@ class ClusterJobs:
 
     def clock_was_set(self, seconds: float) -> None:
         """
-        Move the times since which jobs are absent, or stand as done without confirmation.
+        Move the times since which jobs are absent, stand as done without confirmation, or are put back into the queue.
 
         :param seconds: by which the clock was set forward.
         """
@@ -137,6 +137,9 @@ class ClusterJobs:
                 if (value := getattr(record.detail, name)) is not None
             }
             self.records[job_id] = attrs.evolve(record, detail=attrs.evolve(record.detail, **since))
+        for job_id in self.put_back:
+            record = self.records[job_id]
+            self.records[job_id] = attrs.evolve(record, updated_at=record.updated_at + seconds)
 
     def live(self) -> Iterator[JobRecord]:
         """Yield the records of jobs that have not ended."""

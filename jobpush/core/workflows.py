@@ -237,6 +237,24 @@ class Workflows:
         """Return the names of the workflows that ended longer ago than so many seconds."""
         return [n for n, record in self.records.items() if record.subject.terminal and now - record.updated_at > keep]
 
+    def clock_was_set(self, seconds: float) -> None:
+        """
+        Move the times since which nothing has joined workflows.
+
+        :param seconds: by which the clock was set forward.
+        """
+        for name, record in self.records.items():
+            self.records[name] = attrs.evolve(record, updated_at=record.updated_at + seconds)
+
+    def not_ahead(self, now: float) -> None:
+        """
+        Let nothing have joined a workflow later than now: events may be dated so where the clock was set back, or the
+        scheduler's is ahead.
+        """
+        for name, record in self.records.items():
+            if record.updated_at > now:
+                self.records[name] = attrs.evolve(record, updated_at=now)
+
     def publish(self, changes: WorkflowChanges) -> None:
         """Put changes into force."""
         for name, record in changes.records.items():

@@ -33,7 +33,7 @@ class Instruments:
     :ivar wake_s: from when a batch was durable to when its bytes were handed to the kernel, by kind of held request.
     :ivar stall_s: by how much the reactor was late.
     :ivar answers: how many HTTP answers were given, by status.
-    :ivar durable_at: when the last batch was, seconds since the epoch.
+    :ivar durable_at: when the last batch was, by the reactor's time.
     """
 
     events: dict[tuple[str, str], int] = attrs.field(factory=dict)
@@ -46,12 +46,16 @@ class Instruments:
     durable_at: float = 0.0
 
     def committed(self, began_at: float, now: float) -> None:
-        """Note that a batch with events is durable."""
+        """Note that a batch with events is durable, by the reactor's time."""
         self.commit_s.add(max(0.0, now - began_at))
         self.durable_at = now
 
     def told(self, events: Sequence[Event], now: float) -> None:
-        """Note what is published, and how late, where the scheduler keeps the time and jobpush saw it happen."""
+        """
+        Note what is published, and how late, where the scheduler keeps the time and jobpush saw it happen.
+
+        :param now: the date, which is compared with the scheduler's.
+        """
         counts = self.events
         for event in events:
             subject = event.subject
@@ -71,7 +75,7 @@ class Instruments:
         _of(self.query_s, cluster, QUERY_S).add(seconds)
 
     def woke(self, kind: str, now: float, times: int = 1) -> None:
-        """Note that so many held requests were just answered with what the last batch had for them."""
+        """Note that so many held requests were just answered (by the reactor's time) with what the last batch had for them."""
         _of(self.wake_s, kind, QUICK_S).add(max(0.0, now - self.durable_at), times)
 
     def answered(self, status: int, times: int = 1) -> None:

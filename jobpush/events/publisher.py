@@ -40,6 +40,7 @@ class Publisher:
     def __init__(
         self,
         reactor: IReactorTime,
+        wall: Callable[[], float],
         cooperator: Cooperator,
         journal: IJournal,
         table: JobTable,
@@ -49,6 +50,7 @@ class Publisher:
         instruments: Instruments,
     ) -> None:
         self._reactor = reactor
+        self._wall = wall
         self.journal = journal
         self.table = table
         self.tail = tail
@@ -139,7 +141,7 @@ class Publisher:
             if part[-1].kind == "workflow":
                 self.workflows.publish(of_workflows)
             self.tracker.publish(part)
-            self._instruments.told(part, self._reactor.seconds())
+            self._instruments.told(part, self._wall())
             yield
         if not of_workflows.changes:
             self.workflows.publish(of_workflows)

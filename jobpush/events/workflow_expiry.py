@@ -5,7 +5,7 @@ when the journal's retention is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from jobpush.core.model import JobDescriptor
 from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import ChangeWorkflows, Publisher
+from jobpush.runtime.clocks import ClockSteps
 
 #: Seconds between two looks at the clock.
 EVERY_S = 5.0
@@ -25,12 +26,17 @@ EVERY_S = 5.0
 class WorkflowExpiry(Service):
     """
     :param keep: seconds for which a workflow that has ended is kept.
+    :param steps: says by how much the wall clock was set.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: IReactorTime, publisher: Publisher, keep: float) -> None:
-        self._reactor = reactor
+    def __init__(
+        self, reactor: IReactorTime, publisher: Publisher, keep: float, wall: Callable[[], float], steps: ClockSteps
+    ) -> None:
+        self._wall = wall
+        self._steps = steps
+        self._followed = steps.total()
         self._publisher = publisher
         self._keep = keep
         self._adopted = False
@@ -60,8 +66,12 @@ class WorkflowExpiry(Service):
             self.log.failure("workflows could not be kept in order", failure)
 
     async def _keep_in_order(self) -> None:
-        now = self._reactor.seconds()
-        workflows = self._publisher.workflows
+        workflows, total = self._publisher.workflows, self._steps.total()
+        if total != self._followed:
+            workflows.clock_was_set(total - self._followed)
+            self._followed = total
+        now = self._wall()
+        workflows.not_ahead(now)
         if not self._adopted:
             await self._apply(lambda w: w.adopt(self._jobs(), now))
             self._adopted = True

@@ -35,7 +35,7 @@ from jobpush.core.record import Changes, Event, JobRecord
 from jobpush.events.instruments import Instruments
 from jobpush.events.publisher import Publisher
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S, fresh_for
-from jobpush.runtime.clock_steps import ClockSteps
+from jobpush.runtime.clocks import Clocks, ClockSteps
 
 T = TypeVar("T")
 
@@ -56,6 +56,9 @@ GUESSES_SOON_S = 5.0
 GUESSES_EVERY_S = 60.0
 MOST_GUESSES = 500
 
+#: Seconds from now at which an adapter cannot have begun: what it tells is no date then, but the reactor's time.
+NO_DATE_S = 86400.0
+
 #: Seconds to which the pause between questions to accounting grows, while it has no answer.
 LONGEST_ACCOUNTING_PAUSE_S = 30.0
 
@@ -66,9 +69,9 @@ class QueueStatus:
     How a queue is doing.
 
     :ivar queue: the queue.
-    :ivar seconds: returns the reactor's time.
+    :ivar elapsed: the clock that ages are measured with.
     :ivar blind: whether jobs that were there are not shown to the account any more.
-    :ivar seen_at: when the last query that was believed began, in seconds since the epoch.
+    :ivar seen_at: when the last query that was believed began, by that clock.
     :ivar other: whether another cluster has answered since.
     :ivar error: why the last query failed.
     :ivar accounting_error: why the last question to accounting failed.
@@ -77,7 +80,7 @@ class QueueStatus:
     """
 
     queue: IBatchQueueService
-    seconds: Callable[[], float]
+    elapsed: Callable[[], float]
     blind: bool = False
     seen_at: float | None = None
     other: bool = False
@@ -95,7 +98,7 @@ class QueueStatus:
     @property
     def stale_s(self) -> float | None:
         """Seconds since the query began whose answer is served; None before the first."""
-        return None if self.seen_at is None else self.seconds() - self.seen_at
+        return None if self.seen_at is None else self.elapsed() - self.seen_at
 
     @property
     def fresh_s(self) -> float:
@@ -120,7 +123,7 @@ class Look:
     """
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
-    :param elapsed: returns seconds that go on whatever the clock is set to; by default that is never set.
+    :param steps: says by how much the wall clock was set.
     :ivar usual: what queries for all jobs cost, by the number of rows.
     :ivar cost: the seconds that one costs when all is well; 0 before it is known.
     :ivar events: what the last look has found.
@@ -138,10 +141,11 @@ class Look:
         keep_ended: float,
         checked: Callable[[QueueFacts], None],
         instruments: Instruments,
-        elapsed: Callable[[], float] | None = None,
+        clocks: Clocks,
+        steps: ClockSteps,
     ) -> None:
         self.queue = queue
-        self.status = QueueStatus(queue, reactor.seconds, interval_s=queue.interval or DEFAULT_INTERVAL_S)
+        self.status = QueueStatus(queue, clocks.elapsed, interval_s=queue.interval or DEFAULT_INTERVAL_S)
         self.bucket = LoadBudget()
         self.events: Sequence[Event] = ()
         self.complained = False
@@ -149,13 +153,17 @@ class Look:
         self.cost = 0.0
         self._usual_named = UsualCost()
         self._reactor = reactor
-        self._clock_steps = ClockSteps(reactor.seconds, elapsed or reactor.seconds)
+        self._clocks = clocks
+        self._steps = steps
+        self._followed = steps.total()
         self._publisher = publisher
         self._keep_ended = keep_ended
         self._on_check = checked
         self._instruments = instruments
+        #: When it was checked what the account may see: a date, and by the reactor's time.
         self._checked_at: float | None = None
-        self._forgot_at: float = 0.0
+        self._last_check = 0.0
+        self._forgot_at = -math.inf
         self._guesses_due = 0.0
         self._guesses_pause = GUESSES_SOON_S
         self._latest_guess: str | None = None
@@ -186,7 +194,7 @@ class Look:
         snapshot = await self._in_time(lambda: queue.named(names))
         now = self._reactor.seconds()
         self.bucket.spend(self._usual_named.charge(len(names), now - began), now)
-        rows = snapshot.jobs
+        at, rows = self._clocks.wall(), snapshot.jobs
         if any(name not in rows for name in names) or any(
             row.parent is not None or row.pending_tasks is not None for row in rows.values()
         ):
@@ -196,7 +204,7 @@ class Look:
         if shows_others(jobs, partial):
             return False
         jobs.applied = None
-        events = await self._publisher.apply(self.queue.cluster, lambda jobs: diff(jobs, partial, NOTHING_ASKED, policy, now))
+        events = await self._publisher.apply(self.queue.cluster, lambda jobs: diff(jobs, partial, NOTHING_ASKED, policy, at))
         self.events = events
         return True
 
@@ -216,20 +224,25 @@ class Look:
         self._follow_the_clock()
         facts = self.status.facts
         every = CHECK_EVERY_S if facts is not None and facts.sees_all else CHECK_BLIND_EVERY_S
-        if self._checked_at is None or self._reactor.seconds() - self._checked_at >= every:
+        if self._checked_at is None or self._reactor.seconds() - self._last_check >= every:
             await self._check()
+        began, set_before = self._clocks.elapsed(), self._steps.total()
         snapshot = await self._query()
         jobs = self._publisher.table.cluster(self.queue.cluster)
         blind = await self._hidden(jobs, snapshot)
         if blind:
             snapshot = attrs.evolve(snapshot, rejected_ids=snapshot.rejected_ids | blind)
         outcomes = await self._outcomes(jobs, snapshot)
-        await self._publish(snapshot, outcomes, bool(blind))
+        self._follow_the_clock()
+        if moved := self._steps.total() - set_before:
+            snapshot = attrs.evolve(snapshot, began_at=snapshot.began_at + moved, ended_at=snapshot.ended_at + moved)
+        await self._publish(snapshot, outcomes, bool(blind), began)
 
     async def _check(self) -> QueueFacts:
         """Ask what the account may see; its answer is in the status."""
         facts = await self._in_time(self.queue.check)
-        self._checked_at = self._reactor.seconds()
+        self._follow_the_clock()
+        self._checked_at, self._last_check = self._clocks.wall(), self._reactor.seconds()
         before, self.status.facts = self.status.facts, facts
         self._on_check(facts)
         if before is None or before.problems != facts.problems:
@@ -253,6 +266,8 @@ class Look:
         self.status.queries += 1
         snapshot = await self._in_time(self.queue.snapshot)
         now = self._reactor.seconds()
+        if abs(snapshot.began_at - self._clocks.wall()) > NO_DATE_S:
+            raise QueueError(f"the adapter says that the query began at {snapshot.began_at:.0f}, which is no date of now")
         self._instruments.queried(self.queue.cluster, now - began)
         self.status.rows = len(snapshot.jobs)
         self.status.queries += snapshot.queries - 1
@@ -343,41 +358,40 @@ class Look:
         """Seconds from a look that misses a job to one that confirms it."""
         return max(CONFIRM_S, self.queue.interval or DEFAULT_INTERVAL_S)
 
-    def _follow_the_clock(self) -> float:
-        """Move what was measured by a clock that has been set since; return by how many seconds it was set forward."""
-        step = self._clock_steps.taken()
+    def _follow_the_clock(self) -> None:
+        """Move the dates that ages are measured from by as much as the clock was set since this was done last."""
+        total = self._steps.total()
+        step, self._followed = total - self._followed, total
         if step:
-            self.log.warn("{cluster}: the clock was set by {step:+.1f} s", cluster=self.queue.cluster, step=step)
             self._publisher.table.cluster(self.queue.cluster).clock_was_set(step)
             self._unbroken_since = None
-            self._guesses_due += step
-            self._accounting_due += step
             if self._checked_at is not None:
                 self._checked_at += step
-            if self.status.seen_at is not None:
-                self.status.seen_at += step
-        return step
 
-    async def _publish(self, snapshot: Snapshot, outcomes: Outcomes, blind: bool) -> None:
-        if step := self._follow_the_clock():
-            snapshot = attrs.evolve(snapshot, began_at=snapshot.began_at + step, ended_at=snapshot.ended_at + step)
+    async def _publish(self, snapshot: Snapshot, outcomes: Outcomes, blind: bool, began: float) -> None:
+        """
+        Publish what a snapshot tells.
+
+        :param began: when its query began, by the elapsed clock.
+        """
         forget = self._reactor.seconds() - self._forgot_at >= FORGET_EVERY_S
         if forget:
             self._forgot_at = self._reactor.seconds()
-        now = self._reactor.seconds()
+        keep_ended = self._keep_ended + self._steps.excess() if forget else None
+        now = self._clocks.wall()
         facts, before = self.status.facts, self.status.seen_at
         remembers = facts.remembers_s if facts is not None else None
         if not remembers:
             self._unbroken_since = None
-        elif self._unbroken_since is None or before is None or now - before >= remembers:
+        elif self._unbroken_since is None or before is None or self._clocks.elapsed() - before >= remembers:
             self._unbroken_since = snapshot.began_at
         self._all_since = self._arrays_are_whole_since(snapshot)
 
         def compare(jobs: ClusterJobs) -> Generator[None, None, Changes[JobRecord]]:
-            policy = self.policy(self._keep_ended if forget else None, first=self.status.seen_at is None and not len(jobs))
+            policy = self.policy(keep_ended, first=self.status.seen_at is None and not len(jobs))
             return diff(jobs, snapshot, outcomes, policy, now)
 
-        events = await self._publisher.apply(self.queue.cluster, compare, lambda: self._seen(snapshot, blind))
+        events = await self._publisher.apply(self.queue.cluster, compare, lambda: self._seen(began, blind))
         # What was rejected, or is hidden, is neither listed nor absent: next time all is to be looked at.
         self._publisher.table.cluster(self.queue.cluster).applied = None if snapshot.rejected_ids else snapshot.jobs
         self.events = events
@@ -394,8 +408,8 @@ class Look:
             return -math.inf
         return snapshot.began_at - max(0.0, remembers - CONFIRM_S) if remembers else math.inf
 
-    def _seen(self, snapshot: Snapshot, blind: bool) -> None:
-        """This snapshot is what is served from now on."""
+    def _seen(self, began: float, blind: bool) -> None:
+        """The snapshot whose query began then is what is served from now on."""
         status = self.status
         was_blind, status.blind, status.error = status.blind, blind, None
         if blind:
@@ -405,7 +419,7 @@ class Look:
                 self.complained = True
                 self.log.warn("{cluster}: {error}; keeping what is known", cluster=self.queue.cluster, error=status.error)
             return
-        status.seen_at, status.other = snapshot.began_at, False
+        status.seen_at, status.other = began, False
         if self.complained and status.health == "ok":
             self.complained = False
             self.log.info("{cluster}: answers again", cluster=self.queue.cluster)

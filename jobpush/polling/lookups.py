@@ -50,6 +50,7 @@ class Lookups:
     def __init__(
         self,
         reactor: IReactorTime,
+        wall: Callable[[], float],
         queue: IBatchQueueService,
         publisher: Publisher,
         policy: Callable[[], DiffPolicy],
@@ -57,6 +58,7 @@ class Lookups:
     ) -> None:
         self._proves_parts = proves_parts
         self._reactor = reactor
+        self._wall = wall
         self._queue = queue
         self._publisher = publisher
         self._policy = policy
@@ -133,14 +135,14 @@ class Lookups:
         asked: Deferred[Mapping[str, JobDescriptor]] = maybeDeferred(queue.recorded, ids)
         limit = 2 * queue.timeout + 5.0
         found = await asked.addTimeout(limit, self._reactor)
-        now = self._reactor.seconds()
+        asked_at, now = self._reactor.seconds(), self._wall()
         jobs = self._publisher.table.cluster(queue.cluster)
         recorded = _recorded(ids, found, jobs)
         for job_id in ids:
             if job_id not in found and job_id not in recorded:
                 if len(self._unknown) >= MOST_UNKNOWN:
                     self._unknown.clear()
-                self._unknown[job_id] = now
+                self._unknown[job_id] = asked_at
         new = {job_id: job for job_id, job in found.items() if jobs.get(job_id) is None}
         if new or recorded:
             jobs.applied = None

@@ -39,6 +39,7 @@ from jobpush.polling.schedule import (
     longest_pause,
 )
 from jobpush.polling.unknown_jobs import UnknownJobs
+from jobpush.runtime.clocks import Clocks, ClockSteps
 
 #: Seconds until a query that somebody asked for while another one ran.
 SOON_S = 0.05
@@ -52,12 +53,12 @@ SOONER_S = 0.001
 
 class JobStatusMonitor:
     """
-    :param reactor: its ``seconds()`` is the time since the epoch, as with all of Twisted's reactors.
+    :param reactor: its time is for intervals and deadlines only, never for dates.
     :param interested: returns whether anybody waits for something right now.
     :param keep_ended: seconds for which jobs that ended stay in the table.
     :param checked: told what the account may see, each time that this was asked.
     :param schedule: how often it may ask, and how seldom it may while nudges announce the changes.
-    :param elapsed: as in `Look`.
+    :param steps: as in `Look`.
     """
 
     log = Logger()
@@ -67,22 +68,23 @@ class JobStatusMonitor:
         reactor: IReactorTime,
         queue: IBatchQueueService,
         publisher: Publisher,
+        clocks: Clocks,
+        steps: ClockSteps,
         interested: Callable[[], bool] = lambda: True,
         keep_ended: float = 86400.0,
         checked: Callable[[QueueFacts], None] = lambda facts: None,
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         instruments: Instruments | None = None,
-        elapsed: Callable[[], float] | None = None,
     ) -> None:
         self.queue = queue
-        self._look = Look(reactor, queue, publisher, keep_ended, checked, instruments or Instruments(), elapsed)
+        self._look = Look(reactor, queue, publisher, keep_ended, checked, instruments or Instruments(), clocks, steps)
         self.status = self._look.status
         self._reactor = reactor
         self._publisher = publisher
         self._interested = interested
         self._schedule = schedule
-        self.lookups = Lookups(reactor, queue, publisher, self._look.policy, self._proves_parts)
-        self._past_attempts = PastAttempts(reactor, queue, publisher, lambda: self._look.policy().accounting)
+        self.lookups = Lookups(reactor, clocks.wall, queue, publisher, self._look.policy, self._proves_parts)
+        self._past_attempts = PastAttempts(reactor, clocks.wall, queue, publisher, lambda: self._look.policy().accounting)
         self._refreshes = RefreshQueue(queue.echo if IWatchfulQueue.providedBy(queue) else ECHO_S)
         self._foresight = Foresight()
         self._unknown_jobs = UnknownJobs()

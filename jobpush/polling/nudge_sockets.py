@@ -9,6 +9,8 @@ import ipaddress
 import os
 import re
 import stat
+import time
+from collections.abc import Callable
 
 import attrs
 from twisted.application.service import Service
@@ -137,20 +139,21 @@ def read_secret(path: str) -> bytes:
 class _Protocol(DatagramProtocol):
     """
     :param secret: if given, datagrams must be signed with it.
+    :param wall: the clock that the dates of signatures are compared with.
     """
 
-    def __init__(self, nudges: Nudges, source: str, secret: bytes | None, reactor: IReactorTime) -> None:
+    def __init__(self, nudges: Nudges, source: str, secret: bytes | None, wall: Callable[[], float]) -> None:
         self._nudges = nudges
         self._source = source
         self._secret = secret
-        self._reactor = reactor
+        self._wall = wall
 
     def datagramReceived(self, data: bytes, address: object) -> None:
         if self._secret is None:
             self._nudges.datagram(self._source, data)
             return
         try:
-            self._nudges.datagram(self._source, unsigned(self._secret, self._reactor.seconds(), data))
+            self._nudges.datagram(self._source, unsigned(self._secret, self._wall(), data))
         except BadNudge:
             self._nudges.refuse(self._source)
 
@@ -171,12 +174,13 @@ class NudgeSocket(Service):
         address: UnixAddress | UdpAddress,
         secret: bytes | None,
         wanted: bool = True,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.address = address
         self._wanted = wanted
         self._reactor = reactor
         source = "unix" if isinstance(address, UnixAddress) else "udp"
-        self._protocol = _Protocol(nudges, source, secret if source == "udp" else None, reactor)
+        self._protocol = _Protocol(nudges, source, secret if source == "udp" else None, wall)
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:

@@ -39,9 +39,15 @@ class PastAttempts:
     log = Logger()
 
     def __init__(
-        self, reactor: IReactorTime, queue: IBatchQueueService, publisher: Publisher, accounting: Callable[[], bool]
+        self,
+        reactor: IReactorTime,
+        wall: Callable[[], float],
+        queue: IBatchQueueService,
+        publisher: Publisher,
+        accounting: Callable[[], bool],
     ) -> None:
         self._reactor = reactor
+        self._wall = wall
         self._queue = queue
         self._publisher = publisher
         self._accounting = accounting
@@ -62,7 +68,8 @@ class PastAttempts:
         if now < self._due:
             return
         records = (known.records[job_id] for job_id in known.put_back)
-        jobs = [record.job for record in records if now - record.updated_at <= LONGEST_S]
+        at = self._wall()
+        jobs = [record.job for record in records if at - record.updated_at <= LONGEST_S]
         self._due, self._pause = now + self._pause, min(EVERY_S, 2 * self._pause)
         if not jobs:
             return

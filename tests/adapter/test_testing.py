@@ -269,7 +269,8 @@ class LineQueue:
             self._jobs.update(jobs)
         else:
             self._jobs = jobs
-        return Snapshot(self._jobs, 1.0, 2.0, ("cut",) * rejected, rejected)
+        now = time.monotonic() if self._fault == "tells the reactor's time" else time.time()
+        return Snapshot(self._jobs, now, now, ("cut",) * rejected, rejected)
 
     def _job(self, job_id: str, state: str, user: str) -> JobDescriptor:
         phase, outcome = split_state(state)
@@ -337,7 +338,7 @@ class LineQueue:
         raise QueueError("not now")
 
     def _last(self, reason: object) -> Snapshot:
-        return Snapshot(self._jobs, 1.0, 2.0)
+        return Snapshot(self._jobs, time.time(), time.time())
 
 
 def ended(job: JobDescriptor) -> JobDescriptor:
@@ -397,6 +398,7 @@ class FaultTests(SynchronousTestCase):
             ("calls os.system", "lists_jobs", r"called os\.system in the reactor's thread"),
             ("asks for an address", "lists_jobs", r"called socket\.gethostbyname in the reactor's thread"),
             ("waits for a process", "reactor_runs", r"blocked the reactor for 0\.[5-9] s; the scheduler took 0\.5 s.*Expected: "),
+            ("tells the reactor's time", "lists_jobs", r"began_at is no date of now\. Expected: time\.time\(\), not reactor\.seconds\(\)"),
             ("never settles", "lists_jobs", r"snapshot\(\) has neither fired nor failed within 1\.3 s.*timeout is 1 s.*Expected: "),
             ("waits for the scheduler", "silent_scheduler", r"snapshot\(\) has neither fired nor failed within 1\.3 s"),
             ("check never settles", "check", r"check\(\) has neither fired nor failed"),

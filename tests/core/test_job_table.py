@@ -121,6 +121,13 @@ class ClockTests(SynchronousTestCase):
         seen = [(jobs.records[i].detail.absent_since, jobs.records[i].detail.unsettled_since) for i in ("2", "3")]
         self.assertEqual(seen, [(40.0, None), (None, 50.0)])
 
+    def test_put_back(self) -> None:
+        """So it is with when a job was put back into the queue, whose attempt before accounting is asked about for a while."""
+        jobs = ClusterJobs()
+        jobs.put(attrs.evolve(record(job("1", "QUEUED", attempt=1)), updated_at=70.0))
+        jobs.clock_was_set(3600.0)
+        self.assertEqual((list(jobs.put_back), jobs.records["1"].updated_at), (["1"], 3670.0))
+
 
 class JobTableTests(SynchronousTestCase):
     """`JobTable`."""

@@ -59,7 +59,11 @@ class SeldomAskedLab(Lab):
         super().__init__()
         self.queue = self.queue_class(self.clock, interval=600.0)
         self.service = JobPush(
-            self.clock, [self.queue], self.journal, options={"memory": PollingOptions(ScheduleOptions(floor=0.1, reconcile=700.0))}
+            self.clock,
+            [self.queue],
+            self.journal,
+            options={"memory": PollingOptions(ScheduleOptions(floor=0.1, reconcile=700.0))},
+            clocks=self.clocks,
         )
         self.serve()
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.interfaces import OtherCluster, QueueChanged, QueueError
@@ -17,6 +18,8 @@ from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush.core.tasks import TaskSet
 from jobpush.polling.look import QueueStatus
+from jobpush.runtime.clocks import Clocks
+from jobpush.service import JobPush
 from tests.polling.seldom_asked import NudgedCase
 from tests.support import NOW, Lab, LabCase
 
@@ -119,7 +122,6 @@ class AccountingTests(LabCase):
         lab.set("2", "QUEUED")
         lab.queue.jobs.clear()
         lab.tick()
-        lab.clock.rightNow += 3600.0
         lab.set_forward += 3600.0
         for _ in range(120):
             lab.clock.advance(0.2)
@@ -130,6 +132,27 @@ class AccountingTests(LabCase):
         # The grace is 5 s, of which one or two were over.
         self.assertGreaterEqual(min(ran.index("UNKNOWN"), waited.index("CANCELLED")) * 0.2, 3.0)
         self.assertEqual(lab.service.monitors["memory"].status.health, "ok")
+
+    def test_clock_that_is_set_during_a_query(self) -> None:
+        """Its answer has the old dates: that a job is missing in it counts from then, by the new clock."""
+        for step in (3600.0, -3600.0):
+            self.setUp()
+            lab, told = self.lab, []
+            lab.queue.outcomes = lambda jobs: succeed(Outcomes(no_record=frozenset(job.id for job in jobs)))  # type: ignore[method-assign]
+            lab.set("1", "RUNNING", started_at=2.0)
+            lab.queue.jobs.clear()
+            pending = lab.queue.pending = []
+            lab.tick()
+            lab.set_forward, lab.queue.pending = step, None
+            pending.pop().callback(None)
+            lab.clock.pump([0.0] * 5)
+            absent_since = lab.service.table.cluster("memory").records["1"].detail.absent_since
+            self.assertLess(abs(absent_since - lab.clocks.wall()), 2.0)
+            for _ in range(120):
+                lab.clock.advance(0.2)
+                told.append(lab.states()["1"])
+            self.assertEqual(list(dict.fromkeys(told)), ["RUNNING", "FINISHING", "UNKNOWN", "LOST"], step)
+            self.assertTrue(3.0 <= told.index("UNKNOWN") * 0.2 <= 8.0, told.index("UNKNOWN"))
 
     def test_guesses_are_asked_about_again(self) -> None:
         """Soon after each, as its record may only be late, then less often, up to once a minute."""
@@ -362,6 +385,16 @@ class PolicyTests(LookCase):
         del lab.queue.jobs["1"]
         lab.clock.run(3600, step=10)
         self.assertEqual(list(lab.states()), ["1"], "a day, unless it is told otherwise")
+
+    def test_keep_ended_and_a_clock_that_is_set(self) -> None:
+        """Nothing is forgotten sooner because the clock was set."""
+        for step in (3600.0, -3600.0):
+            lab = self.lab(keep_ended=100.0).start()
+            lab.set("1", "COMPLETED")
+            del lab.queue.jobs["1"]
+            lab.set_forward = step
+            lab.clock.run(99, step=1)
+            self.assertEqual(list(lab.states()), ["1"], step)
 
     def test_the_first_look_ever(self) -> None:
         """Concludes nothing about what came before; the next ones do, those of a service that begins again among them."""
@@ -615,7 +648,7 @@ class StatusTests(LookCase):
         """Nothing is counted yet."""
         status = QueueStatus(MemoryQueue(None), lambda: 0.0)
         self.assertEqual((status.interval_s, status.health, status.stale_s), (2.0, "starting", None))
-        rest = set(attrs.asdict(status, recurse=False).values()) - {status.queue, status.seconds, 2.0}
+        rest = set(attrs.asdict(status, recurse=False).values()) - {status.queue, status.elapsed, 2.0}
         self.assertEqual(rest, {None, 0})
 
     def test_health(self) -> None:
@@ -641,6 +674,52 @@ class StatusTests(LookCase):
         lab.clock.run(10, step=0.5)
         self.assertEqual((self.status(lab)["health"], self.status(lab)["missing"]), ("ok", []))
         self.assertTrue(any("answers again" in line for line in self.said))
+
+    def test_clock_that_is_set(self) -> None:
+        """How old an answer is, nothing changes but time; so it is where the reactor goes by the clock that is set."""
+        for step in (3600.0, -3600.0):
+            lab = self.lab().start()
+            lab.tick(2)
+            before = self.status(lab)["stale_s"]
+            lab.set_forward = step
+            self.assertEqual((self.status(lab)["health"], self.status(lab)["stale_s"]), ("ok", before))
+            lab.queue.failure = QueueError("down")
+            lab.tick(5)
+            self.assertEqual((self.status(lab)["health"], self.status(lab)["stale_s"]), ("ok", before + 5.0))
+            lab.tick(2)
+            self.assertEqual((self.status(lab)["health"], self.status(lab)["stale_s"]), ("stale", before + 7.0))
+
+    def test_the_reactors_clock_is_set(self) -> None:
+        """Of another program's reactor, whose calls wait for an hour then: what is served is not told to be fresh."""
+        lab = self.lab()
+        elapsed = Clock()
+        lab.clocks = Clocks(wall=lab.clock.seconds, elapsed=elapsed.seconds)
+        lab.service = JobPush(lab.clock, lab.queues, lab.journal, clocks=lab.clocks)
+        lab.serve()
+        lab.start()
+        lab.clock.rightNow -= 3600.0
+        elapsed.advance(60.0)
+        self.assertEqual((self.status(lab)["health"], self.status(lab)["stale_s"]), ("stale", 60.0))
+
+    def test_said_once(self) -> None:
+        """That the clock was set, and by how much; not by each queue."""
+        lab = self.lab(queues=3).start()
+        with capturedLogs() as logged:
+            for step in (3600.0, 3600.0, -60.0):
+                lab.set_forward = step
+                lab.tick(20)
+        lines = [formatEvent(event) for event in logged if "clock" in (formatEvent(event) or "")]
+        words = "the clock of this host was set"
+        self.assertEqual(lines, [f"{words} forward by 3600.0 s", f"{words} back by 3660.0 s"])
+
+    def test_no_date(self) -> None:
+        """An adapter that tells the reactor's time for a date is not believed: all would seem to be absent for decades."""
+        lab = self.lab().start()
+        lab.set("1", "RUNNING")
+        lab.queue.snapshot = lambda: succeed(Snapshot({}, 57.0, 57.0))  # type: ignore[method-assign]
+        lab.tick(20)
+        self.assertEqual((lab.states()["1"], self.status(lab)["health"]), ("RUNNING", "stale"))
+        self.assertEqual(self.status(lab)["missing"], ["the adapter says that the query began at 57, which is no date of now"])
 
     def test_another_cluster(self) -> None:
         """Its answer makes what is served stale at once, and until the own one answers again."""

@@ -59,6 +59,14 @@ class PastAttemptsTests(LabCase):
         self.lab.tick(5)
         self.assertEqual(self.previous()["reason"], "r")
 
+    def test_clock_that_is_set(self) -> None:
+        """By an hour, it is asked about all the same: for ten minutes that have passed."""
+        self.put_back()
+        self.lab.set_forward = 3600.0
+        asked = self.times_asked
+        self.lab.tick(120)
+        self.assertGreater(self.times_asked, asked)
+
     def test_another_attempt(self) -> None:
         """What is told of another attempt than the one before is left."""
         self.put_back()

@@ -74,7 +74,9 @@ class PauseCase(SynchronousTestCase):
         self.queue = TimedQueue(self.lab.clock)
         self.queue.interval = self.interval
         self.lab.queue = self.queue
-        self.lab.service = JobPush(self.lab.clock, [self.queue], self.lab.journal, options={"memory": PollingOptions()})
+        self.lab.service = JobPush(
+            self.lab.clock, [self.queue], self.lab.journal, options={"memory": PollingOptions()}, clocks=self.lab.clocks
+        )
         self.lab.serve()
         self.queue.set("1", "RUNNING")
         self.said: list[str] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 import attrs
@@ -24,6 +25,7 @@ class Common:
     :ivar grace: seconds for which a job that left the queue may lack a record of its end.
     :ivar directory: where the scheduler's commands are; by default along PATH.
     :ivar prefix: the words of a command that runs them on another host, by giving its arguments to a shell there.
+    :ivar wall: the clock that dates are of, in seconds since the epoch. The reactor's is for intervals only.
     """
 
     cluster: str
@@ -32,6 +34,7 @@ class Common:
     grace: float = 60.0
     directory: str | None = None
     prefix: Sequence[str] = ()
+    wall: Callable[[], float] = time.time
 
 
 class CommonArguments(TypedDict, total=False):
@@ -42,6 +45,7 @@ class CommonArguments(TypedDict, total=False):
     grace: float
     directory: str | None
     prefix: Sequence[str]
+    wall: Callable[[], float]
 
 
 class CommandQueue:
@@ -57,6 +61,7 @@ class CommandQueue:
         self.timeout = common.timeout
         self.grace = common.grace
         self._reactor = reactor
+        self._wall = common.wall
         self._commands = Commands(reactor, common.timeout, environment, common.directory, tuple(common.prefix))
 
     def snapshot(self) -> Deferred[Snapshot]:

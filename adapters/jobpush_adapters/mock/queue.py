@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
@@ -41,6 +42,7 @@ class MockArguments(TypedDict, total=False):
     interval: float | None
     timeout: float
     grace: float
+    wall: Callable[[], float]
 
 
 @implementer(IBatchQueueService)
@@ -56,12 +58,14 @@ class MockQueue:
         interval: float | None = None,
         timeout: float = 5.0,
         grace: float = 5.0,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.cluster = cluster
         self.interval = interval
         self.timeout = timeout
         self.grace = grace
         self._reactor = reactor
+        self._wall = wall
 
     def check(self) -> Deferred[QueueFacts]:
         return succeed(QueueFacts(sees_all=True, evidence="the mock queue hides nothing", whole_arrays=True))
@@ -104,7 +108,7 @@ class FileQueue(MockQueue):
         self._work = Work(reactor)
 
     async def _look(self) -> Snapshot:
-        began = self._reactor.seconds()
+        began = self._wall()
         try:
             with open(self._path, "rb") as file:
                 content = file.read(FILE_LIMIT + 1)
@@ -115,7 +119,7 @@ class FileQueue(MockQueue):
         reader = self._reader
         self._began = began
         await self._work.sliced(reader.answer(parts(content, b"\n")))
-        return reader.snapshot(began, self._reactor.seconds(), lambda number, why: f"{self._path}, line {number}: {why}")
+        return reader.snapshot(began, self._wall(), lambda number, why: f"{self._path}, line {number}: {why}")
 
     def _read(self, line: bytes) -> JobDescriptor | str:
         try:
@@ -140,12 +144,14 @@ class DemoQueue(MockQueue):
         super().__init__(reactor, **options)
         self._seed = seed
         self._demo: Demo | None = None
+        self._difference = 0.0
 
     async def _look(self) -> Snapshot:
-        now = self._reactor.seconds()
+        now, seconds = self._wall(), self._reactor.seconds()
         if self._demo is None:
-            self._demo = Demo(self._seed, self.cluster, now)
-        return Snapshot(jobs=self._demo.jobs(now), began_at=now, ended_at=now)
+            self._demo, self._difference = Demo(self._seed, self.cluster, now), now - seconds
+        # What is invented goes on whatever the clock is set to.
+        return Snapshot(jobs=self._demo.jobs(self._difference + seconds), began_at=now, ended_at=now)
 
 
 def _id_of(line: bytes) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import attrs
@@ -62,11 +62,14 @@ class _Tick:
     """
     The answers of one tick, and what is made of them.
 
+    :ivar now: when it began, the date.
+    :ivar seconds: the same by the reactor's time.
     :ivar pending: the indices of the waiting subjobs of each array; ``waiting`` are their ids.
     :ivar failed: the ids of jobs whose attributes were not understood.
     """
 
     now: float
+    seconds: float
     rows: Mapping[str, tuple[str, bytes]]
     rejected: list[str]
     pending: dict[str, list[int]] = attrs.field(factory=dict)
@@ -84,9 +87,12 @@ class OpenPbs:
     :ivar questions: how it is asked.
     """
 
-    def __init__(self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str) -> None:
+    def __init__(
+        self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str, wall: Callable[[], float]
+    ) -> None:
         self.server: str | None = None
         self._reactor = reactor
+        self._wall = wall
         self._commands = commands
         self._cluster = cluster
         self._log = os.path.join(home, "server_priv", "accounting")
@@ -104,7 +110,10 @@ class OpenPbs:
         self._known: dict[str, _Known] = {}
         #: The jobs that have ended lately, and until when each of them is listed.
         self._ended: dict[str, tuple[JobDescriptor, float]] = {}
+        #: When the last tick began: the date, and the reactor's time; and how far these were apart when `check` asked.
         self._looked_at: float | None = None
+        self._last_look = 0.0
+        self._difference = 0.0
         self._selects = True
         self._work = Work(reactor)
         self.questions = Questions(reactor, commands)
@@ -112,7 +121,8 @@ class OpenPbs:
     # -- the server
 
     async def check(self) -> QueueFacts:
-        began = self._reactor.seconds()
+        began = self._wall()
+        self._difference = began - self._reactor.seconds()
         server, a = parse_server(await self._commands.run("qstat", "-B", "-f", "-F", "json"))
         self.server = same_server(self.server, server)
         self.questions.use(a.get("pbs_version", ""))
@@ -136,12 +146,15 @@ class OpenPbs:
             await self.check()
         if self._changed is not None:
             raise QueueChanged(self._changed)
-        began = self._reactor.seconds()
+        began, seconds = self._wall(), self._reactor.seconds()
+        if abs(began - seconds - self._difference) > OVERLAP_S / 2:
+            await self.check()  # the clock was set: by how much it differs from the server's is another matter now
+            began, seconds = self._wall(), self._reactor.seconds()
         rows, rejected = parse_list(await self.questions.listed())
         if rejected and not rows:
             raise QueueError(f"qstat: no row could be understood: {rejected[0]}")
-        tick = _Tick(began, rows, rejected)
-        modified = await self._modified()
+        tick = _Tick(began, seconds, rows, rejected)
+        modified = await self._modified(began, seconds - self._last_look)
         wanted = self._sort(tick, modified)
         left = [job_id for job_id in self._known if job_id not in rows] if self._history else []
         tick.attributes = await self._attributes([*wanted, *left], left)
@@ -149,11 +162,11 @@ class OpenPbs:
             self._take(await self._work.reading(self._following.ended), tick)
         await self._work.sliced(self._describe(tick))
         self._known = tick.known
-        self._looked_at = began
+        self._looked_at, self._last_look = began, seconds
         return Snapshot(
             jobs=tick.jobs,
             began_at=began,
-            ended_at=self._reactor.seconds(),
+            ended_at=self._wall(),
             rejected=tuple(rejected[:10]),
             rejected_count=len(rejected),
             rejected_ids=frozenset(tick.failed),
@@ -161,18 +174,24 @@ class OpenPbs:
 
     async def named(self, jobs: Sequence[str]) -> Snapshot:
         """Return plain jobs by their attributes; arrays and subjobs are left out, as their state is in the list."""
-        began = self._reactor.seconds()
+        began = self._wall()
         wanted = [job_id for job_id in jobs if "[" not in job_id]
-        tick = _Tick(began, {}, [], attributes=await self._attributes(wanted, []) if wanted else {})
+        tick = _Tick(began, self._reactor.seconds(), {}, [], attributes=await self._attributes(wanted, []) if wanted else {})
         told = ((job_id, self._read(tick, job_id)) for job_id in tick.attributes)
         found = {job_id: job for job_id, job in told if job is not None}
-        return Snapshot(jobs=found, began_at=began, ended_at=self._reactor.seconds())
+        return Snapshot(jobs=found, began_at=began, ended_at=self._wall())
 
-    async def _modified(self) -> set[str]:
-        """Return the ids of jobs that were modified since the last tick, with those that have ended."""
+    async def _modified(self, began: float, passed: float) -> set[str]:
+        """
+        Return the ids of jobs that were modified since the last tick, with those that have ended.
+
+        :param began: when this one began, the date.
+        :param passed: seconds since the last one began.
+        """
         if self._looked_at is None or not self._selects:
             return set()
-        since = self._looked_at - OVERLAP_S + self._skew
+        # The clock may have been set meanwhile, back or forward, and the server's with it.
+        since = min(self._looked_at, began - passed) - OVERLAP_S + self._skew
         stamp = time.strftime("%Y%m%d%H%M.%S", time.gmtime(since))
         result = await self._commands.run("qselect", *(["-x"] if self._history else []), "-T", f"-tm.ge.{stamp}")
         if self._history and not result.stdout:
@@ -246,13 +265,13 @@ class OpenPbs:
             if seen is not None and job is not None and job.submitted_at == seen.submitted_at and job.user != seen.user:
                 continue
             if job is not None and job.done:
-                self._logged[job_id] = (job, tick.now + REMEMBER_S)
+                self._logged[job_id] = (job, tick.seconds + REMEMBER_S)
         for job_id, (job, until) in list(self._logged.items()):
             known = self._known.get(job_id)
             told = known is not None and known.job is not None and known.job.terminal
             if job_id not in tick.rows and not told:
-                self._ended[job_id] = (job, tick.now + REMEMBER_S)
-            if job_id not in tick.rows or tick.now > until:
+                self._ended[job_id] = (job, tick.seconds + REMEMBER_S)
+            if job_id not in tick.rows or tick.seconds > until:
                 del self._logged[job_id]
 
     def _describe(self, tick: _Tick) -> Iterator[None]:
@@ -265,9 +284,9 @@ class OpenPbs:
         for job_id in tick.attributes.keys() - tick.rows.keys():
             job = self._read(tick, job_id)
             if job is not None and job.done and "[]" not in job_id:
-                self._ended[job_id] = (job, tick.now + REMEMBER_S)
+                self._ended[job_id] = (job, tick.seconds + REMEMBER_S)
         for job_id, (job, until) in list(self._ended.items()):
-            if job_id in tick.rows or tick.now > until:
+            if job_id in tick.rows or tick.seconds > until:
                 del self._ended[job_id]
             else:
                 tick.jobs[job_id] = job
@@ -313,7 +332,7 @@ class OpenPbs:
             return await self._from_log(jobs)
         # What is true of an array is not true of each of its subjobs.
         attributes = await self._attributes([job.id for job in jobs if "[]" not in job.id], [])
-        now = self._reactor.seconds()
+        now = self._wall()
         found = {}
         for job in jobs:
             if job.id in attributes:
@@ -325,7 +344,7 @@ class OpenPbs:
 
     async def recorded(self, jobs: Sequence[str]) -> dict[str, JobDescriptor]:
         """Return what the history, or else the accounting log, has on jobs by their ids alone: an array with its subjobs."""
-        now = self._reactor.seconds()
+        now = self._wall()
         if not self._history:
             return await self._logged_jobs(jobs, now) if self._log_readable else {}
         arrays = [job_id for job_id in jobs if "[]" in job_id][:MOST_ARRAYS]
@@ -359,7 +378,7 @@ class OpenPbs:
         wanted = {job.id: job for job in jobs if "[]" not in job.id}
         if not wanted:
             return Outcomes()
-        now = self._reactor.seconds()
+        now = self._wall()
         since = min(job.observed_at for job in wanted.values())
         log = await self._work.reading(pbs_accounting.find, self._log, set(wanted), since, now)
         first = {job_id: self._asked.get(job_id, log.until) for job_id in wanted}

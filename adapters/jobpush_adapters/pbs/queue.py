@@ -132,14 +132,14 @@ class PbsQueue(Watching, CommandQueue):
         if self._dialect is None:
             result = await self._commands.run("qstat", "--version")
             said = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
-            make: Callable[[IQueueReactor, Commands, str, str], Dialect]
+            make: Callable[[IQueueReactor, Commands, str, str, Callable[[], float]], Dialect]
             if "pbs_version" in said or re.search(r"\bPBS Pro|OpenPBS|PBSPro", said):
                 make = OpenPbs
             elif re.match(r"[Vv]ersion:", said):
                 make = Torque
             else:
                 raise QueueError(f"qstat --version: neither PBS nor Torque: {printable(said, 80) or 'no answer'}")
-            self._dialect = make(self._reactor, self._commands, self.cluster, self._home)
+            self._dialect = make(self._reactor, self._commands, self.cluster, self._home, self._wall)
         assert self._dialect is not None
         return self._dialect
 
@@ -169,7 +169,7 @@ class PbsQueue(Watching, CommandQueue):
         log = os.path.join(self._home, "server_priv", "accounting")
         if self._commands.remote or not accounting.readable(log):
             return {}
-        since, now = min(job.submitted_at or job.observed_at for job in jobs), self._reactor.seconds()
+        since, now = min(job.submitted_at or job.observed_at for job in jobs), self._wall()
         told = await Work(self._reactor).reading(accounting.find, log, {job.id for job in jobs}, since, now)
         entries = {job: accounting.of_job(job, told.jobs.get(job.id, ())) for job in jobs}
         found = {job.id: accounting.past_attempt(job, entry) for job, entry in entries.items() if entry is not None}

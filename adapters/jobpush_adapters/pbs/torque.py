@@ -7,7 +7,7 @@ From Torque's documentation and source; it has no JSON, no substates, and exit c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from jobpush.adapter.command import CommandResult, printable
 from jobpush.adapter.interfaces import IQueueReactor, QueueError
@@ -32,9 +32,11 @@ class Torque:
     :ivar server: the server's name, as in the ids of its jobs.
     """
 
-    def __init__(self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str) -> None:
+    def __init__(
+        self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str, wall: Callable[[], float]
+    ) -> None:
         self.server: str | None = None
-        self._reactor = reactor
+        self._wall = wall
         self._commands = commands
         self._cluster = cluster
         # An array's own row does not say how its subjobs ended, which have rows of their own (-t).
@@ -51,13 +53,13 @@ class Torque:
 
     async def snapshot(self) -> Snapshot:
         """Return all jobs."""
-        began = self._reactor.seconds()
+        began = self._wall()
         answer, reader = jobs_text(await self._commands.run("qstat", "-t", "-x")), self._reader
         self._began = began
         await self._work.sliced(reader.answer(parts(answer, _ROW_END)))
         if reader.rejected and not reader.jobs and not reader.ids:
             raise QueueError(f"qstat: no job could be understood: {reader.rejected[0][1]}")
-        return reader.snapshot(began, self._reactor.seconds())
+        return reader.snapshot(began, self._wall())
 
     def _read(self, row: bytes) -> JobDescriptor | str:
         try:

@@ -68,13 +68,13 @@ class Found:
 
 @attrs.define(eq=False)
 class _Told:
-    """What was read of one id. ``at`` is when the last of it was read."""
+    """What was read of one id. ``at`` is when the last of it was read, by the reactor's time."""
 
     records: list[AccountingRecord] = attrs.field(factory=list)
     reported: list[AccountingRecord] = attrs.field(factory=list)
     deletions: list[Deletion] = attrs.field(factory=list)
     finished: bool = False
-    at: float = 0.0
+    at: float = -math.inf
     shown: JobDescriptor | None = None
 
 
@@ -116,6 +116,7 @@ class EndedJobs:
         self._begun: tuple[Place, Place] | None = None
         self._since = math.inf
         self._heard_at = 0.0
+        self._read_at = -math.inf  # by the reactor's time, which ages are measured by
 
     # -- on a thread
 
@@ -247,14 +248,15 @@ class EndedJobs:
 
     # -- on the reactor's thread
 
-    def take(self, told: Found, now: float) -> None:
-        """Keep what `read` found."""
+    def take(self, told: Found, seconds: float) -> None:
+        """Keep what `read` found; ``seconds`` is the reactor's time."""
+        self._read_at = seconds
         for record in told.records:
-            self._of(record.job_id, now).records.append(record)
+            self._of(record.job_id).records.append(record)
         for record in told.reported:
-            self._of(record.job_id, now).reported.append(record)
+            self._of(record.job_id).reported.append(record)
         for deletion in told.deletions:
-            self._of(deletion.job_id, now).deletions.append(deletion)
+            self._of(deletion.job_id).deletions.append(deletion)
         for job_id in told.finished:
             if job_id in self._told:
                 self._told[job_id].finished = True
@@ -277,13 +279,13 @@ class EndedJobs:
         found = {}
         for job_id, kept in list(self._told.items()):
             if job_id in listed or waiting(job_id):
-                kept.at, kept.shown = now, None
+                kept.at, kept.shown = self._read_at, None
                 continue
             if kept.shown is None:
                 kept.shown = self._judge(job_id, kept, seen.get(job_id), now)
             if kept.shown is not None:
                 found[job_id] = kept.shown
-            if now - kept.at > REMEMBER_S:
+            if self._read_at - kept.at > REMEMBER_S:
                 del self._told[job_id]
         return found
 
@@ -299,9 +301,9 @@ class EndedJobs:
         """Return whether the files are followed, without a gap, since before that job was seen last."""
         return self._since <= job.observed_at
 
-    def caught_up(self, gone_at: float, now: float) -> bool:
-        """Return whether a job that was gone at that time would have a record by now."""
-        return self._heard_at > gone_at + 1.0 or now - gone_at > self.flush_s + LATE_S
+    def caught_up(self, gone_at: float, gone_for: float) -> bool:
+        """Return whether a job that was gone at that date, so many seconds ago, would have a record by now."""
+        return self._heard_at > gone_at + 1.0 or gone_for > self.flush_s + LATE_S
 
     def was_sent(self, job: JobDescriptor) -> bool:
         """Return whether the job was given to an execution daemon after it was seen last."""
@@ -313,9 +315,9 @@ class EndedJobs:
             return Deleted(proved=True, forced=deletion.forced)
         return suspected(job) if self.reporting is None else NOT_DELETED
 
-    def _of(self, job_id: str, now: float) -> _Told:
+    def _of(self, job_id: str) -> _Told:
         kept = self._told.setdefault(job_id, _Told())
-        kept.at, kept.shown = now, None
+        kept.at, kept.shown = self._read_at, None
         return kept
 
     def _judge(self, job_id: str, kept: _Told, known: JobDescriptor | None, now: float) -> JobDescriptor | None:
@@ -337,7 +339,7 @@ class EndedJobs:
         flagged = known is not None and "deleting" in known.flags
         doubtful = (records[-1].failed not in (0, 37) or flagged) and deletion is None and self.reporting is not None
         # A job leaves the error state only if a person does something: its "finished" is that of an attempt.
-        if doubtful and (in_error or not kept.finished) and now - kept.at < DELETION_WAIT_S:
+        if doubtful and (in_error or not kept.finished) and self._read_at - kept.at < DELETION_WAIT_S:
             return None
         job = descriptor(self.cluster, records, self.deletion(deletion, known), known, now, "accounting")
         if job is not None and in_error:

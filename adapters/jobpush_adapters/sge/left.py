@@ -33,17 +33,26 @@ class LeftJobs:
     :ivar flush_s: seconds after which accounting records are written at the latest.
     """
 
-    def __init__(self, reactor: IReactorTime, cluster: str, work: Work, run: Callable[..., Deferred[CommandResult]]) -> None:
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        wall: Callable[[], float],
+        cluster: str,
+        work: Work,
+        run: Callable[..., Deferred[CommandResult]],
+    ) -> None:
         self.ended: EndedJobs | None = None
         self.flush_s = 15.0
         self.asks_qacct = False
         self._reactor = reactor
+        self._wall = wall
         self._cluster = cluster
         self._work = work
         self._run = run
         self._looked_back: dict[str, Looked] = {}
         self._gaps = 0
-        self._gone_at: dict[str, float] = {}
+        #: When each job was asked about first: the date, and the reactor's time.
+        self._gone_at: dict[str, tuple[float, float]] = {}
         self._asked_at: dict[str, float] = {}
 
     def use(self, accounting: str | None, reporting: str | None, flush_s: float, asks_qacct: bool) -> None:
@@ -67,7 +76,7 @@ class LeftJobs:
         """See `jobpush.adapter.interfaces.IBatchQueueService`."""
         if not jobs:
             return Outcomes()
-        now = self._reactor.seconds()
+        now = self._wall(), self._reactor.seconds()
         self._gone_at = {job.uid: self._gone_at.get(job.uid, now) for job in jobs}
         if self.ended is None:
             return await self._ask_qacct(jobs) if self.asks_qacct else Outcomes()
@@ -87,17 +96,17 @@ class LeftJobs:
         if asked:
             told = await self._work.reading(ended.look_back, asked, min(job.observed_at for job in asked))
             self._looked_back.update((job.uid, told[job.id]) for job in asked)
-        now = self._reactor.seconds()
+        now = self._wall()
         found: dict[str, JobDescriptor] = {}
         missing: list[JobDescriptor] = []
         for job in jobs:
             looked = self._looked_back.get(job.uid, Looked())
-            if self._awaits_deletion(ended, job, looked, now):
+            if self._awaits_deletion(ended, job, looked):
                 continue
             end = self._end_of(ended, job, looked, now)
             if end is not None:
                 found[job.id] = end
-            elif not (looked.reached or ended.followed(job)) or not ended.caught_up(self._gone_at[job.uid], now):
+            elif not (looked.reached or ended.followed(job)) or not self._caught_up(ended, job):
                 continue
             elif job.phase in WAITING_PHASES and (looked.sent or looked.records or ended.was_sent(job)):
                 # It began to run, so that it was not deleted while it waited.
@@ -106,14 +115,17 @@ class LeftJobs:
                 missing.append(job)
         return Outcomes(found, no_record=frozenset(job.id for job in missing))
 
-    def _awaits_deletion(self, ended: EndedJobs, job: JobDescriptor, looked: Looked, now: float) -> bool:
+    def _caught_up(self, ended: EndedJobs, job: JobDescriptor) -> bool:
+        return ended.caught_up(self._gone_at[job.uid][0], self._gone_for(job))
+
+    def _awaits_deletion(self, ended: EndedJobs, job: JobDescriptor, looked: Looked) -> bool:
         """
         Return whether the line may be missing yet that says who deleted a job: out of the error state, which its record says it
         was put into, nothing else leads but what a person does.
         """
         in_error = bool(looked.records) and looked.records[-1].failed in ERROR_STATE
         followed = ended.reporting is not None and looked.deletion is None
-        return in_error and followed and now - self._gone_at[job.uid] <= ended.flush_s + LATE_S
+        return in_error and followed and self._gone_for(job) <= ended.flush_s + LATE_S
 
     def _end_of(self, ended: EndedJobs, job: JobDescriptor, looked: Looked, now: float) -> JobDescriptor | None:
         """Return how a job ended by what the files have on it; None if they do not say."""
@@ -130,17 +142,17 @@ class LeftJobs:
         """Ask ``qacct`` for some of these jobs, those first that were asked for the longest ago."""
         found: dict[str, JobDescriptor] = {}
         unclear: set[str] = set()
-        now = self._reactor.seconds()
+        now, seconds = self._wall(), self._reactor.seconds()
         numbers = dict.fromkeys(job.id.partition(".")[0] for job in jobs)
         self._asked_at = {number: self._asked_at.get(number, 0.0) for number in numbers}
         for number in sorted(numbers, key=lambda number: self._asked_at[number])[:QACCT_AT_ONCE]:
             records = await self._qacct(number)
-            self._asked_at[number] = now
+            self._asked_at[number] = seconds
             for job in jobs:
                 own = of_submission(job, records)
                 if not own:
                     continue
-                if not self._late(job, now) and any(record.slave is None for record in own):
+                if not self._late(job) and any(record.slave is None for record in own):
                     unclear.add(job.id)
                     continue
                 whole = [record for record in own if record.slave is None]
@@ -151,12 +163,16 @@ class LeftJobs:
                 if ended is not None:
                     found[job.id] = ended
         # No record means something only where each of them was asked about, and where it would have been written by now.
-        missing = [job.id for job in jobs if job.id not in found and job.id not in unclear and self._late(job, now)]
+        missing = [job.id for job in jobs if job.id not in found and job.id not in unclear and self._late(job)]
         return Outcomes(found, no_record=frozenset(missing if all(self._asked_at.values()) else ()))
 
-    def _late(self, job: JobDescriptor, now: float) -> bool:
+    def _gone_for(self, job: JobDescriptor) -> float:
+        """Return for how many seconds a job is gone."""
+        return self._reactor.seconds() - self._gone_at[job.uid][1]
+
+    def _late(self, job: JobDescriptor) -> bool:
         """Return whether a job that is gone would have a record by now."""
-        return now - self._gone_at[job.uid] > self.flush_s + LATE_S
+        return self._gone_for(job) > self.flush_s + LATE_S
 
     async def _qacct(self, number: str) -> list[AccountingRecord]:
         """Return the accounting records of a job and its tasks."""
@@ -183,7 +199,7 @@ class LeftJobs:
 
     async def recorded(self, jobs: Sequence[str]) -> Mapping[str, JobDescriptor]:
         """See `jobpush.adapter.interfaces.IRecordedJobsQueue`."""
-        now = self._reactor.seconds()
+        now = self._wall()
         if self.ended is not None:
             return await self._work.reading(self.ended.recorded, jobs, now)
         found: dict[str, JobDescriptor] = {}

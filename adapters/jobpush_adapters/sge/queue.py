@@ -8,6 +8,7 @@ submission and what a pending one waits for.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -109,14 +110,14 @@ class GridEngineQueue(Watching, CommandQueue):
         Watching.__init__(self)
         CommandQueue.__init__(self, reactor, Common(cluster=cluster, **common), environment)
         self._work = Work(reactor)
-        self._left = LeftJobs(reactor, cluster, self._work, self._run)
+        self._left = LeftJobs(reactor, self._wall, cluster, self._work, self._run)
         self._lost_hosts = LostHosts(self._run)
         self._checked = False
         self._cache: dict[bytes, ListedRow | str] = {}
         self._details: dict[str, Details] = {}
         self._submitted: dict[str, float] = {}
         self._holds: dict[str, tuple[TaskSet | None, ReasonCode]] = {}
-        self._holds_at = 0.0
+        self._holds_at = -math.inf
         self._seen: dict[str, JobDescriptor] = {}
 
     # -- IBatchQueueService
@@ -138,7 +139,7 @@ class GridEngineQueue(Watching, CommandQueue):
     async def _snapshot(self) -> Snapshot:
         if not self._checked:
             await self._check()
-        began = self._reactor.seconds()
+        began = self._wall()
         rows = split_rows(await self._run("qstat", "-u", "*", "-s", "prs", "-xml"))
         reader = QstatRows(self._cache)
         await self._work.sliced(reader.read(rows))
@@ -160,7 +161,7 @@ class GridEngineQueue(Watching, CommandQueue):
         return Snapshot(
             jobs=jobs,
             began_at=began,
-            ended_at=self._reactor.seconds(),
+            ended_at=self._wall(),
             rejected=tuple(reader.rejected[:10]),
             rejected_count=len(reader.rejected),
             rejected_ids=frozenset(reader.numbers),
@@ -316,7 +317,8 @@ class GridEngineQueue(Watching, CommandQueue):
         ended = self._left.ended
         if ended is None:
             return
-        ended.take(await self._work.reading(ended.read, now, self._seen), now)
+        found = await self._work.reading(ended.read, now, self._seen)
+        ended.take(found, self._reactor.seconds())
 
         def waiting(job_id: str) -> bool:
             task = self.task_of(job_id)

@@ -8,6 +8,7 @@ their array's pending range, whose reason is then those of all of them, joined b
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -39,7 +40,7 @@ class _Answer:
     What is known of a merged range.
 
     :ivar row: the row for which it was asked.
-    :ivar at: when the look began that asked.
+    :ivar at: when that began, by the reactor's time.
     :ivar most: a task that waits as most do; None if there was none.
     :ivar apart: the tasks that wait otherwise, by id.
     """
@@ -74,8 +75,9 @@ class MergedRanges:
             return snapshot
         due = sorted(filter(self._is_due, self._rows.values()), key=self._asked_at)
         asked = due[:MOST_AT_ONCE]
+        at = self._reactor.seconds()
         for row in asked:
-            self._answers[row.id] = _answer(row, snapshot.began_at, await self._ask(row.id), self._answers.get(row.id))
+            self._answers[row.id] = _answer(row, at, await self._ask(row.id), self._answers.get(row.id))
         changed: dict[str, JobDescriptor] = {}
         for array, row in self._rows.items():
             shown, answer = self._shown.get(array), self._answers.get(array)
@@ -107,7 +109,7 @@ class MergedRanges:
 
     def _asked_at(self, row: JobDescriptor) -> float:
         answer = self._answers.get(row.id)
-        return 0.0 if answer is None else answer.at
+        return -math.inf if answer is None else answer.at
 
 
 def _answer(row: JobDescriptor, at: float, jobs: Iterable[JobDescriptor], before: _Answer | None) -> _Answer:

@@ -182,14 +182,14 @@ class SlurmQueue(Watching, CommandQueue):
 
     async def _snapshot(self) -> Snapshot:
         token = new_token()
-        began = self._reactor.seconds()
+        began = self._wall()
         result = await self._commands.run("squeue", *squeue_arguments(token, self._clusters))
         answer, reader = answer_of(result, token), self._reader
         self._began = began
         await self._work.sliced(reader.answer(texts_of(answer, token)))
         if answer and not reader.jobs and not reader.ids:
             raise QueueError(f"squeue: no row could be understood: {reader.rejected[0][1]}")
-        return await self._merged.apart(reader.snapshot(began, self._reactor.seconds()))
+        return await self._merged.apart(reader.snapshot(began, self._wall()))
 
     async def _tasks_of(self, array: str) -> Iterable[JobDescriptor]:
         """Return the jobs of one array, a row for each task that waits."""
@@ -213,7 +213,7 @@ class SlurmQueue(Watching, CommandQueue):
 
     async def _named(self, jobs: Sequence[str]) -> Snapshot:
         token = new_token()
-        began = self._reactor.seconds()
+        began = self._wall()
         arguments = squeue_arguments(token, self._clusters)
         results = await gatherResults(
             [self._commands.run("squeue", *arguments, "-j", job) for job in jobs], consumeErrors=True
@@ -223,7 +223,7 @@ class SlurmQueue(Watching, CommandQueue):
         listed = (r for r in results if r.status != 1 or b"Invalid job id" not in r.stderr)
         for _ in reader.answer(text for result in listed for text in texts_of(answer_of(result, token), token)):
             pass
-        return Snapshot(jobs=reader.jobs, began_at=began, ended_at=self._reactor.seconds())
+        return Snapshot(jobs=reader.jobs, began_at=began, ended_at=self._wall())
 
     def _jobs_in(self, lines: Sequence[bytes]) -> Sequence[str] | None:
         found = [match[1].decode() for match in map(_LOGGED.search, lines) if match is not None]
@@ -310,7 +310,7 @@ class SlurmQueue(Watching, CommandQueue):
             some = {job.id: job for job in jobs[begin : begin + SACCT_IDS]}
             caught_up = await self._waiting_records() == 0
             stdout = await self._sacct(list(some))
-            told = accounting.outcomes(stdout, some, self._reactor.seconds(), self._whole_codes, caught_up)
+            told = accounting.outcomes(stdout, some, self._wall(), self._whole_codes, caught_up)
             ended.update(told.jobs)
             still_open |= told.still_open
             missing |= told.no_record
@@ -377,7 +377,7 @@ class SlurmQueue(Watching, CommandQueue):
 
     async def _recorded(self, jobs: Sequence[str]) -> Mapping[str, JobDescriptor]:
         stdout = await self._sacct(jobs)
-        now = self._reactor.seconds()
+        now = self._wall()
         # sacct prints all parts of an array, or of a heterogeneous job, that is asked for.
         ids = dict.fromkeys([*jobs, *(record.job_id for record in accounting.records(stdout))])
         asked = {job_id: self._unseen(job_id) for job_id in ids}

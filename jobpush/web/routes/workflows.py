@@ -171,7 +171,7 @@ class WorkflowRoutes:
                 return found[0]
             return remembered[key].job if key in remembered else None
 
-        now = self._service.reactor.seconds()
+        now = self._service.clocks.wall()
         await self._service.publisher.apply_to_workflows(lambda w: w.define(name, members, edges, known, now))
         page = Page((), self._service.feed.head)
         response = await self._service.cooperator.run(self._response(workflows.records[name], page))
@@ -183,7 +183,7 @@ class WorkflowRoutes:
         check_workflow(name, "name")
         if name not in self._service.workflows.records:
             raise _no_workflow(name)
-        now = self._service.reactor.seconds()
+        now = self._service.clocks.wall()
         await self._service.publisher.apply_to_workflows(lambda w: w.delete([name], now))
         return Response(204, ((b"jobpush-cursor", self._service.feed.cursor().encode()),), b"")
 

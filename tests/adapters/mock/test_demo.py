@@ -19,7 +19,7 @@ class DemoTests(SynchronousTestCase):
 
     def run_demo(self, seed: int, seconds: int) -> list[dict[str, JobDescriptor]]:
         clock = ManualClock()
-        queue = DemoQueue(clock, seed)
+        queue = DemoQueue(clock, seed, wall=clock.seconds)
         looks = []
         for _ in range(seconds):
             looks.append(dict(self.successResultOf(queue.snapshot()).jobs))
@@ -36,6 +36,21 @@ class DemoTests(SynchronousTestCase):
         self.assertTrue(any(job.parent for look in looks for job in look.values()), "arrays")
         self.assertTrue(any((job.comment or "").startswith("workflow=") for look in looks for job in look.values()))
         self.assertLess(max(map(len, looks)), 200)
+
+    def test_clock_that_is_set(self) -> None:
+        """The story goes on; the looks have the date."""
+        clock, wall = ManualClock(), ManualClock()
+        queue = DemoQueue(clock, 1, wall=wall.seconds)
+        looks = []
+        for second in range(100):
+            if second == 50:
+                wall.rightNow -= 3600.0
+            snapshot = self.successResultOf(queue.snapshot())
+            self.assertEqual((snapshot.began_at, snapshot.ended_at), (wall.rightNow, wall.rightNow))
+            looks.append({job_id: job.state for job_id, job in snapshot.jobs.items()})
+            clock.advance(1.0)
+            wall.advance(1.0)
+        self.assertEqual(looks, [{job_id: job.state for job_id, job in look.items()} for look in self.run_demo(1, 100)])
 
     def test_seeded(self) -> None:
         """The same seed, the same story; another seed, another."""

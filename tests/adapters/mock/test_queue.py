@@ -59,7 +59,7 @@ class FileTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = os.path.abspath(self.mktemp())
         self.clock = ManualClock()
-        self.queue = FileQueue(self.clock, self.path)
+        self.queue = FileQueue(self.clock, self.path, wall=self.clock.seconds)
 
     def look(self, *lines: object) -> Snapshot:
         write(self.path, *lines)

@@ -78,11 +78,11 @@ class PbsCase(CommandCase):
         self.instead: dict[str, CommandResult] = {}
         self.home = Path(self.mktemp()).resolve()
         self.home.mkdir()
-        self.patch(fake_pbs, "now", self.clock.seconds)
+        self.patch(fake_pbs, "now", self.wall)
         self.queue = self.make()
 
     def make(self, **options: Any) -> PbsQueue:
-        return PbsQueue(self.clock, **{"home": str(self.home), **options})
+        return PbsQueue(self.clock, wall=self.wall, **{"home": str(self.home), **options})
 
     def answer(self, argv: Sequence[str]) -> CommandResult:
         name, *words = far_words(argv)

@@ -58,6 +58,22 @@ class QuestionTests(PbsCase):
         self.result(self.queue.check())
         self.assertEqual(self.stamp(), "202611220601.13")
 
+    def test_clock_that_is_set(self) -> None:
+        """By the server's clock all the same, which may be set with it or not; nothing that was modified meanwhile is missed."""
+        for server_too, step, expected in (
+            (True, -3600, "202611220500.03"), (True, 3600, "202611220600.03"), (False, -3600, "202611220600.03"), (False, 3600, "202611220500.03"),
+        ):  # fmt: skip
+            self.setUp()
+            if not server_too:
+                self.patch(fake_pbs, "now", self.clock.seconds)
+            self.clock.advance(5)
+            self.look()
+            self.clock.advance(5)
+            self.set_forward = step
+            self.asked()
+            stamp = self.stamp()
+            self.assertEqual(stamp, expected, (server_too, step))
+
     def test_without_history(self) -> None:
         """No option that asks for it; what left is not asked for."""
         self.server["history"] = False

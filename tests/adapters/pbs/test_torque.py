@@ -53,7 +53,7 @@ class TorqueCase(CommandCase):
         super().setUp()
         self.said = CommandResult(0, b"", b"")
         self.server = CommandResult(0, b"Server: torque1\n", b"")
-        self.queue = PbsQueue(self.clock, home="/none")
+        self.queue = PbsQueue(self.clock, home="/none", wall=self.clock.seconds)
 
     def answer(self, argv: Sequence[str]) -> CommandResult:
         if argv[1] == "--version":

@@ -312,6 +312,17 @@ class EndedTests(SynchronousTestCase):
             self.assertEqual(list(begun.ended(set(), lambda job_id: False, {}, now)), expected)
             self.assertEqual(begun.read(now), ended.Found([], [], [], [], {}))
 
+    def test_clock_that_is_set(self) -> None:
+        """What has ended is listed for five minutes that have passed."""
+        begun = EndedJobs("sge", str(self.accounting), None)
+        begun.take(begun.read(NOW), 10.0)
+        self.append(self.accounting, line(1))
+        begun.take(begun.read(NOW - 3600), 20.0)
+        self.assertEqual(list(begun.ended(set(), lambda job_id: False, {}, NOW - 3600)), ["1"])
+        for passed, expected in ((REMEMBER_S, ["1"]), (REMEMBER_S + 0.5, ["1"]), (REMEMBER_S + 1.0, [])):
+            begun.take(begun.read(NOW + 3600), 20.0 + passed)
+            self.assertEqual(list(begun.ended(set(), lambda job_id: False, {}, NOW + 3600)), expected)
+
     def test_looking_back_for_deletions(self) -> None:
         """Of the job itself, or of the array whose tasks waited; none of a job that had the id before, none that is too old."""
         self.reporting.write_bytes(b"\n".join((
@@ -400,11 +411,11 @@ class EndedTests(SynchronousTestCase):
     def test_caught_up(self) -> None:
         """By a later record, or because the time is over after which each record is written."""
         self.ended.flush_s = 15.0
-        self.assertEqual([self.ended.caught_up(NOW - gone, NOW) for gone in (20, 20.5)], [False, True])
-        self.assertFalse(self.ended.caught_up(NOW - 5, NOW))
+        self.assertEqual([self.ended.caught_up(NOW - gone, gone) for gone in (20, 20.5)], [False, True])
+        self.assertFalse(self.ended.caught_up(NOW - 5, 5))
         self.append(self.accounting, slave(line(1)))
         self.look()
-        self.assertEqual([self.ended.caught_up(NOW - gone, NOW) for gone in (1, 5)], [False, True])
+        self.assertEqual([self.ended.caught_up(NOW - gone, gone) for gone in (1, 5)], [False, True])
 
     def test_followed(self) -> None:
         """Since before a job was seen last, unless the file was cut or lost meanwhile."""

@@ -25,7 +25,7 @@ from jobpush_adapters.sge.queue import GridEngineQueue
 from tests import descriptors
 from tests.adapters.sge.captures import CAPTURES, deletion, line
 from tests.adapters.watching import WatchingCase
-from tests.fakes import AtTime, CommandCase, Programs, Scripted, far_words
+from tests.fakes import CommandCase, Programs, Scripted, far_words
 from tests.support import NOW, ManualClock
 
 
@@ -140,7 +140,7 @@ class CaptureTests(TestCase):
         """Each field of each job of the recorded answers, with the details that were recorded beside them."""
         found: dict[tuple[str, str], Any] = {}
         for path in sorted(CAPTURES.glob("*.qstat-u-xml.xml")):
-            fake = Recorded(self.mktemp(), reactor=AtTime(reactor, 1795333600.0))
+            fake = Recorded(self.mktemp(), wall=lambda: 1795333600.0)
             fake.put("rows", path.read_bytes())
             details = CAPTURES / path.name.replace("qstat-u-xml", "qstat-j-xml")
             if details.exists():
@@ -212,7 +212,7 @@ class GridCase(CommandCase):
         self.queue = self.make()
 
     def make(self, **options: Any) -> GridEngineQueue:
-        return GridEngineQueue(self.clock, **{"root": str(self.root), **options})
+        return GridEngineQueue(self.clock, wall=self.wall, **{"root": str(self.root), **options})
 
     def answer(self, argv: Sequence[str]) -> CommandResult | bytes:
         name, *words = far_words(argv)
@@ -646,6 +646,38 @@ class EndTests(GridCase):
                 continue
             self.clock.advance(60)
             self.assertEqual(self.result(self.queue.outcomes([job])).jobs["7"].state, "LAUNCH_FAIL")
+
+    def test_clock_that_is_set(self) -> None:
+        """How long a job is gone, and for how long a line may be late, is of time that has passed; what is told has the date."""
+        for step in (3600.0, -3600.0):
+            self.setUp()
+            since = int(NOW) - 10000
+            self.append(line(7, 30, 100).replace(b":%d:" % NOW, b":%d:" % since))
+            (self.common / "reporting").write_bytes(b"")
+            self.look()
+            job = attrs.evolve(self.job("7", observed_at=NOW - 9999), phase=Phase.HELD, reason_code=ReasonCode.ERROR)
+            self.result(self.queue.outcomes([job]))
+            self.set_forward = step
+            self.clock.advance(2)
+            self.assertEqual(self.result(self.queue.outcomes([job])).jobs, {})
+            self.clock.advance(60)
+            ended = self.result(self.queue.outcomes([job])).jobs["7"]
+            self.assertEqual((ended.state, ended.observed_at), ("LAUNCH_FAIL", NOW + 62 + step))
+            snapshot = self.look()
+            self.assertEqual((snapshot.began_at, snapshot.ended_at), (NOW + 62 + step, NOW + 62 + step))
+
+    def test_qacct_and_a_clock_that_is_set(self) -> None:
+        """A record is late by time that has passed."""
+        for step in (3600.0, -3600.0):
+            self.queue, self.set_forward = self.make(prefix=("ssh",)), 0.0
+            self.look()
+            jobs = [self.job("9")]
+            self.result(self.queue.outcomes(jobs))
+            self.set_forward = step
+            self.clock.advance(1)
+            self.assertEqual(self.result(self.queue.outcomes(jobs)).no_record, frozenset())
+            self.clock.advance(60)
+            self.assertEqual(self.result(self.queue.outcomes(jobs)).no_record, {"9"})
 
     def test_the_file_does_not_reach_back(self) -> None:
         """Moved away while nobody looked: no record means nothing, until the archive is found under whatever name."""

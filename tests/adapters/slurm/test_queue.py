@@ -51,7 +51,7 @@ class ScriptedCase(SynchronousTestCase):
         self.queue = self.make()
 
     def make(self, **options: Any) -> slurm.SlurmQueue:
-        return slurm.SlurmQueue(self.clock, probe=False, **options)
+        return slurm.SlurmQueue(self.clock, probe=False, wall=self.clock.seconds, **options)
 
     def result(self, deferred: Deferred[Any]) -> Any:
         """What comes of it."""
