@@ -9,7 +9,7 @@ from typing import Protocol
 import attrs
 
 from jobpush.core.model import JobDescriptor, JobKey
-from jobpush.core.patterns import patterns
+from jobpush.core.patterns import beginnings, patterns
 from jobpush.core.record import Event, Subject
 from jobpush.core.stored_event import Facts
 from jobpush.core.workflow import NO_CLUSTER
@@ -216,11 +216,13 @@ class Scope:
     :ivar keys: of jobs and workflows, whose events and those of whose parts are of it; None for all.
     :ivar users: if there are no keys: whose events are of it; None for everybody's.
     :ivar clusters: if there are neither: of which clusters its events are; None for all.
+    :ivar names: if there are neither keys nor users: what its jobs' names begin with; None for any.
     """
 
     keys: frozenset[JobKey] | None = None
     users: frozenset[str] | None = None
     clusters: frozenset[str] | None = None
+    names: tuple[str, ...] | None = None
 
 
 def scope_of(selection: Selects, members: Callable[[str], Collection[JobKey] | None]) -> Scope:
@@ -246,4 +248,6 @@ def scope_of(selection: Selects, members: Callable[[str], Collection[JobKey] | N
     if users or user is not None:
         return Scope(None, users)
     # Events of workflows are of no cluster, and a filter on clusters leaves them out.
-    return Scope(None, None, selection.clusters or None) if isinstance(selection, Selection) else Scope()
+    if not isinstance(selection, Selection):
+        return Scope()
+    return Scope(None, None, selection.clusters or None, beginnings(selection.names) if selection.names else None)

@@ -6,6 +6,7 @@ wrote: the time that takes is bounded, whatever both are.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from fnmatch import translate
 from functools import lru_cache
 
@@ -21,6 +22,12 @@ _WILDCARD = re.compile(r"\*+|\?|\[")
 def wildcards(pattern: str) -> int:
     """Return how many wildcards a pattern has; several ``*`` in a row are one, and each ``[`` counts."""
     return len(_WILDCARD.findall(pattern))
+
+
+def beginnings(patterns: Iterable[str]) -> tuple[str, ...] | None:
+    """Return what each text begins with that fits one of these patterns; None if it can begin with anything."""
+    found = tuple(_WILDCARD.split(pattern, 1)[0] for pattern in patterns)
+    return found if all(found) else None
 
 
 class Patterns:

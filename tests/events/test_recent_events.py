@@ -18,11 +18,11 @@ KEYS = [("c", "1"), ("c", "2"), ("d", "1"), ("c", "7_1"), ("c", "7_2"), ("c", "7
 USERS = ["kim", "lee"]
 
 
-def event(seq: int, key: tuple[str, str] = ("c", "1"), user: str | None = None) -> Event:
+def event(seq: int, key: tuple[str, str] = ("c", "1"), user: str | None = None, name: str | None = None) -> Event:
     """The event with that number."""
     cluster, job_id = key
     parent = job_id.partition("_")[0] if "_" in job_id else None
-    job = JobDescriptor(cluster=cluster, id=job_id, parent=parent, user=user, phase=Phase.RUNNING, native={"state": "R"})
+    job = JobDescriptor(cluster=cluster, id=job_id, parent=parent, user=user, name=name, phase=Phase.RUNNING, native={"state": "R"})
     return wire.number("e", seq, Change(job, None, 1.0))
 
 
@@ -133,3 +133,30 @@ class IndexTests(SynchronousTestCase):
             tail.append([event(seq, ("c", f"{seq}_1"), f"user{seq}")])
         index = tail._index
         self.assertLessEqual((len(index._by_key), len(index._by_user)), (20, 10))
+
+    @given(
+        st.integers(1, 12),
+        st.lists(st.text("ab", max_size=3) | st.none(), max_size=40),
+        st.lists(st.text("ab", min_size=1, max_size=3), max_size=3),
+        st.integers(0, 40),
+    )
+    def test_names(self, capacity: int, names: list[str | None], begin: list[str], asked: int) -> None:
+        """Of names that begin so, also of new ones, and when the oldest are gone."""
+        tail = Tail(0, capacity)
+        scope = Scope(names=tuple(begin))
+        for seq, name in enumerate(names, 1):
+            tail.append([event(seq, name=name)])
+            if seq in (asked, len(names)):
+                since = tail.oldest
+                expected = [n for n in range(since + 1, seq + 1) if (names[n - 1] or "").startswith(tuple(begin)) and names[n - 1]]
+                found = kept(tail, since, scope)
+                self.assertLessEqual(set(expected), set(found))
+                self.assertIn(found, (expected, list(range(since + 1, seq + 1))))
+
+    def test_many_names(self) -> None:
+        """Names of which nothing is left are forgotten."""
+        tail = Tail(0, 10)
+        for seq in range(1, 1000):
+            tail.append([event(seq, name=f"name{seq}")])
+        self.assertLessEqual(len(tail._index._names), 25)
+        self.assertEqual(kept(tail, tail.oldest, Scope(names=("name99",))), list(range(990, 1000)))
