@@ -37,7 +37,9 @@ class Reloads:
         self._begun = begun
         self._ended = ended
         self._parts: dict[str, Reload] = {}
-        self._running: Deferred[None] | None = None
+        self._running = False
+        #: Who waits until nothing is read any more.
+        self._waiting: list[Deferred[None]] = []
         self._again = False
         self._closed = False
 
@@ -56,17 +58,18 @@ class Reloads:
         if self._closed:
             return
         self._again = True
-        if self._running is None:
-            self._running = Deferred.fromCoroutine(self._run())
+        if not self._running:
+            self._running = True
+            Deferred.fromCoroutine(self._run())
 
     def close(self) -> Deferred[None]:
         """Read nothing any more; fires when nothing is being read."""
         self._closed, self._again = True, False
         over: Deferred[None] = Deferred()
-        if self._running is None:
-            over.callback(None)
+        if self._running:
+            self._waiting.append(over)
         else:
-            self._running.addCallback(lambda _: over.callback(None))
+            over.callback(None)
         return over
 
     async def _run(self) -> None:
@@ -75,8 +78,11 @@ class Reloads:
             self._again = False
             for name, reload in tuple(self._parts.items()):
                 await self._one(name, reload)
-        self._running = None
+        self._running = False
         self._ended()
+        waiting, self._waiting = self._waiting, []
+        for over in waiting:
+            over.callback(None)
 
     async def _one(self, name: str, reload: Reload) -> None:
         try:

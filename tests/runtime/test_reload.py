@@ -31,6 +31,7 @@ class ReloadsTests(SynchronousTestCase):
         self.reloads.add("two", lambda: "a queue was added")
         self.assertEqual(self.log(), ["one: nothing has changed", "two: a queue was added"])
         self.assertEqual((self.done, self.reloads.names), (["begun", "one", "ended"], ("one", "two")))
+        self.assertEqual(len(self.log()), 2, "each time that it is asked for")
 
     def test_a_part_that_cannot(self) -> None:
         """It keeps what it had, and the log says why; the others are read all the same."""
