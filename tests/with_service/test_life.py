@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -188,7 +189,7 @@ class TestNotify:
         kinds = [next(iter(fields)) for fields in notify.read() if not fields.keys() & {"WATCHDOG"}]
         assert [kind for kind in kinds if kind != "STATUS"] == ["READY", "RELOADING", "READY", "STOPPING"]
         fed = [at for at, fields in notify.told if "WATCHDOG" in fields]
-        assert max(later - earlier for earlier, later in zip(fed, fed[1:], strict=False)) < 0.3
+        assert max(later - earlier for earlier, later in itertools.pairwise(fed)) < 0.3
 
     def test_a_scheduler_that_does_not_answer(self, tmp_path: Path, notify: NotifySocket) -> None:
         """The watchdog is fed all the same."""
