@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -32,6 +33,9 @@ from jobpush.runtime.supervision import Supervision
 from jobpush.service import JobPush
 from jobpush.web import ApiResource
 from jobpush.web.site import JobpushSite
+
+#: Seconds from when all was done to the end of the process.
+EXIT_S = 0.5
 
 LOG = Logger(namespace="jobpush")
 
@@ -160,6 +164,15 @@ class Assembly(MultiService):
         self._gc_pauses.stopService()
         self._supervision.end()
         self._forget_signal()
+        if self._options.parent is not None:  # under twistd, whose process ends now
+            threading.Thread(target=_exit_anyway, daemon=True).start()
+
+
+def _exit_anyway() -> None:
+    """All has been done: a thread that waits for a file server that is gone must not keep the process."""
+    time.sleep(EXIT_S)
+    LOG.warn("something still runs on a thread; it is not waited for")
+    os._exit(0)
 
 
 def _exit_with_failure() -> None:

@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, mayb
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue
 from jobpush.core.job_table import JobTable
@@ -34,8 +35,9 @@ from jobpush.polling.queue_options import PollingOptions
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.heartbeat import Heartbeat
 
-#: Seconds that answers get to leave at the end.
+#: Seconds that answers get to leave at the end; and seconds after that in which adapters end their watching.
 DRAIN_S = 5.0
+UNWATCHED_S = 0.5
 
 
 class Clients(Protocol):
@@ -294,14 +296,18 @@ class JobPush(MultiService):
         for monitor in self.monitors.values():
             monitor.give_up()
 
+    def _watched_still(self, failure: Failure) -> None:
+        self.log.warn("a queue is watched still; its end is not waited for: {why}", why=failure.getErrorMessage())
+
     async def _stop(self) -> None:
         """Answer everybody, let the answers leave, end the queries, close the journal."""
         self.announce_end()
         self._heartbeat.stop()
-        await gatherResults([maybeDeferred(end) for end in self._watches.values()])
+        watched = gatherResults([maybeDeferred(end) for end in self._watches.values()])
         until = self.reactor.seconds() + DRAIN_S
         while self.busy and self.reactor.seconds() < until:
             await deferLater(self.reactor, 0.02)
         await gatherResults([monitor.stop() for monitor in self.monitors.values()])
+        await watched.addTimeout(UNWATCHED_S, self.reactor).addErrback(self._watched_still)
         await super().stopService()
         await self.journal.close()

@@ -18,7 +18,7 @@ from jobpush.events.interfaces import JournalError
 from jobpush.events.journal import SQLiteJournal
 from jobpush.polling.queue_options import PollingOptions
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S
-from jobpush.service import DRAIN_S, JobPush
+from jobpush.service import DRAIN_S, UNWATCHED_S, JobPush
 from tests.support import Lab, LabCase, ManualClock, StepThreads, step_until
 
 
@@ -156,14 +156,22 @@ class WatchfulTests(SynchronousTestCase):
         self.lab.stop()
 
     def test_the_end(self) -> None:
-        """The end waits until the queue is watched no more."""
+        """The end waits until the queue is watched no more, but not for long; then the log says so."""
         ended = self.lab.service.stopService()
-        self.lab.clock.run(DRAIN_S + 1)
+        self.lab.clock.run(UNWATCHED_S - 0.1)
         self.assertIsNone(self.queue.changed)
         self.assertFalse(ended.called)
         self.queue.ended.callback(None)
-        self.lab.clock.run(1.0)
+        self.lab.clock.advance(0)
         self.assertTrue(ended.called)
+
+    def test_the_end_of_a_queue_that_does_not_end(self) -> None:
+        """It is not waited for longer than a moment, which the log says."""
+        with capturedLogs() as logged:
+            ended = self.lab.service.stopService()
+            self.lab.clock.run(UNWATCHED_S + 0.1)
+        self.assertTrue(ended.called)
+        self.assertTrue([event for event in logged if "a queue is watched still" in formatEvent(event)])
 
 
 class WaitingTests(LabCase):
