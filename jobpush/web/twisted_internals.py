@@ -125,8 +125,8 @@ def unfinished(protocol: Any) -> int:
 
 def send_close(protocol: Any, code: int, reason: str) -> None:
     """
-    Send a WebSocket's close frame, and leave the connection open for the client's, which Twisted's own method does not wait for.
-    When that comes, Twisted closes the connection.
+    Send a WebSocket's close frame, and leave the connection open for the client's, which Twisted's own method does not wait
+    for. When that comes, Twisted closes the connection.
 
     :raise LocalProtocolError: if the connection is being closed already.
     """
