@@ -61,8 +61,8 @@ def jobs(clients: int, arrays: bool) -> Iterator[JobDescriptor]:
         job_id, parent = (f"{number}_1", str(number)) if arrays else (str(number), None)
         yield JobDescriptor(
             cluster="mock", id=job_id, parent=parent, task_index=1 if arrays else None, phase=Phase.RUNNING,
-            name=f"name{number}-x", user=f"user{number}", account="account", queue="batch", workdir=f"/home/user{number}/project/run{number}",
-            submitted_at=1795328000.0, started_at=1795328900.0,
+            name=f"name{number}-x", user=f"user{number}", account="account", queue="batch",
+            workdir=f"/home/user{number}/project/run{number}", submitted_at=1795328000.0, started_at=1795328900.0,
         )  # fmt: skip
 
 

@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue
 from jobpush.core.job_table import JobTable
 from jobpush.core.model import JobDescriptor, JobKey, QueueFacts
 from jobpush.core.workflow import NO_CLUSTER
-from jobpush.core.workflows import Workflows
+from jobpush.core.workflows import Tag, Workflows
 from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import IJobStatusListener, IJournal
 from jobpush.events.listeners import ListenerService
@@ -35,8 +36,9 @@ from jobpush.runtime.clocks import Clocks, ClockSteps
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.heartbeat import Heartbeat
 
-#: Seconds that answers get to leave at the end.
+#: Seconds that answers get to leave at the end; and seconds after that in which adapters end their watching.
 DRAIN_S = 5.0
+UNWATCHED_S = 0.5
 
 
 class Clients(Protocol):
@@ -48,6 +50,9 @@ class Clients(Protocol):
 
     def close(self) -> None:
         """Answer every held request, and hold none from now on."""
+
+    def removed(self, cluster: str) -> None:
+        """Answer every held request that names this cluster, which is served no more."""
 
 
 class JobPush(MultiService):
@@ -81,11 +86,13 @@ class JobPush(MultiService):
         self.reactor = reactor
         self.clocks = clocks
         self.journal = journal
-        self.options = options or {}
+        self._options = dict(options or {})
+        self._keep_ended = keep_ended
         self.table = JobTable()
         self.tail = Tail()
-        tags = {queue.cluster: self._options_of(queue).tag for queue in queues}
-        self.workflows = Workflows({cluster: tag for cluster, tag in tags.items() if tag is not None}, self._now_is)
+        #: Where the jobs of a cluster carry the names of their workflows.
+        self._tags: dict[str, Tag] = {}
+        self.workflows = Workflows(self._tags, self._now_is)
         self.instruments = Instruments()
         self.cooperator = Cooperator(reactor)
         self._heartbeat = Heartbeat(reactor, self.instruments.stall_s)
@@ -104,34 +111,39 @@ class JobPush(MultiService):
             self.instruments,
         )
         self.feed = Feed(reactor, self.cooperator, journal, self.tail, self.tracker, self.workflows.keys_of)
-        steps = ClockSteps(clocks)
-        self.monitors = {
-            queue.cluster: JobStatusMonitor(
-                reactor,
-                queue,
-                self.publisher,
-                clocks,
-                steps,
-                interested=lambda: self.busy,
-                keep_ended=keep_ended,
-                checked=self._checked,
-                schedule=self._options_of(queue).schedule,
-                instruments=self.instruments,
-            )
-            for queue in queues
-        }
+        self._steps = ClockSteps(clocks)
+        self.monitors = {queue.cluster: self._monitor(queue) for queue in queues}
+        #: The monitors of queues that were removed: what was asked of them before is answered after.
+        self._removed: dict[str, JobStatusMonitor] = {}
         self.nudges = Nudges(reactor, self.monitors)
-        self._watches: list[Callable[[], Deferred[None] | None]] = []
+        #: What ends the watch of a queue that learns by itself when to look, by cluster.
+        self._watches: dict[str, Callable[[], Deferred[None] | None]] = {}
         #: Called each time that a queue has said what its account may see.
         self.on_check: list[Callable[[], None]] = []
         self._clients: list[Clients] = []
         self.closing = False
-        WorkflowExpiry(reactor, self.publisher, keep_workflows, clocks.wall, steps).setServiceParent(self)
+        WorkflowExpiry(reactor, self.publisher, keep_workflows, clocks.wall, self._steps).setServiceParent(self)
         for listener in listeners:
             ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
 
-    def _options_of(self, queue: IBatchQueueService) -> PollingOptions:
-        return self.options.get(queue.cluster, PollingOptions())
+    def _monitor(self, queue: IBatchQueueService) -> JobStatusMonitor:
+        """Return a monitor of a queue; where its jobs carry the names of their workflows is in force from now on."""
+        options = self._options.get(queue.cluster, PollingOptions())
+        self._tags.pop(queue.cluster, None)
+        if options.tag is not None:
+            self._tags[queue.cluster] = options.tag
+        return JobStatusMonitor(
+            self.reactor,
+            queue,
+            self.publisher,
+            self.clocks,
+            self._steps,
+            interested=lambda: self.busy,
+            keep_ended=self._keep_ended,
+            checked=self._checked,
+            schedule=options.schedule,
+            instruments=self.instruments,
+        )
 
     def _now_is(self, key: JobKey) -> JobDescriptor | None:
         record = self.table.follow(key)
@@ -152,9 +164,68 @@ class JobPush(MultiService):
         super().startService()
         self._heartbeat.start()
         for monitor in self.monitors.values():
-            monitor.start()
-            if IWatchfulQueue.providedBy(monitor.queue):
-                self._watches.append(monitor.queue.watch(self._watched(monitor.queue.cluster)))
+            self._start(monitor)
+
+    def _start(self, monitor: JobStatusMonitor) -> None:
+        monitor.start()
+        if IWatchfulQueue.providedBy(monitor.queue):
+            self._watches[monitor.queue.cluster] = monitor.queue.watch(self._watched(monitor.queue.cluster))
+
+    async def _end(self, monitor: JobStatusMonitor) -> None:
+        """Ask a queue nothing any more; returns when nothing of it runs."""
+        stopped = monitor.stop()
+        end = self._watches.pop(monitor.queue.cluster, None)
+        if end is not None:
+            await maybeDeferred(end)
+        await stopped
+
+    # -- queues come and go
+
+    def add_queue(self, queue: IBatchQueueService, options: PollingOptions = PollingOptions()) -> None:  # noqa: B008
+        """Watch one more queue. What is known of its cluster's jobs from before is served again."""
+        assert queue.cluster not in self.monitors
+        self._options[queue.cluster] = options
+        self._removed.pop(queue.cluster, None)
+        monitor = self.monitors[queue.cluster] = self._monitor(queue)
+        self._start(monitor)
+
+    async def replace_queue(self, queue: IBatchQueueService, options: PollingOptions = PollingOptions()) -> None:  # noqa: B008
+        """
+        Watch a queue in place of the one of that name. Its jobs stay, held requests stay held, and who waits for a look waits
+        for one of the new queue. Returns when the old one has ended and the new one is watched.
+        """
+        old = self.monitors[queue.cluster]
+        self._options[queue.cluster] = options
+        monitor = self.monitors[queue.cluster] = self._monitor(queue)
+        await self._end(old)
+        if not self.closing:
+            self._start(monitor)
+
+    async def remove_queue(self, cluster: str) -> None:
+        """
+        Watch a queue no more. Held requests that name its cluster are answered as if their time was up, streams that do are
+        ended: whoever asks again is told that there is no such cluster. Its jobs are kept, and come back with it. Returns when
+        nothing of the queue runs any more.
+        """
+        monitor = self._removed[cluster] = self.monitors.pop(cluster)
+        self._tags.pop(cluster, None)
+        for clients in self._clients:
+            clients.removed(cluster)
+        await self._end(monitor)
+
+    def monitor_of(self, cluster: str) -> JobStatusMonitor:
+        """Return the monitor of a cluster that was served when it was asked for, whether or not it is still."""
+        monitor = self.monitors.get(cluster)
+        return monitor if monitor is not None else self._removed[cluster]
+
+    def serves(self, clusters: Iterable[str]) -> bool:
+        """Return whether each of these clusters is served."""
+        return all(cluster in self.monitors for cluster in clusters)
+
+    @property
+    def stuck(self) -> str | None:
+        """Why queues are not looked at any more, a sentence; None while they are, whether or not their schedulers answer."""
+        return next((why for monitor in self.monitors.values() if (why := monitor.stuck) is not None), None)
 
     def _watched(self, cluster: str) -> Callable[[Sequence[str]], None]:
         """What an adapter calls when its scheduler's log, or a probe, says that something has changed."""
@@ -188,9 +259,7 @@ class JobPush(MultiService):
         :param client: the name of who asks.
         """
         wanted = tuple(jobs)
-        waits = [
-            self.monitors[cluster].fresh((job_id for name, job_id in wanted if name == cluster), client) for cluster in clusters
-        ]
+        waits = [self._fresh(cluster, [job_id for name, job_id in wanted if name == cluster], client) for cluster in clusters]
         gathered = gatherResults(waits, consumeErrors=True)
         if wanted:
             gathered.addCallback(lambda _: self.look_up(wanted))
@@ -198,13 +267,30 @@ class JobPush(MultiService):
         gathered.addCallbacks(lambda _: whole.callback(None), lambda _: None)
         return whole
 
+    def _fresh(self, cluster: str, jobs: Sequence[str], client: str | None) -> Deferred[None]:
+        """As `fresh`, of one cluster: of whatever queue that has by then."""
+        monitor = self.monitors.get(cluster)
+        if monitor is None:  # it has no queue any more: there is nothing to look at
+            return succeed(None)
+
+        async def asked() -> None:
+            try:
+                await monitor.fresh(jobs, client)
+            except CancelledError:
+                if self.closing or self.monitors.get(cluster) is monitor:
+                    raise
+                await self._fresh(cluster, jobs, client)
+
+        return Deferred.fromCoroutine(asked())
+
     def look_up(self, jobs: Iterable[JobKey]) -> Deferred[list[None]]:
         """
         Ask accounting about those of these jobs that are not known.
 
         :return: fires when it has answered, or cannot be asked; what it knows is published then. Cancelling is allowed.
         """
-        unknown = [key for key in jobs if self.table.find(*key, self.monitors[key[0]].queue.task_of) is None]
+        served = [key for key in jobs if key[0] in self.monitors]
+        unknown = [key for key in served if self.table.find(*key, self.monitors[key[0]].queue.task_of) is None]
         return gatherResults([self.monitors[cluster].lookups.find(job_id) for cluster, job_id in unknown], consumeErrors=True)
 
     def awaited(self, clusters: frozenset[str] = frozenset()) -> None:
@@ -222,14 +308,18 @@ class JobPush(MultiService):
         for monitor in self.monitors.values():
             monitor.give_up()
 
+    def _watched_still(self, failure: Failure) -> None:
+        self.log.warn("a queue is watched still; its end is not waited for: {why}", why=failure.getErrorMessage())
+
     async def _stop(self) -> None:
         """Answer everybody, let the answers leave, end the queries, close the journal."""
         self.announce_end()
         self._heartbeat.stop()
-        await gatherResults([maybeDeferred(end) for end in self._watches])
+        watched = gatherResults([maybeDeferred(end) for end in self._watches.values()])
         until = self.reactor.seconds() + DRAIN_S
         while self.busy and self.reactor.seconds() < until:
             await deferLater(self.reactor, 0.02)
         await gatherResults([monitor.stop() for monitor in self.monitors.values()])
+        await watched.addTimeout(UNWATCHED_S, self.reactor).addErrback(self._watched_still)
         await super().stopService()
         await self.journal.close()

@@ -170,11 +170,13 @@ class Settings:
         short="c",
         places=Place.COMMAND_LINE,
     )
-    port: str = setting(
+    port: str | None = setting(
         Port(),
-        "8080",
+        None,
         "Where to listen: digits mean that port on loopback; else an endpoint string",
         short="p",
+        default_text="the sockets that systemd has handed over (jobpush.socket), else port 8080 on loopback",
+        example="8080",
         details="Endpoint strings are Twisted's, such as unix:/run/jobpush/http.sock:mode=660 or tcp:8080:interface=0.0.0.0. "
         "What others than this host's users can reach needs allow_anonymous until there is authentication: put it behind a "
         "proxy that authenticates.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -274,3 +276,10 @@ class LabCase(SynchronousTestCase):
     def make_lab(self) -> Lab:
         """The lab."""
         return Lab()
+
+
+def short_path(case: SynchronousTestCase) -> str:
+    """Return a path that may be a unix socket's, which has no more than 107 bytes. What is there is removed with the test."""
+    directory = tempfile.mkdtemp(prefix="jobpush-")
+    case.addCleanup(shutil.rmtree, directory)
+    return f"{directory}/socket"

@@ -19,7 +19,7 @@ from jobpush.events.journal import SQLiteJournal
 from jobpush.polling.queue_options import PollingOptions
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S
 from jobpush.runtime.clocks import Clocks
-from jobpush.service import DRAIN_S, JobPush
+from jobpush.service import DRAIN_S, UNWATCHED_S, JobPush
 from tests.support import Lab, LabCase, ManualClock, StepThreads, step_until
 
 
@@ -158,14 +158,22 @@ class WatchfulTests(SynchronousTestCase):
         self.lab.stop()
 
     def test_the_end(self) -> None:
-        """The end waits until the queue is watched no more."""
+        """The end waits until the queue is watched no more, but not for long; then the log says so."""
         ended = self.lab.service.stopService()
-        self.lab.clock.run(DRAIN_S + 1)
+        self.lab.clock.run(UNWATCHED_S - 0.1)
         self.assertIsNone(self.queue.changed)
         self.assertFalse(ended.called)
         self.queue.ended.callback(None)
-        self.lab.clock.run(1.0)
+        self.lab.clock.advance(0)
         self.assertTrue(ended.called)
+
+    def test_the_end_of_a_queue_that_does_not_end(self) -> None:
+        """It is not waited for longer than a moment, which the log says."""
+        with capturedLogs() as logged:
+            ended = self.lab.service.stopService()
+            self.lab.clock.run(UNWATCHED_S + 0.1)
+        self.assertTrue(ended.called)
+        self.assertTrue([event for event in logged if "a queue is watched still" in formatEvent(event)])
 
 
 class WaitingTests(LabCase):
@@ -252,6 +260,57 @@ class AwaitedTests(SynchronousTestCase):
         """Those that are named; all, if none is."""
         self.assertEqual(self.asked(frozenset({"two"})), [False, True])
         self.assertEqual(self.asked(frozenset()), [True, True])
+
+
+class QueueTests(LabCase):
+    """Queues that come and go; tests/test_reloading.py has what becomes of held requests."""
+
+    def made(self, cluster: str) -> WatchfulQueue:
+        queue = WatchfulQueue(self.lab.clock)
+        queue.cluster = cluster
+        return queue
+
+    def test_watched(self) -> None:
+        """A queue that learns by itself when to look is watched as long as it is there, and its end is waited for."""
+        queue = self.made("new")
+        self.lab.service.add_queue(queue)
+        self.assertIsNotNone(queue.changed)
+        removed = Deferred.fromCoroutine(self.lab.service.remove_queue("new"))
+        self.assertIsNone(queue.changed)
+        self.assertNoResult(removed)
+        queue.ended.callback(None)
+        self.successResultOf(removed)
+        self.assertEqual(list(self.lab.service.monitors), ["memory"])
+
+    def test_replaced(self) -> None:
+        """The new one is asked when nothing of the old one runs."""
+        old, new = self.made("new"), self.made("new")
+        self.lab.service.add_queue(old)
+        replaced = Deferred.fromCoroutine(self.lab.service.replace_queue(new))
+        self.assertEqual((old.changed, new.changed, new.queries), (None, None, 0))
+        old.ended.callback(None)
+        self.successResultOf(replaced)
+        self.assertIsNotNone(new.changed)
+        self.assertGreater(new.queries, 0)
+        new.ended.callback(None)
+
+    def test_tags(self) -> None:
+        """Where its jobs carry the names of their workflows is as its options say now."""
+        self.assertEqual(list(self.lab.service.workflows.tagging), ["memory"])
+        self.lab.service.add_queue(MemoryQueue(self.lab.clock, cluster="new"))
+        self.assertEqual(list(self.lab.service.workflows.tagging), ["memory", "new"])
+        other = MemoryQueue(self.lab.clock, cluster="new")
+        self.successResultOf(Deferred.fromCoroutine(self.lab.service.replace_queue(other, PollingOptions(tag=None))))
+        self.assertEqual(list(self.lab.service.workflows.tagging), ["memory"])
+        self.successResultOf(Deferred.fromCoroutine(self.lab.service.remove_queue("memory")))
+        self.assertEqual(list(self.lab.service.workflows.tagging), [])
+
+    def test_a_look_at_what_is_gone(self) -> None:
+        """There is nothing to look at: it is over at once, and leaves what is looked at elsewhere."""
+        self.successResultOf(Deferred.fromCoroutine(self.lab.service.remove_queue("memory")))
+        self.successResultOf(self.lab.service.fresh(["memory"], [("memory", "1")]))
+        self.assertEqual(self.lab.service.monitor_of("memory").queue, self.lab.queue)
+        self.assertRaises(KeyError, self.lab.service.monitor_of, "other")
 
 
 class EndTests(LabCase):

@@ -67,7 +67,7 @@ class TableTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """Where nobody says anything, each option has its default."""
         self.assertEqual(make_settings({}), Settings())
-        self.assertEqual((Settings().port, Settings().keep_events, Settings().keep_days), ("8080", 1_000_000, 7.0))
+        self.assertEqual((Settings().port, Settings().keep_events, Settings().keep_days), (None, 1_000_000, 7.0))
         self.assertEqual((Settings().keep_channels, Settings().allow_anonymous, Settings().max_held), (False, False, None))
 
     def test_help_is_one_line(self) -> None:

@@ -53,7 +53,7 @@ class OptionTests(SynchronousTestCase):
         """Port 8080 on loopback; what is found on this host, else the mock queue, said loudly."""
         self.patch(os, "environ", {**os.environ, "PATH": "/nonexistent"})
         parsed = options()
-        self.assertEqual(parsed.endpoint, "tcp:8080:interface=127.0.0.1:backlog=4096")
+        self.assertEqual(parsed.endpoints[0], "tcp:8080:interface=127.0.0.1:backlog=4096")
         self.assertEqual([q.queue_type for q in parsed.queues], ["mock"])
         self.assertIn("NO SCHEDULER", parsed.found[0])
 
@@ -151,7 +151,7 @@ class OptionTests(SynchronousTestCase):
         path = Path(os.path.abspath(self.mktemp()))
         path.write_text('port = 9999\ninterval = 5\n[[queue]]\ntype = "slurm"\n')
         parsed = options("--config", str(path), "--port", "1234", "--queue", "mock")
-        self.assertEqual((parsed.endpoint, [q.queue_type for q in parsed.queues]), ("tcp:1234:interface=127.0.0.1:backlog=4096", ["mock"]))
+        self.assertEqual((parsed.endpoints[0], [q.queue_type for q in parsed.queues]), ("tcp:1234:interface=127.0.0.1:backlog=4096", ["mock"]))
         self.assertEqual(parsed.queues[0].interval, 5.0)
 
     def test_paths_of_queues(self) -> None:

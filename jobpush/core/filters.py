@@ -146,6 +146,11 @@ class Selection:
 EVERYTHING = Selection()
 
 
+def named_clusters(selects: Selects) -> frozenset[str]:
+    """Return the clusters that are named, by themselves or with a job; none if it is about all of them."""
+    return selects.clusters | {cluster for cluster, _ in selects.keys or () if cluster}
+
+
 @attrs.frozen
 class OfSubject:
     """

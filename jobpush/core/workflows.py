@@ -76,7 +76,7 @@ class Workflows:
         self, tags: Mapping[str, Tag] | None = None, now_is: Callable[[JobKey], JobDescriptor | None] = lambda _: None
     ) -> None:
         self.records: dict[str, WorkflowRecord] = {}
-        self._tags = tags or {}
+        self._tags: Mapping[str, Tag] = tags if tags is not None else {}
         self._tallies: dict[str, Tally] = {}
         #: The names of the workflows that have a job as a member.
         self._of: dict[JobKey, dict[str, None]] = {}

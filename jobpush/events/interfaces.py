@@ -84,6 +84,7 @@ class IJournal(Interface):
     epochs: Epochs = Attribute("The epochs of the numbers, the newest begun when it was opened. Their names hold no ``-``.")
     last_seq: int = Attribute("The number of the last event that was committed, whether or not it is published yet.")
     problem: str | None = Attribute("Why the last batch could not be committed, in one line; None while batches can be.")
+    damage: str | None = Attribute("What was found to be damaged since it was opened, in one line; None if nothing was.")
     trimmed_seq: int = Attribute("The number of the last event that was removed; 0 if none was.")
 
     def open() -> KnownRecords:

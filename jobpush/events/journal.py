@@ -114,6 +114,7 @@ class SQLiteJournal:
         self._migrations = migrations
         self._threads = threads
         self.problem: str | None = None
+        self.damage: str | None = None
         self._unsure = False  # of the writer's thread: whether what failed last was written all the same
         self._cursors: dict[str, int] = {}
         self._events = Reading(self._run_reading, lambda: self._reader)
@@ -216,7 +217,8 @@ class SQLiteJournal:
                     event.user = decoded(event).subject.user
                 events.append(event)
         except (sqlite3.Error, Damaged) as error:
-            self.log.error("the journal in {directory}: {error}", directory=self.directory, error=str(error))
+            self.damage = str(error)
+            self.log.error("the journal in {directory}: {error}", directory=self.directory, error=self.damage)
         return events[::-1]
 
     def size(self) -> int:
@@ -383,7 +385,12 @@ class SQLiteJournal:
                 db.execute("ROLLBACK")
             if not isinstance(error, sqlite3.Error):
                 raise  # a fault of ours, in this batch alone: the next one can begin
+            self._take_note(error)
             raise JournalError(f"the journal in {self.directory or 'memory'} cannot be written: {error}") from None
+
+    def _take_note(self, error: sqlite3.Error) -> None:
+        if type(error) is sqlite3.DatabaseError:  # SQLITE_CORRUPT and SQLITE_NOTADB; all else has a class of its own
+            self.damage = f"the journal's file is damaged: {error}"
 
     # -- reading
 
@@ -398,6 +405,7 @@ class SQLiteJournal:
             try:
                 return read()
             except sqlite3.Error as error:
+                self._take_note(error)
                 raise JournalError(f"the journal in {self.directory or 'memory'} cannot be read: {error}") from None
 
         return self._threads.run(self._reading, work)

@@ -312,9 +312,9 @@ class JobStatusTracker:
             except Exception:  # the batch is durable: it becomes visible to all others
                 self.log.failure("a batch could not be handed to what waits for it")
 
-    def claim(self, continuation: Continuation, closing: bool = False) -> None:
+    def claim(self, continuation: Continuation, timed_out: bool = False, closing: bool = False) -> None:
         """From now on it can only be answered with what it has gathered, or be left."""
-        continuation.wake = Wake(continuation.gathered, self.head, timed_out=closing, closing=closing)
+        continuation.wake = Wake(continuation.gathered, self.head, timed_out=timed_out or closing, closing=closing)
         self.forget(continuation)
         self.cooperator.soon(lambda: self._answer(continuation))
 

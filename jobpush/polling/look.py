@@ -58,6 +58,10 @@ MOST_GUESSES = 500
 
 #: Seconds from now at which an adapter cannot have begun: what it tells is no date then, but the reactor's time.
 NO_DATE_S = 86400.0
+#: The most questions that one look asks (named jobs, what may be seen, all jobs, what may be seen again, accounting), and the
+#: seconds in which what it has found is published. The disk may be slow; one that takes longer hangs.
+MOST_QUESTIONS = 5
+PUBLISHED_S = 120.0
 
 #: Seconds to which the pause between questions to accounting grows, while it has no answer.
 LONGEST_ACCOUNTING_PAUSE_S = 30.0
@@ -424,11 +428,20 @@ class Look:
             self.complained = False
             self.log.info("{cluster}: answers again", cluster=self.queue.cluster)
 
+    @property
+    def _limit(self) -> float:
+        """Seconds within which the adapter has answered one question, or has failed to."""
+        return 2 * self.queue.timeout + 5.0
+
+    @property
+    def longest(self) -> float:
+        """Seconds within which a look has ended, whatever the scheduler does: each of its questions has a limit."""
+        return MOST_QUESTIONS * self._limit + PUBLISHED_S
+
     def _in_time(self, ask: Callable[[], Deferred[T]]) -> Deferred[T]:
         """Ask the adapter, which must answer in time even where it does not keep its own promise."""
-        limit = 2 * self.queue.timeout + 5.0
         answer = maybeDeferred(ask).addTimeout(
-            limit, self._reactor, lambda _, s: _raise(QueueError(f"no answer within {s:g} s"))
+            self._limit, self._reactor, lambda _, s: _raise(QueueError(f"no answer within {s:g} s"))
         )
         return answer.addErrback(self._check_again)
 

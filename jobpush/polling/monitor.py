@@ -98,6 +98,10 @@ class JobStatusMonitor:
         self._failed_in_row = 0
         self._again = False
         self._lapse: IDelayedCall | None = None
+        self._elapsed = clocks.elapsed
+        #: Whether it is to look again and again, and when its present look has begun, by `elapsed`.
+        self._watching = False
+        self._turned_at = 0.0
         # Who waits for a fresh answer, and the jobs that are looked for; none, if that is something else.
         self._fresh: dict[Deferred[None], frozenset[str]] = {}
         self._next_fresh: dict[Deferred[None], frozenset[str]] = {}
@@ -122,14 +126,30 @@ class JobStatusMonitor:
         cost = self._look.usual.proved(self.status.rows) or 0.0
         return cost / (cost + (self.queue.interval or DEFAULT_INTERVAL_S))
 
+    @property
+    def stuck(self) -> str | None:
+        """
+        Why it does not look again, a sentence; None while it does. That the scheduler does not answer is no reason: each
+        question to it fails within its limit, and the next look comes after it.
+        """
+        if self._running is not None:
+            took, longest = self._elapsed() - self._turned_at, self._look.longest
+            if took > longest:
+                return f"a look at {self.queue.cluster} has taken {took:.0f} s and must have ended within {longest:g} s"
+        elif self._watching and (not self._loop.running or self._loop.call is None):
+            return f"{self.queue.cluster} is not looked at any more"
+        return None
+
     def start(self) -> None:
         """Ask now, and go on asking."""
+        self._watching = True
         self._loop.start(self.status.interval_s, now=True).addErrback(
             lambda failure: self.log.failure("the monitor of {cluster} ended", failure, cluster=self.queue.cluster)
         )
 
     def stop(self) -> Deferred[None]:
         """Fires when nothing runs any more. A query that runs is ended."""
+        self._watching = False
         if self._loop.running:
             self._loop.stop()
         self.give_up()
@@ -253,6 +273,7 @@ class JobStatusMonitor:
     def _tick(self) -> Deferred[None]:
         self._again = False
         self._began_at = self._reactor.seconds()
+        self._turned_at = self._elapsed()
         self._running = Deferred.fromCoroutine(self._turn())
 
         def over(_: object) -> None:

@@ -118,6 +118,10 @@ class ApiResource(KleinResource):
         """Answer every held request, and hold none from now on."""
         self.registry.close()
 
+    def removed(self, cluster: str) -> None:
+        """Answer every held request that names this cluster, which is served no more."""
+        self.registry.removed(cluster)
+
 
 def _refuse(request: ClientRequest, problem: Problem) -> int:
     problem.send(request)

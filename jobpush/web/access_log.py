@@ -21,6 +21,8 @@ from twisted.logger import Logger
 from twisted.python.logfile import DailyLogFile
 from twisted.web.http import datetimeToLogString
 
+from jobpush.runtime.log_file import check_writable
+from jobpush.runtime.reload import CannotReload
 from jobpush.web.requests import ClientRequest
 
 #: Characters of lines that are kept back, and seconds for which they may be.
@@ -96,6 +98,27 @@ class AccessLog:
             self._sink = OneFile(self._path)
         else:
             self._sink = DailyLogFile(os.path.basename(self._path), os.path.dirname(self._path) or ".")
+
+    def reopen(self) -> str | None:
+        """
+        Open the file anew, which may have been moved away. Nothing is lost that was taken before.
+
+        :return: what was done, for the log.
+        :raise CannotReload: if that cannot be done; lines go on into the old file.
+        """
+        if self._path is None or self._sink is None:
+            return None
+        self.flush()
+        old = self._sink
+        if not isinstance(old, OneFile) or os.path.isfile(self._path):
+            check_writable(self._path)
+        try:
+            self.open()
+        except OSError as error:
+            self._sink = old
+            raise CannotReload(f"{self._path} cannot be opened: {error.strerror}") from None
+        old.close()
+        return f"{self._path} was opened again"
 
     def write(self, lines: str) -> None:
         """Take lines, each with its end. They are written when they are many, or a moment later."""

@@ -6,6 +6,7 @@ import attrs
 
 from jobpush import __version__
 from jobpush.adapter.load import DUTY
+from jobpush.polling.look import QueueStatus
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S
 from jobpush.service import JobPush
 
@@ -24,23 +25,55 @@ def clusters(service: JobPush, wanted: frozenset[str] = frozenset()) -> dict[str
     }
 
 
+def causes(service: JobPush) -> list[str]:
+    """
+    Return why the service is not ready, one word or two for each cause, with the cluster; nothing if it is ready.
+
+    It is ready while what it serves is so, if perhaps old: that a scheduler does not answer for now is no cause.
+    """
+    statuses = {name: monitor.status for name, monitor in service.monitors.items()}
+    hidden = [status for status in statuses.values() if not _shows_jobs(status)]
+    found = {
+        "starting": not service.running and not service.closing,
+        "closing": service.closing,
+        "journal": service.journal.problem is not None,
+        "damage": service.journal.damage is not None,
+        "visibility": bool(statuses) and len(hidden) == len(statuses),
+    }
+    words = [cause for cause, there in found.items() if there]
+    words += [f"never seen: {name}" for name, status in statuses.items() if status.seen_at is None]
+    words += [f"another cluster: {name}" for name, status in statuses.items() if status.other]
+    return words
+
+
+def _shows_jobs(status: QueueStatus) -> bool:
+    """Return whether the account sees all jobs, as far as is known: before the scheduler has said, nothing is."""
+    return not status.blind and (status.facts is None or status.facts.sees_all)
+
+
 def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
     """
-    Whether every queue has answered and shows its jobs, and what is missing in each; and whether events can be committed.
+    Whether the service is ready, and why not; and what is missing in each queue, and in the journal.
 
     A scheduler that is down for now does not make the service unready: it serves what is known, and says how old that is.
     """
     journal = service.journal
-    ready = not service.closing and journal.problem is None
+    why_not = causes(service)
     queues: dict[str, dict[str, object]] = {}
     for name, monitor in service.monitors.items():
         status = monitor.status
         missing: list[str] = []
         if status.error is not None:
             missing.append(status.error)
+        if status.other:
+            missing.append("another cluster has answered; what is known of this one is served")
+        elif status.health == "stale" and status.error is None:
+            missing.append(f"no answer for {monitor.stale_s or 0.0:.0f} s; what is known is served")
         if status.accounting_error is not None:
             missing.append(f"accounting: {status.accounting_error}")
         if status.facts is not None:
+            if not status.facts.sees_all and not status.facts.problems:
+                missing.append(f"visibility: the account does not see all jobs ({status.facts.evidence})")
             missing.extend(status.facts.problems)
             remembers = status.facts.remembers_s
             if remembers is not None and remembers < 2 * status.interval_s:
@@ -61,8 +94,6 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
             )
         if monitor.queue.queue_type == "mock":
             missing.append("this is the mock queue: no scheduler is watched")
-        sees_all = status.facts is None or status.facts.sees_all
-        ready = ready and status.seen_at is not None and status.health != "blind" and sees_all
         queues[name] = {
             "type": monitor.queue.queue_type,
             "health": status.health,
@@ -81,14 +112,15 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
             "evidence": status.facts.evidence if status.facts is not None else None,
             "missing": missing,
         }
-    return ready, {
-        "status": "ready" if ready else "not ready",
+    return not why_not, {
+        "status": "not ready" if why_not else "ready",
+        "causes": why_not,
         "version": __version__,
         "held": held,
         "journal": {
             "events": journal.last_seq - journal.trimmed_seq,
             "bytes": journal.size(),
-            "missing": [] if journal.problem is None else [journal.problem],
+            "missing": [text for text in (journal.problem, journal.damage) if text is not None],
         },
         "queues": queues,
         "nudges": {source: attrs.asdict(counts) for source, counts in service.nudges.counts.items()},

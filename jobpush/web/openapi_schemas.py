@@ -241,6 +241,7 @@ SCHEMAS: dict[str, Schema] = {
     "Readiness": object_of(
         {
             "status": enum_of(["ready", "not ready"]),
+            "causes": {**list_of(TEXT), "description": "Why it is not ready; none if it is."},
             "version": TEXT,
             "held": {**INTEGER, "description": "How many requests are held."},
             "journal": object_of({"events": INTEGER, "bytes": INTEGER, "missing": list_of(TEXT)}),

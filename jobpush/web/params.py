@@ -348,7 +348,7 @@ def check_workflow(name: object, where: str, found: bool = True) -> str:
 def canonical_key(service: JobPush, cluster: str, job_id: str, name: str) -> JobKey:
     """The key of a job that a client wrote, aliases resolved. The id is within the scheduler's grammar."""
     try:
-        canonical = service.monitors[cluster].queue.canonical_id(job_id)
+        canonical = service.monitor_of(cluster).queue.canonical_id(job_id)
     except InvalidJobId as error:
         raise Problem(400, f"{name}: {_shown(job_id)} is not a job id of {cluster}: {error}", name) from None
     return (cluster, service.table.cluster(cluster).canonical(canonical))

@@ -123,6 +123,18 @@ def unfinished(protocol: Any) -> int:
     return len(protocol._textBuffer.data) + len(protocol._bytesBuffer.data)
 
 
+def send_close(protocol: Any, code: int, reason: str) -> None:
+    """
+    Send a WebSocket's close frame, and leave the connection open for the client's, which Twisted's own method does not wait
+    for. When that comes, Twisted closes the connection.
+
+    :raise LocalProtocolError: if the connection is being closed already.
+    """
+    from wsproto.events import CloseConnection
+
+    protocol.transport.write(protocol._wsconn.send(CloseConnection(code, reason)))
+
+
 # -- the trial
 
 

@@ -19,6 +19,7 @@ from twisted.python import logfile
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.runtime.json_log import line as json_line
+from jobpush.runtime.reload import CannotReload
 from jobpush.web.access_log import BUFFER, DELAY_S, AccessLog, client_address, escaped, line_format
 
 
@@ -144,3 +145,57 @@ class WritingTests(SynchronousTestCase):
         log.close()
         self.assertEqual(Path(path).read_text(), "today\n")
         self.assertEqual(len(self.events), 1)
+
+
+class ReopenTests(SynchronousTestCase):
+    """`AccessLog.reopen`."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.path = Path(os.path.abspath(self.mktemp()))
+        self.log = AccessLog(self.clock, str(self.path))
+        self.log.open()
+        self.addCleanup(self.log.close)
+
+    def test_moved(self) -> None:
+        """What was taken before is in the file that was moved away, also what was kept back; the rest is in the new one."""
+        moved = self.path.with_suffix(".1")
+        self.log.write("first\n")
+        self.path.rename(moved)
+        self.log.write("second\n")
+        self.assertEqual(self.log.reopen(), f"{self.path} was opened again")
+        self.log.write("third\n")
+        self.log.flush()
+        self.assertEqual((moved.read_text(), self.path.read_text()), ("first\nsecond\n", "third\n"))
+
+    def test_that_cannot_be_opened(self) -> None:
+        """The old file is written, and the reason is told."""
+        moved = self.path.with_suffix(".1")
+        self.path.rename(moved)
+        self.path.mkdir()
+        with self.assertRaisesRegex(CannotReload, "cannot be (written|opened): Is a directory"):
+            self.log.reopen()
+        self.log.write("first\n")
+        self.log.flush()
+        self.assertEqual(moved.read_text(), "first\n")
+
+    def test_no_ordinary_file(self) -> None:
+        """A link is opened anew where it leads now."""
+        link = Path(f"{self.path}.link")
+        for name in ("old", "new"):
+            Path(f"{self.path}.{name}").touch()
+        link.symlink_to(f"{self.path}.old")
+        log = AccessLog(self.clock, str(link))
+        log.open()
+        self.addCleanup(log.close)
+        link.unlink()
+        link.symlink_to(f"{self.path}.new")
+        log.reopen()
+        log.write("first\n")
+        log.flush()
+        self.assertEqual(Path(f"{self.path}.new").read_text(), "first\n")
+
+    def test_none(self) -> None:
+        """The service's log is no file of the access log's; one that is not open yet is not opened."""
+        for path in (None, str(self.path)):
+            self.assertIsNone(AccessLog(self.clock, path).reopen())

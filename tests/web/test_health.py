@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush import __version__
-from jobpush.adapter.interfaces import QueueError
+from jobpush.adapter.interfaces import OtherCluster, QueueError
 from jobpush.core.model import QueueFacts
 from jobpush.web import health
 from tests.polling.seldom_asked import SeldomAskedLab
@@ -116,6 +116,110 @@ class ReadinessTests(SynchronousTestCase):
         lab = self.lab().start()
         lab.service.announce_end()
         self.assertFalse(self.ready(lab)[0])
+
+
+class CausesTests(SynchronousTestCase):
+    """`causes`: why it is not ready. Each of them makes it so, and nothing else does."""
+
+    def lab(self, queues: int = 1) -> Lab:
+        lab = Lab(self.mktemp(), queues=queues)
+        lab.queue.set("1", "RUNNING")
+        self.addCleanup(lab.stop)
+        return lab.start()
+
+    def causes(self, lab: Lab) -> list[str]:
+        """What ``/readyz`` says, and its status as it follows."""
+        answer = lab.get("/readyz")
+        found: list[str] = answer.json()["causes"]
+        self.assertEqual((answer.status, answer.json()["status"]), (503, "not ready") if found else (200, "ready"))
+        return found
+
+    def test_starting(self) -> None:
+        """Before it was started; and each queue that was never seen, whether it has failed or has not answered yet."""
+        lab = Lab(queues=2)
+        self.assertEqual(health.causes(lab.service), ["starting", "never seen: memory", "never seen: second"])
+        lab.queue.failure = QueueError("down")
+        lab.queues[1].pending = []
+        lab.start()
+        self.addCleanup(lab.stop)
+        self.assertEqual(self.causes(lab), ["never seen: memory", "never seen: second"])
+
+    def test_closing(self) -> None:
+        """It answers those who wait, and takes no others."""
+        lab = self.lab()
+        self.assertEqual(self.causes(lab), [])
+        lab.service.announce_end()
+        self.assertEqual(self.causes(lab), ["closing"])
+
+    def test_journal(self) -> None:
+        """Nothing can be committed, until something can."""
+        lab = self.lab()
+        lab.journal._writer.execute("PRAGMA query_only=1")
+        lab.set("2", "RUNNING")
+        self.assertEqual(self.causes(lab), ["journal"])
+
+    def test_damage(self) -> None:
+        """A page of the journal's file that is none any more is found when it is read, and is not forgotten."""
+        lab = Lab(self.mktemp(), tail=1)
+        self.addCleanup(lab.stop)
+        lab.start()
+        for number in range(400):
+            lab.queue.set(str(number), "RUNNING", name="x" * 500)
+        lab.tick()
+        lab.journal._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with open(f"{lab.journal.directory}/journal.sqlite", "r+b") as file:
+            file.seek(4096 * 20)
+            file.write(b"\xff" * 4096 * 20)
+        self.assertEqual(lab.get("/v1/changes?since=0&limit=1000").status, 503)
+        self.assertIn("damage", self.causes(lab))
+        self.assertIn("damaged", lab.get("/readyz").json()["journal"]["missing"][-1])
+
+    def test_visibility(self) -> None:
+        """No queue is known to show all of its jobs. One of several that does not is told of under ``missing``."""
+        lab = self.lab(queues=2)
+        hides = QueueFacts(sees_all=False, evidence="PrivateData")
+        lab.queue.facts = hides
+        lab.tick(70)
+        self.assertEqual(self.causes(lab), [])
+        missing = lab.get("/readyz").json()["queues"]["memory"]["missing"]
+        self.assertEqual(missing, ["visibility: the account does not see all jobs (PrivateData)"])
+        lab.queues[1].facts = hides
+        lab.tick(70)
+        self.assertEqual(self.causes(lab), ["visibility"])
+
+    def test_blind(self) -> None:
+        """Jobs that were there are not shown any more."""
+        lab = self.lab()
+        lab.queue.facts = QueueFacts(sees_all=False, evidence="PrivateData")
+        lab.queue.jobs.clear()
+        lab.tick(3)
+        self.assertEqual(lab.service.monitors["memory"].status.health, "blind")
+        self.assertEqual(self.causes(lab), ["visibility"])
+
+    def test_another_cluster(self) -> None:
+        """What is served is this one's, but nobody knows for how long that is so."""
+        lab = self.lab(queues=2)
+        lab.queue.failure = OtherCluster("the answer is of beta")
+        lab.tick(2)
+        self.assertEqual(self.causes(lab), ["another cluster: memory"])
+        lab.queue.failure = None
+        lab.tick(10)
+        self.assertEqual(self.causes(lab), [])
+
+    def test_stale_alone(self) -> None:
+        """A scheduler that is down, or takes long, leaves it ready; the reason is under ``missing``."""
+        lab = self.lab()
+        lab.queue.failure = QueueError("cannot reach the controller")
+        lab.tick(30)
+        queue = lab.get("/readyz").json()["queues"]["memory"]
+        self.assertEqual((self.causes(lab), queue["health"], queue["missing"]), ([], "stale", ["cannot reach the controller"]))
+        lab.queue.failure = None
+        lab.tick(40)
+        lab.queue.pending = []
+        lab.tick(20)
+        queue = lab.get("/readyz").json()["queues"]["memory"]
+        self.assertEqual((self.causes(lab), queue["health"]), ([], "stale"))
+        self.assertRegex(queue["missing"][0], r"\Ano answer for \d+ s; what is known is served\Z")
 
 
 class ClustersTests(SynchronousTestCase):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SAMPLES = {
     "toml": "jobpush.toml",
     "unit": "jobpush.service",
+    "socket": "jobpush.socket",
     "hooks": "hooks",
     "parsl": "parsl",
     "snakemake": "snakemake",

@@ -7,6 +7,7 @@ about fifteen kilobytes. None of it is needed to wait. So the transport gets one
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +20,7 @@ from jobpush.web.held.stream_group import Form
 from jobpush.web.held.summary import Summary
 from jobpush.web.principal import Principal
 from jobpush.web.requests import Transport
-from jobpush.web.responses import Response
+from jobpush.web.responses import LATEST_RETURN_S, SOONEST_RETURN_S, Response
 from jobpush.web.twisted_internals import unsent
 
 if TYPE_CHECKING:
@@ -172,9 +173,9 @@ class StreamConnection:
         self.transport.abortConnection()
 
     def finish(self) -> None:
-        """Send the last chunk, and close when it is sent."""
+        """Send when the client may come back, and the last chunk, and close when it is sent."""
         if not self.transport.disconnecting:
-            self.write(LAST_CHUNK)
+            self.write(chunked(come_back_line()) + LAST_CHUNK)
             self.transport.loseConnection()
             self.host.ended(self)
 
@@ -195,6 +196,11 @@ class StreamConnection:
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See `IProtocol`."""
         self.host.lost(self)
+
+
+def come_back_line() -> bytes:
+    """Return what tells EventSource when to connect again after a stream has ended: not all of them at once."""
+    return b"retry: %d\n\n" % random.randint(1000 * SOONEST_RETURN_S, 1000 * LATEST_RETURN_S)
 
 
 def chunked(data: bytes) -> bytes:

@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobpush.core.filters import Selection
+from jobpush.core.filters import Selection, named_clusters
 from jobpush.core.model import JobKey
 from jobpush.events.interfaces import JournalError
 from jobpush.events.tracker import JobStatusTracker
@@ -59,6 +59,9 @@ class Schedulers(Protocol):
 
     def awaited(self, clusters: frozenset[str]) -> None:
         """Take note that somebody begins to wait for jobs of these clusters; of all, if none is named."""
+
+    def serves(self, clusters: Iterable[str]) -> bool:
+        """Return whether each of these clusters is served."""
 
 
 def raise_descriptor_limit() -> int:
@@ -176,6 +179,8 @@ class Registry:
         self._join(member, group)
         self._set_deadline(member, hold.deadline - self._reactor.seconds())
         self._schedulers.awaited(hold.clusters)
+        if not self._schedulers.serves(hold.clusters):  # it was removed after the question came
+            group.claim(timed_out=True)
         return group
 
     def join(self, member: Member, group: ResponseGroup, seconds: float) -> None:
@@ -225,6 +230,8 @@ class Registry:
             group = self._streams[selection] = StreamGroup(self, selection, since)
         self._join(member, group, since)
         self._schedulers.awaited(selection.clusters)
+        if not self._schedulers.serves(named_clusters(selection)):  # it was removed while the stream caught up
+            member.finish()
 
     def _group(self, hold: Hold, size: int, client: str | None) -> ResponseGroup:
         """The group of those that wait for the same; the client is the one for which it begins, if there is none yet."""
@@ -349,6 +356,18 @@ class Registry:
             problem = fault(close=True)
         response = problem.response()
         return Ready(lambda: response)
+
+    def removed(self, cluster: str) -> None:
+        """
+        A cluster is served no more: answer what is held for it ``timed_out``, tell streams that name it what is left to be
+        told, and end them. What is held for all clusters stays.
+        """
+        for group in set(self._members.values()):
+            if isinstance(group, StreamGroup):
+                if cluster in named_clusters(group.selection):
+                    group.close()
+            elif isinstance(group, ResponseGroup) and group.wake is None and cluster in group.named:
+                group.claim(timed_out=True)
 
     def close(self) -> None:
         """

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobpush.core.filters import Targets
+from jobpush.core.filters import Targets, named_clusters
 from jobpush.core.model import JobKey
 from jobpush.core.record import Event
 from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
@@ -107,6 +107,12 @@ class ResponseGroup(Continuation):
 
     # -- what it waits for
 
+    @property
+    def named(self) -> frozenset[str]:
+        """The clusters that its question names, by themselves or with a job."""
+        looked_for = frozenset(cluster for look in self.hold.looks for cluster, _ in look.jobs if cluster)
+        return looked_for | named_clusters(self.selection)
+
     def take(self, events: Sequence[Event]) -> bool:
         watch = self.hold.watch
         if watch is None:
@@ -152,10 +158,10 @@ class ResponseGroup(Continuation):
         for each in looking:
             each.cancel()
 
-    def claim(self, closing: bool = False) -> None:
+    def claim(self, timed_out: bool = False, closing: bool = False) -> None:
         """From now on its members get what it has gathered; nobody joins it."""
         self._registry.retire(self)
-        self._registry.tracker.claim(self, closing)
+        self._registry.tracker.claim(self, timed_out, closing)
 
     # -- what its members get
 
@@ -193,7 +199,7 @@ class ResponseGroup(Continuation):
             for number, each in enumerate(responses):
                 if members := part[number :: len(responses)]:
                     self._registry.answer(members, each)
-            if wake is not None and not closing:
+            if wake is not None and not wake.timed_out:
                 self._registry.tracker.woke("poll", len(part))
             if left:
                 self._registry.cooperator.soon(some)

@@ -13,7 +13,7 @@ from jobpush.core import wire
 from jobpush.core.filters import Selection
 from jobpush.core.record import Event
 from jobpush.events.reader import Feed
-from jobpush.web.held.connection import chunked
+from jobpush.web.held.connection import chunked, come_back_line
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.following import Follower
 from jobpush.web.held.registry import Registry
@@ -128,4 +128,5 @@ class Stream(Follower[bytes]):
         request = self._request
         if not self.taken and not request.finished and not self._gone:
             request.unregisterProducer()
+            request.write(come_back_line())
             request.finish()

@@ -26,13 +26,17 @@ from jobpush.web.held.stream_group import HEARTBEAT_S, tell
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
-from jobpush.web.twisted_internals import unfinished
+from jobpush.web.twisted_internals import send_close, unfinished
 
 #: Characters that a client's message may have. Ten thousand long job ids take half of that.
 MESSAGE_LIMIT = 1024 * 1024
 
 #: Seconds of silence, pings unanswered, after which a client is disconnected.
 SILENCE_S = 3 * HEARTBEAT_S
+
+#: Seconds that a client has for its close frame after ours. A browser that is cut off before it has sent that takes the end for
+#: a failure (1006).
+CLOSE_S = 1.0
 
 #: What ends each message that is kept: JSON has none.
 _END = b"\0"
@@ -155,6 +159,15 @@ class SocketProtocol:
         """Drop the connection."""
         self._request.channel.forceAbortClient()
 
+    def close(self, code: int, reason: str) -> None:
+        """Send the close frame. The connection ends when the client has sent its own."""
+        self.say(lambda transport: send_close(transport, code, reason))
+
+    def cut(self) -> None:
+        """End the connection when what was written is sent, whether or not the client has sent its close frame."""
+        if not self.lost:
+            self._request.channel.transport.loseConnection()
+
     def say(self, what: Callable[[Any], object]) -> None:
         """Send something, unless the connection is being closed."""
         from wsproto.utilities import LocalProtocolError
@@ -182,7 +195,7 @@ class SocketProtocol:
         channel = self._request.channel
         channel.site.log(self._request)
         if self.follower is not None:
-            self.follower.finish()
+            self.follower.gone()
         if self._over is not None:
             self._over.cancel()
         type(channel).connectionLost(channel, reason)
@@ -240,8 +253,17 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
     def hang_up(self) -> None:
         if not self._protocol.lost:
             self._protocol.transport.detachProducer()
-            why = "the server ends; come back in a moment"
-            self._protocol.say(lambda transport: transport.loseConnection(GOING_AWAY, why))
+            self._protocol.close(GOING_AWAY, "the server ends this; come back in a moment")
+            self._registry.wheel.set(self, CLOSE_S)
+
+    def expired(self) -> None:
+        """The client has not answered the close frame."""
+        self._protocol.cut()
+
+    def gone(self) -> None:
+        """The connection has ended."""
+        self._registry.wheel.clear(self)
+        self.finish()
 
     def stopProducing(self) -> None:
         self._protocol.lost = True

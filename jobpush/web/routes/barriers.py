@@ -127,7 +127,7 @@ class BarrierRoutes:
             wake = Wake((), head, timed_out=held.wait > 0 and not barrier.over)
             return Ready(lambda: self._render(asked, barrier, wake))
         looks = self._looks(asked, barrier)
-        begun = tuple(self._service.monitors[cluster].looks_begun for look in looks for cluster in look.clusters)
+        begun = tuple(self._service.monitor_of(cluster).looks_begun for look in looks for cluster in look.clusters)
         return Hold(
             key=("wait", frozenset(asked.targets.items()), asked.need, asked.until, asked.since, asked.visibility, begun),
             since=head,

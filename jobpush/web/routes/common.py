@@ -141,7 +141,7 @@ class Polls:
 
     def known(self, key: JobKey) -> Found | None:
         """The job of the table with that key or alias, and its record."""
-        return self.service.table.find(*key, self.service.monitors[key[0]].queue.task_of)
+        return self.service.table.find(*key, self.service.monitor_of(key[0]).queue.task_of)
 
     def followed(self, found: Found) -> Found:
         """Return what a job is now that was moved to another cluster, as far as that is known; any other job itself."""

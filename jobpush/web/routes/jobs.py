@@ -124,7 +124,7 @@ class JobRoutes:
         return json_response(wire.dumps({**fields, "jobs": listed}), cursor)
 
     def _every_job(self, clusters: frozenset[str]) -> Iterator[JobDescriptor]:
-        for name in self._service.monitors:
+        for name in list(self._service.monitors):
             if not clusters or name in clusters:
                 jobs = self._service.table.cluster(name)
                 for job_id in list(jobs.records):
@@ -214,7 +214,7 @@ class JobRoutes:
             return Ready(lambda: self._unknown(asked, proven=asked.wait is None or asked.wait <= 0, closing=False))
         cluster = asked.key[0]
         return Hold(
-            key=(asked, self._service.monitors[cluster].looks_begun),
+            key=(asked, self._service.monitor_of(cluster).looks_begun),
             since=asked.began_at,
             watch=None,
             render=lambda wake: self._unknown(asked, proven=False, closing=wake.closing),
@@ -242,7 +242,7 @@ class JobRoutes:
     def _unknown(self, asked: _JobQuery, proven: bool, closing: bool) -> Response:
         """Unknown to a look that began after the request, or not known because there was none in time: not the same."""
         cluster, job_id = asked.key
-        monitor = self._service.monitors[cluster]
+        monitor = self._service.monitor_of(cluster)
         simple = asked.route == "jobstatus"
         if proven:
             text = f"{cluster} lists no job {job_id}"
@@ -352,7 +352,7 @@ class JobRoutes:
             if told:
                 record = record.as_of(told[-1])
                 job = record.job
-        monitor = self._service.monitors[key[0]]
+        monitor = self._service.monitor_of(key[0])
         fields: dict[str, object] = {
             "cursor": cursor,
             "timed_out": page.timed_out,

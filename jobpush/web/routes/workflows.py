@@ -194,7 +194,7 @@ class WorkflowRoutes:
             raise Problem(400, "jobs: which jobs does it have? Expected a list of texts such as \"slurm/4711\"", "jobs")
         members = yield from params.jobs("jobs", jobs)
         for key in list(members):
-            task = self._service.monitors[key[0]].queue.task_of(key[1])
+            task = self._service.monitor_of(key[0]).queue.task_of(key[1])
             if task is not None and (key[0], task[0]) in members:
                 del members[key]
         return members

@@ -152,12 +152,12 @@ class StreamConnectionTests(SynchronousTestCase):
         self.assertEqual(other.all, b"")
 
     def test_finish(self) -> None:
-        """It ends with the last chunk, once, and its host is told."""
+        """It ends with when the client may come back, and the last chunk, once; its host is told."""
         stream, transport, host = self.stream()
         stream.alive()
         stream.finish()
         stream.finish()
-        self.assertEqual(transport.all, b"9\r\n: alive\n\n\r\n" + LAST_CHUNK)
+        self.assertRegex(transport.all, rb"\A9\r\n: alive\n\n\r\nd\r\nretry: [1-5]\d\d\d\n\n\r\n" + LAST_CHUNK + rb"\Z")
         self.assertEqual((transport.disconnecting, host.notes), (True, [("ended",)]))
 
     def test_chunked(self) -> None:

@@ -5,7 +5,7 @@ one, end of all, in any order; and what it says of the requests that it holds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -86,6 +86,9 @@ class Lab:
         self.askers.append(client)
         self.looks.append(look)
         return look
+
+    def serves(self, clusters: Iterable[str]) -> bool:
+        return True
 
     def awaited(self, clusters: frozenset[str]) -> None:
         self.awaited_clusters.append(clusters)

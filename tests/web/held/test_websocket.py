@@ -17,7 +17,16 @@ from wsproto import ConnectionType, WSConnection
 from jobpush.core.filters import Selection
 from jobpush.web.held import following
 from jobpush.web.held.stream_group import HEARTBEAT_S
-from jobpush.web.held.websocket import GOING_AWAY, MESSAGE_LIMIT, SILENCE_S, TOO_BIG, UNSUPPORTED, Messages, SocketFollower
+from jobpush.web.held.websocket import (
+    CLOSE_S,
+    GOING_AWAY,
+    MESSAGE_LIMIT,
+    SILENCE_S,
+    TOO_BIG,
+    UNSUPPORTED,
+    Messages,
+    SocketFollower,
+)
 from jobpush.web.params import Params, resolve
 from jobpush.web.principal import ANONYMOUS
 from jobpush.web.routes.common import SELECTION
@@ -54,8 +63,11 @@ class Protocol:
     def detachProducer(self) -> None:
         self.producer = None
 
-    def loseConnection(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str) -> None:
         self.closed = code, reason
+
+    def cut(self) -> None:
+        self.aborted = True
 
     def abort(self) -> None:
         self.aborted = True
@@ -204,6 +216,10 @@ class FollowerTests(LabCase):
         self.lab.service.announce_end()
         self.assertEqual(protocol.closed and protocol.closed[0], GOING_AWAY)
         self.assertEqual(self.lab.registry.held, 0)
+        self.lab.clock.run(CLOSE_S - 0.1)
+        self.assertFalse(protocol.aborted, "the client has a moment to answer")
+        self.lab.clock.run(0.3)
+        self.assertTrue(protocol.aborted)
 
     def test_the_client_leaves(self) -> None:
         """Nothing is said to a client that is gone, and nothing is left."""
@@ -415,14 +431,33 @@ class WireTests(LabCase):
         self.lab.clock.pump([1.0] * int(2 * SILENCE_S))
         self.assertTrue(client.transport.aborted)
 
-    def test_the_end(self) -> None:
-        """The end of the service is told with the code for that."""
+    def ended(self) -> Client:
+        """A client that has been told the end of the service with the code for that; the connection is open still."""
         client = Client(self)
         self.lab.service.announce_end()
-        self.lab.clock.pump([0.5] * 4)
         client.read()
         assert client.closed is not None
         self.assertEqual(client.closed[0], GOING_AWAY)
+        self.assertFalse(client.transport.disconnecting)
+        self.assertTrue(self.lab.service.busy)
+        return client
+
+    def test_the_end(self) -> None:
+        """The connection ends when the client has sent its close frame; what it says before that is not answered any more."""
+        client = self.ended()
+        client.raw(b"\x88\x82\0\0\0\0\x03\xe9")  # a close frame with that code, masked with zeros
+        self.assertTrue(client.transport.disconnecting)
+        client.leave()
+        self.assertFalse(self.lab.service.busy)
+        self.lab.clock.run(CLOSE_S + 1)
+
+    def test_the_end_for_a_client_that_is_silent(self) -> None:
+        """The connection ends a moment later."""
+        client = self.ended()
+        self.lab.clock.run(CLOSE_S + 0.2)
+        self.assertTrue(client.transport.disconnecting)
+        client.leave()
+        self.assertEqual(len(self.lab.registry.wheel), 0)
 
 
 class CatchingUpTests(LabCase):

@@ -1,0 +1,182 @@
+"""
+The running process: the ports and what they serve, how it starts and ends, and what it reads again when it is told to (SIGHUP).
+(Tests: tests/test_tap.py, tests/with_service/test_life.py.)
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python.components import Componentized
+
+from jobpush import __version__
+from jobpush.command_line import Options
+from jobpush.events.interfaces import JournalError
+from jobpush.polling.nudge_sockets import NudgeSocketError
+from jobpush.reloading import ConfiguredQueues
+from jobpush.runtime.gc_pauses import GcPausesService
+from jobpush.runtime.listening import listening_service
+from jobpush.runtime.log_file import ServiceLogFile, log_path
+from jobpush.runtime.reload import Reloads, on_signal
+from jobpush.runtime.sd_notify import notify_of, watchdog_seconds
+from jobpush.runtime.supervision import Supervision
+from jobpush.service import JobPush
+from jobpush.web import ApiResource
+from jobpush.web.site import JobpushSite
+
+#: Seconds from when all was done to the end of the process.
+EXIT_S = 0.5
+
+LOG = Logger(namespace="jobpush")
+
+
+class CannotStart(Exception):
+    """The service cannot start; one line that says why."""
+
+
+class Assembly(MultiService):
+    """The ports and what they serve; what fails at the start becomes one line and a non-zero exit."""
+
+    def __init__(self, reactor: Any, options: Options, service: JobPush, site: JobpushSite, api: ApiResource) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._options = options
+        self._service = service
+        self._api = api
+        self._ports = [listening_service(reactor, endpoint, site) for endpoint in options.endpoints]
+        for port in self._ports:
+            port.setServiceParent(self)
+        service.setServiceParent(self)
+        self._gc_pauses = GcPausesService(reactor)
+        self._gc_pauses.setServiceParent(self)
+        service.on_check.append(self._checked)
+        self._started = False
+        self._supervision = Supervision(reactor, notify_of(), self._status, lambda: service.stuck, watchdog_seconds())
+        self._queues = ConfiguredQueues(reactor, service, options.read_again, options.settings, options.made)
+        self.reloads = Reloads(self._supervision.reloading, self._supervision.reloaded)
+        self.reloads.add("the access log", site.access_log.reopen)
+        self.reloads.add("the queues", self._queues.reload)
+        self._forget_signal = lambda: None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Belong to twistd's application, which logs to the file of ``--logfile`` from now on."""
+        super().setServiceParent(parent)
+        path = log_path(self._options.parent or {}) if isinstance(parent, Componentized) else None
+        if path is not None:
+            file = ServiceLogFile(self._reactor, path)
+            file.observe_for(parent)
+            self.reloads.add("the log", file.reopen)
+
+    def _status(self) -> str:
+        """What it is doing, in a line for ``systemctl status``."""
+        held = self._api.registry.held
+        queues = ", ".join(f"{name}: {monitor.status.health}" for name, monitor in self._service.monitors.items())
+        return f"{queues}; {held} requests held"
+
+    def privilegedStartService(self) -> None:
+        """Listen, while a privileged port still may be opened."""
+        self._check_access_log()
+        try:
+            super().privilegedStartService()
+        except (CannotListenError, OSError) as error:
+            cause = error.socketError if isinstance(error, CannotListenError) else error
+            reason = (isinstance(cause, OSError) and cause.strerror) or cause
+            self._die(f"{self._options.where_it_listens()}: cannot listen: {reason}")
+
+    def _check_access_log(self) -> None:
+        path = self._options.settings.access_log
+        if path is None:
+            return
+        try:
+            # A pipe that nobody reads is refused, and not waited for.
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666))
+        except OSError as error:
+            self._die(f"{self._options.where('access_log', path)}: the file cannot be written: {error.strerror}")
+
+    def startService(self) -> None:
+        for line in self._options.found:
+            LOG.warn("{line}", line=line)
+        if self._options.settings.state is None:
+            LOG.warn("the journal is in memory: cursors and known jobs do not survive a restart (--state DIR keeps them)")
+        try:
+            super().startService()
+        except JournalError as error:
+            self._die(str(error) if self._options.settings.state is None else f"{self._options.where('state')}: {error}")
+        except NudgeSocketError as error:
+            self._die(f"{self._options.where('nudge')}: {error}")
+        clusters = ", ".join(f"{q.cluster} ({q.queue_type})" for q in self._options.queues)
+        LOG.info(
+            "jobpush {version} serves {clusters} on {endpoint}",
+            version=__version__,
+            clusters=clusters,
+            endpoint=self._options.listens_on,
+        )
+        unserved = [each.address for each in self._options.inherited if each not in self._options.served]
+        if unserved:
+            where = self._options.where("port")
+            LOG.warn("{where}: nobody accepts on what was handed over: {sockets}", where=where, sockets=", ".join(unserved))
+        if threading.current_thread() is threading.main_thread():
+            self._forget_signal = on_signal(self._reactor, signal.SIGHUP, self.reloads.reload)
+        self._supervision.start()
+
+    def _die(self, line: str) -> None:
+        """End before anything runs: one line, status 1."""
+        LOG.critical("{line}", line=line)
+        twistd = self._options.parent
+        if twistd is not None and not twistd["nodaemon"]:
+            raise CannotStart(line)  # the parent of the daemon waits for it to say this
+        # Not sys.stderr: with --logfile, twistd has put the log there.
+        print(f"jobpush: {line}", file=sys.__stderr__, flush=True)
+        raise SystemExit(1)
+
+    def _checked(self) -> None:
+        """A scheduler that hides users' jobs from each other must not have them shown to all by an oversight."""
+        why = self._api.access.hidden()
+        if why is not None and not self._started:
+            LOG.critical("{why}", why=why)
+            print(f"jobpush: {why}", file=sys.__stderr__, flush=True)
+            atexit.register(_exit_with_failure)
+            self._reactor.callWhenRunning(self._reactor.stop)
+        self._started = self._started or all(
+            monitor.status.facts is not None for monitor in self._service.monitors.values()
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, answer everybody, then end."""
+        self.running = False
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._supervision.stop()
+        await self.reloads.close()
+        await gatherResults([maybeDeferred(port.stopService) for port in self._ports])
+        await self._service.stopService()
+        self._gc_pauses.stopService()
+        self._supervision.end()
+        self._forget_signal()
+        if self._options.parent is not None:  # under twistd, whose process ends now
+            threading.Thread(target=_exit_anyway, daemon=True).start()
+
+
+def _exit_anyway() -> None:
+    """All has been done: a thread that waits for a file server that is gone must not keep the process."""
+    time.sleep(EXIT_S)
+    LOG.warn("something still runs on a thread; it is not waited for")
+    os._exit(0)
+
+
+def _exit_with_failure() -> None:
+    """twistd ends with status 0 whenever its reactor was stopped in order; this time it was not what was wanted."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -1,0 +1,219 @@
+"""
+The command line of ``twistd jobpush``: the settings, and what is made of them before anything is opened. (Tests:
+tests/test_tap.py.)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+
+from twisted.internet.endpoints import serverFromString
+from twisted.python import usage
+
+from jobpush import __version__
+from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueService
+from jobpush.adapter.options import declared, help_text
+from jobpush.adapter.registry import queue_factories
+from jobpush.events.interfaces import IJobStatusListener
+from jobpush.events.listeners import distinct, listener_factories, make_listener_from_table
+from jobpush.polling.nudge_sockets import SOCKET_NAME, UdpAddress, UnixAddress, read_secret
+from jobpush.polling.queue_options import CommonOptions
+from jobpush.queues import MadeQueues, make_queues
+from jobpush.runtime.listening import InheritedSocket, inherited_sockets
+from jobpush.settings import CommandLine, ConfigError, Given, Settings, explained, is_digits, make_settings, read_file
+
+#: Connections that may wait to be accepted. Thousands of clients come back at once after each event; the default of 50
+#: makes most of them wait for a second or three until TCP tries again.
+BACKLOG = 4096
+
+#: Where it listens if nobody has said where.
+DEFAULT_PORT = "8080"
+
+
+class Options(CommandLine):
+    """The command line of ``twistd jobpush``: the settings, and what they make."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Watch batch schedulers and push every change of a job's state to the HTTP clients that wait for it. "
+        "With no --queue: the schedulers found on this host, else a demonstration. See --help-queues."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = Settings()
+        self.made = MadeQueues({})
+        self.listeners: list[IJobStatusListener] = []
+        self.nudge_addresses: list[UnixAddress | UdpAddress] = []
+        self.nudge_secret: bytes | None = None
+        self.inherited: tuple[InheritedSocket, ...] = ()
+        self._typed: dict[str, Given] = {}
+        self._given: dict[str, Given] = {}
+
+    def opt_help_queues(self) -> None:
+        """Show the types of queues and listeners that are installed"""
+        print("Queues, for --queue TYPE:")
+        for factory in queue_factories():
+            print(f"  {factory.queue_type:<12} {factory.queue_help}")
+        print("Listeners, for --listener TYPE:")
+        for listener in listener_factories():
+            print(f"  {listener.listener_type:<12} {listener.listener_help}")
+        raise SystemExit(0)
+
+    def opt_help_queue_type(self, kind: str) -> None:
+        """Show the options of a type of queue or listener"""
+        for factory in queue_factories():
+            if factory.queue_type == kind:
+                print(f"--queue {kind}[:key=value:…]: {factory.queue_help}\n\n{factory.arg_string_format}")
+                print(help_text(declared(CommonOptions)))
+                raise SystemExit(0)
+        for listener in listener_factories():
+            if listener.listener_type == kind:
+                print(f"--listener {kind}[:key=value:…]: {listener.listener_help}\n\n{listener.arg_string_format}")
+                raise SystemExit(0)
+        raise usage.UsageError(f"there is no queue or listener type {kind!r}; see --help-queues")
+
+    def opt_version(self) -> None:
+        """Show the version of jobpush"""
+        print(f"jobpush {__version__}")
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        """Check everything, and make the queues. Nothing is opened."""
+        from twisted.internet import reactor
+
+        try:
+            self._typed = self.given()
+            self._given = self._read()
+            self.settings = make_settings(self._given)
+            self.made = make_queues(reactor, self.settings)
+            self.inherited = inherited_sockets(reactor)
+            self._make_listeners(reactor)
+            self._read_nudges()
+            self._check_port(reactor)
+            self._check_static()
+        except (ConfigError, BadQueueOption) as error:
+            raise usage.UsageError(str(error)) from None
+
+    def _read(self) -> dict[str, Given]:
+        """Return what the file gives, and the command line, which goes before it."""
+        return {**read_file(self._typed["config"].value), **self._typed} if "config" in self._typed else self._typed
+
+    def read_again(self) -> Settings:
+        """
+        Return the settings as the file has them now. What is in force stays.
+
+        :raise ConfigError: naming the file, the key, its value and what was expected.
+        """
+        return make_settings(self._read())
+
+    def where(self, field: str, path: str = "") -> str:
+        """
+        Return where an option was given and how, for errors.
+
+        :param field: of `Settings`.
+        :param path: the path that its value stands for, which is added if it was given as a relative one.
+        """
+        given = self._given.get(field)
+        if given is None and field == "port":
+            return f"port = {DEFAULT_PORT}"
+        where = given.where if given is not None else f"{field} = {getattr(self.settings, field)}"
+        return where if path in where else f"{where}: {path}"
+
+    @property
+    def queues(self) -> list[IBatchQueueService]:
+        """The queues, in their order."""
+        return self.made.queues
+
+    @property
+    def found(self) -> Sequence[str]:
+        """Lines for the log on what was found on this host."""
+        return self.made.found
+
+    def _make_listeners(self, reactor: object) -> None:
+        for asked in self.settings.listeners:
+            with explained(asked):
+                self.listeners.append(make_listener_from_table(reactor, asked.type, asked.options))
+                shared = distinct(self.listeners)
+                if shared is not None:
+                    raise BadQueueOption(f"two listeners are called {shared!r}: tell them apart with name=")
+
+    def _read_nudges(self) -> None:
+        """Where nudges come in, and what those from other hosts are signed with."""
+        settings = self.settings
+        self.nudge_addresses = list(settings.nudge)
+        if settings.state is not None and not settings.nudge:
+            self.nudge_addresses = [UnixAddress(os.path.join(settings.state, SOCKET_NAME))]
+        if settings.nudge_secret is not None:
+            try:
+                self.nudge_secret = read_secret(settings.nudge_secret)
+            except BadQueueOption as error:
+                raise ConfigError(f"{self.where('nudge_secret', settings.nudge_secret)}: {error}") from None
+        elif any(isinstance(address, UdpAddress) for address in self.nudge_addresses):
+            raise ConfigError(f"{self.where('nudge')}: nudges by UDP must be signed, with nudge_secret (--nudge-secret FILE)")
+
+    def _check_port(self, reactor: object) -> None:
+        for endpoint in self.endpoints:
+            where = self.where_it_listens(endpoint)
+            try:
+                serverFromString(reactor, endpoint)
+            except Exception as error:  # each kind of endpoint has errors of its own
+                raise ConfigError(
+                    f"{where}: {error}; expected digits or an endpoint string such as tcp:8080:interface=0.0.0.0"
+                ) from None
+            if not self.settings.allow_anonymous and self._is_public(endpoint):
+                raise ConfigError(
+                    f"{where} is not provably loopback or a unix socket, and there is no authentication: "
+                    "whoever reaches it would see all jobs. Say --allow-anonymous if that is meant"
+                )
+
+    def where_it_listens(self, endpoint: str | None = None) -> str:
+        """Return what to call an endpoint in errors; by default all of them."""
+        addresses = [each.address for each in self.served if endpoint in (None, each.endpoint)]
+        return f"the socket {', '.join(addresses)} that was handed over" if addresses else self.where("port")
+
+    def _is_public(self, endpoint: str) -> bool:
+        publics = [each.is_public for each in self.served if each.endpoint == endpoint]
+        return publics[0] if publics else is_public(endpoint)
+
+    def _check_static(self) -> None:
+        static = self.settings.static
+        if static is not None and not os.path.isdir(static):
+            raise ConfigError(f"{self.where('static', static)}: there is no such directory")
+        if static is not None and not os.access(static, os.R_OK | os.X_OK):
+            raise ConfigError(f"{self.where('static', static)}: this account may not read the directory")
+
+    @property
+    def served(self) -> tuple[InheritedSocket, ...]:
+        """The sockets that were handed over and are listened on: all of them, unless the settings say where to listen."""
+        return self.inherited if self.settings.port is None else ()
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The endpoint strings to listen on."""
+        if self.served:
+            return [each.endpoint for each in self.served]
+        port = self.settings.port or DEFAULT_PORT
+        return [f"tcp:{port}:interface=127.0.0.1:backlog={BACKLOG}" if is_digits(port) else port]
+
+    @property
+    def listens_on(self) -> str:
+        """Where it listens, for people."""
+        return ", ".join(each.address for each in self.served) or self.endpoints[0]
+
+
+def is_public(endpoint: str) -> bool:
+    """Return whether others than the users of this host may reach an endpoint, as far as its string tells."""
+    kind, _, rest = endpoint.partition(":")
+    if kind == "unix":
+        return False
+    fields = rest.replace("\\:", "\0").split(":")
+    interfaces = [field.partition("=")[2] for field in fields if field.startswith("interface=")]
+    if len(interfaces) != 1 or kind not in ("tcp", "tcp6", "ssl", "tls"):
+        return True
+    try:
+        return not ipaddress.ip_address(interfaces[0].replace("\0", ":")).is_loopback
+    except ValueError:
+        return True

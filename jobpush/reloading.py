@@ -1,0 +1,104 @@
+"""
+What the configuration file says of queues, read again: queues that were added, changed or taken out, and those that were not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+
+from jobpush.adapter.interfaces import BadQueueOption, QueueError
+from jobpush.core.model import QueueFacts
+from jobpush.queues import MadeQueue, MadeQueues, make_queues
+from jobpush.runtime.reload import CannotReload
+from jobpush.service import JobPush
+from jobpush.settings import ConfigError, Settings
+
+#: Seconds in which a new queue may say what its account sees. One that does not answer is watched all the same.
+CHECK_S = 10.0
+
+#: The settings that only queues follow from.
+_OF_QUEUES = frozenset({"config", "queues", "interval"})
+
+
+class ConfiguredQueues:
+    """
+    A reloadable part (`jobpush.runtime.reload`): the queues that a service watches.
+
+    :param read: reads the settings again.
+    :param settings: those that are in force.
+    :param made: the queues that the service was started with.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, service: JobPush, read: Callable[[], Settings], settings: Settings, made: MadeQueues
+    ) -> None:
+        self._reactor = reactor
+        self._service = service
+        self._read = read
+        self._settings = settings
+        self._made = dict(made.by_cluster)
+
+    async def reload(self) -> str | None:
+        """
+        Watch the queues that the settings name now. Nothing is done before all of them could be made.
+
+        :return: what has changed.
+        :raise CannotReload: if the file cannot be taken, or a new queue may not be shown to everybody; all stays as it is.
+        """
+        try:
+            settings = self._read()
+            wanted = make_queues(self._reactor, settings).by_cluster
+        except (ConfigError, BadQueueOption) as error:
+            raise CannotReload(str(error)) from None
+        added = [made for name, made in wanted.items() if name not in self._made]
+        changed = [made for name, made in wanted.items() if name in self._made and made.asked != self._made[name].asked]
+        removed = [name for name in self._made if name not in wanted]
+        for made in (*added, *changed):
+            await self._check(made)
+        if self._service.closing:
+            return None
+        for made in changed:
+            await self._service.replace_queue(made.queue, made.options)
+            self._made[made.cluster] = made
+        for name in removed:
+            await self._service.remove_queue(name)
+            del self._made[name]
+        for made in added:
+            self._service.add_queue(made.queue, made.options)
+            self._made[made.cluster] = made
+        return _said(added, changed, removed, self._later(settings))
+
+    async def _check(self, made: MadeQueue) -> None:
+        """As at the start: where users' jobs are hidden from each other they must not be shown to all by an oversight."""
+        if self._settings.allow_anonymous:
+            return
+        asked: Deferred[QueueFacts] = maybeDeferred(made.queue.check)
+        try:
+            facts = await asked.addTimeout(CHECK_S, self._reactor)
+        except (QueueError, TimeoutError):
+            return
+        if facts.hides_jobs:
+            raise CannotReload(
+                f"{made.cluster} hides users' jobs from each other ({facts.evidence}), and every user of this host reaches the "
+                "port: start with --allow-anonymous to show all jobs to all of them"
+            )
+
+    def _later(self, settings: Settings) -> list[str]:
+        """Return the names of the settings that have changed and that only a restart puts into force."""
+        fields = [field.name for field in attrs.fields(Settings) if field.name not in _OF_QUEUES]
+        return [name for name in fields if getattr(settings, name) != getattr(self._settings, name)]
+
+
+def _said(added: Iterable[MadeQueue], changed: Iterable[MadeQueue], removed: Iterable[str], later: Iterable[str]) -> str | None:
+    """Return what has changed, for the log; None if nothing has."""
+    parts = {
+        "added": [made.cluster for made in added],
+        "changed": [made.cluster for made in changed],
+        "removed": list(removed),
+        "changed, and in force after a restart only": list(later),
+    }
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names) or None

@@ -1,0 +1,435 @@
+"""The life of the process under a service manager: sockets that are handed over, what it tells, reloads, its end."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from jobpush_client import Client
+from tests import browser
+from tests.service_manager import ManagedProcess, NotifySocket, listening, unix_listening
+from tests.service_process import ServiceProcess, twistd_environment, write_jobs
+from tests.slurm_cluster import wait_until
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
+
+
+def queue(directory: Path, name: str = "mock", **states: str) -> str:
+    """A queue on a jobs file, as an argument of ``--queue``."""
+    write_jobs(directory / name, "".join(json.dumps({"id": job[1:], "state": state}) + "\n" for job, state in states.items()))
+    return f"mock:cluster={name}:file={directory / name}:interval=0.1"
+
+
+@pytest.fixture
+def notify(tmp_path: Path) -> Iterator[NotifySocket]:
+    made = NotifySocket(f"@jobpush-{os.getpid()}-{time.monotonic_ns()}")
+    yield made
+    made.close()
+
+
+class Load:
+    """Clients that ask without a pause, each in a thread of its own, and what went wrong for them."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.wrong: list[str] = []
+        self.slowest = 0.0
+        self.over = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def run(self, count: int, ask: Callable[[], AbstractContextManager[Callable[[], None]]]) -> None:
+        """So many clients; each makes what asks once, and uses it again and again."""
+
+        def client() -> None:
+            with ask() as once:
+                while not self.over.is_set():
+                    began = time.monotonic()
+                    try:
+                        once()
+                    except Exception as error:
+                        self.wrong.append(f"{type(error).__name__}: {error}")
+                    else:
+                        self.answers += 1
+                        self.slowest = max(self.slowest, time.monotonic() - began)
+
+        self._threads += [threading.Thread(target=client, daemon=True) for _ in range(count)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+class TestSockets:
+    """Socket activation."""
+
+    def test_restarts_under_load(self, tmp_path: Path, notify: NotifySocket) -> None:
+        """No connection is refused and no client of ours sees an error while the service is started again, several times."""
+        with listening() as ours:
+            service = ManagedProcess(
+                tmp_path / "run", "--queue", queue(tmp_path, j1="RUNNING"), "--state", str(tmp_path / "state"),
+                sockets=[ours], notify=notify,
+            )  # fmt: skip
+            service.start()
+            service.ready()
+            load = Load()
+
+            @contextmanager
+            def connecting() -> Iterator[Callable[[], None]]:
+                yield lambda: socket.create_connection(("127.0.0.1", service.port), timeout=20).close()
+
+            @contextmanager
+            def asking() -> Iterator[Callable[[], None]]:
+                with Client(f"http://127.0.0.1:{service.port}") as client:
+                    yield lambda: check(client.job("mock/1")["state"] in ("RUNNING", "COMPLETED"))
+
+            @contextmanager
+            def held() -> Iterator[Callable[[], None]]:
+                with closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)) as connection:
+
+                    def once() -> None:
+                        connection.request("GET", "/v1/jobs/mock/1?until=terminal&wait=30")
+                        answer = json.loads(connection.getresponse().read())
+                        check(answer["timed_out"] or answer["job"]["state"] == "COMPLETED")
+
+                    yield once
+
+            load.run(4, connecting)
+            load.run(8, asking)
+            load.run(4, held)
+            with load:
+                for number in range(2, 8):
+                    time.sleep(0.4)
+                    assert service.stop() == -signal.SIGTERM
+                    service.begin()
+                    notify.wait(lambda fields: "READY" in fields, number)
+                load.over.set()
+                write_jobs(tmp_path / "mock", json.dumps({"id": "1", "state": "COMPLETED"}) + "\n")  # answers the held ones
+            service.stop()
+        assert load.wrong == []
+        assert load.answers > 500
+        assert load.slowest < 20
+
+    def test_several_sockets(self, tmp_path: Path) -> None:
+        """All of them are served, a unix socket too, whose file stays when the service ends."""
+        path = tmp_path / "http"
+        with listening() as one, listening() as two, unix_listening(path) as unix:
+            service = ManagedProcess(tmp_path / "run", "--queue", queue(tmp_path), sockets=[one, unix, two])
+            for _ in range(2):
+                service.start()
+                ports = [each.getsockname()[1] for each in (one, two)]
+                for port in ports:
+                    service.port = port
+                    assert service.get("/healthz").status == 200
+                with Client(f"unix:{path}") as client:
+                    assert client.ready()["version"]
+                assert f"serves mock (mock) on 127.0.0.1:{ports[0]}, {path}, 127.0.0.1:{ports[1]}" in service.log
+                service.stop()
+                assert path.exists()
+
+    def test_a_public_socket(self, tmp_path: Path) -> None:
+        """Is refused as a public port is, in one line that names it."""
+        with socket.create_server(("0.0.0.0", 0)) as public:
+            service = ManagedProcess(tmp_path / "run", "--queue", queue(tmp_path), sockets=[public])
+            service.begin()
+            assert service.process is not None
+            assert service.process.wait(30) == 1
+            line = f"jobpush: the socket 0.0.0.0:{public.getsockname()[1]} that was handed over is not provably loopback"
+            assert line in service.log
+            assert "Traceback" not in service.log
+
+    def test_a_port_of_its_own(self, tmp_path: Path) -> None:
+        """Where the settings say where to listen, they count; the log says what nobody accepts on."""
+        with listening() as ours, listening() as free:
+            port = free.getsockname()[1]
+            free.close()
+            service = ManagedProcess(tmp_path / "run", "--queue", queue(tmp_path), "--port", str(port), sockets=[ours])
+            service.port = port
+            service.start()
+            assert f"nobody accepts on what was handed over: 127.0.0.1:{ours.getsockname()[1]}" in service.log
+            service.stop()
+
+
+class TestNotify:
+    """What the service manager hears."""
+
+    def test_life(self, tmp_path: Path, notify: NotifySocket) -> None:
+        """Ready when it answers, reloading and ready again, stopping; its status; and a watchdog that is fed meanwhile."""
+        service = ManagedProcess(
+            tmp_path / "run", "--queue", queue(tmp_path, j1="RUNNING"), notify=notify, environment={"WATCHDOG_USEC": "300000"}
+        )
+        service.begin()
+        notify.wait(lambda fields: fields.get("READY") == "1")
+        assert service.get("/healthz").status == 200
+        notify.wait(lambda fields: fields.get("STATUS") == "mock: ok; 0 requests held")
+        assert service.process is not None
+        service.process.send_signal(signal.SIGHUP)
+        notify.wait(lambda fields: fields.get("READY") == "1", 2)
+        reloading = notify.wait(lambda fields: fields.get("RELOADING") == "1")
+        assert abs(int(reloading["MONOTONIC_USEC"]) / 1e6 - time.clock_gettime(time.CLOCK_MONOTONIC)) < 10
+        notify.wait(lambda fields: fields.get("WATCHDOG") == "1", 10)
+        service.stop()
+        assert "STOPPING" in notify.read()[-1] or "WATCHDOG" in notify.read()[-1]
+        kinds = [next(iter(fields)) for fields in notify.read() if not fields.keys() & {"WATCHDOG"}]
+        assert [kind for kind in kinds if kind != "STATUS"] == ["READY", "RELOADING", "READY", "STOPPING"]
+        fed = [at for at, fields in notify.told if "WATCHDOG" in fields]
+        assert max(later - earlier for earlier, later in itertools.pairwise(fed)) < 0.3
+
+    def test_a_scheduler_that_does_not_answer(self, tmp_path: Path, notify: NotifySocket) -> None:
+        """The watchdog is fed all the same."""
+        service = ManagedProcess(
+            tmp_path / "run", "--queue", f"mock:file={tmp_path}/none", notify=notify, environment={"WATCHDOG_USEC": "300000"}
+        )
+        service.start()
+        wait_until(lambda: service.get("/readyz").json["queues"]["mock"]["failures"] > 1, 20)
+        count = len(notify.read())
+        notify.wait(lambda fields: fields.get("WATCHDOG") == "1", count + 5)
+        assert service.get("/readyz").status == 503
+        service.stop()
+
+
+class Configured:
+    """A service with a configuration file."""
+
+    def __init__(self, directory: Path, *twistd_options: str) -> None:
+        self.directory = directory
+        self.path = directory / "jobpush.toml"
+        self.service = ServiceProcess(
+            directory / "run", "--config", str(self.path), "--state", str(directory / "state"),
+            "--access-log", str(directory / "access.log"), twistd_options=twistd_options,
+        )  # fmt: skip
+
+    def queues(self, *names: str, more: str = "") -> None:
+        """The file has these queues, each with a job of its own."""
+        tables = []
+        for name in names:
+            file = self.directory / name
+            if not file.exists():
+                write_jobs(file, json.dumps({"id": "1", "state": "RUNNING"}) + "\n")
+            tables.append(f'[[queue]]\ntype = "mock"\ncluster = "{name}"\nfile = "{name}"\ninterval = 0.1\n{more}')
+        self.path.write_text("\n".join(tables))
+
+    def reload(self, said: str, seconds: float = 10.0) -> None:
+        """Send the signal; returns when the log says that."""
+        assert self.service.process is not None
+        before = self.log.count(said)
+        self.service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.log.count(said) > before, seconds, every=0.02)
+
+    @property
+    def log(self) -> str:
+        files = [self.service.log_path, *self.directory.glob("service.log*")]
+        return "".join(file.read_text() for file in files if file.exists())
+
+
+def check(condition: object) -> None:
+    assert condition
+
+
+class Waiting:
+    """A request in a thread of its own."""
+
+    def __init__(self, service: ServiceProcess, path: str) -> None:
+        self.reply: Any = None
+        self._thread = threading.Thread(target=self._ask, args=(service, path), daemon=True)
+        held = service.get("/readyz").json["held"]
+        self._thread.start()
+        wait_until(lambda: service.get("/readyz").json["held"] > held, 10)
+
+    def _ask(self, service: ServiceProcess, path: str) -> None:
+        self.reply = service.get(path)
+
+    def answer(self, seconds: float = 10.0) -> Any:
+        self._thread.join(seconds)
+        assert self.reply is not None, "no answer"
+        return self.reply
+
+
+class TestReload:
+    """SIGHUP."""
+
+    def test_queues(self, tmp_path: Path) -> None:
+        """Queues come and go; requests that do not concern them stay held; a file that cannot be taken changes nothing."""
+        house = Configured(tmp_path)
+        house.queues("alpha", "beta")
+        service = house.service
+        service.start()
+        service.ready()
+        queries = service.get("/readyz").json["queues"]["alpha"]["queries"]
+        of_alpha = Waiting(service, "/v1/jobs/alpha/1?until=terminal&wait=60")
+        of_beta = Waiting(service, "/v1/jobs/beta/1?until=terminal&wait=60")
+        house.path.write_text("[[queue]]\ntype = 'mock'\ncolour = 'red'\n")
+        house.reload("the queues: the old stays: ")
+        assert "unknown option 'colour'" in house.log
+        assert sorted(service.get("/readyz").json["queues"]) == ["alpha", "beta"]
+        house.queues("alpha", "gamma")
+        house.reload("the queues: added: gamma; removed: beta")
+        assert of_beta.answer().json["timed_out"]
+        assert service.get("/v1/jobs/beta/1").status == 404
+        assert service.job("gamma", "1", wait=10)["job"]["state"] == "RUNNING"
+        assert service.get("/readyz").json["queues"]["alpha"]["queries"] >= queries, "it is the same one"
+        house.reload("the queues: nothing has changed")
+        write_jobs(tmp_path / "alpha", json.dumps({"id": "1", "state": "COMPLETED"}) + "\n")
+        assert of_alpha.answer().json["job"]["state"] == "COMPLETED"
+        assert "Traceback" not in house.log
+        service.stop()
+
+    def test_logs(self, tmp_path: Path) -> None:
+        """What logrotate has moved away is written no more."""
+        house = Configured(tmp_path, f"--logfile={tmp_path}/service.log")
+        house.queues("alpha")
+        house.service.start()
+        for name in ("access.log", "service.log"):
+            (tmp_path / name).rename(tmp_path / f"{name}.old")
+        house.service.get("/healthz?before")
+        house.reload("the log: ")
+        house.service.get("/healthz?after")
+        wait_until(lambda: "after" in (tmp_path / "access.log").read_text(), 10)
+        assert "?before" in (tmp_path / "access.log.old").read_text()
+        assert "?before" not in (tmp_path / "access.log").read_text()
+        assert "was opened again" in (tmp_path / "service.log").read_text()
+        house.service.stop()
+        assert "Server Shut Down" in (tmp_path / "service.log").read_text()
+        assert "Server Shut Down" not in (tmp_path / "service.log.old").read_text()
+
+    def test_many(self, tmp_path: Path) -> None:
+        """Signals that come in a row, and one at the end, do no harm."""
+        house = Configured(tmp_path)
+        house.queues("alpha")
+        house.service.start()
+        process = house.service.process
+        assert process is not None
+        for number in range(50):
+            house.queues("alpha", *["beta"] * (number % 2), more=f"floor = {0.1 + number / 1000}\n")
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        house.service.ready()
+        assert "Traceback" not in house.log
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(10) == -signal.SIGTERM
+
+
+class TestEnd:
+    """SIGTERM."""
+
+    @pytest.fixture
+    def service(self, tmp_path: Path) -> Iterator[ServiceProcess]:
+        made = ServiceProcess(tmp_path / "run", "--queue", queue(tmp_path, j1="RUNNING"), "--state", str(tmp_path / "state"))
+        made.start()
+        made.ready()
+        yield made
+        made.stop()
+
+    def end(self, service: ServiceProcess) -> float:
+        """End it; the seconds that it takes."""
+        assert service.process is not None
+        began = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        service.process.wait(20)
+        return time.monotonic() - began
+
+    def test_everybody_is_answered(self, service: ServiceProcess) -> None:
+        """Each in its own form: polls with when to come back, streams with ``retry``, a WebSocket with 1001; all within a second."""
+        polls = [Waiting(service, path) for path in ("/v1/jobs/mock/1?until=terminal&wait=60", "/v1/changes?since=now&wait=60")]
+        stream = socket.create_connection(("127.0.0.1", service.port), timeout=10)
+        stream.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        kept = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+        kept.request("GET", "/healthz")
+        kept.getresponse().read()
+        with connect(f"ws://127.0.0.1:{service.port}/v1/socket") as follower:
+            follower.recv(timeout=5)
+            wait_until(lambda: service.get("/readyz").json["held"] == 4, 10)
+            took = self.end(service)
+            with pytest.raises(ConnectionClosed) as closed:
+                follower.recv(timeout=5)
+        assert took < 1.0
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+        for poll in polls:
+            reply = poll.answer()
+            assert (reply.json["timed_out"], reply.headers["connection"]) == (True, "close")
+            assert 1 <= int(reply.headers["retry-after"]) <= 5
+        with stream, stream.makefile("rb") as told:
+            assert re.search(rb"\r\nretry: [1-5]\d\d\d\n\n\r\n0\r\n\r\n\Z", told.read())
+        with closing(kept), pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            kept.request("GET", "/healthz")
+            kept.getresponse()
+        assert "Traceback" not in service.log
+
+    def test_a_socket_that_does_not_answer(self, service: ServiceProcess) -> None:
+        """It is waited for a moment."""
+        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as silent:
+            silent.sendall(
+                b"GET /v1/socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            )
+            wait_until(lambda: service.get("/readyz").json["held"] == 1, 10)
+            assert 0.9 < self.end(service) < 2.0
+            with silent.makefile("rb") as told:
+                assert b"\x88" in told.read()[-60:]
+
+    def test_a_browser(self, service: ServiceProcess) -> None:
+        """It sees 1001 and a clean end, and EventSource comes back by itself."""
+        why = browser.why_not()
+        if why is not None:
+            pytest.skip(why)
+        with browser.running() as chromium:
+            page = chromium.new_page()
+            page.goto(f"http://127.0.0.1:{service.port}/healthz")
+            page.evaluate(
+                """() => {
+                    window.ends = [];
+                    window.opens = 0;
+                    window.socket = new WebSocket(`ws://${location.host}/v1/socket`);
+                    socket.onclose = event => ends.push([event.code, event.wasClean]);
+                    window.source = new EventSource('/v1/events');
+                    source.onopen = () => { opens += 1; };
+                }"""
+            )
+            wait_until(lambda: service.get("/readyz").json["held"] == 2, 10)
+            assert self.end(service) < 1.5
+            page.wait_for_function("ends.length > 0", timeout=5000)
+            assert page.evaluate("ends") == [[1001, True]]
+            service.start()
+            page.wait_for_function("opens === 2", timeout=20_000)
+
+    def test_a_file_server_that_is_gone(self, tmp_path: Path) -> None:
+        """A thread that waits for it does not keep the process."""
+        program = (
+            "import time; from twisted.internet import reactor; from twisted.scripts.twistd import run;"
+            "reactor.callWhenRunning(reactor.callInThread, time.sleep, 60); run()"
+        )
+        service = ServiceProcess(tmp_path / "run")
+        service.directory.mkdir()
+        with open(service.log_path, "ab") as log:
+            service.process = subprocess.Popen(
+                [sys.executable, "-c", program, "--nodaemon", "--pidfile=", "jobpush", "--port", str(service.port),
+                 "--queue", queue(tmp_path)],
+                cwd=service.directory, env=twistd_environment(None), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        wait_until(service._answers, 20)
+        assert self.end(service) < 1.5
+        assert "something still runs on a thread" in service.log
