@@ -17,7 +17,16 @@ from wsproto import ConnectionType, WSConnection
 from jobpush.core.filters import Selection
 from jobpush.web.held import following
 from jobpush.web.held.stream_group import HEARTBEAT_S
-from jobpush.web.held.websocket import CLOSE_S, GOING_AWAY, MESSAGE_LIMIT, SILENCE_S, TOO_BIG, UNSUPPORTED, Messages, SocketFollower
+from jobpush.web.held.websocket import (
+    CLOSE_S,
+    GOING_AWAY,
+    MESSAGE_LIMIT,
+    SILENCE_S,
+    TOO_BIG,
+    UNSUPPORTED,
+    Messages,
+    SocketFollower,
+)
 from jobpush.web.params import Params, resolve
 from jobpush.web.principal import ANONYMOUS
 from jobpush.web.routes.common import SELECTION
