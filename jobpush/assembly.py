@@ -16,6 +16,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.components import Componentized
 
@@ -37,6 +38,9 @@ from jobpush.web.site import JobpushSite
 #: Seconds from when all was done to the end of the process.
 EXIT_S = 0.5
 
+#: Seconds in which clients that have just connected send their requests, before those that wait are answered.
+UNREAD_S = 0.2
+
 LOG = Logger(namespace="jobpush")
 
 
@@ -53,6 +57,7 @@ class Assembly(MultiService):
         self._options = options
         self._service = service
         self._api = api
+        self._site = site
         self._ports = [listening_service(reactor, endpoint, site) for endpoint in options.endpoints]
         for port in self._ports:
             port.setServiceParent(self)
@@ -160,6 +165,9 @@ class Assembly(MultiService):
         self._supervision.stop()
         await self.reloads.close()
         await gatherResults([maybeDeferred(port.stopService) for port in self._ports])
+        until = self._reactor.seconds() + UNREAD_S
+        while self._site.unread and self._reactor.seconds() < until:
+            await deferLater(self._reactor, 0.01)
         await self._service.stopService()
         self._gc_pauses.stopService()
         self._supervision.end()

@@ -13,11 +13,14 @@ from pathlib import Path
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobpush import command_line
 from jobpush.adapter import registry
 from jobpush.adapter.interfaces import IBatchQueueService, QueueError
 from jobpush.adapter.options import OptionReader
 from jobpush.adapter.registry import parse_argument, queue_factories
 from jobpush.adapter.testing import MemoryQueue
+from jobpush.runtime.listening import InheritedSocket
+from jobpush.settings import ConfigError
 from jobpush.tap import Options, is_public, makeService
 from tests.service_process import ServiceProcess, free_ports, run_twistd, twistd_environment
 from tests.slurm_cluster import wait_until
@@ -104,6 +107,37 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("--allow-anonymous", self.refused("--queue", "mock", "--port", "tcp:8080:interface=0.0.0.0"))
         options("--queue", "mock", "--port", "tcp:8080:interface=0.0.0.0", "--allow-anonymous")
         options("--queue", "mock", "--port", "unix:/tmp/x.sock")
+
+    def test_sockets_that_were_handed_over(self) -> None:
+        """They are listened on where no port is given; one that others can reach needs ``--allow-anonymous``."""
+        ours = (InheritedSocket("systemd:domain=INET:index=0", "127.0.0.1:99", False), InheritedSocket("systemd:domain=UNIX:index=1", "/run/x", False))
+        theirs = InheritedSocket("systemd:domain=INET6:index=2", "[::]:99", True)
+        self.patch(command_line, "serverFromString", lambda reactor, text: None)
+        self.patch(command_line, "inherited_sockets", lambda reactor: ours)
+        parsed = options("--queue", "mock")
+        self.assertEqual(parsed.endpoints, ["systemd:domain=INET:index=0", "systemd:domain=UNIX:index=1"])
+        self.assertEqual((parsed.listens_on, parsed.served), ("127.0.0.1:99, /run/x", ours))
+        self.assertEqual(parsed.where_it_listens(), "the socket 127.0.0.1:99, /run/x that was handed over")
+        chosen = options("--queue", "mock", "--port", "1234")
+        self.assertEqual((chosen.listens_on, chosen.served), ("tcp:1234:interface=127.0.0.1:backlog=4096", ()))
+        self.patch(command_line, "inherited_sockets", lambda reactor: (*ours, theirs))
+        line = self.refused("--queue", "mock")
+        self.assertTrue(line.startswith("the socket [::]:99 that was handed over is not provably loopback"), line)
+        self.assertEqual(len(options("--queue", "mock", "--allow-anonymous").endpoints), 3)
+
+    def test_read_again(self) -> None:
+        """The file is read again where it was, and the command line goes before it still; what is in force stays."""
+        path = Path(os.path.abspath(self.mktemp()))
+        path.write_text('interval = 5\nkeep_days = 3\n[[queue]]\ntype = "mock"\n')
+        parsed = options("--config", os.path.relpath(path), "--interval", "7")
+        path.write_text('interval = 6\nkeep_days = 4\n[[queue]]\ntype = "slurm"\n')
+        self.patch(os, "getcwd", lambda: "/")
+        again = parsed.read_again()
+        self.assertEqual((again.interval, again.keep_days, [queue.type for queue in again.queues]), (7.0, 4.0, ["slurm"]))
+        self.assertEqual((parsed.settings.keep_days, [queue.queue_type for queue in parsed.queues]), (3.0, ["mock"]))
+        path.write_text("port = 99999\n")
+        self.assertRaises(ConfigError, parsed.read_again)
+        self.assertEqual(options("--queue", "mock").read_again(), options("--queue", "mock").settings)
 
     def test_bad_values(self) -> None:
         """Each names its option, its value, and what was expected."""

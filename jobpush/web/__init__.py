@@ -77,6 +77,10 @@ class ApiResource(KleinResource):
             self._check(request)
         except Problem as problem:
             return _refuse(request, problem)
+        if self.registry.closing:
+            request.setHeader(b"connection", b"close")
+            if getattr(request.channel, "persistent", False):
+                request.channel.persistent = 0
         request.admitted = True
         self._requests[request] = None
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol, IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -54,6 +55,7 @@ class JobpushRequest(Request):
     received = 0
 
     def process(self) -> None:
+        self.channel.site.unread.pop(self.channel, None)
         if self.path == b"*" and self.method != b"OPTIONS":
             Problem(400, "only OPTIONS may ask about the server as a whole", "path").send(client_request(self))
         else:
@@ -110,6 +112,7 @@ class JobpushChannel(GuardedChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        self.site.unread[self] = None
         if ITCPTransport.providedBy(self.transport):
             # A held request says nothing for minutes; a client that is gone without a word is noticed all the same.
             self.transport.setTcpKeepAlive(True)
@@ -119,6 +122,10 @@ class JobpushChannel(GuardedChannel):
             self.piece = data if self.between_requests else b""
             super().dataReceived(data)
             self.piece = b""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.unread.pop(self, None)
+        super().connectionLost(reason)
 
     def requestDone(self, request: ClientRequest) -> None:
         super().requestDone(request)
@@ -184,6 +191,8 @@ class JobpushSite(Site):
         super().__init__(resource, reactor=reactor, timeout=IDLE_S, parsePOSTFormSubmission=False)
         self.access_log = AccessLog(reactor, access_log)
         self._instruments = instruments
+        #: The channels whose request has not come in full: a client that has just connected is about to send one.
+        self.unread: dict[JobpushChannel, None] = {}
 
     def startFactory(self) -> None:
         super().startFactory()

@@ -59,6 +59,34 @@ class Faulty(Resource):
         raise ZeroDivisionError("secret")
 
 
+class UnreadTests(SynchronousTestCase):
+    """`JobpushSite.unread`."""
+
+    def setUp(self) -> None:
+        self.site = JobpushSite(Own(), Clock())
+        self.site.startFactory()
+        self.addCleanup(self.site.stopFactory)
+
+    def connect(self) -> Any:
+        transport = StringTransportWithDisconnection()
+        channel: Any = self.site.buildProtocol(None)
+        transport.protocol = channel
+        channel.makeConnection(transport)
+        self.addCleanup(channel.setTimeout, None)
+        return channel
+
+    def test_unread(self) -> None:
+        """A connection is unread until its request has come in full, or until it is lost."""
+        one, two = self.connect(), self.connect()
+        self.assertEqual(list(self.site.unread), [one, two])
+        one.dataReceived(b"GET /own HTTP/1.1\r\n")
+        self.assertEqual(list(self.site.unread), [one, two])
+        one.dataReceived(b"Host: x\r\n\r\n")
+        self.assertEqual(list(self.site.unread), [two])
+        two.transport.loseConnection()
+        self.assertEqual(self.site.unread, {})
+
+
 class FaultTests(SynchronousTestCase):
     """Faults of what answers."""
 

@@ -86,7 +86,7 @@ class TestSockets:
     """Socket activation."""
 
     def test_restarts_under_load(self, tmp_path: Path, notify: NotifySocket) -> None:
-        """No connection is refused and no client of ours sees an error while the service is started again, several times."""
+        """No connection is refused, and nobody who connects for a request sees an error, while the service is started again."""
         with listening() as ours:
             service = ManagedProcess(
                 tmp_path / "run", "--queue", queue(tmp_path, j1="RUNNING"), "--state", str(tmp_path / "state"),
@@ -116,7 +116,12 @@ class TestSockets:
 
                     yield once
 
+            @contextmanager
+            def plain() -> Iterator[Callable[[], None]]:
+                yield lambda: check(service.get("/v1/changes?limit=1", timeout=20).status == 200)
+
             load.run(4, connecting)
+            load.run(8, plain)
             load.run(8, asking)
             load.run(4, held)
             with load:

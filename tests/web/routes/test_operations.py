@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.testing import StringTransportWithDisconnection
+
 from jobpush import __version__
 from jobpush.polling.nudges import READ_PER_S
+from jobpush.web.site import JobpushSite
 from tests.support import Lab, LabCase
 
 
@@ -28,6 +33,25 @@ class HealthTests(LabCase):
         """A service that is not ready says so with 503, and is alive all the same."""
         self.lab.service.announce_end()
         self.assertEqual((self.lab.get("/readyz").status, self.lab.get("/healthz").status), (503, 200))
+
+
+    def test_at_the_end(self) -> None:
+        """What is answered while the service ends is the last on its connection."""
+        site = JobpushSite(self.lab.resource, self.lab.clock)
+        site.startFactory()
+        self.addCleanup(site.stopFactory)
+        transport = StringTransportWithDisconnection()
+        channel: Any = site.buildProtocol(None)
+        transport.protocol = channel
+        channel.makeConnection(transport)
+        channel.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.lab.clock.advance(0)
+        self.assertEqual((b"Connection: close" in transport.value(), transport.connected), (False, True))
+        transport.clear()
+        self.lab.service.announce_end()
+        channel.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.lab.clock.advance(0)
+        self.assertEqual((b"Connection: close" in transport.value(), transport.connected), (True, False))
 
 
 class NudgeTests(LabCase):
