@@ -248,11 +248,11 @@ class Workflows:
 
     def not_ahead(self, now: float) -> None:
         """
-        Let nothing have joined a workflow later than now: events may be dated so where the clock was set back, or the
-        scheduler's is ahead.
+        Let nothing have joined a workflow much later than now: events are dated so where a job had later ones before the clock
+        was set back, or the scheduler's is far ahead.
         """
         for name, record in self.records.items():
-            if record.updated_at > now:
+            if record.updated_at > now + QUIET_S:
                 self.records[name] = attrs.evolve(record, updated_at=now)
 
     def publish(self, changes: WorkflowChanges) -> None:
