@@ -23,6 +23,7 @@ from jobpush.core.workflow import NO_CLUSTER
 from jobpush.core.workflows import Tag, Workflows
 from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import IJobStatusListener, IJournal
+from jobpush.events.journal_watch import JournalWatch
 from jobpush.events.listeners import ListenerService
 from jobpush.events.publisher import Publisher
 from jobpush.events.reader import Feed
@@ -123,6 +124,7 @@ class JobPush(MultiService):
         self._clients: list[Clients] = []
         self.closing = False
         WorkflowExpiry(reactor, self.publisher, keep_workflows, clocks.wall, self._steps).setServiceParent(self)
+        JournalWatch(reactor, journal, self.tail).setServiceParent(self)
         for listener in listeners:
             ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
 

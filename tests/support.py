@@ -17,7 +17,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import JobDescriptor, split_state
 from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal
-from jobpush.events.recent_events import Tail
 from jobpush.runtime.clocks import Clocks
 from jobpush.service import JobPush
 from jobpush.web import resource
@@ -127,7 +126,7 @@ class Lab:
     def keep_in_memory(self, count: int) -> None:
         """Let so many of the newest events be kept in memory; older ones are read from the journal."""
         service = self.service
-        service.tail = service.publisher.tail = service.feed._tail = Tail(0, count)
+        service.tail.__init__(0, count)  # type: ignore[misc]
         if service.running:
             service.tail.fill(service.journal.newest, service.journal.last_seq)
 

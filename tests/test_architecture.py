@@ -27,7 +27,7 @@ MEASURE = {
     "jobpush/events": "publisher reader tracker",
     "jobpush/polling": "look lookups monitor nudges past_attempts",
     "jobpush/runtime": "clocks cooperate gc_pauses heartbeat timer_wheel",
-    "jobpush": "service",
+    "jobpush": "assembly service",
     "jobpush/web": "answering site",
     "jobpush/web/held": "connections following registry response_group stream_group websocket",
     "jobpush/web/routes": "barriers common jobs workflows",

@@ -139,6 +139,17 @@ class IJournal(Interface):
         Fails with `JournalError` if it cannot be read.
         """
 
+    def look_at_files() -> None:
+        """Take note in ``damage`` of files that were removed, replaced or cut since it was opened. Does not block for long."""
+
+    def check_events(since: int, upto: int) -> Deferred[int]:
+        """
+        Read some events with ``since < seq <= upto`` and compare them with what was written. Damage is noted in ``damage``.
+
+        Fires with the number up to which this was done. Fails with `CursorGone` if events after ``since`` have been removed,
+        with `JournalError` if they are damaged or cannot be read.
+        """
+
     def save_cursor(listener: str, seq: int) -> Deferred[None]:
         """Keep a listener's place."""
 

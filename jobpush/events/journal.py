@@ -44,7 +44,7 @@ from jobpush.events.journal_tables import (
     write_members,
     write_records,
 )
-from jobpush.events.state_directory import create_file, lock_directory
+from jobpush.events.state_directory import NAME, Files, create_file, lock_directory, mark_used, size_of, was_used
 
 T = TypeVar("T")
 
@@ -118,6 +118,7 @@ class SQLiteJournal:
         self._unsure = False  # of the writer's thread: whether what failed last was written all the same
         self._cursors: dict[str, int] = {}
         self._events = Reading(self._run_reading, lambda: self._reader)
+        self._files: Files | None = None
         self._opened = ExitStack()  # gives back the lock and the connections
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
@@ -130,12 +131,18 @@ class SQLiteJournal:
                 self._writer = self._reader = self._connect(":memory:")
             else:
                 self._opened.callback(os.close, lock_directory(self.directory))
-                path = os.path.join(self.directory, "journal.sqlite")
+                path = os.path.join(self.directory, NAME)
+                if was_used(self.directory) and not os.path.exists(f"{path}-wal") and size_of(path) == 0:
+                    self.log.error("{path} is missing or empty, and was not: all events and known jobs are lost", path=path)
                 create_file(path)
                 self._writer = self._connect_writer(path)
                 self._reader = self._connect(path)
             self._upgrade()
-            return self._load()
+            known = self._load()
+            if self.directory is not None:
+                self._files = Files(os.path.join(self.directory, NAME))
+                mark_used(self.directory)
+            return known
         except sqlite3.Error as error:
             self._opened.close()
             raise JournalError(f"the journal in {self.directory} cannot be used: {error}") from None
@@ -266,6 +273,9 @@ class SQLiteJournal:
             forget(db, forgotten)
 
         def work() -> str | None:
+            found = self._files.problem() if self._files is not None else None
+            if found is not None:
+                raise JournalError(found)
             if self._unsure:
                 self._check_head(self.last_seq)
             try:
@@ -310,7 +320,8 @@ class SQLiteJournal:
             return
         try:
             self._writer.close()
-            self._writer = self._connect_writer(os.path.join(self.directory, "journal.sqlite"))
+            self._writer = self._connect_writer(os.path.join(self.directory, NAME))
+            self._files = Files(os.path.join(self.directory, NAME))
         except sqlite3.Error as error:
             raise JournalError(f"the journal in {self.directory} cannot be opened again: {error}") from None
 
@@ -387,6 +398,30 @@ class SQLiteJournal:
                 raise  # a fault of ours, in this batch alone: the next one can begin
             self._take_note(error)
             raise JournalError(f"the journal in {self.directory or 'memory'} cannot be written: {error}") from None
+
+    def look_at_files(self) -> None:
+        """Take note, once, of files that were removed, replaced or cut: whatever would be written to them is lost."""
+        found = self._files.problem() if self._files is not None else None
+        if found is not None and self.damage is None:
+            self.damage = f"{found}; nothing is told any more until jobpush is restarted"
+            self.log.error("the journal: {damage}", damage=self.damage)
+
+    def check_events(self, since: int, upto: int) -> Deferred[int]:
+        """
+        Read some events after that number and compare their checksums; damage is taken note of.
+
+        :return: fires with the number up to which this was done; fails with `JournalError` if it cannot be read.
+        """
+
+        def damaged(failure: Failure) -> Failure:
+            failure.trap(Damaged)
+            if self.damage is None:
+                self.damage = str(failure.value)
+                self.log.error("the journal: {damage}", damage=self.damage)
+            return failure
+
+        read = self._events.read(since, upto, Scope(), 1)
+        return read.addCallback(lambda found: found.seq).addErrback(damaged)
 
     def _take_note(self, error: sqlite3.Error) -> None:
         if type(error) is sqlite3.DatabaseError:  # SQLITE_CORRUPT and SQLITE_NOTADB; all else has a class of its own

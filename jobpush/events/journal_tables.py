@@ -94,21 +94,40 @@ def load_known(db: sqlite3.Connection) -> dict[str, dict[str, AnyRecord]]:
     """
     known: dict[str, dict[str, AnyRecord]] = {}
     for cluster, job, body, crc in db.execute("SELECT cluster, job, body, crc FROM job"):
-        known.setdefault(cluster, {})[job] = _read(f"job {cluster}/{job}", wire.job_record_from_bytes, body, crc)
+        known.setdefault(cluster, {})[job] = load_record(f"job {cluster}/{job}", wire.job_record_from_bytes, body, crc)
     members: dict[str, dict[JobKey, WorkflowMember]] = {}
     for name, cluster, job, body, crc in db.execute("SELECT workflow, cluster, job, body, crc FROM member"):
-        member = _read(f"job {cluster}/{job} of workflow {name}", wire.member_from_bytes, body, crc)
+        member = load_record(f"job {cluster}/{job} of workflow {name}", wire.member_from_bytes, body, crc)
         members.setdefault(name, {})[(cluster, job)] = member
     for name, body, crc in db.execute("SELECT name, body, crc FROM workflow"):
         read = partial(wire.workflow_record_from_bytes, members=members.get(name, {}))
-        known.setdefault(NO_CLUSTER, {})[name] = _read(f"workflow {name}", read, body, crc)
+        known.setdefault(NO_CLUSTER, {})[name] = load_record(f"workflow {name}", read, body, crc)
     return known
 
 
-def _read(what: str, read: Callable[[bytes], T], body: bytes, crc: int | None) -> T:
-    data = bytes(body)
-    if crc is not None and crc32(data) != crc:
+def whole(what: str, body: object, crc: int | None) -> bytes:
+    """
+    Return a body as it was written.
+
+    :param what: says in errors whose it is.
+    :param crc: None if it was written by a version without checksums.
+    :raise Damaged: if it is another.
+    """
+    if not isinstance(body, bytes):
+        raise Damaged(f"{what} is damaged: it is of type {type(body).__name__}; see 'jobpush journal check'")
+    if crc is not None and crc32(body) != crc:
         raise Damaged(f"{what} is damaged: its checksum is wrong; see 'jobpush journal check'")
+    return body
+
+
+def load_record(what: str, read: Callable[[bytes], T], body: bytes, crc: int | None) -> T:
+    """
+    Return what a body is of.
+
+    :param what: says in errors whose it is.
+    :raise Damaged: if it is not what was written, or cannot be understood.
+    """
+    data = whole(what, body, crc)
     try:
         return read(data)
     except Exception as error:  # whatever the bytes of another version, or of nobody, bring about

@@ -9,8 +9,37 @@ from jobpush.events.interfaces import JournalError
 
 #: File systems on which SQLite's write-ahead log does not work, or not safely.
 NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "afs", "9p", "fuse.sshfs", "fuse.glusterfs"}
+    {
+        *("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ncpfs", "ceph", "afs", "coda", "9p"),
+        *("orangefs", "pvfs2", "panfs", "wekafs", "glusterfs"),
+        *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs"),
+        *("fuse.rclone", "fuse.smbnetfs", "fuse.curlftpfs", "fuse.mfs", "fuse.lizardfs", "fuse.saunafs", "fuse.beegfs"),
+        *("fuse.cvmfs2", "fuse.gvfsd-fuse", "fuse.davfs2", "fuse.weka"),
+    }
 )
+
+
+#: The name of the journal's file.
+NAME = "journal.sqlite"
+
+
+def was_used(directory: str) -> bool:
+    """Return whether a journal was opened here before."""
+    return size_of(os.path.join(directory, "lock")) > 0
+
+
+def mark_used(directory: str) -> None:
+    """Note, in the file of the lock, that there is a journal here: one that is missing later is missed."""
+    with open(os.path.join(directory, "lock"), "w", encoding="ascii") as file:
+        file.write(f"The journal of jobpush is in {NAME}.\n")
+
+
+def size_of(path: str) -> int:
+    """Return the bytes of a file; 0 if there is none."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def create_file(path: str) -> None:
@@ -52,6 +81,42 @@ def lock_directory(directory: str) -> int:
         os.close(descriptor)
         raise JournalError(f"the state directory {directory} cannot be used: {error}") from None
     return descriptor
+
+
+class Files:
+    """
+    The files of an open journal, as they should be found under their names.
+
+    :param path: of the file; SQLite's write-ahead log is beside it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._found: dict[str, tuple[int, int]] = {}
+        self._size = 0
+        self.problem()
+
+    def problem(self) -> str | None:
+        """
+        Return what has become of them, if they are not those that were there before: what is written to them goes nowhere. (The
+        journal only grows; its write-ahead log does not.)
+        """
+        for path in (self._path, f"{self._path}-wal"):
+            before = self._found.get(path)
+            try:
+                now = os.stat(path)
+            except OSError as error:
+                if before is not None or path == self._path:
+                    return f"{path} is gone: {error.strerror}"
+                continue
+            if before not in (None, (now.st_dev, now.st_ino)):
+                return f"{path} was replaced"
+            self._found[path] = (now.st_dev, now.st_ino)
+            if path == self._path:
+                if now.st_size < self._size:
+                    return f"{path} was cut from {self._size} to {now.st_size} bytes"
+                self._size = now.st_size
+        return None
 
 
 def file_system_of(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:

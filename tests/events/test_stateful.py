@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from jobpush.events.journal import Retention
+from jobpush.events.journal_watch import JournalWatch
 from tests.support import Lab
 
 #: The jobs, by id: what is constant of them. Two of them make an array, two a workflow.
@@ -200,8 +201,9 @@ class JournalAndTracker(RuleBasedStateMachine):
         assert min(1, waiting) <= self.lab.service.tracker.waiting <= waiting
         assert self.lab.registry.held == waiting
         calls = len(self.lab.clock.getDelayedCalls())
-        assert calls == 4 + bool(waiting), (
-            "the next ticks of the monitor, the expiry of workflows and the heartbeat, the moment at which the queue turns stale, and one for all "
+        reading = any(watch.reading for watch in self.lab.service if isinstance(watch, JournalWatch))
+        assert calls == 5 + bool(waiting) + reading, (
+            "the next ticks of the monitor, the expiry of workflows, the watch of the journal and the heartbeat, the moment at which the queue turns stale, and one for all "
             "deadlines"
         )
 

@@ -133,6 +133,15 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("directory", metavar="DIR", help="where to; it is made if it is not there")
     sample.add_argument("--force", action="store_true", help="write over files that are there already")
 
+    journal = commands.add_parser(
+        "journal",
+        help="check the service's journal, or salvage what can be read of a damaged one",
+        description="Check the journal of a service, or make a new one of what can be read of a damaged one.",
+        epilog="exit status: 0 if it is well, or salvaged; 1 if it is damaged; 2 if nothing can be done",
+    )
+    journal.add_argument("action", choices=("check", "salvage"), help="salvage needs the service to be stopped")
+    journal.add_argument("directory", metavar="DIR", help="the state directory of the service (--state)")
+
     completion = commands.add_parser(
         "completion", help="print a shell's completion script", description="Print a shell's completion script."
     )

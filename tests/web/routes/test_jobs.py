@@ -254,8 +254,8 @@ class UnknownJobTests(LabCase):
         answer.cancel()
         self.assertEqual(self.lab.registry.held, 0)
         self.assertEqual(
-            len(self.lab.clock.getDelayedCalls()), 4,
-            "only the next ticks of the monitor and of the expiry of workflows, the heartbeat, and the end of freshness",
+            len(self.lab.clock.getDelayedCalls()), 5,
+            "only the next ticks of the monitor, the expiry of workflows and the watch of the journal, the heartbeat, and the end of freshness",
         )  # fmt: skip
 
 

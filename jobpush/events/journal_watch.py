@@ -1,0 +1,69 @@
+"""
+Whether the journal is what was written: its files every two seconds, and after the start every event that it holds, a thousand
+at a time. What is found stands in `IJournal.damage`, which makes ``/readyz`` 503.
+"""
+
+from __future__ import annotations
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from jobpush.events.interfaces import CursorGone, IJournal, JournalError
+from jobpush.events.recent_events import Tail
+
+#: Seconds between two looks at the files, and between two readings of events.
+FILES_EVERY_S = 2.0
+EVENTS_EVERY_S = 0.1
+
+
+class JournalWatch(Service):
+    """
+    :param journal: one that is open when this is started.
+    :param tail: its newest events, which were checked when they were read.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: IReactorTime, journal: IJournal, tail: Tail) -> None:
+        self._reactor = reactor
+        self._journal = journal
+        self._tail = tail
+        self._files = LoopingCall(journal.look_at_files)
+        self._files.clock = reactor
+        self._reading: Deferred[None] | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._files.start(FILES_EVERY_S, now=False)
+        self._reading = Deferred.fromCoroutine(self._read_all())
+        self._reading.addErrback(lambda failure: failure.trap(CancelledError))
+        self._reading.addErrback(lambda failure: self.log.failure("the journal could not be read through", failure))
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()
+        if self._files.running:
+            self._files.stop()
+        if self._reading is not None:
+            self._reading.cancel()
+        return self._reading
+
+    @property
+    def reading(self) -> bool:
+        """Whether old events are still being read."""
+        return self._reading is not None and not self._reading.called
+
+    async def _read_all(self) -> None:
+        """Read the events that are older than the tail, while others wait for nothing."""
+        at, last = self._journal.trimmed_seq, self._tail.oldest
+        while at < last:
+            await deferLater(self._reactor, EVENTS_EVERY_S)
+            try:
+                at = await self._journal.check_events(at, last)
+            except CursorGone as gone:
+                at = gone.oldest_seq
+            except JournalError as error:
+                self.log.warn("the journal is not read through: {error}", error=str(error))
+                return

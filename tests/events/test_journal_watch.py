@@ -1,0 +1,133 @@
+"""A journal whose files are taken away, or are damaged, under the running service."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.events.journal_watch import EVENTS_EVERY_S, FILES_EVERY_S
+from jobpush.events.state_directory import Files
+from tests.support import Lab
+
+
+class FilesTests(SynchronousTestCase):
+    """`Files`."""
+
+    def setUp(self) -> None:
+        self.directory = Path(os.path.abspath(self.mktemp()))
+        self.directory.mkdir()
+        self.path = self.directory / "journal.sqlite"
+        self.path.write_bytes(b"0" * 100)
+        self.files = Files(str(self.path))
+        self.wal = self.directory / "journal.sqlite-wal"
+
+    def test_as_usual(self) -> None:
+        """It grows; the log beside it comes, grows and shrinks."""
+        self.assertIsNone(self.files.problem())
+        self.wal.write_bytes(b"1" * 50)
+        self.path.write_bytes(b"0" * 200)
+        self.assertIsNone(self.files.problem())
+        os.truncate(self.wal, 0)
+        self.assertIsNone(self.files.problem())
+
+    def test_problems(self) -> None:
+        """Gone, replaced, cut: each is said, and which file."""
+        self.wal.write_bytes(b"1")
+        self.assertIsNone(self.files.problem())
+        for path, words in ((self.wal, "journal.sqlite-wal was replaced"), (self.path, "journal.sqlite was replaced")):
+            other = path.with_suffix(".other")
+            os.rename(path, other)
+            self.assertIn(f"{path.name} is gone: No such file", self.files.problem() or "")
+            path.write_bytes(other.read_bytes())
+            self.assertIn(words, self.files.problem() or "")
+            os.rename(other, path)
+            self.assertIsNone(self.files.problem())
+        os.truncate(self.path, 99)
+        self.assertIn("journal.sqlite was cut from 100 to 99 bytes", self.files.problem() or "")
+
+
+class WatchTests(SynchronousTestCase):
+    """The service on a directory."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.abspath(self.mktemp())
+        self.path = os.path.join(self.directory, "journal.sqlite")
+        self.lab = self.start()
+        self.lab.set("1", "RUNNING")
+
+    def start(self) -> Lab:
+        """Start one, which looks at its scheduler seldom."""
+        lab = Lab(self.directory).start()
+        self.addCleanup(lab.stop)
+        return lab
+
+    def ready(self) -> tuple[int, str]:
+        """What ``/readyz`` says of the journal."""
+        answer = self.lab.get("/readyz")
+        return answer.status, answer.body().decode()
+
+    def test_files(self) -> None:
+        """
+        Within seconds it is not ready, and says why; what happens then is told to nobody, for it would be told again, or never,
+        after the restart.
+        """
+        self.assertEqual(self.ready()[0], 200)
+        head = self.lab.service.feed.head
+        os.rename(self.path, f"{self.path}.gone")
+        self.lab.clock.advance(FILES_EVERY_S)
+        status, words = self.ready()
+        self.assertEqual(status, 503)
+        self.assertIn("journal.sqlite is gone", words)
+        self.lab.set("1", "FAILED")
+        self.assertEqual((self.lab.service.feed.head, self.lab.get("/v1/jobs/memory/1").json()["job"]["state"]), (head, "RUNNING"))
+        os.rename(f"{self.path}.gone", self.path)
+        self.flushLoggedErrors()
+
+    def test_replaced_between_two_looks(self) -> None:
+        """A commit is not written to a file that nobody will find again, however soon it comes."""
+        head = self.lab.service.feed.head
+        os.rename(self.path, f"{self.path}.gone")
+        Path(self.path).write_bytes(b"")
+        self.lab.set("1", "FAILED")
+        self.assertEqual(self.lab.service.feed.head, head)
+        os.rename(f"{self.path}.gone", self.path)
+        self.lab.tick()
+        self.assertEqual(self.lab.get("/v1/jobs/memory/1").json()["job"]["state"], "FAILED")
+
+    def test_old_events(self) -> None:
+        """After a start all events are read, and one that is damaged makes it not ready, though nobody has asked for it."""
+        for number in range(30):
+            self.lab.set("1", "RUNNING" if number % 2 else "SUSPENDED")
+        self.lab.stop()
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+            db.execute("UPDATE event SET body = ? WHERE seq = 3", (b"{}",))
+        self.lab = Lab(self.directory, tail=4).start()
+        self.addCleanup(self.lab.stop)
+        self.assertEqual(self.ready()[0], 200)
+        self.lab.clock.advance(EVENTS_EVERY_S)
+        self.lab.threads.release()
+        status, words = self.ready()
+        self.assertEqual(status, 503)
+        self.assertIn("event 3 is damaged: its checksum is wrong", words)
+        answer = self.lab.get("/v1/changes?since=0&wait=0")
+        self.assertEqual(answer.status, 503)
+        self.assertIn("event 3 is damaged", answer.json()["detail"])
+
+    def test_a_file_that_is_missing_at_the_start(self) -> None:
+        """Or is empty: that it was lost is said."""
+        self.lab.stop()
+        for content in (None, b""):
+            for end in ("", "-wal", "-shm"):
+                Path(self.path + end).unlink(missing_ok=True)
+            if content is not None:
+                Path(self.path).write_bytes(content)
+            with capturedLogs() as logs:
+                lab = Lab(self.directory).start()
+            lab.stop()
+            lines = " ".join(filter(None, map(formatEvent, logs)))
+            self.assertIn("is missing or empty, and was not: all events and known jobs are lost", lines)
