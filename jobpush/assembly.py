@@ -58,6 +58,7 @@ class Assembly(MultiService):
         self._service = service
         self._api = api
         self._site = site
+        site.arrivals.give_up_idle.append(api.connections.give_up_idle)
         self._ports = [listening_service(reactor, endpoint, site) for endpoint in options.endpoints]
         for port in self._ports:
             port.setServiceParent(self)
@@ -166,7 +167,7 @@ class Assembly(MultiService):
         await self.reloads.close()
         await gatherResults([maybeDeferred(port.stopService) for port in self._ports])
         until = self._reactor.seconds() + UNREAD_S
-        while self._site.unread and self._reactor.seconds() < until:
+        while self._site.arrivals and self._reactor.seconds() < until:
             await deferLater(self._reactor, 0.01)
         await self._service.stopService()
         self._gc_pauses.stopService()

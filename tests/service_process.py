@@ -40,11 +40,12 @@ class ServiceProcess:
     ``twistd --nodaemon jobpush``, in a directory of its own.
 
     :param arguments: of ``twistd jobpush``.
+    :param files: how many files it may open, if that is not as many as this process.
     """
 
     def __init__(
         self, directory: Path, *arguments: str, environment: Mapping[str, str] | None = None,
-        twistd_options: Sequence[str] = (),
+        twistd_options: Sequence[str] = (), files: int | None = None,
     ) -> None:
         self.directory = directory
         self.port = free_ports(1)[0]
@@ -53,13 +54,14 @@ class ServiceProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self._environment = environment or {}
         self._twistd_options = twistd_options
+        self._before = ("prlimit", f"--nofile={files}:{files}") if files is not None else ()
 
     def start(self, seconds: float = 30.0) -> None:
         """Start it; returns when it answers."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.process = start_twistd(
             ["--port", str(self.port), *self.arguments], self.directory, self.log_path, self._environment,
-            self._twistd_options,
+            self._twistd_options, self._before,
         )  # fmt: skip
         wait_until(self._answers, seconds, every=0.02)
 
@@ -142,11 +144,12 @@ def start_twistd(
     log_path: Path,
     environment: Mapping[str, str] | None = None,
     twistd_options: Sequence[str] = (),
+    before: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """``twistd --nodaemon jobpush …`` from this checkout, its output in a file."""
     with open(log_path, "ab") as log:
         return subprocess.Popen(
-            [*TWISTD, "--nodaemon", "--pidfile=", *twistd_options, "jobpush", *arguments],
+            [*before, *TWISTD, "--nodaemon", "--pidfile=", *twistd_options, "jobpush", *arguments],
             cwd=directory, env=twistd_environment(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
 

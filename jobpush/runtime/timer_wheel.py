@@ -61,6 +61,11 @@ class TimerWheel:
         for bucket in self._buckets.values():
             yield from bucket
 
+    def soonest_first(self) -> Iterator[Timed]:
+        """All items that have a deadline, about in the order of their deadlines."""
+        for due in sorted(self._buckets):
+            yield from self._buckets[due]
+
     def set(self, item: Timed, seconds: float) -> None:
         """Give it a deadline in that many seconds, in place of the one that it may have."""
         bucket = self._bucket(seconds)

@@ -69,9 +69,10 @@ class Problem(Exception):
     def raw(self) -> bytes:
         """A whole HTTP/1.1 response that ends the connection, for what goes wrong before there is a request."""
         body = self.body()
+        more = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         head = (
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n"
-            f"Content-Type: {CONTENT_TYPE.decode()}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            f"Content-Type: {CONTENT_TYPE.decode()}\r\nContent-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
         )
         return head.encode() + body
 

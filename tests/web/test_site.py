@@ -8,11 +8,13 @@ from twisted.internet import reactor as real_reactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from jobpush.web import site
 from jobpush.web.site import JobpushSite
 from tests.web.held.test_connections import House, bodies
 
@@ -60,10 +62,11 @@ class Faulty(Resource):
 
 
 class UnreadTests(SynchronousTestCase):
-    """`JobpushSite.unread`."""
+    """`JobpushSite.arrivals`."""
 
     def setUp(self) -> None:
-        self.site = JobpushSite(Own(), Clock())
+        self.clock = Clock()
+        self.site = JobpushSite(Own(), self.clock)
         self.site.startFactory()
         self.addCleanup(self.site.stopFactory)
 
@@ -78,13 +81,72 @@ class UnreadTests(SynchronousTestCase):
     def test_unread(self) -> None:
         """A connection is unread until its request has come in full, or until it is lost."""
         one, two = self.connect(), self.connect()
-        self.assertEqual(list(self.site.unread), [one, two])
+        self.assertEqual(list(self.site.arrivals), [one, two])
         one.dataReceived(b"GET /own HTTP/1.1\r\n")
-        self.assertEqual(list(self.site.unread), [one, two])
+        self.assertEqual(list(self.site.arrivals), [one, two])
         one.dataReceived(b"Host: x\r\n\r\n")
-        self.assertEqual(list(self.site.unread), [two])
+        self.assertEqual(list(self.site.arrivals), [two])
         two.transport.loseConnection()
-        self.assertEqual(self.site.unread, {})
+        self.assertEqual(list(self.site.arrivals), [])
+
+    def test_too_slow(self) -> None:
+        """A request that has not come in full in 30 seconds is answered so, whatever of it has come, on a kept connection too."""
+        get = b"GET /own HTTP/1.1\r\nHost: x\r\n"
+        for first in (b"", get + b"\r\n"):
+            for begin in (b"G", get, get + b"Content-Length: 9\r\n\r\nhalf"):
+                one = self.connect()
+                one.dataReceived(first)
+                one.transport.clear()
+                self.clock.advance(20.0 if first else 0.0)
+                for byte in begin:
+                    one.dataReceived(bytes([byte]))
+                self.clock.advance(29.0)
+                self.assertEqual(one.transport.value(), b"")
+                one.dataReceived(b"")
+                self.clock.advance(2.0)
+                self.assertTrue(one.transport.value().startswith(b"HTTP/1.1 408 "), one.transport.value())
+                self.assertIn(b"the request has not come in 30 seconds", one.transport.value())
+                self.assertEqual(list(self.site.arrivals), [])
+
+    def test_nothing_comes(self) -> None:
+        """A connection on which nothing comes is closed without a word."""
+        one = self.connect()
+        self.clock.advance(29.0)
+        self.assertTrue(one.transport.connected)
+        self.clock.advance(2.0)
+        self.assertEqual((one.transport.connected, one.transport.value()), (False, b""))
+
+    def connect_as(self, number: int) -> Any:
+        """Connect with a socket of that number."""
+        transport = StringTransportWithDisconnection()
+        transport.fileno = lambda: number  # type: ignore[attr-defined]
+        channel: Any = self.site.buildProtocol(None)
+        transport.protocol = channel
+        channel.makeConnection(transport)
+        self.addCleanup(channel.setTimeout, None)
+        return channel
+
+    def test_room(self) -> None:
+        """
+        When only the descriptors are left that are kept, the oldest connection goes whose request has not come; then one on which
+        nothing is asked; then nobody, and the new one is told so and closed.
+        """
+        first = site.first_kept_descriptor()
+        old, other = self.connect_as(first - 2), self.connect_as(first - 1)
+        self.clock.advance(site.GRACE_S)
+        new = self.connect_as(first)
+        self.assertEqual([one.transport.connected for one in (old, other, new)], [False, True, True])
+        newer = self.connect_as(first + 1)
+        self.assertEqual([one.transport.connected for one in (other, new, newer)], [False, True, True])
+        idle = [True]
+        self.site.arrivals.give_up_idle.append(lambda: bool(idle and idle.pop()))
+        self.assertEqual(self.connect_as(first).transport.value(), b"")
+        with capturedLogs() as logs:
+            refused = [self.connect_as(first + 2) for _ in range(2)]
+        for one in refused:
+            self.assertTrue(one.transport.value().startswith(b"HTTP/1.1 503 "))
+            self.assertIn(b"retry-after: 5", one.transport.value().lower())
+        self.assertEqual(len([event for event in logs if "connections are refused" in (event["log_format"] or "")]), 1)
 
 
 class FaultTests(SynchronousTestCase):

@@ -154,6 +154,14 @@ class Connections:
         if answered and self._is_free(channel) and is_clear(channel.transport, flush=True):
             self._rest([self._take(channel, request)])
 
+    def give_up_idle(self) -> bool:
+        """End one connection on which nothing is asked, if there is one: about the one that has been so for longest."""
+        for item in self.registry.wheel.soonest_first():
+            if isinstance(item, HeldConnection) and item not in self.registry:
+                item.transport.abortConnection()
+                return True
+        return False
+
     def _take(self, channel: Channel, request: ClientRequest) -> HeldConnection:
         summary, came_at = self._summary(channel, request), self.summaries.moment(request.came_at)
         transport = channel.transport
@@ -262,8 +270,7 @@ class Connections:
         self.registry.wheel.clear(connection)
         self._unread.pop(connection, None)
         transport = connection.transport
-        channel = connection.summary.block.site.buildProtocol(transport.getPeer())
-        assert channel is not None, "a site always makes a channel"
+        channel = connection.summary.block.site.make_channel(transport.getPeer())
         transport.protocol = channel
         channel.makeConnection(cast(ITransport, transport))
         channel.dataReceived(data)

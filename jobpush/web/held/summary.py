@@ -35,8 +35,8 @@ class SiteLike(Protocol):
     reactor: IReactorTime
     timeOut: float | None
 
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
-        """Make a channel."""
+    def make_channel(self, addr: IAddress | None) -> IProtocol:
+        """Make a channel, for a connection that is there already."""
 
 
 class HeaderBlock:
