@@ -96,7 +96,10 @@ class Assembly(MultiService):
         except (CannotListenError, OSError) as error:
             cause = error.socketError if isinstance(error, CannotListenError) else error
             reason = (isinstance(cause, OSError) and cause.strerror) or cause
-            self._die(f"{self._options.where_it_listens()}: cannot listen: {reason}")
+            line = f"{self._options.where_it_listens()}: cannot listen: {reason}"
+            unserved = self._options.unserved
+            hint = f" ({', '.join(unserved)} was handed over; it is used where no port is set)" if unserved else ""
+            self._die(line + hint)
 
     def _check_access_log(self) -> None:
         path = self._options.settings.access_log
@@ -126,10 +129,12 @@ class Assembly(MultiService):
             clusters=clusters,
             endpoint=self._options.listens_on,
         )
-        unserved = [each.address for each in self._options.inherited if each not in self._options.served]
-        if unserved:
-            where = self._options.where("port")
-            LOG.warn("{where}: nobody accepts on what was handed over: {sockets}", where=where, sockets=", ".join(unserved))
+        if self._options.unserved:
+            LOG.warn(
+                "{where}: nobody accepts on what was handed over: {sockets}",
+                where=self._options.where("port"),
+                sockets=", ".join(self._options.unserved),
+            )
         if threading.current_thread() is threading.main_thread():
             self._forget_signal = on_signal(self._reactor, signal.SIGHUP, self.reloads.reload)
         self._supervision.start()

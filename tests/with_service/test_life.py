@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from websockets.sync.client import connect
 from jobpush_client import Client
 from tests import browser
 from tests.service_manager import ManagedProcess, NotifySocket, listening, unix_listening
-from tests.service_process import ServiceProcess, twistd_environment, write_jobs
+from tests.service_process import ROOT, ServiceProcess, twistd_environment, write_jobs
 from tests.slurm_cluster import wait_until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
@@ -175,6 +176,27 @@ class TestSockets:
             service.start()
             assert f"nobody accepts on what was handed over: 127.0.0.1:{ours.getsockname()[1]}" in service.log
             service.stop()
+
+    def test_the_same_port(self, tmp_path: Path) -> None:
+        """A port that is set, and that is also handed over, cannot be listened on: the line says what to do."""
+        with listening() as ours:
+            port = ours.getsockname()[1]
+            service = ManagedProcess(tmp_path / "run", "--queue", queue(tmp_path), "--port", str(port), sockets=[ours])
+            service.begin()
+            assert service.process is not None
+            assert service.process.wait(30) == 1
+            hint = f"cannot listen: Address already in use (127.0.0.1:{port} was handed over; it is used where no port is set)"
+            assert hint in service.log
+
+    @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze on PATH")
+    def test_units(self, tmp_path: Path) -> None:
+        """systemd understands every line of the units that come with jobpush."""
+        for name in ("jobpush.service", "jobpush.socket"):
+            text = (ROOT / "etc" / name).read_text()
+            (tmp_path / name).write_text(text.replace("/opt/jobpush/bin/twistd", "/bin/true"))
+        verify = ["systemd-analyze", "verify", "./jobpush.service", "./jobpush.socket"]
+        result = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert (result.returncode, [line for line in result.stderr.splitlines() if "jobpush" in line]) == (0, [])
 
 
 class TestNotify:
