@@ -85,10 +85,10 @@ class Assembly(MultiService):
 
     def _hangup(self) -> None:
         """SIGHUP: read again what can be read again; where the terminal was closed that the process runs in, end."""
-        if self._in_terminal and not has_terminal():
-            self._reactor.stop()
-        else:
+        if not self._in_terminal or has_terminal():
             self.reloads.reload()
+        elif self.running:
+            self._reactor.stop()
 
     def _status(self) -> str:
         """What it is doing, in a line for ``systemctl status``."""
