@@ -1,6 +1,6 @@
 """
 The running process: the ports and what they serve, how it starts and ends, and what it reads again when it is told to (SIGHUP).
-(Tests: tests/test_tap.py, tests/with_service/test_life.py.)
+(Tests: tests/test_tap.py, tests/with_service/test_life.py, tests/with_service/test_end.py.)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jobpush.reloading import ConfiguredQueues
 from jobpush.runtime.gc_pauses import GcPausesService
 from jobpush.runtime.listening import listening_service
 from jobpush.runtime.log_file import ServiceLogFile, log_path
-from jobpush.runtime.reload import Reloads, on_signal
+from jobpush.runtime.reload import Reloads, has_terminal, on_signal
 from jobpush.runtime.sd_notify import notify_of, watchdog_seconds
 from jobpush.runtime.supervision import Supervision
 from jobpush.service import JobPush
@@ -72,6 +72,7 @@ class Assembly(MultiService):
         self.reloads = Reloads(self._supervision.reloading, self._supervision.reloaded)
         self.reloads.add("the access log", site.access_log.reopen)
         self.reloads.add("the queues", self._queues.reload)
+        self._in_terminal = False
         self._forget_signal = lambda: None
 
     def setServiceParent(self, parent: Any) -> None:
@@ -82,6 +83,13 @@ class Assembly(MultiService):
             file = ServiceLogFile(self._reactor, path)
             file.observe_for(parent)
             self.reloads.add("the log", file.reopen)
+
+    def _hangup(self) -> None:
+        """SIGHUP: read again what can be read again; where the terminal was closed that the process runs in, end."""
+        if not self._in_terminal or has_terminal():
+            self.reloads.reload()
+        elif self.running:
+            self._reactor.stop()
 
     def _status(self) -> str:
         """What it is doing, in a line for ``systemctl status``."""
@@ -97,7 +105,10 @@ class Assembly(MultiService):
         except (CannotListenError, OSError) as error:
             cause = error.socketError if isinstance(error, CannotListenError) else error
             reason = (isinstance(cause, OSError) and cause.strerror) or cause
-            self._die(f"{self._options.where_it_listens()}: cannot listen: {reason}")
+            line = f"{self._options.where_it_listens()}: cannot listen: {reason}"
+            unserved = self._options.unserved
+            hint = f" ({', '.join(unserved)} was handed over; it is used where no port is set)" if unserved else ""
+            self._die(line + hint)
 
     def _check_access_log(self) -> None:
         path = self._options.settings.access_log
@@ -127,12 +138,15 @@ class Assembly(MultiService):
             clusters=clusters,
             endpoint=self._options.listens_on,
         )
-        unserved = [each.address for each in self._options.inherited if each not in self._options.served]
-        if unserved:
-            where = self._options.where("port")
-            LOG.warn("{where}: nobody accepts on what was handed over: {sockets}", where=where, sockets=", ".join(unserved))
+        if self._options.unserved:
+            LOG.warn(
+                "{where}: nobody accepts on what was handed over: {sockets}",
+                where=self._options.where("port"),
+                sockets=", ".join(self._options.unserved),
+            )
         if threading.current_thread() is threading.main_thread():
-            self._forget_signal = on_signal(self._reactor, signal.SIGHUP, self.reloads.reload)
+            self._in_terminal = has_terminal()
+            self._forget_signal = on_signal(self._reactor, signal.SIGHUP, self._hangup)
         self._supervision.start()
 
     def _die(self, line: str) -> None:

@@ -191,6 +191,11 @@ class Options(CommandLine):
         return self.inherited if self.settings.port is None else ()
 
     @property
+    def unserved(self) -> list[str]:
+        """The addresses of sockets that were handed over and that nobody listens on."""
+        return [each.address for each in self.inherited if each not in self.served]
+
+    @property
     def endpoints(self) -> list[str]:
         """The endpoint strings to listen on."""
         if self.served:

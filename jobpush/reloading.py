@@ -41,6 +41,8 @@ class ConfiguredQueues:
         self._read = read
         self._settings = settings
         self._made = dict(made.by_cluster)
+        #: Whether the settings name the queues that are watched. If not, they were found on this host at the start.
+        self._named = bool(settings.queues)
 
     async def reload(self) -> str | None:
         """
@@ -51,6 +53,8 @@ class ConfiguredQueues:
         """
         try:
             settings = self._read()
+            if not settings.queues:
+                return self._without_names(settings)
             wanted = make_queues(self._reactor, settings).by_cluster
         except (ConfigError, BadQueueOption) as error:
             raise CannotReload(str(error)) from None
@@ -70,7 +74,17 @@ class ConfiguredQueues:
         for made in added:
             self._service.add_queue(made.queue, made.options)
             self._made[made.cluster] = made
+        self._named = True
         return _said(added, changed, removed, self._later(settings))
+
+    def _without_names(self, settings: Settings) -> str | None:
+        """
+        The settings name no queue. What is on this host is looked for at the start only: a scheduler's command that is missing
+        for a moment, while it is upgraded, must not take its queue away.
+        """
+        if self._named:
+            raise CannotReload("no queue is named any more; those that are on this host are looked for at the start only")
+        return _said((), (), (), self._later(settings))
 
     async def _check(self, made: MadeQueue) -> None:
         """As at the start: where users' jobs are hidden from each other they must not be shown to all by an oversight."""

@@ -41,6 +41,9 @@ from jobpush.runtime.heartbeat import Heartbeat
 DRAIN_S = 5.0
 UNWATCHED_S = 0.5
 
+#: Seconds in which an adapter ends its watching, whose queue was removed or changed. It is not waited for any longer.
+REMOVED_S = 10.0
+
 
 class Clients(Protocol):
     """What holds and answers the requests of clients."""
@@ -178,7 +181,7 @@ class JobPush(MultiService):
         stopped = monitor.stop()
         end = self._watches.pop(monitor.queue.cluster, None)
         if end is not None:
-            await maybeDeferred(end)
+            await maybeDeferred(end).addTimeout(REMOVED_S, self.reactor).addErrback(self._watched_still)
         await stopped
 
     # -- queues come and go

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.service_process import TWISTD, ServiceProcess, twistd_environment
+from tests.service_process import TWISTD, ServiceProcess, twistd_environment, write_jobs
 from tests.slurm_cluster import wait_until
 
 #: Puts the descriptors that it is told of where sd_listen_fds(3) has them, and becomes the service.
@@ -117,3 +120,28 @@ def unix_listening(path: Path) -> socket.socket:
     made.bind(os.fspath(path))
     made.listen(128)
     return made
+
+
+def queue(directory: Path, name: str = "mock", **states: str) -> str:
+    """A queue on a jobs file, as an argument of ``--queue``."""
+    write_jobs(directory / name, "".join(json.dumps({"id": job[1:], "state": state}) + "\n" for job, state in states.items()))
+    return f"mock:cluster={name}:file={directory / name}:interval=0.1"
+
+
+class Waiting:
+    """A request in a thread of its own."""
+
+    def __init__(self, service: ServiceProcess, path: str) -> None:
+        self.reply: Any = None
+        self._thread = threading.Thread(target=self._ask, args=(service, path), daemon=True)
+        held = service.get("/readyz").json["held"]
+        self._thread.start()
+        wait_until(lambda: service.get("/readyz").json["held"] > held, 10)
+
+    def _ask(self, service: ServiceProcess, path: str) -> None:
+        self.reply = service.get(path)
+
+    def answer(self, seconds: float = 10.0) -> Any:
+        self._thread.join(seconds)
+        assert self.reply is not None, "no answer"
+        return self.reply

@@ -186,6 +186,20 @@ class ReloadTests(SynchronousTestCase):
         self.file.error = ConfigError("jobpush.toml: unknown key 'queu'")
         self.assertEqual(self.refused(), "jobpush.toml: unknown key 'queu'")
 
+    def test_no_queue_is_named(self) -> None:
+        """Queues that were named stay, and so do those that were found at the start, whatever is found now."""
+        self.file.says()
+        self.assertIn("no queue is named any more", self.refused())
+        found = ConfiguredQueues(self.lab.clock, self.lab.service, self.file.read, Settings(), MadeQueues(self.part._made))
+        self.file.settings = Settings(port="1234")
+        done = Deferred.fromCoroutine(found.reload())
+        self.assertEqual(self.successResultOf(done), "changed, and in force after a restart only: port")
+        self.assertEqual(list(self.lab.service.monitors), ["memory", "second"])
+        self.file.says(memory=1)
+        done = Deferred.fromCoroutine(found.reload())
+        self.lab.tick()
+        self.assertEqual(self.successResultOf(done), "removed: second")
+
     def test_hidden_jobs(self) -> None:
         """A scheduler that hides users' jobs from each other is not served to all by an oversight; all stays as it is."""
         facts = QueueFacts(sees_all=True, hides_jobs=True, evidence="PrivateData=jobs")

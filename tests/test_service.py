@@ -19,7 +19,7 @@ from jobpush.events.journal import SQLiteJournal
 from jobpush.polling.queue_options import PollingOptions
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S
 from jobpush.runtime.clocks import Clocks
-from jobpush.service import DRAIN_S, UNWATCHED_S, JobPush
+from jobpush.service import DRAIN_S, REMOVED_S, UNWATCHED_S, JobPush
 from tests.support import Lab, LabCase, ManualClock, StepThreads, step_until
 
 
@@ -293,6 +293,15 @@ class QueueTests(LabCase):
         self.assertIsNotNone(new.changed)
         self.assertGreater(new.queries, 0)
         new.ended.callback(None)
+
+    def test_a_queue_that_does_not_end(self) -> None:
+        """Its end is waited for, but not for ever; the log says so."""
+        self.lab.service.add_queue(self.made("new"))
+        removed = Deferred.fromCoroutine(self.lab.service.remove_queue("new"))
+        with capturedLogs() as logged:
+            self.lab.clock.run(REMOVED_S + 0.1)
+        self.successResultOf(removed)
+        self.assertTrue([event for event in logged if "a queue is watched still" in formatEvent(event)])
 
     def test_tags(self) -> None:
         """Where its jobs carry the names of their workflows is as its options say now."""

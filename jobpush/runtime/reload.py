@@ -8,6 +8,7 @@ other from being read: logs that were moved are opened anew whatever the configu
 from __future__ import annotations
 
 import signal
+import termios
 from collections.abc import Awaitable, Callable
 from types import FrameType
 
@@ -108,6 +109,15 @@ def on_signal(reactor: IReactorFromThreads, number: int, call: Callable[[], None
 
     before = signal.signal(number, handle)
     return lambda: void(signal.signal(number, before if before is not None else signal.SIG_DFL))
+
+
+def has_terminal() -> bool:
+    """Return whether standard input is a terminal that is there."""
+    try:
+        termios.tcgetattr(0)
+    except (termios.error, OSError):
+        return False
+    return True
 
 
 def void(_: object) -> None:

@@ -65,9 +65,9 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
         missing: list[str] = []
         if status.error is not None:
             missing.append(status.error)
-        if status.other:
-            missing.append("another cluster has answered; what is known of this one is served")
-        elif status.health == "stale" and status.error is None:
+        interval = monitor.queue.interval
+        seldom = interval is not None and interval >= status.fresh_s
+        if status.health == "stale" and status.error is None and not seldom:
             missing.append(f"no answer for {monitor.stale_s or 0.0:.0f} s; what is known is served")
         if status.accounting_error is not None:
             missing.append(f"accounting: {status.accounting_error}")
@@ -81,7 +81,6 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
                     f"retention: finished jobs are listed for {remembers:g} s ({status.facts.remembers_by}), less than twice "
                     f"the interval of {status.interval_s:g} s"
                 )
-        interval = monitor.queue.interval
         if interval is not None and interval >= status.fresh_s:
             missing.append(
                 f"interval: {interval:g} s is longer than an answer is taken to be fresh ({status.fresh_s:g} s): health is "

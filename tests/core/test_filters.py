@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.filters import ALL, EVERYTHING, OfSubject, Selection, Targets, Visibility
+from jobpush.core.filters import ALL, EVERYTHING, OfSubject, Selection, Targets, Visibility, named_clusters
 from jobpush.core.model import JobDescriptor, Phase
 from jobpush.core.record import Change, Event, Subject
 from jobpush.core.wire import number
@@ -21,6 +21,20 @@ def event(of: JobDescriptor | Workflow) -> Event:
 def names_of(of: Subject) -> tuple[str, ...]:
     """The job is of two workflows; the workflow is itself."""
     return ("w1@kim", "w2") if of.kind == "job" else (of.key[1],)
+
+
+class NamedClustersTests(SynchronousTestCase):
+    """`named_clusters`."""
+
+    def test_named(self) -> None:
+        """By themselves, or with a job; a workflow names none, and nor does what is about all jobs."""
+        names = frozenset
+        for selects, expected in [
+            (EVERYTHING, set()), (Selection(users=names({"kim"})), set()), (Selection(clusters=names({"a"})), {"a"}),
+            (Selection(keys=names({("b", "1"), ("", "w")})), {"b"}), (Selection(clusters=names({"a"}), keys=names({("b", "1")})), {"a", "b"}),
+            (OfSubject(("a", "1")), {"a"}), (OfSubject(("", "w")), set()), (Targets(names({("a", "1"), ("b", "2"), ("", "w")})), {"a", "b"}),
+        ]:  # fmt: skip
+            self.assertEqual(named_clusters(selects), expected, selects)
 
 
 class SelectionTests(SynchronousTestCase):

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.runtime.reload import CannotReload, Reloads, on_signal
+from jobpush.runtime.reload import CannotReload, Reloads, has_terminal, on_signal
 
 
 class ReloadsTests(SynchronousTestCase):
@@ -87,6 +87,25 @@ class ReloadsTests(SynchronousTestCase):
         self.successResultOf(closed)
         self.reloads.reload()
         self.assertEqual(self.done, ["begun", "ended"])
+
+
+class TerminalTests(SynchronousTestCase):
+    """`has_terminal`."""
+
+    def test_terminal(self) -> None:
+        """A terminal is one until it is closed; a file and what is closed are none."""
+        before = os.dup(0)
+        self.addCleanup(os.close, before)
+        self.addCleanup(os.dup2, before, 0)
+        controller, terminal = os.openpty()
+        os.dup2(terminal, 0)
+        os.close(terminal)
+        self.assertTrue(has_terminal())
+        os.close(controller)
+        self.assertFalse(has_terminal())
+        with open(os.devnull) as null:
+            os.dup2(null.fileno(), 0)
+        self.assertFalse(has_terminal())
 
 
 class SignalTests(SynchronousTestCase):

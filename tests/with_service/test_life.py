@@ -6,7 +6,7 @@ import http.client
 import itertools
 import json
 import os
-import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,25 +16,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from jobpush_client import Client
-from tests import browser
-from tests.service_manager import ManagedProcess, NotifySocket, listening, unix_listening
-from tests.service_process import ServiceProcess, twistd_environment, write_jobs
+from tests.service_manager import ManagedProcess, NotifySocket, Waiting, listening, queue, unix_listening
+from tests.service_process import ROOT, TWISTD, ServiceProcess, twistd_environment, write_jobs
 from tests.slurm_cluster import wait_until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
-
-
-def queue(directory: Path, name: str = "mock", **states: str) -> str:
-    """A queue on a jobs file, as an argument of ``--queue``."""
-    write_jobs(directory / name, "".join(json.dumps({"id": job[1:], "state": state}) + "\n" for job, state in states.items()))
-    return f"mock:cluster={name}:file={directory / name}:interval=0.1"
 
 
 @pytest.fixture
@@ -176,6 +166,27 @@ class TestSockets:
             assert f"nobody accepts on what was handed over: 127.0.0.1:{ours.getsockname()[1]}" in service.log
             service.stop()
 
+    def test_the_same_port(self, tmp_path: Path) -> None:
+        """A port that is set, and that is also handed over, cannot be listened on: the line says what to do."""
+        with listening() as ours:
+            port = ours.getsockname()[1]
+            service = ManagedProcess(tmp_path / "run", "--queue", queue(tmp_path), "--port", str(port), sockets=[ours])
+            service.begin()
+            assert service.process is not None
+            assert service.process.wait(30) == 1
+            hint = f"cannot listen: Address already in use (127.0.0.1:{port} was handed over; it is used where no port is set)"
+            assert hint in service.log
+
+    @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze on PATH")
+    def test_units(self, tmp_path: Path) -> None:
+        """systemd understands every line of the units that come with jobpush."""
+        for name in ("jobpush.service", "jobpush.socket"):
+            text = (ROOT / "etc" / name).read_text()
+            (tmp_path / name).write_text(text.replace("/opt/jobpush/bin/twistd", "/bin/true"))
+        verify = ["systemd-analyze", "verify", "./jobpush.service", "./jobpush.socket"]
+        result = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert (result.returncode, [line for line in result.stderr.splitlines() if "jobpush" in line]) == (0, [])
+
 
 class TestNotify:
     """What the service manager hears."""
@@ -253,25 +264,6 @@ def check(condition: object) -> None:
     assert condition
 
 
-class Waiting:
-    """A request in a thread of its own."""
-
-    def __init__(self, service: ServiceProcess, path: str) -> None:
-        self.reply: Any = None
-        self._thread = threading.Thread(target=self._ask, args=(service, path), daemon=True)
-        held = service.get("/readyz").json["held"]
-        self._thread.start()
-        wait_until(lambda: service.get("/readyz").json["held"] > held, 10)
-
-    def _ask(self, service: ServiceProcess, path: str) -> None:
-        self.reply = service.get(path)
-
-    def answer(self, seconds: float = 10.0) -> Any:
-        self._thread.join(seconds)
-        assert self.reply is not None, "no answer"
-        return self.reply
-
-
 class TestReload:
     """SIGHUP."""
 
@@ -337,104 +329,23 @@ class TestReload:
         assert process.wait(10) == -signal.SIGTERM
 
 
-class TestEnd:
-    """SIGTERM."""
-
-    @pytest.fixture
-    def service(self, tmp_path: Path) -> Iterator[ServiceProcess]:
-        made = ServiceProcess(tmp_path / "run", "--queue", queue(tmp_path, j1="RUNNING"), "--state", str(tmp_path / "state"))
-        made.start()
-        made.ready()
-        yield made
-        made.stop()
-
-    def end(self, service: ServiceProcess) -> float:
-        """End it; the seconds that it takes."""
-        assert service.process is not None
-        began = time.monotonic()
-        service.process.send_signal(signal.SIGTERM)
-        service.process.wait(20)
-        return time.monotonic() - began
-
-    def test_everybody_is_answered(self, service: ServiceProcess) -> None:
-        """Each in its own form: polls with when to come back, streams with ``retry``, a WebSocket with 1001; all within a second."""
-        polls = [Waiting(service, path) for path in ("/v1/jobs/mock/1?until=terminal&wait=60", "/v1/changes?since=now&wait=60")]
-        stream = socket.create_connection(("127.0.0.1", service.port), timeout=10)
-        stream.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
-        kept = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
-        kept.request("GET", "/healthz")
-        kept.getresponse().read()
-        with connect(f"ws://127.0.0.1:{service.port}/v1/socket") as follower:
-            follower.recv(timeout=5)
-            wait_until(lambda: service.get("/readyz").json["held"] == 4, 10)
-            took = self.end(service)
-            with pytest.raises(ConnectionClosed) as closed:
-                follower.recv(timeout=5)
-        assert took < 1.0
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1001
-        for poll in polls:
-            reply = poll.answer()
-            assert (reply.json["timed_out"], reply.headers["connection"]) == (True, "close")
-            assert 1 <= int(reply.headers["retry-after"]) <= 5
-        with stream, stream.makefile("rb") as told:
-            assert re.search(rb"\r\nretry: [1-5]\d\d\d\n\n\r\n0\r\n\r\n\Z", told.read())
-        with closing(kept), pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
-            kept.request("GET", "/healthz")
-            kept.getresponse()
-        assert "Traceback" not in service.log
-
-    def test_a_socket_that_does_not_answer(self, service: ServiceProcess) -> None:
-        """It is waited for a moment."""
-        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as silent:
-            silent.sendall(
-                b"GET /v1/socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            )
-            wait_until(lambda: service.get("/readyz").json["held"] == 1, 10)
-            assert 0.9 < self.end(service) < 2.0
-            with silent.makefile("rb") as told:
-                assert b"\x88" in told.read()[-60:]
-
-    def test_a_browser(self, service: ServiceProcess) -> None:
-        """It sees 1001 and a clean end, and EventSource comes back by itself."""
-        why = browser.why_not()
-        if why is not None:
-            pytest.skip(why)
-        with browser.running() as chromium:
-            page = chromium.new_page()
-            page.goto(f"http://127.0.0.1:{service.port}/healthz")
-            page.evaluate(
-                """() => {
-                    window.ends = [];
-                    window.opens = 0;
-                    window.socket = new WebSocket(`ws://${location.host}/v1/socket`);
-                    socket.onclose = event => ends.push([event.code, event.wasClean]);
-                    window.source = new EventSource('/v1/events');
-                    source.onopen = () => { opens += 1; };
-                }"""
-            )
-            wait_until(lambda: service.get("/readyz").json["held"] == 2, 10)
-            assert self.end(service) < 1.5
-            page.wait_for_function("ends.length > 0", timeout=5000)
-            assert page.evaluate("ends") == [[1001, True]]
-            service.start()
-            page.wait_for_function("opens === 2", timeout=20_000)
-
-    def test_a_file_server_that_is_gone(self, tmp_path: Path) -> None:
-        """A thread that waits for it does not keep the process."""
-        program = (
-            "import time; from twisted.internet import reactor; from twisted.scripts.twistd import run;"
-            "reactor.callWhenRunning(reactor.callInThread, time.sleep, 60); run()"
-        )
-        service = ServiceProcess(tmp_path / "run")
-        service.directory.mkdir()
-        with open(service.log_path, "ab") as log:
-            service.process = subprocess.Popen(
-                [sys.executable, "-c", program, "--nodaemon", "--pidfile=", "jobpush", "--port", str(service.port),
-                 "--queue", queue(tmp_path)],
-                cwd=service.directory, env=twistd_environment(None), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+    def test_a_terminal(self, tmp_path: Path) -> None:
+        """In a terminal SIGHUP reads again too; but where the terminal is closed, the service ends."""
+        house = Configured(tmp_path)
+        house.queues("alpha")
+        house.service.directory.mkdir()
+        controller, terminal = os.openpty()
+        become = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+        with open(house.service.log_path, "ab") as log:
+            house.service.process = subprocess.Popen(
+                [sys.executable, "-c", become, *TWISTD, "--nodaemon", "--pidfile=", "jobpush", "--port", str(house.service.port),
+                 *house.service.arguments],
+                cwd=house.service.directory, env=twistd_environment(None), stdin=terminal, stdout=log, stderr=log,
+                start_new_session=True,
             )  # fmt: skip
-        wait_until(service._answers, 20)
-        assert self.end(service) < 1.5
-        assert "something still runs on a thread" in service.log
+        os.close(terminal)
+        wait_until(house.service._answers, 20)
+        house.reload("the queues: nothing has changed")
+        os.close(controller)
+        house.service.process.wait(10)
+        assert "Server Shut Down" in house.log

@@ -78,6 +78,8 @@ class Lab:
         self.askers: list[str | None] = []
         self.awaited_clusters: list[frozenset[str]] = []
         self.registry = Registry(self.clock, self.cooperator, self.tracker, self, limit, TimerWheel(self.clock))
+        #: Clusters that are served no more.
+        self.removed: set[str] = set()
 
     # -- what the registry asks of those that watch the schedulers
 
@@ -88,7 +90,7 @@ class Lab:
         return look
 
     def serves(self, clusters: Iterable[str]) -> bool:
-        return True
+        return not self.removed.intersection(clusters)
 
     def awaited(self, clusters: frozenset[str]) -> None:
         self.awaited_clusters.append(clusters)
@@ -284,6 +286,29 @@ class RegistryTests(SynchronousTestCase):
         self.lab.publish("1")
         self.lab.settle()
         self.assertEqual(({len(member.got) for member in members}, len(made)), ({1}, 1))
+
+    def test_removed(self) -> None:
+        """What is held for a cluster that is removed is answered as if its time was up, with what it has gathered."""
+        one, other = self.member(), self.member()
+        self.lab.hold(one, need=2)
+        self.lab.hold(other)
+        self.lab.publish("2", "1")
+        self.lab.settle()
+        self.registry.removed("elsewhere")
+        self.lab.settle()
+        self.assertEqual((one.got, other.got), ([], [b"changed [2]"]))
+        self.registry.removed("lab")
+        self.registry.removed("lab")
+        self.lab.settle()
+        self.assertEqual((one.got, self.registry.held, list(self.registry.violations())), ([b"timed out [2]"], 0, []))
+
+    def test_removed_before(self) -> None:
+        """A request that came before a cluster was removed, and is held after, is answered at once."""
+        self.lab.removed.add("lab")
+        member = self.member()
+        self.lab.hold(member)
+        self.lab.settle()
+        self.assertEqual((member.got, self.registry.held), ([b"timed out []"], 0))
 
     def test_the_least_deadline(self) -> None:
         """A request ends when its time is up or when the identity that it was made with expires, whichever comes first."""
@@ -504,6 +529,24 @@ class StreamsTests(SynchronousTestCase):
         self.assertEqual(lab.registry.told_up_to(stream), 2)
         lab.registry.leave(stream)
         self.assertEqual((lab.registry.held, lab.tracker.idle, lab.clock.getDelayedCalls()), (0, True, []))
+
+
+    def test_removed(self) -> None:
+        """Streams that name a cluster end with it, also one that is catching up still; those that follow all go on."""
+        lab = Lab()
+        named, all_of_them, late = StreamStub(), StreamStub(), StreamStub()
+        selection = Selection(clusters=frozenset({"lab"}))
+        for stream, selected in ((named, selection), (all_of_them, Selection())):
+            lab.registry.stream(stream)
+            lab.registry.follow(stream, selected, 0)
+        lab.registry.stream(late)
+        lab.publish("1")
+        lab.removed.add("lab")
+        lab.registry.removed("lab")
+        lab.settle()
+        self.assertEqual((named.got, all_of_them.got, late.got), (["events [1]", "finished"], ["events [1]"], []))
+        lab.registry.follow(late, selection, 1)
+        self.assertEqual(late.got, ["finished"])
 
 
 class StreamStub:
