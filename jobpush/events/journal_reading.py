@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from zlib import crc32
 
@@ -107,7 +107,7 @@ class Reading:
         #: The first event whose row says its user.
         self.users_from = 1
         #: What is being read, and what was read last: the number of the chunk, and the last event of it that is read.
-        self._asked: dict[tuple[int, int], list[Deferred[_Chunk]]] = {}
+        self._asked: dict[tuple[int, int], deque[Deferred[_Chunk]]] = {}
         self._chunks: OrderedDict[tuple[int, int], _Chunk] = OrderedDict()
 
     # -- on the reactor's thread
@@ -141,10 +141,13 @@ class Reading:
         if kept is not None:
             self._chunks.move_to_end((number, end))
             return succeed(kept).addCallback(lambda chunk: chunk.after(since))
-        waiting = self._asked.setdefault((number, end), [])
+        waiting = self._asked.get((number, end))
+        reads = waiting is not None  # perhaps for nobody: those who asked have left
+        if waiting is None:
+            waiting = self._asked[(number, end)] = deque()
         mine: Deferred[_Chunk] = Deferred(waiting.remove)
         waiting.append(mine)
-        if len(waiting) == 1:
+        if not reads:
             read = self._run(lambda: self._rows("seq > ? AND seq <= ? ORDER BY seq", [(number * CHUNK, end)]))
             read.addCallbacks(lambda rows: self._answer(_Chunk(end, *rows)), lambda failure: self._fail(number, end, failure))
         return mine.addCallback(lambda chunk: chunk.after(since))
@@ -155,12 +158,14 @@ class Reading:
             self._chunks[of] = chunk
             while len(self._chunks) > KEPT_CHUNKS:
                 self._chunks.popitem(last=False)
-        for waiting in self._asked.pop(of):
-            waiting.callback(chunk)
+        waiting = self._asked.pop(of)
+        while waiting:  # one that is told may let another leave
+            waiting.popleft().callback(chunk)
 
     def _fail(self, number: int, end: int, failure: Failure) -> None:
-        for waiting in self._asked.pop((number, end)):
-            waiting.errback(failure)
+        waiting = self._asked.pop((number, end))
+        while waiting:
+            waiting.popleft().errback(failure)
 
     # -- on the reading thread
 
