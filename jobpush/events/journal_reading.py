@@ -27,6 +27,13 @@ from jobpush.events.journal_tables import Damaged
 CHUNK = 1000
 FOUND = 500
 
+#: How many jobs or users are looked for by an index, each for itself. Of more, all events that follow each other are read:
+#: these are shared.
+MOST_OF = 1000
+
+#: Among how many events jobs or users are looked for, where each may have as many as are wanted: it adds up.
+SEARCHED = 20_000
+
 #: How many chunks are kept for who asks next: about 1 MB each.
 KEPT_CHUNKS = 8
 
@@ -116,9 +123,12 @@ class Reading:
         """See `IJournal.read`."""
         by_index = scope.keys is not None or scope.users is not None or scope.clusters is not None
         unsaid = scope.keys is None and scope.users is not None and since + 1 < self.users_from
-        if not by_index or unsaid or (scope.keys is not None and len(scope.keys) > upto - since):
+        of = len(scope.keys if scope.keys is not None else scope.users or ())
+        if not by_index or unsaid or of > min(MOST_OF, upto - since):
             return self._range(since, upto)
         most = max(limit, FOUND)
+        if of * most > SEARCHED:
+            upto = min(upto, since + SEARCHED)
         seqs: list[int] = []
 
         def find() -> tuple[list[StoredEvent], int]:
