@@ -213,6 +213,10 @@ class Targets:
         return self.visibility.shows(facts.user)
 
 
+#: How many jobs of workflows events are found by.
+MOST_KEYS = 20_000
+
+
 @attrs.frozen
 class Scope:
     """
@@ -232,7 +236,7 @@ class Scope:
 
 def scope_of(selection: Selects, members: Callable[[str], Collection[JobKey] | None]) -> Scope:
     """
-    Return what the events of a selection are found by.
+    Return what the events of a selection are found by. Of workflows with many jobs, by what else is known.
 
     :param members: the keys of a workflow's jobs; None if no workflow of that name is known.
     """
@@ -241,7 +245,7 @@ def scope_of(selection: Selects, members: Callable[[str], Collection[JobKey] | N
         found: set[JobKey] = set()
         for name in selection.workflows:
             of_one = members(name)
-            if of_one is None:
+            if of_one is None or len(found) + len(of_one) > MOST_KEYS:
                 break
             found.update(of_one, ((NO_CLUSTER, name),))
         else:

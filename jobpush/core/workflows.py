@@ -83,6 +83,8 @@ class Workflows:
         self._now_is = now_is
         #: The keys of members that were moved to another cluster, by the key of the job that they have become.
         self._moved: dict[JobKey, dict[JobKey, None]] = {}
+        #: The inverse: what a member has become, all that it has been in turn.
+        self._become: dict[JobKey, dict[JobKey, None]] = {}
 
     # -- what is known
 
@@ -120,12 +122,10 @@ class Workflows:
         record = self.records.get(name)
         if record is None:
             return None
-        keys = list(record.detail.members)
-        for member in record.detail.members.values():
-            if member.moved_to is not None:
-                cluster, _, job_id = member.moved_to.partition("/")
-                keys.append((cluster, job_id))
-        return keys
+        members = record.detail.members
+        if not self._become:
+            return members.keys()
+        return [*members, *(become for key in members if key in self._become for become in self._become[key])]
 
     def tagged(self, job: JobDescriptor) -> str | None:
         """Return the name in a job's tag, if it has one."""
@@ -278,18 +278,20 @@ class Workflows:
             if member.moved_to is not None:
                 cluster, _, job_id = member.moved_to.partition("/")
                 self._moved.setdefault((cluster, job_id), {})[key] = None
+                self._become.setdefault(key, {})[(cluster, job_id)] = None
         self.records[name] = record
         self._tallies[name] = tally
 
-    def _forget_members(self, name: str, members: Mapping[JobKey, WorkflowMember]) -> None:
-        for key, member in members.items():
+    def _forget_members(self, name: str, members: Iterable[JobKey]) -> None:
+        for key in members:
             names = self._of.get(key, {})
             names.pop(name, None)
             if not names:
                 self._of.pop(key, None)
-                if member.moved_to is not None:
-                    cluster, _, job_id = member.moved_to.partition("/")
-                    self._moved.pop((cluster, job_id), None)
+                for become in self._become.pop(key, ()):
+                    self._moved[become].pop(key)
+                    if not self._moved[become]:
+                        del self._moved[become]
 
     def _now(self, job: JobDescriptor | None) -> JobDescriptor | None:
         """Return what a job is now that was moved to another cluster, as far as that is known; any other job itself."""

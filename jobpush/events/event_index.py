@@ -9,6 +9,9 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from jobpush.core.filters import Scope
 from jobpush.core.stored_event import StoredEvent
 
+#: Of how many jobs or users events are found by the index at once; those of more are looked for in turns.
+MOST_OF = 2000
+
 #: The numbers of the events of each job, array or user, ascending.
 Numbers = dict[Hashable, "array[int]"]
 
@@ -73,7 +76,7 @@ class EventIndex:
         Return the numbers after ``since`` of the events of a scope, ascending.
 
         :param most: how many events there are after it.
-        :return: None if to go through all of them is less work.
+        :return: None if to go through all of them is less work, or can be done in turns.
         """
         of: Collection[Hashable]
         if scope.keys is not None:
@@ -84,7 +87,7 @@ class EventIndex:
             numbers, of = self._by_name, self._beginning_with(scope.names)
         else:
             return None
-        if len(of) > most:
+        if len(of) > min(MOST_OF, most):
             return None
         found = [numbers[one] for one in of if one in numbers]
         parts = [part[bisect_right(part, since) :] for part in found]

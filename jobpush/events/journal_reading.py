@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 
 import attrs
@@ -25,6 +25,13 @@ from jobpush.events.journal_tables import Damaged, whole
 #: How many events one reading of a range has, and the least that one by an index may have.
 CHUNK = 1000
 FOUND = 500
+
+#: How many jobs or users are looked for by an index, each for itself. Of more, all events that follow each other are read:
+#: these are shared.
+MOST_OF = 1000
+
+#: Among how many events jobs or users are looked for, where each may have as many as are wanted: it adds up.
+SEARCHED = 20_000
 
 #: How many chunks are kept for who asks next: about 1 MB each.
 KEPT_CHUNKS = 8
@@ -103,7 +110,7 @@ class Reading:
         #: The first event whose row says its user.
         self.users_from = 1
         #: What is being read, and what was read last: the number of the chunk, and the last event of it that is read.
-        self._asked: dict[tuple[int, int], list[Deferred[_Chunk]]] = {}
+        self._asked: dict[tuple[int, int], deque[Deferred[_Chunk]]] = {}
         self._chunks: OrderedDict[tuple[int, int], _Chunk] = OrderedDict()
 
     # -- on the reactor's thread
@@ -112,9 +119,12 @@ class Reading:
         """See `IJournal.read`."""
         by_index = scope.keys is not None or scope.users is not None or scope.clusters is not None
         unsaid = scope.keys is None and scope.users is not None and since + 1 < self.users_from
-        if not by_index or unsaid or (scope.keys is not None and len(scope.keys) > upto - since):
+        of = len(scope.keys if scope.keys is not None else scope.users or ())
+        if not by_index or unsaid or of > min(MOST_OF, upto - since):
             return self._range(since, upto)
         most = max(limit, FOUND)
+        if of * most > SEARCHED:
+            upto = min(upto, since + SEARCHED)
         seqs: list[int] = []
 
         def find() -> tuple[list[StoredEvent], int]:
@@ -137,10 +147,13 @@ class Reading:
         if kept is not None:
             self._chunks.move_to_end((number, end))
             return succeed(kept).addCallback(lambda chunk: chunk.after(since))
-        waiting = self._asked.setdefault((number, end), [])
+        waiting = self._asked.get((number, end))
+        reads = waiting is not None  # perhaps for nobody: those who asked have left
+        if waiting is None:
+            waiting = self._asked[(number, end)] = deque()
         mine: Deferred[_Chunk] = Deferred(waiting.remove)
         waiting.append(mine)
-        if len(waiting) == 1:
+        if not reads:
             read = self._run(lambda: self._rows("seq > ? AND seq <= ? ORDER BY seq", [(number * CHUNK, end)]))
             read.addCallbacks(lambda rows: self._answer(_Chunk(end, *rows)), lambda failure: self._fail(number, end, failure))
         return mine.addCallback(lambda chunk: chunk.after(since))
@@ -151,12 +164,14 @@ class Reading:
             self._chunks[of] = chunk
             while len(self._chunks) > KEPT_CHUNKS:
                 self._chunks.popitem(last=False)
-        for waiting in self._asked.pop(of):
-            waiting.callback(chunk)
+        waiting = self._asked.pop(of)
+        while waiting:  # one that is told may let another leave
+            waiting.popleft().callback(chunk)
 
     def _fail(self, number: int, end: int, failure: Failure) -> None:
-        for waiting in self._asked.pop((number, end)):
-            waiting.errback(failure)
+        waiting = self._asked.pop((number, end))
+        while waiting:
+            waiting.popleft().errback(failure)
 
     # -- on the reading thread
 

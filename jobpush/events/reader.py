@@ -18,7 +18,7 @@ from jobpush.core.filters import Scope, Selects, scope_of
 from jobpush.core.model import JobKey
 from jobpush.core.record import Event
 from jobpush.core.stored_event import StoredEvent
-from jobpush.events.interfaces import CursorGone, IJournal
+from jobpush.events.interfaces import CursorGone, IJournal, JournalError
 from jobpush.events.recent_events import Tail
 from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
@@ -76,32 +76,56 @@ class _Reading:
     """
     What one request reads.
 
-    :ivar scope: what the events are found by.
+    :ivar selection: what chooses them.
+    :ivar since: the number after which is read.
     :ivar at: the number up to which everything was looked at.
     :ivar gathered: the events that were chosen, oldest first.
     :ivar ends: the reactor's time at which it ends, with what there is then; None if it is read to its end.
     """
 
-    def __init__(
-        self, selection: Selects, scope: Scope, since: int, limit: int, enough: Enough | None, ends: float | None
-    ) -> None:
-        self._selection = selection
-        self.scope = scope
-        self.at = since
+    def __init__(self, selection: Selects, since: int, limit: int, enough: Enough | None, ends: float | None) -> None:
+        self.selection = selection
+        self.since = self.at = since
         self.limit = limit
         self._enough = enough
         self.ends = ends
         self.gathered: list[Event] = []
         self._satisfied = False
+        self._scope: Scope | None = None
+        self._scope_at = -1
+
+    def scope(self, head: int, members: Callable[[str], Collection[JobKey] | None]) -> Scope:
+        """
+        Return what the events are found by.
+
+        :param head: the number of the last published event. With each, a job may have joined a workflow.
+        :param members: see `scope_of`.
+        """
+        if self._scope is None or (self._scope_at != head and self.selection.keys is None and self.selection.workflows):
+            self._scope, self._scope_at = scope_of(self.selection, members), head
+        return self._scope
 
     def look_at(self, stored: StoredEvent) -> None:
-        """Choose an event, or not."""
-        if self.scope.keys is None and not self._selection.may_match(stored.facts):
-            return
-        event = stored.event
-        if self._selection.matches(event):
+        """
+        Choose an event, or not.
+
+        :raise JournalError: if its bytes are not those of an event.
+        """
+        try:
+            event = stored.event if self._may_match(stored) else None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # of a version without checksums
+            why = f"event {stored.seq} is damaged: {type(error).__name__}: {error}; see 'jobpush journal check'"
+            raise JournalError(why) from None
+        if event is not None and self.selection.matches(event):
             self.gathered.append(event)
             self._satisfied = self._satisfied or self._enough is None or self._enough(event)
+
+    def _may_match(self, stored: StoredEvent) -> bool:
+        """Return whether an event is worth being decoded: of what is found in other ways than by an index, hardly any is."""
+        keys = None if self._scope is None else self._scope.keys
+        if keys is None:
+            return self.selection.may_match(stored.facts)
+        return stored.key in keys or (stored.parent is not None and (stored.key[0], stored.parent) in keys)
 
     @property
     def full(self) -> bool:
@@ -223,23 +247,23 @@ class Feed:
         """
         if since >= self._tail.head:  # as most who come back
             return Pending((), since)
-        return self._go_on(_Reading(selection, scope_of(selection, self._members), since, limit, enough, ends))
+        return self._go_on(_Reading(selection, since, limit, enough, ends))
 
     def _go_on(self, reading: _Reading) -> Page | Pending | Older:
         """Look at what the tail has, if all that is older was looked at, and it is not much."""
         if not self._tail.covers(reading.at):
             return Older(lambda: self._read(reading))
-        numbers = self._tail.find(reading.scope, reading.at)
+        head = self._tail.head
+        numbers = self._tail.find(reading.scope(head, self._members), reading.at)
         if len(numbers) > AT_ONCE:
-            return Older(lambda: self._look(reading, numbers))
+            return Older(lambda: self._look(reading, numbers, head))
         for number in numbers:
             reading.look_at(self._tail.get(number))
-        reading.at = self._tail.head
-        return reading.page() if reading.answers else Pending(reading.gathered, self._tail.head)
+        reading.at = head
+        return reading.page() if reading.answers else Pending(reading.gathered, head)
 
-    async def _look(self, reading: _Reading, numbers: Sequence[int]) -> Page | Pending | Older:
-        """Look at many events of the tail, in turns."""
-        head = self._tail.head
+    async def _look(self, reading: _Reading, numbers: Sequence[int], head: int) -> Page | Pending | Older:
+        """Look at many events of the tail, found when that was its head, in turns."""
         if await self._cooperator.run(self._looking(reading, numbers)):
             reading.at = head
         return self._found(reading)
@@ -271,14 +295,16 @@ class Feed:
         if reading.full:
             return reading.page()
         found = self._go_on(reading)
-        if isinstance(found, Older) and reading.ends is not None and self._reactor.seconds() >= reading.ends:
+        late = reading.ends is not None and self._reactor.seconds() >= reading.ends
+        if isinstance(found, Older) and late and reading.at > reading.since:
             return reading.page(more=True)
         return found
 
     async def _read(self, reading: _Reading) -> Page | Pending | Older:
         """Look at some events of the journal that are older than the tail."""
         upto = self._tail.oldest
-        found = await self._journal.read(reading.at, upto, reading.scope, reading.limit + 1 - len(reading.gathered))
+        scope = reading.scope(self._tail.head, self._members)
+        found = await self._journal.read(reading.at, upto, scope, reading.limit + 1 - len(reading.gathered))
         if await self._cooperator.run(self._looking_at_read(reading, found.events)):
             reading.at = found.seq
         return self._found(reading)

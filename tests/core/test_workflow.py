@@ -7,10 +7,12 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.core.model import Confidence, Outcome, Phase
+from jobpush.core.model import Confidence, JobDescriptor, Outcome, Phase
 from jobpush.core.record import Change, HistoryEntry
 from jobpush.core.wire import number
 from jobpush.core.workflow import NOT_SEEN, WORKFLOW_NAME, FirstFailure, Tally, Workflow, WorkflowMember, workflow_key
+from jobpush.core.workflows import Workflows
+from jobpush.runtime.cooperate import finish
 from tests.core.world import job
 
 
@@ -132,3 +134,44 @@ class WorkflowTests(SynchronousTestCase):
         """What an event adds to a history."""
         event = number("e", 5, Change(Workflow("w", Phase.RUNNING), None, 9.5))
         self.assertEqual(event.step, HistoryEntry(5, 9.5, "RUNNING", 0, Confidence.OBSERVED))
+
+
+class MovedTests(SynchronousTestCase):
+    """What `Workflows` finds of a member that is moved from cluster to cluster."""
+
+    def setUp(self) -> None:
+        self.workflows = Workflows()
+        self.known: dict[tuple[str, str], JobDescriptor] = {}
+
+    def put(self, name: str, *keys: tuple[str, str]) -> None:
+        """A client says which jobs it has."""
+        self.workflows.publish(finish(self.workflows.define(name, keys, (), self.known.get, 0.0)))
+
+    def moved(self, to: str | None) -> None:
+        """Job ``c/1`` has become that, or is itself again."""
+        now = job("1", "MOVED" if to else "QUEUED", moved_to=to)
+        self.known[now.key] = now
+        self.workflows.publish(finish(self.workflows.follow([number("e", 1, Change(now, None, 0.0))])))
+
+    def keys(self, name: str = "w") -> set[tuple[str, str]]:
+        return set(self.workflows.keys_of(name) or ())
+
+    def test_all_that_it_has_been(self) -> None:
+        """Events of all that are found by the workflow, as they were told to who followed it."""
+        self.put("w", ("c", "1"))
+        for to, keys in (("d/1", {"c", "d"}), (None, {"c", "d"}), ("e/1", {"c", "d", "e"})):
+            self.moved(to)
+            self.assertEqual(self.keys(), {(cluster, "1") for cluster in keys})
+            for cluster in keys:
+                self.assertEqual(list(self.workflows.names_of(attrs.evolve(job("1", "RUNNING"), cluster=cluster))), ["w"])
+
+    def test_forgotten(self) -> None:
+        """With the last workflow of the member, and not before."""
+        for name in ("w", "v"):
+            self.put(name, ("c", "1"))
+        self.moved("d/1")
+        self.workflows.publish(self.workflows.delete(["w"], 0.0))
+        self.assertEqual(self.keys("v"), {("c", "1"), ("d", "1")})
+        self.workflows.publish(self.workflows.delete(["v"], 0.0))
+        self.assertEqual((self.workflows._moved, self.workflows._become, self.workflows._of), ({}, {}, {}))
+        self.assertIsNone(self.workflows.keys_of("v"))

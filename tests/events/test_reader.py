@@ -299,7 +299,7 @@ class JournalReadingCase(SynchronousTestCase):
         self.journal.open()
         self.addCleanup(self.journal.close)
         self.tail = Tail(0, 4)
-        clock = ManualClock()
+        self.clock = clock = ManualClock()
         self.feed = Feed(clock, Cooperator(clock), self.journal, self.tail, JobStatusTracker(clock, Cooperator(clock), lambda: self.tail.head))
         self.publish(20)
 
