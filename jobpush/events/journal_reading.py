@@ -10,7 +10,6 @@ import sqlite3
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from zlib import crc32
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -21,7 +20,7 @@ from jobpush.core.model import JobKey
 from jobpush.core.record import Event
 from jobpush.core.stored_event import StoredEvent
 from jobpush.events.interfaces import CursorGone, Found
-from jobpush.events.journal_tables import Damaged
+from jobpush.events.journal_tables import Damaged, checked
 
 #: How many events one reading of a range has, and the least that one by an index may have.
 CHUNK = 1000
@@ -50,10 +49,7 @@ def stored(row: Row) -> StoredEvent:
     :raise Damaged: if its bytes are not those that were written.
     """
     seq, cluster, job, parent, user, body, crc = row
-    data = bytes(body)
-    if crc is not None and crc32(data) != crc:
-        raise Damaged(f"event {seq} is damaged: its checksum is wrong; see 'jobpush journal check'")
-    return StoredEvent(seq, (cluster, job), parent, user, data)
+    return StoredEvent(seq, (cluster, job), parent, user, checked(f"event {seq}", body, crc))
 
 
 def decoded(event: StoredEvent) -> Event:

@@ -106,14 +106,23 @@ def load_known(db: sqlite3.Connection) -> dict[str, dict[str, AnyRecord]]:
 
 
 def _read(what: str, read: Callable[[bytes], T], body: bytes, crc: int | None) -> T:
-    data = bytes(body)
-    if crc is not None and crc32(data) != crc:
-        raise Damaged(f"{what} is damaged: its checksum is wrong; see 'jobpush journal check'")
+    data = checked(what, body, crc)
     try:
         return read(data)
     except Exception as error:  # whatever the bytes of another version, or of nobody, bring about
         reason = f"{type(error).__name__}: {error}"
         raise Damaged(f"{what} cannot be understood: {reason}; see 'jobpush journal check'") from None
+
+
+def checked(what: str, body: object, crc: int | None) -> bytes:
+    """
+    Return the bytes of a row.
+
+    :raise Damaged: if they are not those that were written. (Where a row is damaged it may be a text or a number instead.)
+    """
+    if not isinstance(body, bytes) or (crc is not None and crc32(body) != crc):
+        raise Damaged(f"{what} is damaged: its checksum is wrong; see 'jobpush journal check'")
+    return body
 
 
 def write_members(db: sqlite3.Connection, workflow: str, members: Mapping[JobKey, WorkflowMember]) -> None:
