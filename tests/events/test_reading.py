@@ -259,6 +259,19 @@ class DamagedTests(JournalReadingCase):
                 self.assertIn("event 5 is damaged", str(failure.value))
 
 
+    def test_no_bytes(self) -> None:
+        """What was written as bytes has become something else."""
+        for body in ("a text", None, 10**15, 1.5):
+            self.journal._writer.execute("CREATE TABLE IF NOT EXISTS whole AS SELECT * FROM event")
+            self.journal._writer.execute("DROP TABLE event")
+            self.journal._writer.execute("CREATE TABLE event AS SELECT * FROM whole")
+            self.journal._writer.execute("UPDATE event SET body = ? WHERE seq = 5", (body,))
+            for scope in (Scope(), Scope(frozenset({("c", "1")}))):
+                failure = self.failureResultOf(self.journal.read(3, 10, scope, 10), JournalError)
+                self.assertIn("event 5 is damaged", str(failure.value))
+            self.assertEqual([event.seq for event in self.journal.newest(100, 10**6)], list(range(6, 21)))
+
+
 class DecodingTests(JournalReadingCase):
     """What is decoded of what was read."""
 
