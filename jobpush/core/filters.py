@@ -242,6 +242,10 @@ def scope_of(selection: Selects, members: Callable[[str], Collection[JobKey] | N
     """
     keys: Collection[JobKey] | None = selection.keys
     if keys is None and selection.workflows:
+        owners = frozenset(name.partition("@")[2] for name in selection.workflows)
+        if "" not in owners:
+            # Found by tags, which the jobs carry themselves: it may have been forgotten, and have got some of them back only.
+            return Scope(None, owners)
         found: set[JobKey] = set()
         for name in selection.workflows:
             of_one = members(name)

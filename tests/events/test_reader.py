@@ -104,6 +104,16 @@ class OldEventsTests(LabCase):
         }.items():  # fmt: skip
             self.assertEqual(self.told(query), ids, query)
 
+    def test_a_workflow_that_is_found_again(self) -> None:
+        """What its jobs did is found by their tags, also of jobs that have not come back to it."""
+        for job_id in ("3", "4"):
+            self.lab.set(job_id, "RUNNING", user="lee", comment="workflow=w8")
+        before = self.told("workflow=w8@lee")
+        self.assertEqual(self.lab.request("DELETE", "/v1/workflows/w8@lee").status, 204)
+        self.lab.set("3", "SUSPENDED", user="lee", comment="workflow=w8")
+        self.assertEqual(self.told("workflow=w8@lee"), before)
+        self.assertEqual(before, ["3", "4", "w8@lee"])
+
     def test_many_jobs(self) -> None:
         """However many jobs are named, it is these that are told."""
         for count in (1, 31, 32, 33, 200):

@@ -12,10 +12,11 @@ from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from jobpush.core.filters import Selection
-from jobpush.events.interfaces import CursorGone
+from jobpush.events.interfaces import CursorGone, JournalError
 from jobpush.events.reader import READING_S, Feed
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.stream_group import Form, tell
@@ -35,6 +36,8 @@ class Follower(ABC, Generic[Chunk]):
     :param form: how it is told.
     :ivar due: it has no deadline.
     """
+
+    log = Logger()
 
     kind = "stream"
 
@@ -118,6 +121,11 @@ class Follower(ABC, Generic[Chunk]):
             except CursorGone:
                 since = self._reset()
                 continue
+            except JournalError as error:
+                # What comes next cannot be read: the client goes on from its cursor, once that can be.
+                self.log.warn("a stream is ended: {error}", error=str(error))
+                self.finish()
+                return
             if not self.open or number != self._selection_number:
                 return
             since = self._caught_up = page.seq

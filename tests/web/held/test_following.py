@@ -8,8 +8,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
+from jobpush.events.interfaces import JournalError
 from jobpush.events.journal import Retention
 from jobpush.web.held import following, stream_group
 from jobpush.web.site import JobpushSite
@@ -85,6 +87,20 @@ class Stream:
 
 class StreamTests(LabCase):
     """One stream."""
+
+    def test_a_journal_that_cannot_be_read(self) -> None:
+        """The stream ends in order, with one line in the log: its client comes back with its cursor."""
+        async def fails(*asked: Any, **more: Any) -> Any:
+            raise JournalError("event 3 is damaged")
+
+        self.lab.service.feed.next = fails  # type: ignore[method-assign]
+        with capturedLogs() as logs:
+            stream = Stream(self, "?last_event_id=0")
+        self.assertIn("retry: ", stream.text)
+        self.assertTrue(stream.transport.value().endswith(b"\r\n0\r\n\r\n"))
+        self.assertIn("a stream is ended: event 3 is damaged", " ".join(filter(None, map(formatEvent, logs))))
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.lab.registry.held, 0)
 
     def test_live(self) -> None:
         """From now on, each with its cursor as id."""
