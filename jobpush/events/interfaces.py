@@ -132,9 +132,11 @@ class IJournal(Interface):
         Fails with `CursorGone` if events after ``since`` have been removed, with `JournalError` if it cannot be read.
         """
 
-    def last_of(keys: Sequence[JobKey]) -> Deferred[dict[JobKey, Event]]:
+    def last_of(keys: Sequence[JobKey], upto: int) -> Deferred[dict[JobKey, Event]]:
         """
-        Read the last event of each of these jobs and workflows, as far as the journal holds one.
+        Read the last event of each of these jobs and workflows up to that number, as far as the journal holds one.
+
+        :param upto: what is published: a later event is on the disk, and nobody may hear of it yet.
 
         Fails with `JournalError` if it cannot be read.
         """

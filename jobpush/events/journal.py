@@ -448,5 +448,5 @@ class SQLiteJournal:
     def read(self, since: int, upto: int, scope: Scope, limit: int) -> Deferred[Found]:
         return self._events.read(since, upto, scope, limit)
 
-    def last_of(self, keys: Sequence[JobKey]) -> Deferred[dict[JobKey, Event]]:
-        return self._run_reading(lambda: self._events.last_of(keys))
+    def last_of(self, keys: Sequence[JobKey], upto: int) -> Deferred[dict[JobKey, Event]]:
+        return self._run_reading(lambda: self._events.last_of(keys, upto))

@@ -206,12 +206,11 @@ class Reading:
             found.update(seq for (seq,) in rows)
         return sorted(found)[: most + 1]
 
-    def last_of(self, keys: Sequence[JobKey]) -> dict[JobKey, Event]:
-        """Return the last event of each of these jobs and workflows, as far as there is one."""
+    def last_of(self, keys: Sequence[JobKey], upto: int) -> dict[JobKey, Event]:
+        """Return the last event of each of these jobs and workflows up to that number, as far as there is one."""
         found: dict[JobKey, Event] = {}
         for key in keys:
-            rows = self._connection().execute(
-                f"SELECT {COLUMNS} FROM event WHERE cluster = ? AND job = ? ORDER BY seq DESC LIMIT 1", key
-            )
+            condition = "cluster = ? AND job = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
+            rows = self._connection().execute(f"SELECT {COLUMNS} FROM event WHERE {condition}", (*key, upto))
             found.update((key, decoded(stored(row))) for row in rows)
         return found

@@ -199,6 +199,10 @@ class Feed:
             raise CursorGone(self._journal.trimmed_seq)
         return since.seq
 
+    async def last_of(self, keys: Sequence[JobKey]) -> dict[JobKey, Event]:
+        """The last published event of each of these jobs and workflows, as far as the journal holds one."""
+        return await self._journal.last_of(keys, self._tail.head)
+
     async def next(
         self,
         selection: Selects,

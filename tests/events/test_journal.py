@@ -399,7 +399,7 @@ class ReadingTests(JournalCase):
         self.assertEqual(self.read(journal, keys=[("c", "1")]), [1, 5])
         self.assertEqual(self.read(journal, keys=[("c", "7")]), [2, 3])
         self.assertEqual(self.read(journal, keys=[("c", "7"), ("other", "1")], since=2), [3, 4])
-        last = self.successResultOf(journal.last_of([("c", "1"), ("c", "99")]))
+        last = self.successResultOf(journal.last_of([("c", "1"), ("c", "99")], 99))
         self.assertEqual({key: (e.seq, e.job.state) for key, e in last.items()}, {("c", "1"): (5, "FAILED")})
 
     def test_a_filter_that_few_events_of_a_job_pass(self) -> None:
@@ -423,8 +423,10 @@ class ReadingTests(JournalCase):
         """The last event of each job; a job without one is not there."""
         journal = self.open()
         self.write(journal, change("1", "QUEUED"), change("2", "QUEUED"), change("1", "RUNNING"), change("1", "RUNNING", cluster="d"))
-        found = self.successResultOf(journal.last_of([("c", "1"), ("d", "1"), ("c", "3")]))
+        found = self.successResultOf(journal.last_of([("c", "1"), ("d", "1"), ("c", "3")], 4))
         self.assertEqual({key: event.seq for key, event in found.items()}, {("c", "1"): 3, ("d", "1"): 4})
+        found = self.successResultOf(journal.last_of([("c", "1"), ("d", "1"), ("c", "3")], 2))
+        self.assertEqual({key: event.seq for key, event in found.items()}, {("c", "1"): 1})
 
     def test_in_chunks(self) -> None:
         """However many there are, the first ``limit`` of them."""
@@ -462,7 +464,7 @@ class ThreadTests(SynchronousTestCase):
             used.clear()
             for scope in (Scope(), Scope(frozenset({("c", "1")}))):
                 self.assertEqual(len(self.successResultOf(journal.read(0, 1, scope, 10)).events), 1)
-            self.successResultOf(journal.last_of([("c", "1")]))
+            self.successResultOf(journal.last_of([("c", "1")], 1))
             self.assertEqual(used, [reads] * 3)
             self.successResultOf(journal.close())
 
@@ -602,7 +604,7 @@ class RetentionTests(JournalCase):
         self.write(journal, change("1", "RUNNING"))
         journal._writer.execute("ALTER TABLE event RENAME TO gone")
         key = ("c", "1")
-        for read in (journal.read(0, 1, Scope(), 10), journal.read(0, 1, Scope(frozenset({key})), 10), journal.last_of([key])):
+        for read in (journal.read(0, 1, Scope(), 10), journal.read(0, 1, Scope(frozenset({key})), 10), journal.last_of([key], 1)):
             self.assertIn("cannot be read: no such table", str(self.failureResultOf(read, JournalError).value))
 
     def test_numbers_go_on(self) -> None:

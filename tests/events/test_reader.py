@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -450,6 +451,24 @@ class SharedTests(JournalReadingCase):
             self.failureResultOf(one, JournalError)
         self.journal._writer.execute("ALTER TABLE gone RENAME TO event")
         self.assertEqual(len(self.successResultOf(self.journal.read(0, 10, Scope(), 10)).events), 10)
+
+
+class CommittedTests(SynchronousTestCase):
+    """What is on the disk and not published yet."""
+
+    def test_nobody_hears_of_it(self) -> None:
+        """A job of which that is the first event is not there yet, whatever is asked: its event could not be read with any cursor."""
+        lab = Lab(os.path.abspath(self.mktemp())).start()
+        self.addCleanup(lab.stop)
+        waiting: list[Any] = []
+        self.patch(lab.service.publisher, "_publish", lambda *given: waiting.append(given) or iter(()))
+        cooperate = lab.service.cooperator.run
+        self.patch(lab.service.cooperator, "run", lambda steps: Deferred() if waiting else cooperate(steps))
+        lab.queue.set("7", "RUNNING", user="kim")
+        lab.clock.advance(1.0)
+        self.assertTrue(waiting, "it is committed")
+        self.assertGreater(lab.journal.last_seq, lab.service.feed.head)
+        self.assertEqual(lab.get("/v1/jobs/memory/7").status, 404)
 
 
 class RetentionTests(LabCase):

@@ -107,7 +107,7 @@ class BarrierRoutes:
         return self._outcome(asked, held, {})
 
     async def _remember(self, asked: _BarrierQuery, held: _Held, absent: list[JobKey]) -> Outcome:
-        return self._outcome(asked, held, await self._service.journal.last_of(absent))
+        return self._outcome(asked, held, await self._service.feed.last_of(absent))
 
     def _outcome(self, asked: _BarrierQuery, held: _Held, remembered: dict[JobKey, JobStatusEvent]) -> Outcome:
         """

@@ -151,7 +151,7 @@ class Polls:
 
     async def remembered(self, key: JobKey) -> Found | None:
         """A job that only the journal knows."""
-        last = (await self.service.journal.last_of([key])).get(key)
+        last = (await self.service.feed.last_of([key])).get(key)
         return (last.job, from_event(last)) if last is not None else None
 
     def canonical(self, key: JobKey) -> JobKey:

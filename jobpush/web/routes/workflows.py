@@ -163,7 +163,7 @@ class WorkflowRoutes:
         new = name not in workflows.records
         if new and len(workflows.records) >= MOST_WORKFLOWS:
             raise Problem(429, f"{MOST_WORKFLOWS} workflows are known, as many as may be", headers={"Retry-After": "60"})
-        remembered = await self._service.journal.last_of([key for key in members if self._polls.known(key) is None])
+        remembered = await self._service.feed.last_of([key for key in members if self._polls.known(key) is None])
 
         def known(key: JobKey) -> JobDescriptor | None:
             found = self._polls.known(key)
