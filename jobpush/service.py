@@ -320,7 +320,7 @@ class JobPush(MultiService):
         """Answer everybody, let the answers leave, end the queries, close the journal."""
         self.announce_end()
         self._heartbeat.stop()
-        watched = gatherResults([maybeDeferred(end) for end in self._watches.values()])
+        watched = gatherResults([maybeDeferred(end) for end in self._watches.values()], consumeErrors=True)
         until = self.reactor.seconds() + DRAIN_S
         while self.busy and self.reactor.seconds() < until:
             await deferLater(self.reactor, 0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -174,6 +175,9 @@ class WatchfulTests(SynchronousTestCase):
             self.lab.clock.run(UNWATCHED_S + 0.1)
         self.assertTrue(ended.called)
         self.assertTrue([event for event in logged if "a queue is watched still" in formatEvent(event)])
+        self.queue.ended = Deferred()
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [], "no failure is left over that nobody takes")
 
 
 class WaitingTests(LabCase):
