@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ from tests.faults.history import History
 from tests.faults.service import Service
 from tests.faults.world import Json, Window, World
 
+#: The names of what ``tests.faults.broken`` puts in; that is loaded by the service's process alone.
+BREAKS = ("doubled", "lost", "deadlines", "wedge")
+
 #: Seconds without faults at the begin and at the end; at the end states stand still.
 CALM_S = 3.0
 STILL_S = 5.0
@@ -34,9 +38,7 @@ async def play(service: Service, history: History, world: World, seconds: float,
     await service.up(Window.now(), world)
     await asyncio.to_thread(service.ready)
     watching = asyncio.ensure_future(world.watch_itself())
-    made = [
-        kind(f"{kind.kind} {n}", world, history, random.Random(draw.random())) for n in range(clients) for kind in KINDS
-    ]
+    made = [kind(f"{kind.kind} {n}", world, history, random.Random(draw.random())) for n in range(clients) for kind in KINDS]
     running = [asyncio.ensure_future(client.run()) for client in made]
     changing = asyncio.ensure_future(change(history, random.Random(draw.random())))
     faults = Faults(world, service, history, random.Random(draw.random()))
@@ -80,7 +82,12 @@ async def check(service: Service, history: History, world: World, made: Sequence
         await asyncio.sleep(0.1)
     if held:
         world.violation("held", f"{held} requests are held of clients that are gone")
-    events: list[Json] = await asyncio.to_thread(service.events)
+    told: list[Json] = await asyncio.to_thread(service.events)
+    if await asyncio.to_thread(service.stop) != 0:
+        world.violation("end", "SIGTERM without any client did not end the service in order")
+    events = await asyncio.to_thread(service.journal_events)
+    if [event["cursor"] for event in told] != [event["cursor"] for event in events]:
+        world.violation("since=0", f"{len(told)} events were told, and the journal has {len(events)}")
     Checker(world, history, events).check(service, until)
 
 
@@ -110,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
     parser.add_argument("--minutes", type=float, default=10.0, help="0.2 to 600 (default: 10)")
     parser.add_argument("--clients", type=int, default=6, help="of each kind, 1 to 100 (default: 6)")
-    parser.add_argument("--break", dest="broken", default="", help="put a fault into the service: doubled, lost, deadlines, wedge")
+    parser.add_argument("--break", dest="broken", default="", choices=BREAKS, help="put a known fault into the service")
+    parser.add_argument("--log", type=Path, help="where the service's log is copied to")
     given = parser.parse_args(arguments)
     if not (0.2 <= given.minutes <= 600 and 1 <= given.clients <= 100):
         parser.error("out of range")
@@ -119,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with TemporaryDirectory(prefix="jobpush-faults-") as directory:
         service = Service(Path(directory), given.broken)
         history = History(service.jobs_path, random.Random(draw.random()))
-        world = World(service.port, longest=8.0 if given.minutes < 2 else 20.0)
+        world = World(service.port, *((6.0, 0.5) if given.minutes < 2 else (20.0, 1.0)))
         try:
             asyncio.run(play(service, history, world, 60 * given.minutes, given.clients, draw))
         except AssertionError as error:
@@ -127,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         finally:
             if service.process is not None:
                 service.stop()
+        if given.log:
+            shutil.copy(service.log_path, given.log)
         print(report(world, history, given.clients))
     sys.exit(bool(world.violations))
 

@@ -18,12 +18,20 @@ from websockets.exceptions import WebSocketException
 
 from tests.faults.history import NEXT, USERS, History
 from tests.faults.http import Answer, Connection, Ended
-from tests.faults.world import Barrier, Json, State, Stretch, World, number
+from tests.faults.world import Barrier, Json, State, Stretch, World, moment, number
 
 T = TypeVar("T")
 
 #: Seconds within which a stream gives a sign of life.
 SIGN_OF_LIFE_S = 15.0
+
+
+#: Seconds for which an answer that is late already is waited for.
+GIVE_UP_S = 1.0
+
+
+class Quiet(Exception):
+    """No answer came, and that was noted."""
 
 
 @attrs.frozen
@@ -72,6 +80,7 @@ class Client:
         self.filter = self.choose()
         self.connection = Connection(world.port)
         self.stretch: Stretch | None = None
+        self.began = 0.0  # when the last request was made that was answered
 
     def choose(self) -> Filter:
         """Return what it wants."""
@@ -82,7 +91,7 @@ class Client:
         while not self.world.ending.is_set():
             try:
                 await self.once()
-            except Ended:
+            except (Ended, Quiet):
                 await asyncio.sleep(self.draw.uniform(0.05, 0.4))
             if self.draw.random() < 0.1:
                 self.connection.close()
@@ -124,12 +133,7 @@ class Client:
         world, branch, began = self.world, self.world.branch, time.monotonic()
         world.requests[self.kind] += 1
         try:
-            answer = await asyncio.wait_for(self.connection.get(path, self.keeps), wait + 30.0)
-        except (asyncio.TimeoutError, TimeoutError):
-            self.connection.close()
-            if world.late(began, time.monotonic(), wait) > 0 and not world.was_down(began, time.monotonic()):
-                world.violation("no answer", f"{self.name}: {path}, in {time.monotonic() - began:.1f} s")
-            raise Ended("no answer") from None
+            answer = await self.patiently(self.connection.get(path, self.keeps), began, wait, path)
         except Ended as error:
             self.was_cut(began, f"{path}: {error}")
             raise
@@ -140,9 +144,28 @@ class Client:
             self.check_time_out(answer, now - began, wait, world.was_down(began, now), path)
             if world.branch != branch:
                 raise Ended("the journal was replaced while the answer came")
+            self.began = began
             return answer
         self.refused(answer, began, now, path)
         return None
+
+    async def patiently(self, coming: Awaitable[T], began: float, wait: float, what: str) -> T:
+        """
+        Return what comes, in its time or not much later.
+
+        :raise Ended: if nothing comes.
+        """
+        task = asyncio.ensure_future(coming)
+        while not (await asyncio.wait({task}, timeout=0.5))[0]:
+            now = time.monotonic()
+            if self.world.late(began, now, wait) > GIVE_UP_S:
+                task.cancel()
+                await asyncio.wait({task})
+                if self.world.was_down(began, now):
+                    raise Ended(f"no answer in {now - began:.1f} s")
+                self.world.violation("no answer", f"{self.name}: {what}, in {now - began:.1f} s")
+                raise Quiet
+        return task.result()
 
     def check_time_out(self, answer: Answer, took: float, wait: float, down: bool, path: str) -> None:
         """A time-out does not come early."""
@@ -192,6 +215,7 @@ class Client:
         assert stretch is not None
         last = number(stretch.end)
         for event in events:
+            self.check_prompt(event)
             if event["seq"] <= last or event["seq"] > number(cursor) or number(event["cursor"]) != event["seq"]:
                 self.world.violation("twice or out of order", f"{self.name}: {event['cursor']} after {last}, cursor {cursor}")
             last = max(last, event["seq"])
@@ -200,6 +224,12 @@ class Client:
             self.world.violation("cursor", f"{self.name}: {cursor} after {stretch.end}")
         self.world.deliveries[self.kind] += len(events)
         stretch.end, stretch.branch = cursor, self.world.branch
+
+    def check_prompt(self, event: Json) -> None:
+        """Who waited for an event was told soon."""
+        now, age = time.monotonic(), time.time() - moment(event)
+        if now - age > self.began and self.world.late(now - age, now, 0.0) > 0 and not self.world.was_down(now - age, now):
+            self.world.violation("told late", f"{self.name}: {event['cursor']} after {age:.1f} s")
 
     async def finish(self) -> None:
         """Read what is left, up to the head: by polls, of whatever kind it is."""
@@ -290,6 +320,7 @@ class Stream(Client):
         stretch = self.stretch or await self.begin()
         began, branch = time.monotonic(), self.world.branch
         self.world.requests[self.kind] += 1
+        self.began = began
         until = began + self.draw.uniform(1.0, 2 * self.world.longest)
         try:
             await self.read(stretch.end, until, branch)
@@ -303,8 +334,8 @@ class Stream(Client):
         """Read a stream until that time, or until it is time to end."""
         self.connection.close()
         began = time.monotonic()
-        begun = await self.in_time(self.connection.begin(f"/v1/events?last_event_id={since}&{self.filter.query}"), 0.0)
-        status = begun[0] if begun is not None else 0
+        path = f"/v1/events?last_event_id={since}&{self.filter.query}"
+        status, _ = await self.patiently(self.connection.begin(path), began, 0.0, path)
         if status != 200:
             if not (status == 503 and self.world.was_down(began, time.monotonic())):
                 self.world.violation("status", f"{self.name}: {status}")
@@ -321,33 +352,24 @@ class Stream(Client):
                 self.told(fields.get("event", ""), fields.get("id", ""), fields.get("data", "{}"))
                 fields = {}
 
-    async def in_time(self, coming: Awaitable[T], wait: float, until: float | None = None) -> T | None:
+    async def in_time(self, coming: Awaitable[T], wait: float, until: float) -> T | None:
         """
         Return what comes; None if the client had enough of it before.
 
         :param wait: seconds within which something must come.
-        :raise Ended: if nothing has come in its time.
         """
         began = time.monotonic()
-        seconds = wait + 30.0 if until is None else min(wait + 30.0, max(0.05, until - began))
-        task = asyncio.ensure_future(coming)
-        ending = asyncio.ensure_future(self.world.ending.wait())
+        task, ending = asyncio.ensure_future(coming), asyncio.ensure_future(self.world.ending.wait())
         try:
-            await asyncio.wait({task} if until is None else {task, ending}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, ending}, timeout=max(0.05, until - began), return_when=asyncio.FIRST_COMPLETED)
             now = time.monotonic()
             if self.world.late(began, now, wait) > 0 and not self.world.was_down(began, now):
                 self.world.violation("late", f"{self.name}: nothing came for {now - began:.1f} s")
-            if task.done():
-                return task.result()
-            if until is None:
-                raise Ended("no answer")
-            return None
+            return task.result() if task.done() else None
         finally:
             ending.cancel()
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
+            task.cancel()
+            await asyncio.wait({task})
 
     def told(self, kind: str, cursor: str, data: str) -> None:
         """Note what a stream has told."""
@@ -375,8 +397,7 @@ class Socket(Stream):
 
     async def read(self, since: str, until: float, branch: int) -> None:
         url = f"ws://127.0.0.1:{self.world.port}/v1/socket?since={since}&{self.filter.query}"
-        socket_ = await self.in_time(opened(url), 0.0)
-        assert socket_ is not None
+        socket_ = await self.patiently(opened(url), time.monotonic(), 0.0, url)
         try:
             while time.monotonic() < until and not self.world.ending.is_set() and self.world.branch == branch:
                 text = await self.in_time(socket_.recv(decode=True), 600.0, until)

@@ -50,10 +50,14 @@ class Faults:
             if not deck:
                 deck = sorted(self.by_name)
                 self.draw.shuffle(deck)
-            await asyncio.sleep(self.draw.choice([0.2, 1.0, self.draw.uniform(1.0, 5.0)]))
+            await self.sleep(0.2, 1.0, self.draw.uniform(1.0, 5.0))
             name = deck.pop()
             await self.by_name[name]()
             self.world.faults[name] += 1
+
+    async def sleep(self, *seconds: float) -> None:
+        """For one of these times; in a short run for a part of it."""
+        await asyncio.sleep(self.draw.choice(seconds) * self.world.pace)
 
     # -- the process
 
@@ -82,13 +86,13 @@ class Faults:
         window = Window.now()
         self.world.stopped.append(window)
         self.service.signal(signal.SIGSTOP)
-        await asyncio.sleep(self.draw.uniform(0.5, 5.0))
+        await self.sleep(self.draw.uniform(0.5, 5.0))
         self.service.signal(signal.SIGCONT)
         window.close()
 
     async def pause(self) -> None:
         """For a while, or not."""
-        await asyncio.sleep(self.draw.choice([0.0, self.draw.uniform(0.1, 2.0)]))
+        await self.sleep(0.0, self.draw.uniform(0.1, 2.0))
 
     # -- the journal
 
@@ -100,7 +104,7 @@ class Faults:
         """An earlier backup takes the journal's place."""
         if self.service.backup is None:
             await asyncio.to_thread(self.service.back_up)
-            await asyncio.sleep(self.draw.uniform(1.0, 3.0))
+            await self.sleep(self.draw.uniform(1.0, 3.0))
         await self.replace(self.draw.choice([signal.SIGKILL, signal.SIGTERM]), self.service.restore)
         self.service.backup = None
 
@@ -119,7 +123,7 @@ class Faults:
     async def break_file(self, how: str) -> None:
         """The file is broken for a while."""
         self.history.break_file(how)
-        await asyncio.sleep(self.draw.choice([0.3, self.draw.uniform(1.0, 6.0)]))
+        await self.sleep(0.3, self.draw.uniform(1.0, 6.0))
         self.history.mend_file()
 
     async def reuse(self) -> None:
@@ -133,7 +137,7 @@ class Faults:
     async def crowd(self) -> None:
         """A thousand jobs appear, and vanish some time later."""
         self.history.crowd()
-        await asyncio.sleep(self.draw.uniform(0.5, 4.0))
+        await self.sleep(self.draw.uniform(0.5, 4.0))
         self.history.disperse()
 
     # -- clients

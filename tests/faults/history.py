@@ -49,10 +49,12 @@ class Version:
     """
     The file from a time on.
 
-    :ivar at: seconds since the epoch.
+    :ivar before: seconds since the epoch, when it was certainly not there yet.
+    :ivar at: the same, when it certainly was.
     :ivar states: by id; None while no job can be read in it.
     """
 
+    before: float
     at: float
     states: Mapping[str, str] | None
 
@@ -148,8 +150,9 @@ class History:
             self._put("".join(row.line + "\n" for row in self.rows.values()), list(self.rows.values()))
 
     def _put(self, text: str, rows: list[Row]) -> None:
+        states, before = {row.id: row.state for row in rows}, time.time()
         write_jobs(self.path, text)
-        self.versions.append(Version(time.time(), {row.id: row.state for row in rows}))
+        self.versions.append(Version(before, time.time(), states))
 
     def break_file(self, how: str) -> None:
         """From now on the file is "missing", "half", "unreadable" or "empty", whatever happens, until it is mended."""
@@ -160,10 +163,11 @@ class History:
         elif how == "empty":
             self._put("", [])
         else:
+            before = time.time()
             self.path.unlink()
             if how == "unreadable":  # by root as well
                 self.path.mkdir()
-            self.versions.append(Version(time.time(), None))
+            self.versions.append(Version(before, time.time(), None))
 
     def mend_file(self) -> None:
         """The file is there again, with what is so now."""
@@ -181,13 +185,13 @@ class History:
         :param least: for at least so many seconds.
         """
         since: dict[str, tuple[str, float]] = {}
-        for version in [*self.versions, Version(until, None)]:
+        for version in [*self.versions, Version(until, until, None)]:
             states = version.states or {}
             for job_id, (state, begin) in list(since.items()):
                 if states.get(job_id) != state:
                     del since[job_id]
-                    if version.at - begin >= least:
-                        yield Stood(job_id, state, begin, version.at)
+                    if version.before - begin >= least:
+                        yield Stood(job_id, state, begin, version.before)
             for job_id, state in states.items():
                 since.setdefault(job_id, (state, version.at))
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -19,6 +20,11 @@ Json = dict[str, Any]
 def number(cursor: str) -> int:
     """Return the number of a cursor."""
     return int(cursor.rpartition("-")[2])
+
+
+def moment(event: Json) -> float:
+    """Return when an event was, in seconds since the epoch."""
+    return datetime.fromisoformat(str(event["at"]).replace("Z", "+00:00")).timestamp()
 
 
 @attrs.define
@@ -101,6 +107,8 @@ class Barrier:
 @attrs.define(eq=False)
 class World:
     """
+    :ivar longest: seconds for which a client waits at most.
+    :ivar pace: by what the times of faults are multiplied.
     :ivar branch: how often the journal was replaced by an older one.
     :ivar down: when the service was not there.
     :ivar stopped: when it was stopped, or this process itself was late.
@@ -109,6 +117,7 @@ class World:
 
     port: int
     longest: float = 8.0
+    pace: float = 1.0
     branch: int = 0
     down: list[Window] = attrs.field(factory=list)
     stopped: list[Window] = attrs.field(factory=list)
