@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 from tests.faults.world import Json, Window, World
 from tests.service_process import ROOT, ServiceProcess, twistd_environment
 
-#: Starts ``twistd``, with a fault put into it if the first argument names one.
+#: Starts ``twistd``, with a fault put into it if the first argument names one. It ends when the suite does, however that ends.
 START = (
-    "import sys; broken = sys.argv.pop(1)\n"
+    "import ctypes, signal, sys; broken = sys.argv.pop(1); ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
     "if broken:\n    from tests.faults.broken import put_in; put_in(broken)\n"
     "from twisted.scripts.twistd import run; run()"
 )
@@ -54,7 +54,7 @@ class Service(ServiceProcess):
 
     async def up(self, window: Window, world: World, seconds: float = 30.0) -> None:
         """Start it, and wait until it answers; then the window in which it was down ends."""
-        await asyncio.to_thread(self.start)
+        self.start()  # by the main thread: with the thread that started it, it would end
         until = time.monotonic() + seconds
         while not await asyncio.to_thread(self._answers):
             if time.monotonic() > until:
