@@ -6,7 +6,7 @@ PORT ?= 8080
 OPTIONS ?=
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-all lint docs build bench mutants clean
+.PHONY: help run test test-all lint docs build bench mutants faults clean
 
 help:
 	@echo "make run    set up, and run the service on the embedded default: http://localhost:$(PORT)/"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all  set up, and run the unit tests on each Python that is on PATH or named in PYTHONS='python3.12 /opt/…'"
 	@echo "make lint   ruff, mypy, import rules"
 	@echo "make mutants SEED=1 SAMPLE=200 MINUTES=20    which small faults the unit tests do not notice (CONTRIBUTING.md)"
+	@echo "make faults SEED=1 MINUTES=10    what clients are told while the service is killed and its files fail (CONTRIBUTING.md)"
 	@echo "make docs   the documentation, in build/site/"
 	@echo "make build  the source distribution, and the wheel that is made from it, in dist/"
 	@echo "make bench  the cost of held requests beside other servers: a table and a picture (installs the others)"
@@ -54,6 +55,12 @@ MINUTES ?= 20
 ONLY ?=
 mutants: $(VENV)/dev
 	$(BIN)/python -m tests.mutants $(ONLY) --seed $(SEED) --sample $(SAMPLE) --minutes $(MINUTES) --cache $(VENV)/mutants
+
+# Clients of each kind while the service is killed and stopped, and its journal and its jobs file fail: a table, and each violation.
+CLIENTS ?= 6
+faults: MINUTES := $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
+faults: $(VENV)/dev
+	PYTHONPATH=.:adapters:client $(BIN)/python -m tests.faults --seed $(SEED) --minutes $(MINUTES) --clients $(CLIENTS)
 
 docs: $(VENV)/dev
 	$(BIN)/mkdocs build --quiet --strict

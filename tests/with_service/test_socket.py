@@ -40,11 +40,11 @@ class Jobs:
         write_jobs(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     @contextmanager
-    def follow(self, query: str = "", **options: Any) -> Iterator[ClientConnection]:
+    def follow(self, query: str = "", first: str = "selected", **options: Any) -> Iterator[ClientConnection]:
         """A client; what the server says first is read."""
         url = f"ws://127.0.0.1:{self.service.port}/v1/socket?{query}"
         with connect(url, open_timeout=10, close_timeout=2, **options) as client:
-            assert read(client)["type"] == "selected"
+            assert read(client)["type"] == first
             yield client
 
 
@@ -133,10 +133,10 @@ class TestFollowing:
             assert told(client, 1) == [("a", "RUNNING")]
 
     def test_lost_cursor(self, jobs: Jobs) -> None:
-        """Said in the stream, which goes on from the head."""
-        with jobs.follow("since=abcdef-1") as client:
-            reset = read(client)
-            assert (reset["type"], reset["snapshot_url"]) == ("reset", "/v1/jobs")
+        """Said in the stream, before a new cursor is given; it goes on from the head."""
+        with jobs.follow("since=abcdef-1", first="reset") as client:
+            selected = read(client)
+            assert (selected["type"], selected["cursor"]) == ("selected", jobs.service.get("/v1/jobs").json["cursor"])
             jobs.set(a="RUNNING")
             assert told(client, 1) == [("a", "RUNNING")]
 

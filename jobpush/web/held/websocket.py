@@ -227,6 +227,9 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
 
     async def run(self, selection: Selection, since: int | None) -> None:
         self._protocol.transport.attachProducer(self)
+        if since is None:
+            # First: the cursor of "selected" is one to go on from, and the client may not hear more than that.
+            since = self._reset()
         tell(self, (message("selected", cursor=self._feed.cursor(since)),))
         await super().run(selection, since)
 

@@ -79,8 +79,8 @@ class Protocol:
 class FollowerTests(LabCase):
     """`SocketFollower` in a service."""
 
-    def follow(self, since: int | None = None, **filters: Any) -> tuple[SocketFollower, Protocol]:
-        """An open socket."""
+    def follow(self, since: int | None = None, lost: bool = False, **filters: Any) -> tuple[SocketFollower, Protocol]:
+        """An open socket; of a client whose cursor is lost, if that is said."""
         service, protocol = self.lab.service, Protocol()
 
         def read(fields: dict[str, Any]) -> tuple[Selection, int | None]:
@@ -91,7 +91,8 @@ class FollowerTests(LabCase):
             service.feed, self.lab.registry, ANONYMOUS, Messages(service.feed), protocol, read  # type: ignore[arg-type]
         )
         selection = Params.of_fields(service, filters, SELECTION).selection()
-        self.over = Deferred.fromCoroutine(follower.run(selection, service.feed.head if since is None else since))
+        begin = None if lost else service.feed.head if since is None else since
+        self.over = Deferred.fromCoroutine(follower.run(selection, begin))
         self.over.addErrback(protocol.failures.append)
         self.lab.clock.advance(0)
         return follower, protocol
@@ -99,6 +100,15 @@ class FollowerTests(LabCase):
     def told(self, protocol: Protocol) -> list[str]:
         """The ids of the jobs of the events that were told."""
         return [message["job"]["id"] for message in protocol.said if message["type"] == "job"]
+
+    def test_lost_cursor(self) -> None:
+        """A lost cursor is said to be lost before another is given: the connection may end in between."""
+        self.lab.set("1", "QUEUED")
+        _, protocol = self.follow(lost=True)
+        cursor = self.lab.service.feed.cursor()
+        self.assertEqual([(m["type"], m["cursor"]) for m in protocol.said], [("reset", cursor), ("selected", cursor)])
+        self.lab.set("1", "RUNNING")
+        self.assertEqual(self.told(protocol), ["1"])
 
     def test_other_filters(self) -> None:
         """From now on other filters, from where the client is: nothing is missing, and nothing of the former comes any more."""
