@@ -90,7 +90,7 @@ class Client:
         """Ask until it is time to end."""
         while not self.world.ending.is_set():
             try:
-                await self.once()
+                await (self.hang_up() if self.draw.random() < 0.05 else self.once())
             except (Ended, Quiet):
                 await asyncio.sleep(self.draw.uniform(0.05, 0.4))
             if self.draw.random() < 0.1:
@@ -106,6 +106,15 @@ class Client:
         answer = await self.ask(path, wait)
         if answer is not None:
             self.take(answer)
+
+    async def hang_up(self) -> None:
+        """Ask, and go away while the request is held."""
+        if self.stretch is not None:
+            path = f"/v1/changes?since={self.stretch.end}&wait=20&{self.filter.query}"
+            with suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(self.connection.get(path), self.draw.uniform(0.01, 1.0))
+            self.connection.close()
+            self.world.hung_up += 1
 
     def wait(self) -> float:
         """Return for how long a request is to be held."""
@@ -184,6 +193,7 @@ class Client:
         if answer.status == 410:
             self.lost(path)
         elif answer.status == 404 and self.may_be_unknown():
+            self.world.unknown += 1
             self.filter, self.stretch = self.choose(), None
         elif not (answer.status == 503 and self.world.was_down(began, now)):
             self.world.violation("status", f"{self.name}: {path}: {answer.status} {answer.body[:200]!r}")
