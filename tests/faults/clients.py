@@ -36,10 +36,11 @@ class Quiet(Exception):
 
 @attrs.frozen
 class Filter:
-    """Which events a client wants: as a query, and as a function."""
+    """Which events a client wants: as a query, as a function, and as the fields of a body."""
 
     query: str
     matches: Callable[[Json], bool]
+    fields: Json = attrs.field(factory=dict)
 
 
 def filters(draw: random.Random, history: History) -> Filter:
@@ -47,18 +48,18 @@ def filters(draw: random.Random, history: History) -> Filter:
     kind = draw.choice(["", "", "user", "account", "state", "name", "jobs"])
     if kind == "user":
         user = draw.choice(USERS)[0]
-        return Filter(f"user={user}", lambda event: bool(event["job"]["user"] == user))
+        return Filter(f"user={user}", lambda event: bool(event["job"]["user"] == user), {"user": user})
     if kind == "account":
         account = draw.choice(USERS)[1]
-        return Filter(f"account={account}", lambda event: bool(event["job"]["account"] == account))
+        return Filter(f"account={account}", lambda event: bool(event["job"]["account"] == account), {"account": account})
     if kind == "state":
         state = draw.choice(["RUNNING", "COMPLETED", "QUEUED"])
-        return Filter(f"state={state}", lambda event: bool(event["job"]["state"] == state))
+        return Filter(f"state={state}", lambda event: bool(event["job"]["state"] == state), {"state": state})
     if kind == "name":
-        return Filter("name=align-*", lambda event: str(event["job"]["name"]).startswith("align-"))
+        return Filter("name=align-*", lambda event: str(event["job"]["name"]).startswith("align-"), {"name": "align-*"})
     if kind == "jobs":
         jobs = draw.sample(sorted(history.rows), min(5, len(history.rows)))
-        return Filter("&".join(f"job={job}" for job in jobs), lambda event: event["job"]["id"] in jobs)
+        return Filter("&".join(f"job={job}" for job in jobs), lambda event: event["job"]["id"] in jobs, {"jobs": jobs})
     return Filter("", lambda event: True)
 
 
@@ -102,8 +103,12 @@ class Client:
         stretch = self.stretch or await self.begin()
         wait = self.wait()
         limit = self.draw.choice([1, 3, 50, 500])
-        path = f"/v1/changes?since={stretch.end}&wait={wait:.2f}&limit={limit}&{self.filter.query}"
-        answer = await self.ask(path, wait)
+        if self.draw.random() < 0.2:
+            fields = {"since": stretch.end, "wait": round(wait, 2), "limit": limit, **self.filter.fields}
+            answer = await self.ask("/v1/changes", wait, json.dumps(fields))
+        else:
+            path = f"/v1/changes?since={stretch.end}&wait={wait:.2f}&limit={limit}&{self.filter.query}"
+            answer = await self.ask(path, wait)
         if answer is not None:
             self.take(answer)
 
@@ -133,16 +138,17 @@ class Client:
         self.world.stretches.append(self.stretch)
         return self.stretch
 
-    async def ask(self, path: str, wait: float) -> Answer | None:
+    async def ask(self, path: str, wait: float, body: str | None = None) -> Answer | None:
         """
         One request, and whether its answer came in its time. None if it was refused as it may be.
 
+        :param body: of a POST; a GET if there is none.
         :raise Ended: if the connection has ended because of a fault.
         """
         world, branch, began = self.world, self.world.branch, time.monotonic()
         world.requests[self.kind] += 1
         try:
-            answer = await self.patiently(self.connection.get(path, self.keeps), began, wait, path)
+            answer = await self.patiently(self.connection.get(path, self.keeps, body), began, wait, path)
         except Ended as error:
             self.was_cut(began, f"{path}: {error}")
             raise
