@@ -103,7 +103,8 @@ def report(world: World, history: History, clients: int) -> str:
     lines += [
         "",
         f"Ended and started again: {kills + world.faults['SIGTERM']}. Versions of the file: {len(history.versions)}; "
-        f"requeues: {history.requeued}; ids used again: {history.reused}.",
+        f"requeues: {history.requeued}; ids used again: {history.reused}; "
+        f"jobs not known yet: {world.unknown}; clients that hung up: {world.hung_up}; phases without faults: {world.calms}.",
         f"In all: {sum(world.faults.values())} faults, {clients * len(KINDS)} clients, {sum(world.requests.values())} requests, "
         f"{sum(world.deliveries.values())} deliveries, {sum(world.violations.values())} violations.",
         *(f"{count} x {kind}" for kind, count in world.violations.items()),

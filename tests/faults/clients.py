@@ -36,10 +36,11 @@ class Quiet(Exception):
 
 @attrs.frozen
 class Filter:
-    """Which events a client wants: as a query, and as a function."""
+    """Which events a client wants: as a query, as a function, and as the fields of a body."""
 
     query: str
     matches: Callable[[Json], bool]
+    fields: Json = attrs.field(factory=dict)
 
 
 def filters(draw: random.Random, history: History) -> Filter:
@@ -47,18 +48,18 @@ def filters(draw: random.Random, history: History) -> Filter:
     kind = draw.choice(["", "", "user", "account", "state", "name", "jobs"])
     if kind == "user":
         user = draw.choice(USERS)[0]
-        return Filter(f"user={user}", lambda event: bool(event["job"]["user"] == user))
+        return Filter(f"user={user}", lambda event: bool(event["job"]["user"] == user), {"user": user})
     if kind == "account":
         account = draw.choice(USERS)[1]
-        return Filter(f"account={account}", lambda event: bool(event["job"]["account"] == account))
+        return Filter(f"account={account}", lambda event: bool(event["job"]["account"] == account), {"account": account})
     if kind == "state":
         state = draw.choice(["RUNNING", "COMPLETED", "QUEUED"])
-        return Filter(f"state={state}", lambda event: bool(event["job"]["state"] == state))
+        return Filter(f"state={state}", lambda event: bool(event["job"]["state"] == state), {"state": state})
     if kind == "name":
-        return Filter("name=align-*", lambda event: str(event["job"]["name"]).startswith("align-"))
+        return Filter("name=align-*", lambda event: str(event["job"]["name"]).startswith("align-"), {"name": "align-*"})
     if kind == "jobs":
         jobs = draw.sample(sorted(history.rows), min(5, len(history.rows)))
-        return Filter("&".join(f"job={job}" for job in jobs), lambda event: event["job"]["id"] in jobs)
+        return Filter("&".join(f"job={job}" for job in jobs), lambda event: event["job"]["id"] in jobs, {"jobs": jobs})
     return Filter("", lambda event: True)
 
 
@@ -90,7 +91,7 @@ class Client:
         """Ask until it is time to end."""
         while not self.world.ending.is_set():
             try:
-                await self.once()
+                await (self.hang_up() if self.draw.random() < 0.05 else self.once())
             except (Ended, Quiet):
                 await asyncio.sleep(self.draw.uniform(0.05, 0.4))
             if self.draw.random() < 0.1:
@@ -102,10 +103,23 @@ class Client:
         stretch = self.stretch or await self.begin()
         wait = self.wait()
         limit = self.draw.choice([1, 3, 50, 500])
-        path = f"/v1/changes?since={stretch.end}&wait={wait:.2f}&limit={limit}&{self.filter.query}"
-        answer = await self.ask(path, wait)
+        if self.draw.random() < 0.2:
+            fields = {"since": stretch.end, "wait": round(wait, 2), "limit": limit, **self.filter.fields}
+            answer = await self.ask("/v1/changes", wait, json.dumps(fields))
+        else:
+            path = f"/v1/changes?since={stretch.end}&wait={wait:.2f}&limit={limit}&{self.filter.query}"
+            answer = await self.ask(path, wait)
         if answer is not None:
             self.take(answer)
+
+    async def hang_up(self) -> None:
+        """Ask, and go away while the request is held."""
+        if self.stretch is not None:
+            path = f"/v1/changes?since={self.stretch.end}&wait=20&{self.filter.query}"
+            with suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(self.connection.get(path), self.draw.uniform(0.01, 1.0))
+            self.connection.close()
+            self.world.hung_up += 1
 
     def wait(self) -> float:
         """Return for how long a request is to be held."""
@@ -124,16 +138,17 @@ class Client:
         self.world.stretches.append(self.stretch)
         return self.stretch
 
-    async def ask(self, path: str, wait: float) -> Answer | None:
+    async def ask(self, path: str, wait: float, body: str | None = None) -> Answer | None:
         """
         One request, and whether its answer came in its time. None if it was refused as it may be.
 
+        :param body: of a POST; a GET if there is none.
         :raise Ended: if the connection has ended because of a fault.
         """
         world, branch, began = self.world, self.world.branch, time.monotonic()
         world.requests[self.kind] += 1
         try:
-            answer = await self.patiently(self.connection.get(path, self.keeps), began, wait, path)
+            answer = await self.patiently(self.connection.get(path, self.keeps, body), began, wait, path)
         except Ended as error:
             self.was_cut(began, f"{path}: {error}")
             raise
@@ -184,6 +199,7 @@ class Client:
         if answer.status == 410:
             self.lost(path)
         elif answer.status == 404 and self.may_be_unknown():
+            self.world.unknown += 1
             self.filter, self.stretch = self.choose(), None
         elif not (answer.status == 503 and self.world.was_down(began, now)):
             self.world.violation("status", f"{self.name}: {path}: {answer.status} {answer.body[:200]!r}")

@@ -24,14 +24,21 @@ class Faults:
         self.deaf: list[NeverReads] = []
 
     @property
-    def by_name(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """All of them."""
+    def of_process(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Those of the process, its journal and its connections."""
         return {
             "kill -9": self.kill,
             "SIGTERM": self.terminate,
             "SIGSTOP": self.stop,
             "-wal lost": self.lose_wal,
             "backup restored": self.restore,
+            "never reads": self.never_read,
+        }
+
+    @property
+    def of_jobs(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Those of the jobs and their file."""
+        return {
             "file missing": lambda: self.break_file("missing"),
             "file half": lambda: self.break_file("half"),
             "file unreadable": lambda: self.break_file("unreadable"),
@@ -39,20 +46,28 @@ class Faults:
             "ids used again": self.reuse,
             "requeues": self.requeue,
             "crowd": self.crowd,
-            "never reads": self.never_read,
         }
 
     async def play(self, until: float) -> None:
-        """Do all of them in a random order, again and again, with calm between, until that time of the loop's clock."""
+        """Faults of both sorts, each sort in turns, with phases without any between, until that time of the loop's clock."""
         clock = asyncio.get_running_loop().time
-        deck: list[str] = []
+        decks: list[list[str]] = [[], []]
+        while clock() < until:
+            ends = min(until, clock() + self.draw.uniform(20.0, 40.0))
+            await asyncio.gather(self.storm(self.of_process, decks[0], ends), self.storm(self.of_jobs, decks[1], ends))
+            await self.sleep(self.draw.uniform(5.0, 10.0))
+            self.world.calms += 1
+
+    async def storm(self, faults: dict[str, Callable[[], Awaitable[None]]], deck: list[str], until: float) -> None:
+        """Do all of these in a random order, again and again."""
+        clock = asyncio.get_running_loop().time
         while clock() < until:
             if not deck:
-                deck = sorted(self.by_name)
+                deck += sorted(faults)
                 self.draw.shuffle(deck)
             await self.sleep(0.2, 1.0, self.draw.uniform(1.0, 5.0))
             name = deck.pop()
-            await self.by_name[name]()
+            await faults[name]()
             self.world.faults[name] += 1
 
     async def sleep(self, *seconds: float) -> None:
@@ -85,9 +100,9 @@ class Faults:
         """Stopped for a while, and continued."""
         window = Window.now()
         self.world.stopped.append(window)
-        self.service.signal(signal.SIGSTOP)
+        self.service.send(signal.SIGSTOP)
         await self.sleep(self.draw.uniform(0.5, 5.0))
-        self.service.signal(signal.SIGCONT)
+        self.service.send(signal.SIGCONT)
         window.close()
 
     async def pause(self) -> None:

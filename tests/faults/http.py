@@ -37,16 +37,16 @@ class Connection:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def get(self, path: str, keep: bool = True) -> Answer:
+    async def get(self, path: str, keep: bool = True, body: str | None = None) -> Answer:
         """
-        One GET.
+        One GET; or a POST, if it has a body.
 
         :raise Ended: if the connection cannot be opened, or ends before the whole answer has come.
         """
         try:
-            status, headers = await self.begin(path, keep)
+            status, headers = await self.begin(path, keep, body)
             assert self._reader is not None
-            body = await self._reader.readexactly(int(headers["content-length"]))
+            content = await self._reader.readexactly(int(headers["content-length"]))
         except (OSError, EOFError) as error:
             self.close()
             raise Ended(repr(error)) from None
@@ -55,9 +55,9 @@ class Connection:
             raise
         if not keep or headers.get("connection", "").lower() == "close":
             self.close()
-        return Answer(status, headers, body)
+        return Answer(status, headers, content)
 
-    async def begin(self, path: str, keep: bool = True) -> tuple[int, dict[str, str]]:
+    async def begin(self, path: str, keep: bool = True, body: str | None = None) -> tuple[int, dict[str, str]]:
         """Send a request, and return the status and the headers of its answer."""
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
@@ -65,7 +65,10 @@ class Connection:
         assert self._reader is not None
         self.requests += 1
         ends = "" if keep else "Connection: close\r\n"
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{ends}\r\n".encode())
+        if body is not None:
+            ends += f"Content-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n"
+        method = "GET" if body is None else "POST"
+        self._writer.write(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{ends}\r\n{body or ''}".encode())
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in head[1:] if line)
         return int(head[0].split(" ")[1]), {name.lower(): value.strip() for name, _, value in pairs}

@@ -62,7 +62,7 @@ class Service(ServiceProcess):
             await asyncio.sleep(0.05)
         window.close()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to it."""
         assert self.process is not None
         self.process.send_signal(number)
@@ -70,7 +70,7 @@ class Service(ServiceProcess):
     async def end(self, number: signal.Signals) -> None:
         """End it with that signal."""
         assert self.process is not None
-        self.signal(number)
+        self.send(number)
         await asyncio.to_thread(self.process.wait, 20)
 
     # -- the journal's files

@@ -112,6 +112,9 @@ class World:
     :ivar branch: how often the journal was replaced by an older one.
     :ivar down: when the service was not there.
     :ivar stopped: when it was stopped, or this process itself was late.
+    :ivar unknown: how often a job was not known that may be unknown.
+    :ivar hung_up: how often a client hung up while its request was held.
+    :ivar calms: how often there were no faults for a while.
     :ivar lost: the events of each branch of the journal that was given up.
     """
 
@@ -132,6 +135,9 @@ class World:
     faults: Counter[str] = attrs.field(factory=Counter)
     violations: Counter[str] = attrs.field(factory=Counter)
     first: list[str] = attrs.field(factory=list)
+    unknown: int = 0
+    hung_up: int = 0
+    calms: int = 0
     ending: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def violation(self, kind: str, text: str) -> None:
