@@ -81,6 +81,7 @@ class Client:
         self.filter = self.choose()
         self.connection = Connection(world.port)
         self.stretch: Stretch | None = None
+        self.branch = world.branch  # of the journal, when the last request was made
         self.began = 0.0  # when the last request was made that was answered
 
     def choose(self) -> Filter:
@@ -134,7 +135,7 @@ class Client:
 
     def begin_at(self, cursor: str) -> Stretch:
         """Return a new stretch, from a cursor that was just told."""
-        self.stretch = Stretch(self.name, cursor, self.filter.matches, self.world.branch)
+        self.stretch = Stretch(self.name, cursor, self.filter.matches, self.branch)
         self.world.stretches.append(self.stretch)
         return self.stretch
 
@@ -145,7 +146,8 @@ class Client:
         :param body: of a POST; a GET if there is none.
         :raise Ended: if the connection has ended because of a fault.
         """
-        world, branch, began = self.world, self.world.branch, time.monotonic()
+        world, began = self.world, time.monotonic()
+        self.branch = branch = world.branch
         world.requests[self.kind] += 1
         try:
             answer = await self.patiently(self.connection.get(path, self.keeps, body), began, wait, path)
@@ -212,7 +214,7 @@ class Client:
     def lost(self, what: str) -> None:
         """Its cursor is said to be lost: only if the journal was replaced since it was told."""
         self.world.resets[self.kind] += 1
-        if self.stretch is not None and self.stretch.branch == self.world.branch:
+        if self.stretch is not None and self.stretch.branch == self.branch:
             self.world.violation("cursor lost", f"{self.name}: {what}")
         self.stretch = None
 
@@ -236,10 +238,10 @@ class Client:
                 self.world.violation("twice or out of order", f"{self.name}: {event['cursor']} after {last}, cursor {cursor}")
             last = max(last, event["seq"])
             stretch.told.append(event["cursor"])
-        if number(cursor) < number(stretch.end) and self.world.branch == stretch.branch:
+        if number(cursor) < number(stretch.end) and self.branch == stretch.branch:
             self.world.violation("cursor", f"{self.name}: {cursor} after {stretch.end}")
         self.world.deliveries[self.kind] += len(events)
-        stretch.end, stretch.branch = cursor, self.world.branch
+        stretch.end, stretch.branch = cursor, self.branch
 
     def check_prompt(self, event: Json) -> None:
         """Who waited for an event was told soon."""
@@ -294,7 +296,7 @@ class JobStatus(OneJob):
         if answer is None or self.stretch is not stretch:
             return
         cursor, job = answer.headers["jobpush-cursor"], answer.json
-        if number(cursor) < number(stretch.end) and self.world.branch == stretch.branch:
+        if number(cursor) < number(stretch.end) and self.branch == stretch.branch:
             self.world.violation("cursor", f"{self.name}: {cursor} after {stretch.end}")
         state = None if job is None else job["state"]
         self.world.states.append(State(self.name, self.job, number(stretch.end), cursor, state, self.world.branch))
@@ -334,7 +336,8 @@ class Stream(Client):
 
     async def once(self) -> None:
         stretch = self.stretch or await self.begin()
-        began, branch = time.monotonic(), self.world.branch
+        began = time.monotonic()
+        self.branch = branch = self.world.branch
         self.world.requests[self.kind] += 1
         self.began = began
         until = began + self.draw.uniform(1.0, 2 * self.world.longest)
