@@ -338,7 +338,7 @@ def test_qmaster_stopped(sge: GridEngine, jobpush: ServiceProcess) -> None:
     doing = Doing(sge, jobpush, "sge", job)
     doing.reaches("RUNNING")
     sge.stop_qmaster()
-    wait_until(lambda: jobpush.job("sge", job)["health"] == "stale", 20)
+    wait_until(lambda: jobpush.job("sge", job)["health"] == "stale", 40)
     first = jobpush.job("sge", job)["stale_s"]
     time.sleep(4)
     answer = jobpush.job("sge", job)
