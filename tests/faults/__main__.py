@@ -125,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not (0.2 <= given.minutes <= 600 and 1 <= given.clients <= 100):
         parser.error("out of range")
     print(f"seed {given.seed}, {given.minutes:g} minutes, {given.clients} clients of each kind", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the service is ended, and the directory removed
     draw = random.Random(given.seed)
     with TemporaryDirectory(prefix="jobpush-faults-") as directory:
         service = Service(Path(directory), given.broken)

@@ -100,5 +100,5 @@ class Service(ServiceProcess):
         assert self.backup is not None
         self.lose_wal()
         fresh = self.state / "journal.restored"
-        shutil.copy(self.backup, fresh)
+        shutil.move(self.backup, fresh)
         os.replace(fresh, self.state / "journal.sqlite")

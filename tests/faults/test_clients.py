@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from pathlib import Path
@@ -18,10 +17,7 @@ class StreamTests(SynchronousTestCase):
     """`Stream`."""
 
     def setUp(self) -> None:
-        async def world() -> World:  # in Python 3.10 nothing else is needed of the loop
-            return World(0)
-
-        self.world = asyncio.run(world())
+        self.world = World(0)
         history = History(Path(self.mktemp()), random.Random(1))
         self.stream = Stream("stream", self.world, history, random.Random(1))
         self.stream.begin_at("e-1")
