@@ -161,7 +161,7 @@ class Assembly(MultiService):
 
     def _checked(self) -> None:
         """A scheduler that hides users' jobs from each other must not have them shown to all by an oversight."""
-        why = self._api.access.hidden()
+        why = self._api.access.refusal()
         if why is not None and not self._started:
             LOG.critical("{why}", why=why)
             print(f"jobpush: {why}", file=sys.__stderr__, flush=True)

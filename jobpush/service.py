@@ -30,6 +30,7 @@ from jobpush.events.reader import Feed
 from jobpush.events.recent_events import Tail
 from jobpush.events.tracker import JobStatusTracker
 from jobpush.events.workflow_expiry import WorkflowExpiry
+from jobpush.polling.hiding import Hiding
 from jobpush.polling.monitor import JobStatusMonitor
 from jobpush.polling.nudges import Nudge, Nudges
 from jobpush.polling.queue_options import PollingOptions
@@ -69,6 +70,7 @@ class JobPush(MultiService):
     :param clocks: for dates, and for the ages of answers; a test has its own.
     :ivar monitors: by the name of the cluster.
     :ivar instruments: what is counted and timed while it runs.
+    :ivar hiding: whether the schedulers hide users' jobs from each other, as far as that is known.
     :ivar nudges: takes what says "look now".
     :ivar cooperator: in whose turns long work is done.
     """
@@ -119,6 +121,7 @@ class JobPush(MultiService):
         self.monitors = {queue.cluster: self._monitor(queue) for queue in queues}
         #: The monitors of queues that were removed: what was asked of them before is answered after.
         self._removed: dict[str, JobStatusMonitor] = {}
+        self.hiding = Hiding(journal, lambda: {name: monitor.status.facts for name, monitor in self.monitors.items()})
         self.nudges = Nudges(reactor, self.monitors)
         #: What ends the watch of a queue that learns by itself when to look, by cluster.
         self._watches: dict[str, Callable[[], Deferred[None] | None]] = {}
@@ -155,6 +158,7 @@ class JobPush(MultiService):
         return record.subject if record is not None else None
 
     def _checked(self, facts: QueueFacts) -> None:
+        self.hiding.checked()
         for call in self.on_check:
             call()
 
@@ -192,6 +196,7 @@ class JobPush(MultiService):
         self._options[queue.cluster] = options
         self._removed.pop(queue.cluster, None)
         monitor = self.monitors[queue.cluster] = self._monitor(queue)
+        self.hiding.checked()
         self._start(monitor)
 
     async def replace_queue(self, queue: IBatchQueueService, options: PollingOptions = PollingOptions()) -> None:  # noqa: B008
@@ -213,6 +218,7 @@ class JobPush(MultiService):
         nothing of the queue runs any more.
         """
         monitor = self._removed[cluster] = self.monitors.pop(cluster)
+        self.hiding.checked()
         self._tags.pop(cluster, None)
         for clients in self._clients:
             clients.removed(cluster)

@@ -17,9 +17,17 @@ from jobpush.runtime.clocks import give_elapsed
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S
 from jobpush.web import resource
+from jobpush.web.access import Anonymous, Policy
 from jobpush.web.site import JobpushSite
 
 __all__ = ["Options", "is_public", "makeService"]
+
+
+def policy_of(options: Options) -> Policy:
+    """What the options say on who may see what."""
+    if options.settings.allow_anonymous:
+        return Policy(Anonymous.ALWAYS)
+    return Policy(Anonymous.OPEN)
 
 
 def makeService(options: Options) -> IService:
@@ -49,7 +57,13 @@ def makeService(options: Options) -> IService:
         )
         socket.setServiceParent(service)
     root = resource(
-        service, settings.allow_anonymous, settings.max_held, settings.static, settings.keep_channels, settings.debug_invariants
+        service,
+        policy_of(options),
+        (),
+        settings.max_held,
+        settings.static,
+        settings.keep_channels,
+        settings.debug_invariants,
     )
     site = JobpushSite(root, reactor, settings.access_log, service.instruments)
     return Assembly(reactor, options, service, site, root)

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from jobpush.adapter.testing import MemoryQueue
 from jobpush.core.model import JobDescriptor, split_state
@@ -20,8 +21,16 @@ from jobpush.events.journal import MIGRATIONS, Retention, SQLiteJournal
 from jobpush.runtime.clocks import Clocks
 from jobpush.service import JobPush
 from jobpush.web import resource
+from jobpush.web.access import Policy
+from jobpush.web.identity import IAuthenticator
+from jobpush.web.principal import Principal, Role
+from jobpush.web.problems import Problem
+from jobpush.web.requests import ClientRequest
 
 T = TypeVar("T")
+
+#: The header in which `Says` reads who asks.
+USER_HEADER = "x-test-user"
 
 #: 2026-11-22T06:00:00Z
 NOW = 1795327200.0
@@ -80,6 +89,38 @@ class ManualClock(Clock):
         self.pump([step] * round(seconds / step))
 
 
+@implementer(IAuthenticator)
+class Says:
+    """
+    Who asks is whoever a header names, and has the roles after it: ``kim``, ``root+operator``.
+
+    :param explicit: as in `IAuthenticator`.
+    :ivar waits: if not None, answers are kept back here.
+    """
+
+    how = "name yourself"
+
+    def __init__(self, header: str = USER_HEADER, explicit: bool = True, expires_at: float | None = None) -> None:
+        self.header = header.encode()
+        self.explicit = explicit
+        self.expires_at = expires_at
+        self.waits: list[Deferred[Principal | None]] | None = None
+
+    def principal(self, request: ClientRequest) -> Deferred[Principal | None]:
+        text = request.getHeader(self.header)
+        if text is None:
+            return succeed(None)
+        name, *roles = text.decode().split("+")
+        if name == "wrong":
+            return fail(Problem(401, "that is not so", close=True))
+        found = Principal(name, self.expires_at, frozenset(map(Role, roles)), credential=self.header.decode())
+        if self.waits is None:
+            return succeed(found)
+        waiting: Deferred[Principal | None] = Deferred()
+        self.waits.append(waiting)
+        return waiting.addCallback(lambda _: found)
+
+
 class Lab:
     """
     A running service.
@@ -117,9 +158,9 @@ class Lab:
             self.keep_in_memory(tail)
         self.serve(max_held)
 
-    def serve(self, max_held: int = 1000) -> None:
+    def serve(self, max_held: int = 1000, policy: Policy = Policy(), authenticators: Any = ()) -> None:  # noqa: B008
         """Put the service's resource where requests go."""
-        self.resource = resource(self.service, max_held=max_held)
+        self.resource = resource(self.service, policy, authenticators, max_held=max_held)
         self.registry = self.resource.registry
         self.treq = StubTreq(self.resource)
 

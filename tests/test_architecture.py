@@ -29,7 +29,7 @@ MEASURE = {
     "jobpush/runtime": "clocks cooperate gc_pauses heartbeat timer_wheel",
     "jobpush": "assembly service",
     "jobpush/web": "answering site",
-    "jobpush/web/held": "connections following registry response_group stream_group websocket",
+    "jobpush/web/held": "connections following judging registry response_group stream_group websocket",
     "jobpush/web/routes": "barriers common jobs workflows",
     "adapters/jobpush_adapters/mock": "queue",
     "adapters/jobpush_adapters/pbs": "openpbs",

@@ -65,17 +65,20 @@ class Visibility:
     Whose jobs may be shown. It is a part of each filter, and so of whatever is shared between those who ask alike.
 
     :ivar user: only this user's; None for everybody's.
+    :ivar settled: False while it is not known whether others' may be shown too: then what is not shown may be there.
     """
 
     user: str | None = None
+    settled: bool = True
 
     def shows(self, user: str | None) -> bool:
         """Return whether a job or workflow of that user may be shown."""
         return self.user is None or self.user == user
 
 
-#: Everybody's jobs.
+#: Everybody's jobs, and nobody's.
 ALL = Visibility()
+NOTHING = Visibility("")
 
 
 @attrs.frozen(cache_hash=True)

@@ -152,6 +152,12 @@ class IJournal(Interface):
         with `JournalError` if they are damaged or cannot be read.
         """
 
+    def keep(name: str, value: str) -> Deferred[None]:
+        """Keep a text, which ``kept`` returns from now on. Fails with `JournalError` if it was not written."""
+
+    def kept() -> Mapping[str, str]:
+        """Return the texts that are kept, by their names, as read by ``open``."""
+
     def save_cursor(listener: str, seq: int) -> Deferred[None]:
         """Keep a listener's place."""
 

@@ -38,6 +38,8 @@ from jobpush.events.journal_tables import (
     Damaged,
     epochs_of,
     forget,
+    keep_text,
+    kept_texts,
     load_known,
     set_epochs,
     set_meta,
@@ -117,6 +119,7 @@ class SQLiteJournal:
         self.damage: str | None = None
         self._unsure = False  # of the writer's thread: whether what failed last was written all the same
         self._cursors: dict[str, int] = {}
+        self._kept: dict[str, str] = {}
         self._events = Reading(self._run_reading, lambda: self._reader)
         self._files: Files | None = None
         self._opened = ExitStack()  # gives back the lock and the connections
@@ -209,6 +212,7 @@ class SQLiteJournal:
             db.execute("COMMIT")
         self._events.users_from = int(meta.get("users_from", 1))
         self._cursors = dict(db.execute("SELECT name, seq FROM listener"))
+        self._kept = kept_texts(meta)
         return load_known(db)
 
     def newest(self, count: int, size: int) -> Sequence[StoredEvent]:
@@ -373,6 +377,13 @@ class SQLiteJournal:
 
         self._transaction(write)
         self.trimmed_seq = upto
+
+    def keep(self, name: str, value: str) -> Deferred[None]:
+        self._kept[name] = value
+        return self._threads.run("write", lambda: self._transaction(lambda db: keep_text(db, name, value)))
+
+    def kept(self) -> Mapping[str, str]:
+        return self._kept
 
     def save_cursor(self, listener: str, seq: int) -> Deferred[None]:
         self._cursors[listener] = seq

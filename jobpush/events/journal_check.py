@@ -18,7 +18,7 @@ import attrs
 from jobpush.core import wire
 from jobpush.events.interfaces import JournalError
 from jobpush.events.journal_reading import CHUNK, COLUMNS, decoded, stored
-from jobpush.events.journal_tables import MIGRATIONS, Damaged, epochs_of, load_record, set_meta
+from jobpush.events.journal_tables import MIGRATIONS, Damaged, epochs_of, keep_text, kept_texts, load_record, set_meta
 from jobpush.events.state_directory import NAME, create_file, lock_directory
 
 #: How many faults are listed one by one.
@@ -238,6 +238,8 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, report: Report) -> N
     trimmed = max(report.lost_seq, seqs[0], 0 if newest == max(seqs) else max(seqs))
     new.execute("DELETE FROM event WHERE seq <= ?", (trimmed,))
     kept = {name: meta[name] for name in ("epoch", "epochs") if name in meta} if report.end_is_known else {}
+    for name, value in kept_texts(meta).items():
+        keep_text(new, name, value)
     set_meta(new, trimmed_seq=trimmed, users_from=meta.get("users_from", max(seqs) + 1), **kept)
     new.execute("COMMIT")
     new.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -175,3 +175,17 @@ def set_epochs(db: sqlite3.Connection, epochs: Epochs) -> None:
 def set_meta(db: sqlite3.Connection, **values: object) -> None:
     """Write values under these names."""
     db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", ((k, str(v)) for k, v in values.items()))
+
+
+#: What the names of kept texts begin with in the table.
+_KEPT = "kept:"
+
+
+def keep_text(db: sqlite3.Connection, name: str, value: str) -> None:
+    """Keep a text of the service's."""
+    set_meta(db, **{_KEPT + name: value})
+
+
+def kept_texts(meta: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts that are kept, by name."""
+    return {name.removeprefix(_KEPT): value for name, value in meta.items() if name.startswith(_KEPT)}

@@ -5,27 +5,33 @@ The HTTP side of jobpush. ``resource(service)`` can be mounted anywhere in a tre
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from klein import Klein
 from klein.resource import KleinResource
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
+from jobpush.core.filters import NOTHING
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.service import JobPush
-from jobpush.web.access import Access
+from jobpush.web.access import Access, Policy
 from jobpush.web.answering import Answering, Routes
 from jobpush.web.app import make_app
 from jobpush.web.held.connections import Connections
+from jobpush.web.held.judging import Judging
 from jobpush.web.held.registry import RESERVE, Registry, raise_descriptor_limit
+from jobpush.web.identity import IAuthenticator, Identity
 from jobpush.web.metrics import Metrics
-from jobpush.web.principal import ANONYMOUS
-from jobpush.web.problems import Problem
+from jobpush.web.principal import ANONYMOUS, Principal
+from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest, client_request
 from jobpush.web.routes.barriers import BarrierRoutes
 from jobpush.web.routes.changes import ChangeRoutes
@@ -55,24 +61,35 @@ class ApiResource(KleinResource):
     :ivar connections: the connections that have no HTTP channels.
     """
 
-    def __init__(self, app: Klein, service: JobPush, access: Access, registry: Registry, connections: Connections) -> None:
+    def __init__(
+        self,
+        app: Klein,
+        service: JobPush,
+        access: Access,
+        identity: Identity,
+        registry: Registry,
+        connections: Connections,
+        judging: Judging,
+    ) -> None:
         super().__init__(app)
         self.app = app
         self.registry = registry
         self.connections = connections
         self.access = access
+        self.identity = identity
+        self.judging = judging
         #: The requests that keep their channels and are not answered yet, held or not.
         self._requests: dict[ClientRequest, None] = {}
-        self._hidden = access.hidden()
-        service.on_check.append(self._checked)
+        service.hiding.on_change.append(self._changed)
+        identity.on_revoked.append(self._revoked)
         service.serve(self)
 
     def render(self, request: IRequest) -> Any:
         return self._admit(client_request(request))
 
     def _admit(self, request: ClientRequest) -> Any:
-        request.principal = ANONYMOUS
         request.connections = self.connections
+        request.principal, request.visibility = ANONYMOUS, NOTHING
         try:
             self._check(request)
         except Problem as problem:
@@ -81,9 +98,38 @@ class ApiResource(KleinResource):
             request.setHeader(b"connection", b"close")
             if getattr(request.channel, "persistent", False):
                 request.channel.persistent = 0
-        request.admitted = True
         self._requests[request] = None
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
+        if request.path in _OPEN:
+            return self._answer(request)
+        if not self.identity and self.access.settled(ANONYMOUS):
+            try:
+                request.visibility = self.access.visibility(ANONYMOUS)
+            except Problem as problem:
+                return _refuse(request, problem)
+            return self._answer(request)
+        finding = Deferred.fromCoroutine(self._identify(request))
+        result: list[Any] = []
+        finding.addCallbacks(lambda _: result.append(self._answer(request)), lambda why: result.append(_failed(request, why)))
+        if not result:  # it is found out on a thread, or not known yet
+            finding.addCallback(lambda _: _send(request, result[0]))
+            return NOT_DONE_YET
+        return result[0]
+
+    async def _identify(self, request: ClientRequest) -> None:
+        """
+        Find out who asks, and whose jobs that one may see.
+
+        :raise Problem: if that is not said, or wrong; the connection ends.
+        """
+        principal = await self.identity.principal(request)
+        if not self.access.settled(principal):
+            await self.access.known()
+        request.visibility = self.access.visibility(principal)
+        request.principal = principal
+
+    def _answer(self, request: ClientRequest) -> Any:
+        request.admitted = True
         try:
             return super().render(cast(IRequest, request))
         except HTTPException as error:  # the router's, before there is a route: a host that is none
@@ -101,15 +147,17 @@ class ApiResource(KleinResource):
                 part.decode("utf-8")
             except UnicodeDecodeError:
                 raise Problem(400, "the path or the host is not UTF-8", "path", close=True) from None
-        if request.path not in _OPEN:
-            self.access.check()
 
-    def _checked(self) -> None:
-        """A queue has said what may be seen: where that has changed, nobody who passed before passes unseen."""
-        hidden = self.access.hidden()
-        if hidden != self._hidden:
-            self._hidden = hidden
-            self.connections.forget_header_blocks()
+    def _changed(self) -> None:
+        """What may be seen has changed: nobody who passed before passes unseen, and what is held is judged again."""
+        self.connections.forget_header_blocks()
+        self.judging.judge()
+        self.access.changed()
+
+    def _revoked(self, is_revoked: Callable[[Principal], bool]) -> None:
+        """Some credentials are none any more."""
+        self.connections.forget_header_blocks()
+        self.judging.revoke(is_revoked)
 
     # -- `jobpush.service.Clients`
 
@@ -132,9 +180,25 @@ def _refuse(request: ClientRequest, problem: Problem) -> int:
     return NOT_DONE_YET
 
 
+def _failed(request: ClientRequest, failure: Failure) -> int:
+    """It could not be found out who asks."""
+    if isinstance(failure.value, Problem):
+        return _refuse(request, failure.value)
+    LOG.failure("who asks could not be found out", failure)
+    return _refuse(request, fault(close=True))
+
+
+def _send(request: ClientRequest, result: Any) -> None:
+    """What `Request.render` of Twisted's does with what a resource returns."""
+    if result is not NOT_DONE_YET and not request.finished:
+        request.write(result)
+        request.finish()
+
+
 def resource(
     service: JobPush,
-    allow_anonymous: bool = False,
+    policy: Policy = Policy(),  # noqa: B008
+    authenticators: Sequence[IAuthenticator] = (),
     max_held: int | None = None,
     static: str | None = None,
     keep_channels: bool = False,
@@ -143,7 +207,8 @@ def resource(
     """
     Make the API as a resource.
 
-    :param allow_anonymous: serve all jobs to everybody even where the scheduler hides them from each other.
+    :param policy: what those may see who say who they are, and those who do not.
+    :param authenticators: how clients say who they are.
     :param max_held: how many requests may be held at once; by default what the limit of open files allows, which is raised.
     :param static: a directory whose files are served beside the API.
     :param keep_channels: hold every request with its HTTP channel, even where that is not needed (`jobpush.web.held`).
@@ -164,17 +229,20 @@ def resource(
             "workflow": workflows.workflow,
         }
     )
-    connections = Connections(reactor, registry, routes.ask, service.moment, service.instruments, not keep_channels)
-    answering = Answering(reactor, service.cooperator, registry, connections, routes.ask)
-    pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
-    app = make_app(
-        answering, StreamRoutes(service, registry, connections), workflows, OperationRoutes(service, registry), pages
+    access = Access(reactor, service.hiding, policy)
+    connections = Connections(
+        reactor, registry, routes.ask, service.moment, service.instruments, not keep_channels, access.visibility
     )
+    answering = Answering(reactor, service.cooperator, registry, connections, routes.ask, access.visibility)
+    pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
+    streams = StreamRoutes(service, registry, connections, access.visibility)
+    app = make_app(answering, streams, workflows, OperationRoutes(service, registry), pages)
     if debug_invariants:
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
-    return ApiResource(app, service, Access(service, allow_anonymous), registry, connections)
+    judging = Judging(registry, access.visibility, routes.ask)
+    return ApiResource(app, service, access, Identity(authenticators), registry, connections, judging)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
+from jobpush.core.filters import Visibility
 from jobpush.events.tracker import Wake
 from jobpush.runtime.cooperate import Cooperator
-from jobpush.web.held.connections import Connections, visibility_of
+from jobpush.web.held.connections import Connections
 from jobpush.web.held.members import DeferredMember
 from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.params import body_of, decoded, preference
+from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Rendering, Response
@@ -55,6 +58,7 @@ class Routes:
 class Answering:
     """
     :param ask: makes an outcome of a question.
+    :param visibility: returns whose jobs a principal may see; raises `Problem` where it gets no answer.
     """
 
     def __init__(
@@ -64,12 +68,14 @@ class Answering:
         registry: Registry,
         connections: Connections,
         ask: Callable[[Question], Outcome],
+        visibility: Callable[[Principal], Visibility],
     ) -> None:
         self._reactor = reactor
         self._cooperator = cooperator
         self._registry = registry
         self._connections = connections
         self._ask = ask
+        self._visibility = visibility
 
     async def query(self, request: ClientRequest, route: str, *arguments: str) -> bytes | int:
         """Answer a request whose parameters are in its query string."""
@@ -87,22 +93,26 @@ class Answering:
             arguments,
             parameters,
             self._reactor.seconds(),
-            visibility_of(request.principal),
+            request.visibility,
             preference(request),
             size=len(request.uri) + getattr(request, "received", 0),
         )
         outcome = self._ask(question)
         while isinstance(outcome, Later):
             outcome = await outcome.find()
+            visibility = self._visibility(request.principal)
+            if visibility != question.visibility:  # what may be shown has changed meanwhile
+                question = attrs.evolve(question, visibility=visibility)
+                outcome = self._ask(question)
         if isinstance(outcome, Ready):
             return (await self.rendered(outcome.render())).apply(request)
-        return await self._hold(request, outcome, question.size)
+        return await self._hold(request, outcome, question)
 
     async def rendered(self, rendering: Rendering) -> Response:
         """A response, made in turns if it takes long."""
         return rendering if isinstance(rendering, Response) else await self._cooperator.run(rendering)
 
-    async def _hold(self, request: ClientRequest, hold: Hold, size: int) -> bytes | int:
+    async def _hold(self, request: ClientRequest, hold: Hold, question: Question) -> bytes | int:
         """Hold the request; without its channel, where that can be done."""
         if self._registry.closing:
             gathered = hold.watch.gathered if hold.watch is not None else ()
@@ -110,8 +120,8 @@ class Answering:
             return (await self.rendered(hold.render(wake))).apply(request)
         self._registry.check(request.principal)
         if self._connections.can_take(request):
-            self._registry.hold(self._connections.take(request), hold, size)
+            self._registry.hold(self._connections.take(request), hold, question)
             return NOT_DONE_YET
         member = DeferredMember(request.principal, self._registry.time_is_up, self._registry.leave)
-        self._registry.hold(member, hold, size)
+        self._registry.hold(member, hold, question)
         return (await member.deferred).apply(request)

@@ -262,15 +262,26 @@ def paths() -> dict[str, Schema]:
 
 _PROBLEM_TEXTS = {
     400: "A parameter is wrong; `parameter` names it.",
-    403: "The page of another site may not read here, or jobs must not be shown.",
+    401: "Who asks must say who he is, or what he says is not so, or not any more.",
+    403: "The page of another site may not read here.",
     404: "There is none.",
     410: "The journal no longer holds what follows this cursor: take a snapshot, and go on from its cursor.",
     413: "Too long, or too many.",
     426: "This needs an upgrade to WebSocket.",
     429: "Too many; come back after Retry-After seconds.",
     501: "WebSocket is not installed here.",
-    503: "As many requests are held as may be; come back after Retry-After seconds.",
+    503: "As many requests are held as may be, or it is not known yet what may be shown; come back after Retry-After seconds.",
 }
+
+
+def _with_who_asks(every: Schema) -> Schema:
+    """The same, where each address that may show a job says what becomes of those who may not see it, or may not yet."""
+    for path, operations in every.items():
+        if path.startswith("/v1/") or path == "/jobstatus":
+            for operation in operations.values():
+                for status in (401, 503):
+                    operation["responses"].setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
+    return every
 
 
 def document() -> Schema:
@@ -285,7 +296,7 @@ def document() -> Schema:
             "unless they begin with `_`.",
         },
         "servers": [{"url": "/"}],
-        "paths": paths(),
+        "paths": _with_who_asks(paths()),
         "components": {
             "schemas": SCHEMAS,
             "responses": {

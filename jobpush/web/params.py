@@ -24,7 +24,7 @@ from jobpush.events.interfaces import CursorGone, JournalError
 from jobpush.runtime.cooperate import finish
 from jobpush.runtime.timer_wheel import SHARE
 from jobpush.service import JobPush
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, not_yet_known
 from jobpush.web.requests import ClientRequest
 
 DEFAULT_WAIT_S = 60.0
@@ -144,6 +144,9 @@ class Params:
             for name in fields["workflows"]:
                 check_workflow(name, "workflow")
             fields["workflows_of"] = self._service.workflows.names_of
+        own = self._visibility.user
+        if not self._visibility.settled and fields.get("users") != {own}:
+            raise not_yet_known(self._service.hiding.unknown())
         jobs = self._values.get("job")
         if jobs is not None:
             fields["keys"] = frozenset((yield from self.jobs("job", jobs)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from jobpush.core import wire
@@ -86,3 +86,13 @@ def nothing_at(request: ClientRequest) -> Problem:
     """404 for the address of a request."""
     path = request.path.decode("utf-8", "replace")[:200]
     return Problem(404, f"there is nothing at {path}")
+
+
+def not_yet_known(clusters: Iterable[str]) -> Problem:
+    """503: what is asked for may be hidden from whoever asks."""
+    names = ", ".join(clusters)
+    return Problem(
+        503,
+        f"whether users' jobs are hidden from each other is not known before {names} has answered",
+        headers={"Retry-After": "2"},
+    )

@@ -15,6 +15,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from zope.interface import Interface
 
+from jobpush.core.filters import Visibility
 from jobpush.web.principal import Principal
 
 
@@ -81,6 +82,7 @@ class ClientRequest(Protocol):
     A request of Twisted's, with what `jobpush.web.ApiResource` has found out about it.
 
     :ivar principal: who asks.
+    :ivar visibility: whose jobs it may be shown.
     :ivar admitted: it passed every check on who asks.
     :ivar connections: what takes its connection when it is answered.
     :ivar came_at: the reactor's time at which its headers had come.
@@ -100,6 +102,7 @@ class ClientRequest(Protocol):
     postpath: list[bytes]
     notifications: list[Deferred[None]]
     principal: Principal
+    visibility: Visibility
     admitted: bool
     connections: IdleConnections | None
     came_at: float

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import attrs
 from twisted.web.http import RESPONSES, datetimeToString
+from twisted.web.http_headers import Headers
 from twisted.web.server import version
 
 from jobpush.web.requests import ClientRequest
@@ -121,7 +122,8 @@ def reason(status: int) -> bytes:
 @lru_cache(256)
 def _canonical(name: bytes) -> bytes:
     """A header's name as `twisted.web.http_headers` writes it."""
-    return b"ETag" if name == b"etag" else name.title()
+    ((written, _),) = Headers({name: [b""]}).getAllRawHeaders()
+    return written
 
 
 _dated: tuple[int, bytes] = (0, b"")

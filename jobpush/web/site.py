@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from jobpush.core.filters import NOTHING, Visibility
 from jobpush.events.instruments import Instruments
 from jobpush.web.access_log import AccessLog, client_words, line_format, request_line
 from jobpush.web.held.websocket import SocketGuard
@@ -58,6 +59,7 @@ class JobpushRequest(Request):
     :ivar came_at: the reactor's time at which its headers had come.
     :ivar admitted: it passed every check on who asks; set by the resource that answers it.
     :ivar principal: who asks; set by the same.
+    :ivar visibility: whose jobs it may be shown; set by the same.
     :ivar connections: what takes its connection when it is answered; set by the same.
     :ivar received: bytes of its body that have come.
     :ivar gone: the client has left.
@@ -68,6 +70,7 @@ class JobpushRequest(Request):
     came_at = 0.0
     admitted = False
     principal: Principal = ANONYMOUS
+    visibility: Visibility = NOTHING
     connections: IdleConnections | None = None
     gone = False
     received = 0

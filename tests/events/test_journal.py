@@ -341,6 +341,16 @@ class DurabilityTests(JournalCase):
         self.close()
         self.assertEqual(self.open().cursors(), {"log": 8, "other": 3})
 
+    def test_texts(self) -> None:
+        """A text that is kept is told at once, and after the journal was closed; the last one of a name counts."""
+        journal = self.open()
+        self.assertEqual(journal.kept(), {})
+        for name, value in (("a", "1"), ("epochs", "ü\n"), ("a", "2")):
+            self.successResultOf(journal.keep(name, value))
+        self.assertEqual(journal.kept(), {"a": "2", "epochs": "ü\n"})
+        self.close()
+        self.assertEqual(self.open().kept(), {"a": "2", "epochs": "ü\n"})
+
     def test_a_commit_without_events(self) -> None:
         """Keeps what it has, and no number is used."""
         journal = self.open()

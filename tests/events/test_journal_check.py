@@ -109,8 +109,12 @@ class SalvageTests(DamageCase):
     """`salvage`."""
 
     def test_nothing_lost(self) -> None:
-        """Of a journal that is well all of it is there again, and its cursors are good."""
+        """Of a journal that is well all of it is there again, what the service keeps there too, and its cursors are good."""
+        journal = self.open()
+        self.successResultOf(journal.keep("hides_jobs", "{}"))
+        self.successResultOf(journal.close())
         journal = self.salvaged()
+        self.assertEqual(journal.kept(), {"hides_jobs": "{}"})
         self.assertEqual(self.told(journal), [event.data for event in self.events])
         self.assertEqual(len(self.known["c"]), JOBS)
         self.assertTrue(journal.epochs.knows(Cursor(self.epoch, COUNT), journal.last_seq))

@@ -1,71 +1,235 @@
-"""Who may ask: everybody, as long as the scheduler hides nobody's jobs from others."""
+"""Who may ask, and whose jobs he sees, as clients see it."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from treq.testing import StubTreq
-from twisted.trial.unittest import SynchronousTestCase
-
+from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import QueueFacts
-from jobpush.web import resource
-from tests.support import Lab
+from jobpush.web.access import PATIENCE_S, Anonymous, Policy
+from tests.support import USER_HEADER, LabCase, Pending, Says
 
+OPEN = QueueFacts(sees_all=True)
 HIDES = QueueFacts(sees_all=True, hides_jobs=True, evidence="PrivateData=jobs")
 
+#: Each route that may show a job, with job 1 or none.
+ROUTES = (
+    "/v1/jobs", "/v1/jobs/memory/1", "/v1/changes", "/v1/changes?since=0", "/v1/wait?job=1", "/v1/events", "/v1/workflows",
+    "/jobstatus?jobId=1",
+)  # fmt: skip
 
-class AccessTests(SynchronousTestCase):
-    """`Access`, as clients see it."""
 
-    def lab(self, *facts: Any) -> Lab:
-        """A service with a queue for each of these."""
-        lab = Lab(queues=len(facts))
-        for queue, its in zip(lab.queues, facts, strict=True):
-            queue.facts = its
-            queue.set("1", "RUNNING")
-        self.addCleanup(lab.stop)
-        return lab.start()
+class AccessCase(LabCase):
+    """A service whose queue says what it is told to; job 1 is kim's, job 2 is lee's."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.queue.set("1", "RUNNING", user="kim", name="secret")
+        self.lab.queue.set("2", "RUNNING", user="lee", name="hushed")
+        self.lab.tick()
+
+    def says(self, facts: QueueFacts | None) -> None:
+        """The scheduler says that; or has not said anything yet."""
+        self.lab.queue.facts = facts if facts is not None else QueueError("no answer")
+        self.lab.service.monitors["memory"].status.facts = facts
+        self.lab.service.hiding.checked()
+
+    def ask(self, path: str, user: str | None = None) -> Pending:
+        """A request of that user's; by default nobody says who asks."""
+        return self.lab.get(path, headers={USER_HEADER: user} if user is not None else {})
+
+    def listed(self, user: str | None = None, query: str = "") -> list[str]:
+        """The ids of the jobs that are listed to him."""
+        return [job["id"] for job in self.ask(f"/v1/jobs?{query}", user).json()["jobs"]]
+
+
+class AnonymousTests(AccessCase):
+    """Who does not say who he is."""
 
     def test_nothing_is_hidden(self) -> None:
         """Every job is shown to everybody."""
-        self.assertEqual(self.lab(QueueFacts(sees_all=True)).get("/v1/jobs/memory/1").status, 200)
-
-    def test_not_known_yet(self) -> None:
-        """A scheduler that has not said what may be seen has shown no job either: the service answers."""
-        lab = self.lab(ValueError("no answer"))
-        self.flushLoggedErrors()
-        self.assertEqual(lab.get("/v1/jobs").status, 200)
+        self.assertEqual(self.listed(), ["1", "2"])
 
     def test_hidden(self) -> None:
-        """Each route that may show a job is refused with 403, which says which scheduler hides what, and what can be done."""
-        lab = self.lab(HIDES)
-        for path in ("/v1/jobs", "/v1/jobs/memory/1", "/v1/changes", "/v1/wait?job=1", "/v1/events", "/v1/workflows", "/jobstatus?jobId=1"):
-            answer = lab.get(path)
-            self.assertEqual(answer.status, 403, path)
+        """Each route is refused with 401, which says which scheduler hides what, and what can be done; three times."""
+        self.says(HIDES)
+        for path in ROUTES * 3:
+            answer = self.ask(path)
+            self.assertEqual((answer.status, answer.header("www-authenticate")), (401, "Bearer"), path)
             for part in ("memory", "PrivateData=jobs", "--allow-anonymous"):
                 self.assertIn(part, answer.json()["detail"])
 
+    def test_how_to_say_who_asks(self) -> None:
+        """Where there are ways to say who asks, they are named."""
+        self.lab.serve(policy=Policy(methods=("send a token (jobpush login)", "use the unix socket")), authenticators=[Says()])
+        self.says(HIDES)
+        detail = self.ask("/v1/jobs").json()["detail"]
+        self.assertTrue(detail.endswith("this port: send a token (jobpush login), or use the unix socket"), detail)
+
     def test_open_to_all(self) -> None:
         """Health, readiness and metrics show no job, and are answered all the same."""
-        lab = self.lab(HIDES)
-        self.assertEqual([lab.get(path).status for path in ("/healthz", "/readyz", "/metrics")], [200, 200, 200])
-
-    def test_one_of_two(self) -> None:
-        """One scheduler that hides jobs is enough, whichever it is."""
-        self.assertEqual(self.lab(QueueFacts(sees_all=True), HIDES).get("/v1/jobs/memory/1").status, 403)
+        for facts in (HIDES, None):
+            self.says(facts)
+            self.assertEqual([self.ask(path).status for path in ("/healthz", "/metrics")], [200, 200])
+            self.assertFalse(self.ask("/readyz").held)
 
     def test_allowed(self) -> None:
-        """``--allow-anonymous`` shows all jobs to everybody, whatever the scheduler hides."""
-        lab = self.lab(HIDES)
-        lab.treq = StubTreq(resource(lab.service, allow_anonymous=True, max_held=10))
-        self.assertEqual(lab.get("/v1/jobs/memory/1").json()["job"]["id"], "1")
+        """``--allow-anonymous`` shows all jobs to everybody, whatever the scheduler hides, or has not said yet."""
+        self.lab.serve(policy=Policy(Anonymous.ALWAYS))
+        for facts in (HIDES, None, OPEN):
+            self.says(facts)
+            self.assertEqual(self.listed(), ["1", "2"])
+
+    def test_never(self) -> None:
+        """Where who asks must say who he is, even open jobs are not shown to nobody."""
+        self.lab.serve(policy=Policy(Anonymous.NEVER))
+        self.assertEqual(self.ask("/v1/jobs").status, 401)
+
+    def test_private(self) -> None:
+        """Where users see their own jobs alone, nobody has any."""
+        self.lab.serve(policy=Policy(private=True))
+        self.assertEqual(self.ask("/v1/jobs").status, 401)
 
     def test_no_longer_hidden(self) -> None:
         """When the scheduler hides jobs no more, requests are answered again."""
-        lab = self.lab(HIDES)
-        lab.set("2", "RUNNING")
-        self.assertEqual(lab.get("/v1/jobs/memory/1").status, 403)
-        lab.queue.facts = QueueFacts(sees_all=True)
-        del lab.queue.jobs["2"]  # what may be seen is asked again when a job is missing
-        lab.tick()
-        self.assertEqual(lab.get("/v1/jobs/memory/1").status, 200)
+        self.says(HIDES)
+        self.assertEqual(self.ask("/v1/jobs/memory/1").status, 401)
+        self.says(OPEN)
+        self.assertEqual(self.ask("/v1/jobs/memory/1").status, 200)
+
+
+class UserTests(AccessCase):
+    """Who says who he is."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.serve(authenticators=[Says()])
+
+    def test_as_the_scheduler_has_it(self) -> None:
+        """All jobs where it hides none; else his own."""
+        self.assertEqual(self.listed("kim"), ["1", "2"])
+        self.says(HIDES)
+        self.assertEqual((self.listed("kim"), self.listed("lee"), self.listed("pat")), (["1"], ["2"], []))
+
+    def test_as_the_site_has_it(self) -> None:
+        """The administrator may say that all is shown, or his own jobs alone, whatever the scheduler does."""
+        for private, facts, expected in ((True, OPEN, ["1"]), (False, HIDES, ["1", "2"]), (True, None, ["1"]), (False, None, ["1", "2"])):
+            self.lab.serve(policy=Policy(private=private), authenticators=[Says()])
+            self.says(facts)
+            self.assertEqual(self.listed("kim"), expected, (private, facts))
+
+    def test_operators(self) -> None:
+        """Who is an operator, or an administrator, sees all; root does not, by its name."""
+        self.says(HIDES)
+        self.assertEqual([self.listed(who) for who in ("pat+operator", "pat+admin", "root")], [["1", "2"], ["1", "2"], []])
+
+    def test_as_if_it_did_not_exist(self) -> None:
+        """Another's job is answered with the very bytes of one that does not exist, on every route, once a look has been taken."""
+        self.says(HIDES)
+        for there, absent in (("2", "7"), ("lee-w@lee", "pat-w@pat")):
+            for path in (
+                "/v1/jobs/memory/ID", "/v1/jobs/memory/ID?since=0&wait=3", "/v1/jobs/memory/ID?until=terminal&wait=3",
+                "/jobstatus?jobId=ID", "/jobstatus?jobId=ID&since=now", "/v1/wait?job=ID&wait=3", "/v1/wait?workflow=ID&wait=0",
+                "/v1/changes?job=ID", "/v1/changes?job=ID&since=0&wait=0", "/v1/workflows/ID",
+            ):  # fmt: skip
+                if ("workflow" in path) == (there == "2"):
+                    continue
+                answers = []
+                for name in (there, absent):
+                    answer = self.ask(path.replace("ID", name), "kim")
+                    for _ in range(8):
+                        if not answer.held:
+                            break
+                        self.lab.tick()
+                    head = [answer.header(each) for each in ("content-type", "etag", "retry-after")]
+                    answers.append((answer.status, head, answer.body().replace(name.encode(), b"ID")))
+                fields = [{k: v for k, v in answer.items() if k not in ("cursor", "oldest_cursor", "stale_s", "clusters")} for answer in map(_json, answers)]
+                self.assertEqual(answers[0][:2], answers[1][:2], path)
+                self.assertEqual(fields[0], fields[1], path)
+
+    def test_wrong(self) -> None:
+        """What is not so is refused, where nothing is hidden too."""
+        self.assertEqual(self.ask("/v1/jobs", "wrong").status, 401)
+
+    def test_found_out_later(self) -> None:
+        """It may take a while to find out who asks; a client that leaves meanwhile is forgotten."""
+        says = Says()
+        says.waits = []
+        self.lab.serve(authenticators=[says])
+        self.says(HIDES)
+        asked, left = self.ask("/v1/jobs", "kim"), self.ask("/v1/jobs", "lee")
+        self.assertTrue(asked.held and left.held)
+        left.deferred.cancel()
+        for waiting in says.waits:
+            waiting.callback(None)
+        self.assertEqual([job["id"] for job in asked.json()["jobs"]], ["1"])
+        self.assertFalse(self.lab.resource.busy)
+
+
+class NotKnownTests(AccessCase):
+    """Before the scheduler has said whether it hides jobs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.serve(authenticators=[Says()])
+        self.says(None)
+
+    def test_nobody(self) -> None:
+        """Who does not say who he is waits for that, and gets 503 if it does not come; the jobs that are known are not shown."""
+        for path in ROUTES:
+            answer = self.ask(path)
+            self.assertTrue(answer.held, path)
+            self.lab.clock.advance(PATIENCE_S)
+            self.assertEqual(answer.status, 503, path)
+            self.assertIn("memory", answer.json()["detail"])
+            self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)
+            self.assertNotIn(b"secret", answer.body())
+
+    def test_it_turns_out(self) -> None:
+        """Who waits is answered as soon as it is known: with what may be shown."""
+        for facts, status in ((OPEN, 200), (HIDES, 401)):
+            self.says(None)
+            answer = self.ask("/v1/jobs/memory/1")
+            self.assertTrue(answer.held)
+            self.says(facts)
+            self.assertEqual(answer.status, status)
+            self.lab.service.hiding._journal.keep("hides_jobs", "{}")
+
+    def test_own_jobs(self) -> None:
+        """One's own jobs are shown as always, one by one and by one's name."""
+        answers = [
+            self.settled(path, "kim")
+            for path in ("/v1/jobs/memory/1", "/jobstatus?jobId=1", "/v1/jobs?user=kim", "/v1/changes?since=0&user=kim", "/v1/wait?job=1&wait=0")
+        ]
+        self.assertEqual([answer.status for answer in answers], [200] * 5)
+        self.assertEqual(answers[0].json()["job"]["name"], "secret")
+
+    def test_others_jobs(self) -> None:
+        """What would show another's is 503, whether there is such a job or not: lists without one's name, other ids."""
+        for path in (
+            "/v1/jobs", "/v1/jobs?user=lee", "/v1/jobs?user=kim&user=lee", "/v1/changes?since=0", "/v1/events", "/v1/jobs/memory/2",
+            "/v1/jobs/memory/7", "/jobstatus?jobId=2", "/v1/wait?job=1&job=2&wait=0", "/v1/wait?job=7&wait=0", "/v1/workflows/w7", "/v1/workflows",
+            "/v1/wait?workflow=w7&wait=0",
+        ):  # fmt: skip
+            answer = self.settled(path, "kim")
+            self.assertEqual((answer.status, bool(answer.header("retry-after"))), (503, True), path)
+            self.assertNotIn(b"hushed", answer.body())
+
+    def settled(self, path: str, user: str) -> Pending:
+        """The answer, after as long as a request waits for what the scheduler says."""
+        answer = self.ask(path, user)
+        self.assertTrue(answer.held, path)
+        self.lab.clock.advance(PATIENCE_S)
+        return answer
+
+    def test_after_a_restart(self) -> None:
+        """That jobs were hidden is known from before: nobody sees them, and each user his own, at once."""
+        self.says(HIDES)
+        self.says(None)
+        self.assertEqual((self.ask("/v1/jobs").status, self.listed("kim")), (401, ["1"]))
+
+
+def _json(answer: tuple[int, Any, bytes]) -> dict[str, Any]:
+    found = json.loads(answer[2])
+    return found if isinstance(found, dict) else {"value": found}

@@ -27,7 +27,7 @@ class ResourceTests(LabCase):
         with capturedLogs() as logged:
             self.lab.clock.pump([CHECK_S / 2] * 8)
         self.assertEqual([event for event in logged if event["log_level"] >= LogLevel.warn], [])
-        (member,) = api.registry.of("anonymous")
+        (member,) = api.registry.of("")
         api.registry.wheel.clear(member)
         with capturedLogs() as logged:
             self.lab.clock.pump([CHECK_S / 2] * 4)

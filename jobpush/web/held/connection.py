@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 class Host(Protocol):
     """What the connections without channels of one resource have in common, and what becomes of them."""
 
+    @property
+    def head(self) -> int:
+        """The number of the last event that is published."""
+
     def received(self, connection: HeldConnection, data: bytes) -> None:
         """Bytes have come."""
 
@@ -179,8 +183,14 @@ class StreamConnection:
             self.transport.loseConnection()
             self.host.ended(self)
 
+    def refused(self) -> None:
+        """What has brought it here is no cursor for whoever comes next."""
+        self.write(self.form.reset(self.host.head))
+        self.finish()
+
     def expired(self) -> None:
-        """See `jobpush.runtime.timer_wheel.Timed`. A stream has no deadline of its own."""
+        """See `jobpush.runtime.timer_wheel.Timed`. Who follows is nobody any more: that is the only deadline of a stream."""
+        self.refused()
 
     # -- IProtocol
 

@@ -63,6 +63,7 @@ class Connections:
     :param registry: what holds their requests.
     :param ask: makes an outcome of a question; raises no `Problem`.
     :param moment: the published head, and how many jobs have been dropped from the table.
+    :param visibility: returns whose jobs a principal may see; raises `Problem` where it gets no answer.
     :param enabled: without it every request is held with its channel.
     """
 
@@ -76,12 +77,14 @@ class Connections:
         moment: Callable[[], tuple[int, int]],
         instruments: Instruments,
         enabled: bool = True,
+        visibility: Callable[[Principal], Visibility] = lambda principal: ALL,
     ) -> None:
         self.registry = registry
         self.summaries = Summaries()
         self._reactor = reactor
         self._ask = ask
         self._moment = moment
+        self._visibility = visibility
         self._instruments = instruments
         self._enabled = enabled
         if enabled and (why := twisted_internals.unexpected()) is not None:
@@ -96,6 +99,11 @@ class Connections:
         #: Bytes of their last responses that waited for clients when the time for their next requests was up.
         self._unread: dict[HeldConnection, int] = {}
         self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility], LastHold] = OrderedDict()
+
+    @property
+    def head(self) -> int:
+        """See `connection.Host`."""
+        return self._moment()[0]
 
     def forget_header_blocks(self) -> None:
         """Read every next request anew, on all connections: who may ask, or see what, has changed."""
@@ -203,7 +211,10 @@ class Connections:
         target = fast_path.read_target(uri) if uri is not None else None
         if uri is None or target is None or self.registry.closing:
             return False
-        visibility = visibility_of(block.principal)
+        try:
+            visibility = self._visibility(block.principal)
+        except Problem:
+            return False
         if self._hold_again(connection, target, visibility):
             return True
         question = Question(target.route, target.arguments, target.parameters, now, visibility, size=len(uri))
@@ -221,7 +232,7 @@ class Connections:
             if outcome.deadline <= now:
                 return False
             try:
-                self._hold(connection, target, visibility, outcome, question.size)
+                self._hold(connection, target, outcome, question)
             except Problem as problem:
                 response = problem.response()
             else:
@@ -234,14 +245,14 @@ class Connections:
         return True
 
     def _hold(
-        self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility, hold: Hold, size: int
+        self, connection: HeldConnection, target: fast_path.Target, hold: Hold, question: Question
     ) -> None:
         """Hold a request of a connection that waited for it. Raises `Problem`, if no more requests may be held."""
-        group = self.registry.hold(connection, hold, size)
+        group = self.registry.hold(connection, hold, question)
         self._remember(connection, target)
         if hold.wait is not None:
             head, forgotten = self._moment()
-            self._last_holds[target, visibility] = LastHold(group, head, forgotten, hold.wait)
+            self._last_holds[target, question.visibility] = LastHold(group, head, forgotten, hold.wait)
             if len(self._last_holds) > MOST_LAST_HOLDS:
                 self._last_holds.popitem(last=False)
 
@@ -352,11 +363,6 @@ class Connections:
         else:
             self._rest([connection])
             self._unread[connection] = left
-
-
-def visibility_of(principal: Principal) -> Visibility:
-    """Return whose jobs a principal may see."""
-    return ALL
 
 
 def detach(channel: Channel) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jobpush.core.filters import Selection
+from jobpush.core.filters import EVERYTHING, Selection, Visibility
 from jobpush.events.interfaces import CursorGone, JournalError
 from jobpush.events.reader import READING_S, Feed
 from jobpush.web.held.registry import Registry
@@ -34,7 +36,7 @@ class Follower(ABC, Generic[Chunk]):
     One stream with its channel. How it is written to, the subclasses know.
 
     :param form: how it is told.
-    :ivar due: it has no deadline.
+    :ivar due: when whoever follows is nobody any more.
     """
 
     log = Logger()
@@ -53,6 +55,7 @@ class Follower(ABC, Generic[Chunk]):
         self._resumed: Deferred[None] | None = None
         #: Which of the client's selections is followed: a newer one ends the catching up for an older one.
         self._selection_number = 0
+        self._selection = EVERYTHING
         #: The number up to which the client has been told everything, while it catches up.
         self._caught_up = feed.head
 
@@ -109,6 +112,7 @@ class Follower(ABC, Generic[Chunk]):
         """From now on follow this: what the client has missed after that number, then what comes."""
         if not self.open:
             return
+        self._selection = selection
         self._selection_number += 1
         number = self._selection_number
         self._wake()
@@ -138,6 +142,16 @@ class Follower(ABC, Generic[Chunk]):
             if self._paused:
                 self._resumed = Deferred()
                 await self._resumed
+
+    def judged(self, visibility: Visibility) -> None:
+        """While it catches up, it turns out that its client may see this."""
+        if self.open and visibility != self._selection.visibility:
+            following = Deferred.fromCoroutine(self.follow(attrs.evolve(self._selection, visibility=visibility), None))
+            following.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("a stream could not go on", failure)
+        self.finish()
 
     @property
     def open(self) -> bool:
@@ -176,6 +190,11 @@ class Follower(ABC, Generic[Chunk]):
         self._kept.clear()
         self.drop()
 
+    def refused(self) -> None:
+        """See `jobpush.web.held.stream_group.StreamMember`."""
+        self._reset()
+        self.finish()
+
     def finish(self) -> None:
         """It is over."""
         if self.open:
@@ -183,7 +202,8 @@ class Follower(ABC, Generic[Chunk]):
         self.resumeProducing()
 
     def expired(self) -> None:
-        """See `jobpush.runtime.timer_wheel.Timed`. A stream has no deadline of its own."""
+        """See `jobpush.runtime.timer_wheel.Timed`. Who follows is nobody any more: that is the only deadline of a stream."""
+        self.refused()
 
     # -- IPushProducer
 

@@ -24,9 +24,9 @@ from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Held, Member
-from jobpush.web.held.questions import Hold, Later, Outcome, Ready
+from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
 from jobpush.web.held.response_group import ResponseGroup
-from jobpush.web.held.stream_group import BEAT_S, AnyStream, AnyStreamGroup, AnyStreams, StreamGroup, Streams
+from jobpush.web.held.stream_group import BEAT_S, AnyStream, AnyStreamGroup, AnyStreams, StreamGroup, Streams, tell
 from jobpush.web.params import journal_fails
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem, fault
@@ -42,6 +42,8 @@ NEAR = 0.9
 KINDS = ("poll", "stream", "socket")
 
 Group = ResponseGroup | AnyStreams
+
+EXPIRED = Problem(401, "the identity that this request was made with has expired", close=True)
 
 
 class Schedulers(Protocol):
@@ -147,6 +149,10 @@ class Registry:
         groups = {id(group): group for member, group in self._members.items() if name in (None, member.principal.name)}
         return sum(group.size for group in groups.values())
 
+    def groups(self) -> list[Group]:
+        """The groups of held requests."""
+        return list({id(group): group for group in self._members.values()}.values())
+
     def seconds(self) -> float:
         """The reactor's time."""
         return self._reactor.seconds()
@@ -166,16 +172,16 @@ class Registry:
                 headers={"Retry-After": str(random.randint(2, 10))},
             )
 
-    def hold(self, member: Member, hold: Hold, size: int = 0) -> ResponseGroup:
+    def hold(self, member: Member, hold: Hold, question: Question) -> ResponseGroup:
         """
         Hold a request until what it waits for has come or its time is up.
 
-        :param size: bytes that its question takes up.
+        :param question: what was asked.
         :return: the group that it is held in.
         :raise Problem: 503, if no more requests may be held.
         """
         self.check(member.principal)
-        group = self._group(hold, size, member.principal.name)
+        group = self._group(hold, question, member.principal.name)
         self._join(member, group)
         self._set_deadline(member, hold.deadline - self._reactor.seconds())
         self._schedulers.awaited(hold.clusters)
@@ -233,19 +239,28 @@ class Registry:
         if not self._schedulers.serves(named_clusters(selection)):  # it was removed while the stream caught up
             member.finish()
 
-    def _group(self, hold: Hold, size: int, client: str | None) -> ResponseGroup:
+    def restrict(self, member: AnyStream, selection: Selection) -> None:
+        """Let a stream follow something else from the head on, after a ``reset``."""
+        head = self.tracker.head
+        tell(member, member.form.reset(head))
+        self.follow(member, selection, head)
+
+    def _group(self, hold: Hold, question: Question, client: str | None) -> ResponseGroup:
         """The group of those that wait for the same; the client is the one for which it begins, if there is none yet."""
         group = self._groups.get(hold.key)
         if group is None:
-            group = self._groups[hold.key] = ResponseGroup(self, hold, size)
+            group = self._groups[hold.key] = ResponseGroup(self, hold, question)
             group.begin(client)
         return group
 
     def _join(self, member: Any, group: Any, *where: int) -> None:
         self._members[member] = group
         group.add(member, *where)
-        if isinstance(group, Streams) and not self._beat.running:
-            self._beat.start(BEAT_S, now=False)
+        if isinstance(group, Streams):
+            if not self._beat.running:
+                self._beat.start(BEAT_S, now=False)
+            if member.principal.expires_at is not None:
+                self.wheel.set(member, max(0.0, member.principal.expires_at - self._reactor.seconds()))
         if len(self._members) >= NEAR * self.limit and not self._warned:
             self._warned = True
             self.log.warn(
@@ -304,10 +319,16 @@ class Registry:
         if isinstance(group, ResponseGroup):
             expires_at = member.principal.expires_at
             if expires_at is not None and expires_at <= self._reactor.seconds():
-                expired = Problem(401, "the identity that this request was made with has expired", close=True)
-                self.end_one(member, expired.response())
+                self.end_one(member, EXPIRED.response())
             else:
                 group.time_is_up(member)
+
+    def refuse(self, member: Any, problem: Problem) -> None:
+        """Answer a held request with a problem; end a stream, whose client is told in its form that this is no usual end."""
+        if isinstance(self._members[member], ResponseGroup):
+            self.end_one(member, problem.response())
+        else:
+            member.refused()
 
     def end_one(self, member: Member, response: Response) -> None:
         """Answer one held request with a response of its own."""
@@ -324,11 +345,10 @@ class Registry:
         """See `response_group.GroupRegistry`."""
         self.retire(group)
         if isinstance(outcome, Ready):
-            render = outcome.render
-            group.made(render).addCallback(group.send)
+            group.made(outcome.render).addCallback(group.send)
         elif isinstance(outcome, Hold):
             client = next((member.principal.name for member in group.members), None)
-            other = self._group(outcome, group.size, client)
+            other = self._group(outcome, group.question, client)
             for member in list(group.members):
                 del group.members[member]
                 self._join(member, other)
@@ -356,6 +376,22 @@ class Registry:
             problem = fault(close=True)
         response = problem.response()
         return Ready(lambda: response)
+
+    def ask_again(self, members: Sequence[Member], question: Question, hold: Hold, outcome: Outcome) -> None:
+        """
+        Let held requests, which were in the same group, wait for something else. Their deadlines stay.
+
+        :param hold: while it is found out what that is.
+        :param outcome: of their question, asked again.
+        """
+        group: Any = self._members[members[0]]
+        apart = ResponseGroup(self, hold, question)
+        for member in members:
+            del group.members[member]
+            self._join(member, apart)
+        if not group.members:
+            self._drop(group)
+        self.settle(apart, outcome)
 
     def removed(self, cluster: str) -> None:
         """

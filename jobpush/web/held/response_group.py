@@ -20,7 +20,7 @@ from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Member
-from jobpush.web.held.questions import Hold, LookRequest, Outcome
+from jobpush.web.held.questions import Hold, LookRequest, Outcome, Question
 from jobpush.web.problems import fault
 from jobpush.web.responses import Rendering, Response
 
@@ -70,18 +70,18 @@ class GroupRegistry(Protocol):
 class ResponseGroup(Continuation):
     """
     :param hold: what the first member waits for, and so all of them.
-    :ivar size: bytes that its question takes up.
+    :ivar question: what they have asked.
     :ivar members: in the order in which they came.
     """
 
-    __slots__ = ("_looking", "_registry", "_timed_out", "hold", "members", "size")
+    __slots__ = ("_looking", "_registry", "_timed_out", "hold", "members", "question")
 
     log = Logger()
 
-    def __init__(self, registry: GroupRegistry, hold: Hold, size: int) -> None:
+    def __init__(self, registry: GroupRegistry, hold: Hold, question: Question) -> None:
         super().__init__(hold.watch.selection if hold.watch is not None else _NOTHING, hold.since)
         self.hold = hold
-        self.size = size
+        self.question = question
         self.members: dict[Member, None] = {}
         self._registry = registry
         self._looking: tuple[Deferred[None], ...] = ()
@@ -104,6 +104,11 @@ class ResponseGroup(Continuation):
         """It has no members any more."""
         self._registry.tracker.leave(self)
         self._stop_looking()
+
+    @property
+    def size(self) -> int:
+        """Bytes that its question takes up."""
+        return self.question.size
 
     # -- what it waits for
 

@@ -80,6 +80,9 @@ class StreamMember(Held, Protocol[Chunk]):
     def finish(self) -> None:
         """End in order: nothing is told any more."""
 
+    def refused(self) -> None:
+        """End it: whoever follows may not any more."""
+
 
 #: A stream, in whatever form it is told.
 AnyStream = StreamMember[Any]

@@ -43,6 +43,7 @@ _END = b"\0"
 
 #: Status codes of RFC 6455 and its registry.
 GOING_AWAY = 1001
+UNAUTHORIZED = 4401
 UNSUPPORTED = 1003
 TOO_BIG = 1009
 
@@ -223,6 +224,7 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
         self._protocol = protocol
         self._read_fields = read
         self._heard_at = registry.seconds()
+        self._why = (GOING_AWAY, "the server ends this; come back in a moment")
         protocol.follower = self
 
     async def run(self, selection: Selection, since: int | None) -> None:
@@ -256,12 +258,19 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
     def hang_up(self) -> None:
         if not self._protocol.lost:
             self._protocol.transport.detachProducer()
-            self._protocol.close(GOING_AWAY, "the server ends this; come back in a moment")
+            self._protocol.close(*self._why)
             self._registry.wheel.set(self, CLOSE_S)
 
+    def refused(self) -> None:
+        self._why = (UNAUTHORIZED, "whoever follows may not any more")
+        self.finish()
+
     def expired(self) -> None:
-        """The client has not answered the close frame."""
-        self._protocol.cut()
+        """The client has not answered the close frame; or it follows for nobody any more."""
+        if self.open:
+            self.refused()
+        else:
+            self._protocol.cut()
 
     def gone(self) -> None:
         """The connection has ended."""

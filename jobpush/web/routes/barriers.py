@@ -20,7 +20,7 @@ from jobpush.runtime.cooperate import finish
 from jobpush.service import JobPush
 from jobpush.web.held.questions import Hold, Later, LookRequest, Outcome, Question, Ready
 from jobpush.web.params import DEFAULT_WAIT_S, MOST_IDS, Params, check_workflow, jittered
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, not_yet_known
 from jobpush.web.responses import Rendering, Response, json_response
 from jobpush.web.routes.common import Found, Polls
 
@@ -156,7 +156,7 @@ class BarrierRoutes:
         elif remembered is not None and asked.visibility.shows(remembered.job.user):
             barrier.put(key, remembered.job, earlier=asked.since is not None and remembered.seq <= asked.since)
         else:
-            barrier.put(key, None)
+            self._put_nothing(asked, barrier, key)
 
     def _put_workflow(self, asked: _BarrierQuery, barrier: Barrier, key: JobKey) -> None:
         record = self._service.workflows.records.get(key[1])
@@ -164,7 +164,13 @@ class BarrierRoutes:
             enough = asked.is_enough(record.subject)
             barrier.put(key, record.subject, earlier=enough and asked.was_earlier(record.history, record.last_seq))
         else:
-            barrier.put(key, None)
+            self._put_nothing(asked, barrier, key)
+
+    def _put_nothing(self, asked: _BarrierQuery, barrier: Barrier, key: JobKey) -> None:
+        """There is no such job or workflow, or it is not shown: which of them, is not told."""
+        if not asked.visibility.settled:
+            raise not_yet_known(self._service.hiding.unknown())
+        barrier.put(key, None)
 
     def _looks(self, asked: _BarrierQuery, barrier: Barrier) -> tuple[LookRequest, ...]:
         """What is not known to a look that begins now is unknown; a workflow that is not found in tags, at once."""

@@ -32,7 +32,7 @@ from jobpush.web.params import (
     only_cluster,
     resolve,
 )
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, not_yet_known
 from jobpush.web.responses import Response, json_response
 from jobpush.web.routes.common import JOB_EVENTS, SELECTION, Found, Poll, Polls
 
@@ -205,6 +205,7 @@ class JobRoutes:
         found = self._known(asked) or remembered
         if found is not None:
             return self._of_job(asked, deadline, found)
+        self._check_settled(asked)
         if deadline <= self._service.reactor.seconds():
             looking = self._service.look_up([asked.key])
             await looking.addTimeout(LOOK_UP_S, self._service.reactor).addErrback(lambda _: None)
@@ -238,6 +239,15 @@ class JobRoutes:
     @staticmethod
     def _visible(asked: _JobQuery, found: Found | None) -> Found | None:
         return found if found is not None and asked.visibility.shows(found[0].user) else None
+
+    def _check_settled(self, asked: _JobQuery) -> None:
+        """
+        A job is not shown. Whether there is one is not told before it is known whose jobs may be.
+
+        :raise Problem: 503, while that is not known.
+        """
+        if not asked.visibility.settled:
+            raise not_yet_known(self._service.hiding.unknown())
 
     def _unknown(self, asked: _JobQuery, proven: bool, closing: bool) -> Response:
         """Unknown to a look that began after the request, or not known because there was none in time: not the same."""

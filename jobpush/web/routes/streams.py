@@ -4,18 +4,20 @@ The routes on streams: server-sent events and the WebSocket.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.web.server import NOT_DONE_YET
 
-from jobpush.core.filters import Selection
+from jobpush.core.filters import Selection, Visibility
 from jobpush.service import JobPush
-from jobpush.web.held.connections import Connections, visibility_of
+from jobpush.web.held.connections import Connections
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.sse import ChunkedServerSentEvents, ServerSentEvents, Stream, stream_headers
 from jobpush.web.held.websocket import Messages, SocketFollower, SocketProtocol, check_upgrade, socket_resource
 from jobpush.web.params import Params, decoded, resolve
+from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
 from jobpush.web.routes.common import SELECTION
@@ -25,10 +27,21 @@ _SOCKET = SELECTION | {"since"}
 
 
 class StreamRoutes:
-    """``/v1/events`` and ``/v1/socket``."""
+    """
+    ``/v1/events`` and ``/v1/socket``.
 
-    def __init__(self, service: JobPush, registry: Registry, connections: Connections) -> None:
+    :param visibility: returns whose jobs a principal may see; raises `Problem` where it gets no answer.
+    """
+
+    def __init__(
+        self,
+        service: JobPush,
+        registry: Registry,
+        connections: Connections,
+        visibility: Callable[[Principal], Visibility],
+    ) -> None:
         self._service = service
+        self._visibility = visibility
         self._registry = registry
         self._connections = connections
         self._events_form = ServerSentEvents(service.feed)
@@ -37,8 +50,7 @@ class StreamRoutes:
 
     async def events(self, request: ClientRequest) -> object:
         """Server-sent events."""
-        visibility = visibility_of(request.principal)
-        params = Params(self._service, decoded(request.args), _EVENTS, visibility)
+        params = Params(self._service, decoded(request.args), _EVENTS, request.visibility)
         selection = params.selection()
         header = request.getHeader(b"last-event-id")
         text = header.decode("latin-1") if header else params.text("last_event_id") or params.text("since")
@@ -59,8 +71,7 @@ class StreamRoutes:
 
     def socket(self, request: ClientRequest) -> object:
         """A WebSocket."""
-        visibility = visibility_of(request.principal)
-        params = Params(self._service, decoded(request.args), _SOCKET, visibility)
+        params = Params(self._service, decoded(request.args), _SOCKET, request.visibility)
         selection = params.selection()
         text = params.text("since")
         since: int | None = self._service.feed.head
@@ -71,6 +82,7 @@ class StreamRoutes:
         principal = request.principal
 
         def read(fields: dict[str, Any]) -> tuple[Selection, int | None]:
+            visibility = self._visibility(principal)
             chosen = Params.of_fields(self._service, fields["select"], SELECTION, visibility).selection()
             since = fields.get("since")
             return chosen, resolve(self._service, since, "since") if since is not None else None

@@ -14,10 +14,9 @@ from jobpush.core.workflow import WorkflowRecord, workflow_key
 from jobpush.events.reader import Enough, Page
 from jobpush.runtime.cooperate import finish
 from jobpush.service import JobPush
-from jobpush.web.held.connections import visibility_of
 from jobpush.web.held.questions import Hold, LookRequest, Outcome, Question, Ready
 from jobpush.web.params import DEFAULT_WAIT_S, Params, body_of, check_workflow, decoded, jittered
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, not_yet_known
 from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Rendering, Response, json_response
 from jobpush.web.routes.common import JOB_EVENTS, Poll, Polls
@@ -43,7 +42,7 @@ class WorkflowRoutes:
 
     def list(self, request: ClientRequest) -> Response:
         """Workflows now, without their jobs, a page at a time, by name."""
-        params = Params(self._service, decoded(request.args), _LIST, visibility_of(request.principal))
+        params = Params(self._service, decoded(request.args), _LIST, request.visibility)
         selection, limit, after = params.selection(), params.limit(highest=2000), params.text("after") or ""
         records = self._service.workflows.records
         names = sorted(name for name, r in records.items() if name > after and selection.takes(r.subject))
@@ -91,7 +90,11 @@ class WorkflowRoutes:
     def _visible(self, question: Question, name: str) -> WorkflowRecord | None:
         """The workflow of that name, if there is one that the client may see."""
         record = self._service.workflows.records.get(name)
-        return record if record is not None and question.visibility.shows(record.subject.user) else None
+        if record is not None and question.visibility.shows(record.subject.user):
+            return record
+        if not question.visibility.settled:
+            raise not_yet_known(self._service.hiding.unknown())
+        return None
 
     def _of_workflow(
         self,

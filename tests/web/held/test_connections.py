@@ -102,13 +102,15 @@ def stream_of(data: bytes) -> bytes:
 class House:
     """A service behind a real port, whose clock the test moves."""
 
-    def __init__(self, case: TestCase, without_channels: bool, max_held: int = 1000, path: str | None = None) -> None:
+    def __init__(
+        self, case: TestCase, without_channels: bool, max_held: int = 1000, path: str | None = None, **access: Any
+    ) -> None:
         self.lab = Lab()
         self.lab.queue.set("1", "RUNNING", name="a")
         self.lab.start()
         self.without_channels = without_channels
         self.path = path
-        self.resource = resource(self.lab.service, max_held=max_held, keep_channels=not without_channels)
+        self.resource = resource(self.lab.service, max_held=max_held, keep_channels=not without_channels, **access)
         self.registry = self.resource.registry
         self.log = os.path.abspath(case.mktemp())
         self.site = self.make_site()

@@ -312,7 +312,7 @@ class FastPathTests(Stage):
             return [house.plain(got) for got in given]
 
         given = await self.both(scene, without=False)
-        self.assertEqual([re.findall(rb"HTTP/1.1 (\d+)", got) for got in given], [[b"200", b"200", b"403"], [b"403"], [b"403"]])
+        self.assertEqual([re.findall(rb"HTTP/1.1 (\d+)", got) for got in given], [[b"200", b"200", b"401"], [b"401"], [b"401"]])
 
     async def test_refusals(self) -> None:
         """What is refused for who asks is refused the first time, the second and the third, and ends the connection."""

@@ -22,7 +22,7 @@ from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import FINEST_S, SHARE, TimerWheel
 from jobpush.web.held import response_group
-from jobpush.web.held.questions import Hold, Later, LookRequest, Outcome, Ready
+from jobpush.web.held.questions import Hold, Later, LookRequest, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
@@ -113,7 +113,7 @@ class Lab:
             clusters=frozenset({"lab"}),
             **more,
         )
-        self.registry.hold(member, hold, size)
+        self.registry.hold(member, hold, Question("job", (), {}, self.clock.seconds(), size=size))
 
     def publish(self, *jobs: str) -> None:
         """An event of each of these jobs, in one batch."""

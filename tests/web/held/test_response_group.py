@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.events.tracker import Wake
 from jobpush.runtime.cooperate import TURN_S
 from jobpush.web.held import response_group
-from jobpush.web.held.questions import Hold, LookRequest, Outcome, Ready
+from jobpush.web.held.questions import Hold, LookRequest, Outcome, Question, Ready
 from jobpush.web.held.response_group import CLOSING_RESPONSES, MAKING_S
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Rendering, Response, json_response
@@ -46,7 +46,7 @@ class LookTests(GroupCase):
         self.lab.registry.hold(member, Hold(
             key="alias", since=0, watch=watch, deadline=60.0, looks=(LookRequest(("lab",), seen),),
             render=lambda wake: Response(200, (), f"{[event.seq for event in wake.events]}".encode()),
-        ))  # fmt: skip
+        ), Question("job", (), {}, 0.0))  # fmt: skip
         self.lab.looks[0].callback(None)
         self.lab.publish("1")
         self.lab.settle()
@@ -66,7 +66,7 @@ class LookTests(GroupCase):
         self.lab.registry.hold(member, Hold(
             key="enough", since=0, watch=watch, deadline=60.0, looks=(LookRequest(("lab",), seen),),
             render=lambda wake: Response(200, (), b"timed out" if wake.timed_out else b"enough"),
-        ))  # fmt: skip
+        ), Question("wait", (), {}, 0.0))  # fmt: skip
         self.lab.looks[0].callback(None)
         self.lab.settle()
         self.assertEqual((member.got, self.lab.registry.held), ([b"enough"], 0))

@@ -9,12 +9,13 @@ import json
 from typing import Any
 
 from jobpush.core.filters import ALL, Visibility
+from jobpush.web.access import Policy
 from jobpush.web.held.questions import Question, Ready
 from jobpush.web.problems import Problem
 from jobpush.web.routes import workflows
 from jobpush.web.routes.common import Polls
 from jobpush.web.routes.workflows import WorkflowRoutes
-from tests.support import LabCase, Pending, quoted, step_until
+from tests.support import LabCase, Pending, Says, quoted, step_until
 
 
 class WorkflowCase(LabCase):
@@ -251,5 +252,6 @@ class VisibilityTests(LabCase):
     def test_list(self) -> None:
         """It is not in lists."""
         self.assertEqual(len(self.lab.get("/v1/workflows").json()["workflows"]), 1)
-        self.patch(workflows, "visibility_of", lambda principal: Visibility("lee"))
-        self.assertEqual(self.lab.get("/v1/workflows").json()["workflows"], [])
+        self.lab.serve(policy=Policy(private=True), authenticators=[Says()])
+        self.assertEqual(self.lab.get("/v1/workflows", headers={"x-test-user": "lee"}).json()["workflows"], [])
+        self.assertEqual(len(self.lab.get("/v1/workflows", headers={"x-test-user": "kim+operator"}).json()["workflows"]), 1)

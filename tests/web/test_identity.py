@@ -1,0 +1,66 @@
+"""How it is found out who asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobpush.web.identity import Identity
+from jobpush.web.principal import ANONYMOUS, Principal
+from jobpush.web.problems import Problem
+from tests.support import Says
+
+
+class Request:
+    """One with these headers."""
+
+    def __init__(self, **headers: str) -> None:
+        self.headers = {name.encode(): value.encode() for name, value in headers.items()}
+
+    def getHeader(self, name: bytes) -> bytes | None:
+        return self.headers.get(name)
+
+
+class IdentityTests(SynchronousTestCase):
+    """`Identity`."""
+
+    def who(self, *authenticators: Any, **headers: str) -> Principal:
+        """Who asks with these headers."""
+        request: Any = Request(**headers)
+        return self.successResultOf(Deferred.fromCoroutine(Identity(authenticators).principal(request)))
+
+    def refused(self, *authenticators: Any, **headers: str) -> Problem:
+        """Why it is not found out."""
+        request: Any = Request(**headers)
+        failed = self.failureResultOf(Deferred.fromCoroutine(Identity(authenticators).principal(request)), Problem)
+        problem: Problem = failed.value
+        return problem
+
+    def test_nobody(self) -> None:
+        """Where nothing is said, and where nobody asks."""
+        self.assertEqual(self.who(), ANONYMOUS)
+        self.assertEqual(self.who(Says("a"), Says("b", explicit=False)), ANONYMOUS)
+
+    def test_explicit_first(self) -> None:
+        """What a client has put into its request goes before what its connection says, whatever the order."""
+        peer, token = Says("peer", explicit=False), Says("token")
+        for order in ((peer, token), (token, peer)):
+            self.assertEqual(self.who(*order, peer="root", token="kim").name, "kim")
+            self.assertEqual(self.who(*order, peer="root").name, "root")
+
+    def test_wrong(self) -> None:
+        """What is wrong is an error: nothing else of the request makes up for it."""
+        peer, token = Says("peer", explicit=False), Says("token")
+        problem = self.refused(peer, token, peer="root", token="wrong")
+        self.assertEqual((problem.status, problem.close), (401, True))
+
+    def test_two(self) -> None:
+        """Two explicit ones that say the same are one; two that differ are 400, which says who they are."""
+        one, two = Says("a"), Says("b")
+        self.assertEqual(self.who(one, two, a="kim", b="kim").name, "kim")
+        problem = self.refused(one, two, a="kim", b="lee")
+        self.assertEqual((problem.status, problem.close), (400, True))
+        for name in ("kim", "lee"):
+            self.assertIn(name, problem.detail)
