@@ -50,6 +50,25 @@ class FilesTests(SynchronousTestCase):
         os.truncate(self.path, 99)
         self.assertIn("journal.sqlite was cut from 100 to 99 bytes", self.files.problem() or "")
 
+    def test_a_log_that_was_cut(self) -> None:
+        """What it lost is noticed, and that it begins anew, in SQLite's own order, is not taken for that."""
+        self.path.unlink()
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("CREATE TABLE t (x)")
+            files = Files(str(self.path))
+            for mode in ("PASSIVE", "RESTART", "TRUNCATE"):
+                db.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 50)
+                self.assertIsNone(files.problem(), mode)
+                db.execute(f"PRAGMA wal_checkpoint({mode})")
+                self.assertIsNone(files.problem(), mode)
+            db.execute("INSERT INTO t VALUES (1)")
+            size = self.wal.stat().st_size
+            os.truncate(self.wal, size - 1)
+            self.assertIn(f"journal.sqlite-wal was cut from {size} to {size - 1} bytes", files.problem() or "")
+            os.truncate(self.wal, 0)
+            self.assertIn(f"journal.sqlite-wal was cut from {size} to 0 bytes", files.problem() or "")
+
 
 class WatchTests(SynchronousTestCase):
     """The service on a directory."""
@@ -119,13 +138,17 @@ class WatchTests(SynchronousTestCase):
         self.assertIn("event 3 is damaged", answer.json()["detail"])
 
     def test_a_file_that_is_missing_at_the_start(self) -> None:
-        """Or is empty: that it was lost is said."""
+        """Or is empty, or has nothing but its first page: that it was lost is said, also if its write-ahead log is there."""
         self.lab.stop()
-        for content in (None, b""):
+        with closing(sqlite3.connect(f"{self.path}.new")) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+        for content, log in ((None, b""), (b"", b""), (None, b"log"), (b"", b"log"), (Path(f"{self.path}.new").read_bytes(), b"")):
             for end in ("", "-wal", "-shm"):
                 Path(self.path + end).unlink(missing_ok=True)
             if content is not None:
                 Path(self.path).write_bytes(content)
+            if log:
+                Path(self.path + "-wal").write_bytes(log)
             with capturedLogs() as logs:
                 lab = Lab(self.directory).start()
             lab.stop()
