@@ -20,6 +20,10 @@ from jobpush.events.interfaces import JournalError
 
 T = TypeVar("T")
 
+#: Bytes of a page of a new journal. On SQLite's own 4096 a known job of more than 1000 bytes, its key included, takes a page
+#: more.
+PAGE = 8192
+
 
 class Damaged(JournalError):
     """What the journal holds is not what was written."""
