@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import TypeVar
-from zlib import crc32
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -42,6 +41,7 @@ from jobpush.events.journal_tables import (
     load_known,
     set_epochs,
     set_meta,
+    write_events,
     write_members,
     write_records,
 )
@@ -269,10 +269,7 @@ class SQLiteJournal:
         def write(db: sqlite3.Connection) -> None:
             if self.problem is not None or (events and events[0].seq == self.epochs.first_seq):
                 set_epochs(db, self.epochs)
-            db.executemany(
-                "INSERT INTO event (seq, stored_at, cluster, job, parent, user, body, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                ((e.seq, now, *e.key, e.parent, e.subject.user, e.data, crc32(e.data)) for e in events),
-            )
+            write_events(db, events, now)
             write_records(db, records, events)
             for name, changed in members.items():
                 write_members(db, name, changed)

@@ -20,7 +20,7 @@ from jobpush.core.model import JobKey
 from jobpush.core.record import Event
 from jobpush.core.stored_event import StoredEvent
 from jobpush.events.interfaces import CursorGone, Found
-from jobpush.events.journal_tables import Damaged, whole
+from jobpush.events.journal_tables import Damaged, column, key_columns, whole
 
 #: How many events one reading of a range has, and the least that one by an index may have.
 CHUNK = 1000
@@ -191,9 +191,9 @@ class Reading:
         wanted: list[tuple[str, tuple[str, ...]]] = []
         if scope.keys is not None:
             for key in scope.keys:
-                wanted += [("cluster = ? AND job = ?", key), ("cluster = ? AND parent = ?", key)]
+                wanted += [(f"cluster = ? AND {of} = ?", key_columns(key)) for of in ("job", "parent")]
         elif scope.users is not None:
-            wanted = [("user = ?", (user,)) for user in scope.users]
+            wanted = [("user = ?", (column(user),)) for user in scope.users]
         else:
             wanted = [("cluster = ?", (cluster,)) for cluster in scope.clusters or ()]
         found: set[int] = set()
@@ -211,6 +211,6 @@ class Reading:
         found: dict[JobKey, Event] = {}
         for key in keys:
             condition = "cluster = ? AND job = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
-            rows = self._connection().execute(f"SELECT {COLUMNS} FROM event WHERE {condition}", (*key, upto))
+            rows = self._connection().execute(f"SELECT {COLUMNS} FROM event WHERE {condition}", (*key_columns(key), upto))
             found.update((key, decoded(stored(row))) for row in rows)
         return found

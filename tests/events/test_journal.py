@@ -455,6 +455,27 @@ class ReadingTests(JournalCase):
         found = self.successResultOf(journal.last_of([("c", "1"), ("d", "1"), ("c", "3")], 2))
         self.assertEqual({key: event.seq for key, event in found.items()}, {("c", "1"): 1})
 
+    def test_texts_that_are_none(self) -> None:
+        """Lone surrogates are no error, and no other's loss: the columns have what the bodies have."""
+        journal, odd, plain = self.open(), "a\ud800b", "a\ufffdb"
+        task = change(odd, "RUNNING", user=odd, cluster=odd, parent=odd, task_index=1)
+        self.write(journal, task, change("2", "RUNNING", user="kim"))
+        workflow, member = Record(Workflow(odd), Membership()), WorkflowMember(state="RUNNING")
+        self.successResultOf(journal.commit([], [workflow], [], {odd: {(odd, odd): member}}))
+        for text in (odd, plain):
+            self.assertEqual(list(self.successResultOf(journal.last_of([(text, text)], 2))), [(text, text)])
+            for scope in (Scope(frozenset({(text, text)})), Scope(users=frozenset({text}))):
+                found = self.successResultOf(journal.read(0, 2, scope, 10)).events
+                self.assertEqual([event.seq for event in found], [1])
+        self.close()
+        journal = self.open()
+        self.assertEqual({cluster: list(records) for cluster, records in self.known.items()}, {plain: [plain], "c": ["2"], NO_CLUSTER: [plain]})
+        self.assertEqual(list(self.known[NO_CLUSTER][plain].detail.members), [(plain, plain)])
+        self.successResultOf(journal.commit([], [], [(odd, odd), (NO_CLUSTER, odd)]))
+        self.close()
+        self.open()
+        self.assertEqual(list(self.known), ["c"])
+
     def test_in_chunks(self) -> None:
         """However many there are, the first ``limit`` of them."""
         journal = self.open()
