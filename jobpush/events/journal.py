@@ -414,7 +414,7 @@ class SQLiteJournal:
 
     def check_events(self, since: int, upto: int) -> Deferred[int]:
         """
-        Read some events after that number and compare their checksums; damage is taken note of.
+        Read some events after that number, compare their checksums, and look for them in the indexes; damage is taken note of.
 
         :return: fires with the number up to which this was done; fails with `JournalError` if it cannot be read.
         """
@@ -426,8 +426,10 @@ class SQLiteJournal:
                 self.log.error("the journal: {damage}", damage=self.damage)
             return failure
 
-        read = self._events.read(since, upto, Scope(), 1)
-        return read.addCallback(lambda found: found.seq).addErrback(damaged)
+        def indexed(found: Found) -> Deferred[int]:
+            return self._run_reading(lambda: self._events.check_indexes(since, found.seq)).addCallback(lambda _: found.seq)
+
+        return self._events.read(since, upto, Scope(), 1).addCallback(indexed).addErrback(damaged)
 
     def _take_note(self, error: sqlite3.Error) -> None:
         if _tells_of_damage(error):
