@@ -130,7 +130,7 @@ class JobPush(MultiService):
         self._clients: list[Clients] = []
         self.closing = False
         WorkflowExpiry(reactor, self.publisher, keep_workflows, clocks.wall, self._steps).setServiceParent(self)
-        JournalWatch(reactor, journal, self.tail).setServiceParent(self)
+        JournalWatch(reactor, journal).setServiceParent(self)
         for listener in listeners:
             ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
 

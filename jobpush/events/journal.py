@@ -12,9 +12,8 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TypeVar
-from zlib import crc32
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -35,6 +34,7 @@ from jobpush.events.interfaces import Found, IJournal, JournalError, KnownRecord
 from jobpush.events.journal_reading import COLUMNS, Reading, decoded, stored
 from jobpush.events.journal_tables import (
     MIGRATIONS,
+    PAGE,
     Damaged,
     epochs_of,
     forget,
@@ -43,16 +43,13 @@ from jobpush.events.journal_tables import (
     load_known,
     set_epochs,
     set_meta,
+    write_events,
     write_members,
     write_records,
 )
-from jobpush.events.state_directory import NAME, Files, create_file, lock_directory, mark_used, size_of, was_used
+from jobpush.events.state_directory import NAME, Files, create_file, lock_directory, mark_used, was_used
 
 T = TypeVar("T")
-
-#: Bytes of a page of a new journal. On SQLite's own 4096 a known job of more than 1000 bytes, its key included, takes a page
-#: more.
-PAGE = 8192
 
 #: Bytes of the write-ahead log that are kept when it begins anew: twice of what it has between two checkpoints. SQLite itself
 #: keeps it as large as it once was, after a first look at a huge queue, for as long as the service runs.
@@ -118,6 +115,7 @@ class SQLiteJournal:
         self.problem: str | None = None
         self.damage: str | None = None
         self._unsure = False  # of the writer's thread: whether what failed last was written all the same
+        self._distrusted = False  # of the writer's thread: whether the file is to be opened again before it is used
         self._cursors: dict[str, int] = {}
         self._kept: dict[str, str] = {}
         self._events = Reading(self._run_reading, lambda: self._reader)
@@ -132,14 +130,15 @@ class SQLiteJournal:
         try:
             if self.directory is None:
                 self._writer = self._reader = self._connect(":memory:")
+                self._opened.callback(self._writer.close)
             else:
                 self._opened.callback(os.close, lock_directory(self.directory))
                 path = os.path.join(self.directory, NAME)
-                if was_used(self.directory) and not os.path.exists(f"{path}-wal") and size_of(path) == 0:
-                    self.log.error("{path} is missing or empty, and was not: all events and known jobs are lost", path=path)
                 create_file(path)
                 self._writer = self._connect_writer(path)
+                self._opened.callback(lambda: self._writer.close())
                 self._reader = self._connect(path)
+                self._opened.callback(self._reader.close)
             self._upgrade()
             known = self._load()
             if self.directory is not None:
@@ -148,7 +147,8 @@ class SQLiteJournal:
             return known
         except sqlite3.Error as error:
             self._opened.close()
-            raise JournalError(f"the journal in {self.directory} cannot be used: {error}") from None
+            hint = "; see 'jobpush journal check'" if _tells_of_damage(error) else ""
+            raise JournalError(f"the journal in {self.directory} cannot be used: {error}{hint}") from None
         except Damaged as error:
             self._opened.close()
             raise Damaged(f"the journal in {self.directory} cannot be used: {error}") from None
@@ -158,15 +158,18 @@ class SQLiteJournal:
 
     def _connect(self, path: str) -> sqlite3.Connection:
         # Each connection is used by one thread at a time, in turn: the one that opens it, then its own.
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-        return self._opened.enter_context(closing(connection))
+        return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
 
     def _connect_writer(self, path: str) -> sqlite3.Connection:
         db = self._connect(path)
-        db.execute(f"PRAGMA page_size={PAGE}")
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
+        try:
+            db.execute(f"PRAGMA page_size={PAGE}")
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
 
     def _upgrade(self) -> None:
@@ -177,6 +180,9 @@ class SQLiteJournal:
             raise JournalError(
                 f"the journal in {self.directory} has schema {version}, written by a newer jobpush; this one knows {wanted}"
             )
+        if version == 0 and self.directory is not None and was_used(self.directory):
+            path = os.path.join(self.directory, NAME)
+            self.log.error("{path} is missing or empty, and was not: all events and known jobs are lost", path=path)
         if 0 < version < wanted and self.directory is not None:
             backup = os.path.join(self.directory, f"journal.v{version}.sqlite")
             create_file(backup)
@@ -267,10 +273,7 @@ class SQLiteJournal:
         def write(db: sqlite3.Connection) -> None:
             if self.problem is not None or (events and events[0].seq == self.epochs.first_seq):
                 set_epochs(db, self.epochs)
-            db.executemany(
-                "INSERT INTO event (seq, stored_at, cluster, job, parent, user, body, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                ((e.seq, now, *e.key, e.parent, e.subject.user, e.data, crc32(e.data)) for e in events),
-            )
+            write_events(db, events, now)
             write_records(db, records, events)
             for name, changed in members.items():
                 write_members(db, name, changed)
@@ -281,12 +284,14 @@ class SQLiteJournal:
             if found is not None:
                 raise JournalError(found)
             if self._unsure:
+                if self._distrusted:
+                    self._reopen()
                 self._check_head(self.last_seq)
             try:
                 self._transaction(write)
             except JournalError:
                 # Whether it was written is not known: an error may come after the fact.
-                self._unsure = True
+                self._unsure = self._distrusted = True
                 self._reopen()
                 if not events or self._head() != events[-1].seq:
                     self._check_head(self.last_seq)
@@ -320,14 +325,14 @@ class SQLiteJournal:
 
         :raise JournalError: if it cannot be opened.
         """
-        if self.directory is None:
-            return
-        try:
-            self._writer.close()
-            self._writer = self._connect_writer(os.path.join(self.directory, NAME))
-            self._files = Files(os.path.join(self.directory, NAME))
-        except sqlite3.Error as error:
-            raise JournalError(f"the journal in {self.directory} cannot be opened again: {error}") from None
+        if self.directory is not None:
+            try:
+                writer = self._connect_writer(os.path.join(self.directory, NAME))
+                self._writer.close()
+                self._writer = writer
+            except sqlite3.Error as error:
+                raise JournalError(f"the journal in {self.directory} cannot be opened again: {error}") from None
+        self._distrusted = False
 
     def _head(self) -> int:
         """
@@ -403,8 +408,9 @@ class SQLiteJournal:
             write(db)
             db.execute("COMMIT")
         except Exception as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # then the next batch cannot begin, and the file is opened again
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
             if not isinstance(error, sqlite3.Error):
                 raise  # a fault of ours, in this batch alone: the next one can begin
             self._take_note(error)
@@ -419,7 +425,7 @@ class SQLiteJournal:
 
     def check_events(self, since: int, upto: int) -> Deferred[int]:
         """
-        Read some events after that number and compare their checksums; damage is taken note of.
+        Read some events after that number, compare their checksums, and look for them in the indexes; damage is taken note of.
 
         :return: fires with the number up to which this was done; fails with `JournalError` if it cannot be read.
         """
@@ -431,11 +437,13 @@ class SQLiteJournal:
                 self.log.error("the journal: {damage}", damage=self.damage)
             return failure
 
-        read = self._events.read(since, upto, Scope(), 1)
-        return read.addCallback(lambda found: found.seq).addErrback(damaged)
+        def indexed(found: Found) -> Deferred[int]:
+            return self._run_reading(lambda: self._events.check_indexes(since, found.seq)).addCallback(lambda _: found.seq)
+
+        return self._events.read(since, upto, Scope(), 1).addCallback(indexed).addErrback(damaged)
 
     def _take_note(self, error: sqlite3.Error) -> None:
-        if type(error) is sqlite3.DatabaseError:  # SQLITE_CORRUPT and SQLITE_NOTADB; all else has a class of its own
+        if _tells_of_damage(error):
             self.damage = f"the journal's file is damaged: {error}"
 
     # -- reading
@@ -461,3 +469,7 @@ class SQLiteJournal:
 
     def last_of(self, keys: Sequence[JobKey], upto: int) -> Deferred[dict[JobKey, Event]]:
         return self._run_reading(lambda: self._events.last_of(keys, upto))
+
+
+def _tells_of_damage(error: sqlite3.Error) -> bool:
+    return type(error) is sqlite3.DatabaseError  # SQLITE_CORRUPT and SQLITE_NOTADB; all else has a class of its own

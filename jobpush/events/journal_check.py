@@ -11,14 +11,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import chain, count
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 
 from jobpush.core import wire
 from jobpush.events.interfaces import JournalError
 from jobpush.events.journal_reading import CHUNK, COLUMNS, decoded, stored
-from jobpush.events.journal_tables import MIGRATIONS, Damaged, epochs_of, keep_text, kept_texts, load_record, set_meta
+from jobpush.events.journal_tables import MIGRATIONS, PAGE, Damaged, epochs_of, keep_text, kept_texts, load_record, set_meta
 from jobpush.events.state_directory import NAME, create_file, lock_directory
 
 #: How many faults are listed one by one.
@@ -93,25 +95,48 @@ def salvage(directory: str) -> tuple[Report, str]:
             create_file(fresh)
             with closing(sqlite3.connect(fresh, isolation_level=None)) as new:
                 _copy(old, new, report)
-        kept = os.path.join(directory, time.strftime("journal.damaged-%Y%m%dT%H%M%S.sqlite", time.gmtime()))
-        for end in ("-wal", "-shm", ""):
-            if os.path.exists(path + end):
-                os.rename(path + end, kept + end)
-        os.rename(fresh, path)
+        began = os.path.join(directory, time.strftime("journal.damaged-%Y%m%dT%H%M%S", time.gmtime()))
+        ends = chain(("",), (f"-{number}" for number in count(2)))
+        kept = next(name for end in ends if not os.path.exists(name := f"{began}{end}.sqlite"))
+        _replace(path, fresh, kept)
         return report, kept
+    except OSError as error:
+        raise JournalError(f"the journal in {directory} cannot be made anew: {error.strerror}") from None
     finally:
         os.close(lock)
 
 
+def _replace(path: str, fresh: str, kept: str) -> None:
+    """Put the new file in the place of the old one, which is kept. Whatever ends this half way, there is one of them."""
+    owner = os.stat(path)
+    with open(fresh, "rb") as file:
+        if (os.fstat(file.fileno()).st_uid, os.fstat(file.fileno()).st_gid) != (owner.st_uid, owner.st_gid):
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)  # this is root, and the service is not
+        os.fsync(file.fileno())
+    os.link(path, kept)
+    for end in ("-wal", "-shm"):
+        if os.path.exists(path + end):
+            os.rename(path + end, kept + end)
+    os.replace(fresh, path)
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
 @contextmanager
 def _opened(directory: str) -> Iterator[sqlite3.Connection]:
+    """Open a journal for reading: what is left of it stays as it is."""
     path = os.path.join(directory, NAME)
     if not os.path.exists(path):
         raise JournalError(f"there is no {NAME} in {directory}")
-    if os.path.getsize(path) == 0 and not os.path.exists(path + "-wal"):
+    if os.path.getsize(path) == 0:  # SQLite would remove the write-ahead log
         raise JournalError(f"{path} is empty: nothing of it is left")
     try:
-        with closing(sqlite3.connect(path, isolation_level=None, timeout=10.0)) as db:
+        where = f"file:{quote(os.path.abspath(path))}?mode=ro"
+        with closing(sqlite3.connect(where, uri=True, isolation_level=None, timeout=10.0)) as db:
+            db.execute("PRAGMA writable_schema=ON")  # what is left of a file that was cut is refused otherwise
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if not 1 <= version <= len(MIGRATIONS):
                 raise JournalError(f"{path} has schema {version}; this jobpush knows 1 to {len(MIGRATIONS)}")
@@ -119,7 +144,7 @@ def _opened(directory: str) -> Iterator[sqlite3.Connection]:
                 raise JournalError(f"{path} has schema {version}, of an older jobpush: it is upgraded when jobpush is started")
             yield db
     except sqlite3.Error as error:
-        raise JournalError(f"{path} cannot be opened: {error}") from None
+        raise JournalError(f"{path} cannot be used: {error}") from None
 
 
 def _meta(db: sqlite3.Connection, report: Report) -> dict[str, str]:
@@ -210,6 +235,7 @@ def _records(db: sqlite3.Connection, table: str, report: Report) -> Iterator[tup
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, report: Report) -> None:
     """Write what can be read into a new file."""
+    new.execute(f"PRAGMA page_size={PAGE}")
     new.execute("PRAGMA journal_mode=WAL")
     for version, migration in enumerate(MIGRATIONS, 1):
         new.executescript(f"BEGIN; {migration} PRAGMA user_version={version}; COMMIT;")

@@ -20,7 +20,7 @@ from jobpush.core.model import JobKey
 from jobpush.core.record import Event
 from jobpush.core.stored_event import StoredEvent
 from jobpush.events.interfaces import CursorGone, Found
-from jobpush.events.journal_tables import Damaged, whole
+from jobpush.events.journal_tables import Damaged, column, key_columns, whole
 
 #: How many events one reading of a range has, and the least that one by an index may have.
 CHUNK = 1000
@@ -38,6 +38,14 @@ KEPT_CHUNKS = 8
 
 #: What is read of an event.
 COLUMNS = "seq, cluster, job, parent, user, body, crc"
+
+#: The indexes that events are found by, and the columns of each.
+INDEXES = {
+    "event_job": ("cluster", "job"),
+    "event_parent": ("cluster", "parent"),
+    "event_user": ("user",),
+    "event_cluster": ("cluster",),
+}
 
 Row = tuple[int, str, str, str | None, str | None, bytes, int | None]
 
@@ -109,6 +117,8 @@ class Reading:
         self._connection = connection
         #: The first event whose row says its user.
         self.users_from = 1
+        #: Whether events may be found by an index. One that is damaged would pass some over.
+        self.by_index = True
         #: What is being read, and what was read last: the number of the chunk, and the last event of it that is read.
         self._asked: dict[tuple[int, int], deque[Deferred[_Chunk]]] = {}
         self._chunks: OrderedDict[tuple[int, int], _Chunk] = OrderedDict()
@@ -117,7 +127,8 @@ class Reading:
 
     def read(self, since: int, upto: int, scope: Scope, limit: int) -> Deferred[Found]:
         """See `IJournal.read`."""
-        by_index = scope.keys is not None or scope.users is not None or scope.clusters is not None
+        found_by = scope.keys is not None or scope.users is not None or scope.clusters is not None
+        by_index = found_by and self.by_index
         unsaid = scope.keys is None and scope.users is not None and since + 1 < self.users_from
         of = len(scope.keys if scope.keys is not None else scope.users or ())
         if not by_index or unsaid or of > min(MOST_OF, upto - since):
@@ -191,9 +202,9 @@ class Reading:
         wanted: list[tuple[str, tuple[str, ...]]] = []
         if scope.keys is not None:
             for key in scope.keys:
-                wanted += [("cluster = ? AND job = ?", key), ("cluster = ? AND parent = ?", key)]
+                wanted += [(f"cluster = ? AND {of} = ?", key_columns(key)) for of in ("job", "parent")]
         elif scope.users is not None:
-            wanted = [("user = ?", (user,)) for user in scope.users]
+            wanted = [("user = ?", (column(user),)) for user in scope.users]
         else:
             wanted = [("cluster = ?", (cluster,)) for cluster in scope.clusters or ()]
         found: set[int] = set()
@@ -206,11 +217,33 @@ class Reading:
             found.update(seq for (seq,) in rows)
         return sorted(found)[: most + 1]
 
+    def check_indexes(self, since: int, upto: int) -> None:
+        """
+        Look for each of these events in the indexes.
+
+        :raise Damaged: if one is not there; from then on no index is used.
+        """
+        for index, columns in INDEXES.items():
+            same = " AND ".join(f"i.{name} = e.{name}" for name in (*columns, "seq"))
+            found = f"SELECT 1 FROM event AS i INDEXED BY {index} WHERE i.{columns[-1]} IS NOT NULL AND {same}"
+            missing = f"e.seq > ? AND e.seq <= ? AND e.{columns[-1]} IS NOT NULL AND NOT EXISTS ({found})"
+            question = f"SELECT min(e.seq) FROM event AS e WHERE {missing}"
+            try:
+                seq = self._connection().execute(question, (since, upto)).fetchone()[0]
+            except sqlite3.DatabaseError as error:
+                if type(error) is not sqlite3.DatabaseError:
+                    raise
+                self.by_index = False
+                raise Damaged(f"the index {index} is damaged: {error}; see 'jobpush journal check'") from None
+            if seq is not None:
+                self.by_index = False
+                raise Damaged(f"the index {index} is damaged: event {seq} is not in it; see 'jobpush journal check'")
+
     def last_of(self, keys: Sequence[JobKey], upto: int) -> dict[JobKey, Event]:
         """Return the last event of each of these jobs and workflows up to that number, as far as there is one."""
         found: dict[JobKey, Event] = {}
         for key in keys:
             condition = "cluster = ? AND job = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
-            rows = self._connection().execute(f"SELECT {COLUMNS} FROM event WHERE {condition}", (*key, upto))
+            rows = self._connection().execute(f"SELECT {COLUMNS} FROM event WHERE {condition}", (*key_columns(key), upto))
             found.update((key, decoded(stored(row))) for row in rows)
         return found

@@ -20,6 +20,10 @@ from jobpush.events.interfaces import JournalError
 
 T = TypeVar("T")
 
+#: Bytes of a page of a new journal. On SQLite's own 4096 a known job of more than 1000 bytes, its key included, takes a page
+#: more.
+PAGE = 8192
+
 
 class Damaged(JournalError):
     """What the journal holds is not what was written."""
@@ -68,6 +72,28 @@ _PUT_MEMBER = _PUT.format("member", "workflow, cluster, job", "?, ?, ?")
 MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 
 
+def column(text: str) -> str:
+    """Return a text as the file can hold it, and as it is in a body: lone surrogates, which a name may have, become U+FFFD."""
+    return text if text.isascii() else wire.utf8(text).decode("utf-8")
+
+
+def key_columns(key: JobKey) -> tuple[str, str]:
+    """Return the key of a job, or of a workflow, as the file can hold it."""
+    return column(key[0]), column(key[1])
+
+
+def write_events(db: sqlite3.Connection, events: Sequence[Event], now: float) -> None:
+    """Write events, stored then (seconds since the epoch)."""
+    statement = "INSERT INTO event (seq, stored_at, cluster, job, parent, user, body, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+    def row(event: Event) -> tuple[object, ...]:
+        parent, user = event.parent, event.subject.user
+        texts = (parent and column(parent), user and column(user))
+        return (event.seq, now, *key_columns(event.key), *texts, *summed(event.data))
+
+    db.executemany(statement, map(row, events))
+
+
 def write_records(db: sqlite3.Connection, records: Sequence[AnyRecord], events: Sequence[Event]) -> None:
     """Write records, those of jobs and of workflows; the bytes of a job's last event are taken from there."""
     first_seq = events[0].seq if events else 0
@@ -77,10 +103,10 @@ def write_records(db: sqlite3.Connection, records: Sequence[AnyRecord], events: 
         return summed(wire.record_bytes(record, events[place] if 0 <= place < len(events) else None))
 
     jobs = (record for record in records if record.subject.kind == "job")
-    db.executemany(_PUT_JOB, ((*record.subject.key, *body(record)) for record in jobs))
+    db.executemany(_PUT_JOB, ((*key_columns(record.subject.key), *body(record)) for record in jobs))
     for record in records:
         if isinstance(record.detail, Membership):
-            _, name = record.subject.key
+            _, name = key_columns(record.subject.key)
             if not record.detail.members:
                 db.execute("DELETE FROM member WHERE workflow = ?", (name,))
             db.execute(_PUT_WORKFLOW, (name, *body(record)))
@@ -137,7 +163,9 @@ def load_record(what: str, read: Callable[[bytes], T], body: bytes, crc: int | N
 
 def write_members(db: sqlite3.Connection, workflow: str, members: Mapping[JobKey, WorkflowMember]) -> None:
     """Write members of a workflow."""
-    db.executemany(_PUT_MEMBER, ((workflow, *key, *summed(wire.member_bytes(member))) for key, member in members.items()))
+    name = column(workflow)
+    rows = ((name, *key_columns(key), *summed(wire.member_bytes(member))) for key, member in members.items())
+    db.executemany(_PUT_MEMBER, rows)
 
 
 def summed(body: bytes) -> tuple[bytes, int]:
@@ -147,6 +175,7 @@ def summed(body: bytes) -> tuple[bytes, int]:
 
 def forget(db: sqlite3.Connection, keys: Sequence[JobKey]) -> None:
     """Remove the records of these jobs and workflows, and the workflows' members."""
+    keys = list(map(key_columns, keys))
     db.executemany("DELETE FROM job WHERE cluster = ? AND job = ?", keys)
     names = [(name,) for cluster, name in keys if cluster == NO_CLUSTER]
     db.executemany("DELETE FROM workflow WHERE name = ?", names)

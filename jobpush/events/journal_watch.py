@@ -1,6 +1,6 @@
 """
 Whether the journal is what was written: its files every two seconds, and after the start every event that it holds, a thousand
-at a time. What is found stands in `IJournal.damage`, which makes ``/readyz`` 503.
+at a time, with what they are found by. What is found stands in `IJournal.damage`, which makes ``/readyz`` 503.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
-from jobpush.events.recent_events import Tail
 
 #: Seconds between two looks at the files, and between two readings of events.
 FILES_EVERY_S = 2.0
@@ -22,15 +21,13 @@ EVENTS_EVERY_S = 0.1
 class JournalWatch(Service):
     """
     :param journal: one that is open when this is started.
-    :param tail: its newest events, which were checked when they were read.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: IReactorTime, journal: IJournal, tail: Tail) -> None:
+    def __init__(self, reactor: IReactorTime, journal: IJournal) -> None:
         self._reactor = reactor
         self._journal = journal
-        self._tail = tail
         self._files = LoopingCall(journal.look_at_files)
         self._files.clock = reactor
         self._reading: Deferred[None] | None = None
@@ -56,8 +53,8 @@ class JournalWatch(Service):
         return self._reading is not None and not self._reading.called
 
     async def _read_all(self) -> None:
-        """Read the events that are older than the tail, while others wait for nothing."""
-        at, last = self._journal.trimmed_seq, self._tail.oldest
+        """Read the events that were there at the start, while others wait for nothing."""
+        at, last = self._journal.trimmed_seq, self._journal.last_seq
         while at < last:
             await deferLater(self._reactor, EVENTS_EVERY_S)
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 
 from jobpush.events.interfaces import JournalError
 
@@ -18,6 +19,10 @@ NETWORK_FILE_SYSTEMS = frozenset(
     }
 )
 
+
+#: The begin of the index of a write-ahead log, which is there twice: the version, whether it is valid, the bytes of a page, and
+#: how many frames the log has. In the order of bytes of this host.
+_INDEX = struct.Struct("=I 8x Bx H I 28x")
 
 #: The name of the journal's file.
 NAME = "journal.sqlite"
@@ -99,7 +104,7 @@ class Files:
     def problem(self) -> str | None:
         """
         Return what has become of them, if they are not those that were there before: what is written to them goes nowhere. (The
-        journal only grows; its write-ahead log does not.)
+        journal only grows; its write-ahead log is at least as long as SQLite's index of it says.)
         """
         for path in (self._path, f"{self._path}-wal"):
             before = self._found.get(path)
@@ -116,7 +121,32 @@ class Files:
                 if now.st_size < self._size:
                     return f"{path} was cut from {self._size} to {now.st_size} bytes"
                 self._size = now.st_size
-        return None
+        return self._cut_log()
+
+    def _cut_log(self) -> str | None:
+        """Return what has become of the write-ahead log if it is shorter than its index says, at a moment when that is so."""
+        path = f"{self._path}-wal"
+        before = _indexed(f"{self._path}-shm")
+        size = size_of(path)
+        if size >= before or _indexed(f"{self._path}-shm") != before:
+            return None
+        return f"{path} was cut from {before} to {size} bytes"
+
+
+def _indexed(path: str) -> int:
+    """
+    Return how long the write-ahead log is at least, by its index (https://www.sqlite.org/walformat.html); 0 if that cannot be
+    told.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            header, copy = file.read(_INDEX.size), file.read(_INDEX.size)
+    except OSError:
+        return 0
+    if len(copy) < _INDEX.size or header != copy:  # it is being written
+        return 0
+    _, initialized, page, frames = _INDEX.unpack(header)
+    return 32 + frames * (24 + (65536 if page == 1 else page)) if initialized and frames else 0
 
 
 def file_system_of(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:

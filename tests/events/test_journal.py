@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -179,6 +180,32 @@ class DurabilityTests(JournalCase):
             self.assertIn("ends with event 2, not with 1", str(failure.value))
         self.close()
         self.assertEqual(self.read(self.open()), [1, 2])
+
+    def test_opened_again_later(self) -> None:
+        """Where the file cannot be opened again after a failure, it is tried with each batch, and goes on when it can."""
+        journal = self.open()
+        self.write(journal, change("1", "RUNNING"))
+        journal._writer.execute("PRAGMA query_only=1")
+        event = wire.number(journal.epochs.current, 2, change("2", "RUNNING"))
+        with mock.patch.object(journal, "_connect_writer", side_effect=sqlite3.OperationalError("unable to open database file")):
+            for _ in range(3):
+                self.failureResultOf(journal.commit([event], [], []), JournalError)
+                self.assertIn("cannot be opened again: unable to open database file", journal.problem or "")
+        self.successResultOf(journal.commit([event], [], []))
+        self.assertEqual((journal.problem, self.read(journal)), (None, [1, 2]))
+
+    def test_nothing_is_kept_of_failures(self) -> None:
+        """A disk that is full for a weekend leaves no connection behind for each look."""
+        journal = self.open()
+
+        def fail() -> int:
+            journal._writer.execute("PRAGMA query_only=1")
+            event = wire.number(journal.epochs.current, journal.last_seq + 1, change("1", "RUNNING"))
+            self.failureResultOf(journal.commit([event], [], []), JournalError)
+            gc.collect()
+            return sum(isinstance(each, sqlite3.Connection) for each in gc.get_objects())
+
+        self.assertEqual([fail() for _ in range(5)], [fail()] * 5)
 
     def test_problem(self) -> None:
         """It is known that nothing can be committed until something is; an empty batch is written to learn that."""
@@ -437,6 +464,27 @@ class ReadingTests(JournalCase):
         self.assertEqual({key: event.seq for key, event in found.items()}, {("c", "1"): 3, ("d", "1"): 4})
         found = self.successResultOf(journal.last_of([("c", "1"), ("d", "1"), ("c", "3")], 2))
         self.assertEqual({key: event.seq for key, event in found.items()}, {("c", "1"): 1})
+
+    def test_texts_that_are_none(self) -> None:
+        """Lone surrogates are no error, and no other's loss: the columns have what the bodies have."""
+        journal, odd, plain = self.open(), "a\ud800b", "a\ufffdb"
+        task = change(odd, "RUNNING", user=odd, cluster=odd, parent=odd, task_index=1)
+        self.write(journal, task, change("2", "RUNNING", user="kim"))
+        workflow, member = Record(Workflow(odd), Membership()), WorkflowMember(state="RUNNING")
+        self.successResultOf(journal.commit([], [workflow], [], {odd: {(odd, odd): member}}))
+        for text in (odd, plain):
+            self.assertEqual(list(self.successResultOf(journal.last_of([(text, text)], 2))), [(text, text)])
+            for scope in (Scope(frozenset({(text, text)})), Scope(users=frozenset({text}))):
+                found = self.successResultOf(journal.read(0, 2, scope, 10)).events
+                self.assertEqual([event.seq for event in found], [1])
+        self.close()
+        journal = self.open()
+        self.assertEqual({cluster: list(records) for cluster, records in self.known.items()}, {plain: [plain], "c": ["2"], NO_CLUSTER: [plain]})
+        self.assertEqual(list(self.known[NO_CLUSTER][plain].detail.members), [(plain, plain)])
+        self.successResultOf(journal.commit([], [], [(odd, odd), (NO_CLUSTER, odd)]))
+        self.close()
+        self.open()
+        self.assertEqual(list(self.known), ["c"])
 
     def test_in_chunks(self) -> None:
         """However many there are, the first ``limit`` of them."""

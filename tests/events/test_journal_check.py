@@ -9,13 +9,15 @@ import shutil
 import sqlite3
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from jobpush.core import wire
 from jobpush.core.cursors import Cursor
 from jobpush.core.filters import Scope
 from jobpush.core.record import UNSEEN, Event, Record
+from jobpush.events import journal_check
 from jobpush.events.interfaces import JournalError
 from jobpush.events.journal import SQLiteJournal
 from jobpush.events.journal_check import check, main, salvage
@@ -189,6 +191,53 @@ class SalvageTests(DamageCase):
                 self.assertEqual(journal.last_seq, COUNT)
             self.successResultOf(journal.close())
         self.assertGreater(made, 10)
+
+    def test_a_file_that_was_cut(self) -> None:
+        """Wherever that was, it says so, and makes a journal of what is left."""
+        whole = self.path.read_bytes()
+        for part in (0.3, 0.6, 0.9):
+            self.path.write_bytes(whole[: int(len(whole) * part) // 8192 * 8192])
+            self.assertTrue(check(self.directory).faults)
+            journal = self.salvaged()
+            self.assertFalse(journal.epochs.knows(Cursor(self.epoch, COUNT), journal.last_seq) and journal.last_seq < COUNT)
+            self.successResultOf(journal.close())
+
+    def test_checking_changes_nothing(self) -> None:
+        """Nothing that is left is touched, neither the file nor a write-ahead log that a process left that was killed."""
+        running, killed = self.open(), Path(self.directory + ".killed")
+        event = wire.number(running.epochs.current, COUNT + 1, change("1", "RUNNING"))
+        self.successResultOf(running.commit([event], [], []))
+        shutil.copytree(self.directory, killed)
+        self.successResultOf(running.close())
+        path, log = killed / "journal.sqlite", killed / "journal.sqlite-wal"
+        before = path.read_bytes(), log.read_bytes()
+        self.assertEqual(check(str(killed)).events, COUNT + 1)
+        self.assertEqual((path.read_bytes(), log.read_bytes()), before)
+        path.write_bytes(b"")
+        for action in (check, salvage):
+            self.assertIn("is empty", str(self.assertRaises(JournalError, action, str(killed))))
+        self.assertEqual(log.read_bytes(), before[1])
+
+    def test_the_owner(self) -> None:
+        """Where root salvages it, the service's account can use it afterwards: owner and mode are the old one's."""
+        if os.getuid() != 0:
+            raise SkipTest("only root gives files away")
+        os.chown(self.path, 65534, 65533)
+        salvage(self.directory)
+        found = self.path.stat()
+        self.assertEqual((found.st_uid, found.st_gid, found.st_mode & 0o777), (65534, 65533, 0o640))
+
+    def test_half_way(self) -> None:
+        """Whatever ends it half way, there is a journal: the old one or the new one; and the old one is kept, for each time."""
+        for call in ("link", "rename", "replace"):
+            with mock.patch.object(journal_check.os, call, side_effect=OSError(5, "a test says so")):
+                if call == "rename":
+                    Path(f"{self.path}-shm").write_bytes(b"")
+                self.assertIn("a test says so", str(self.assertRaises(JournalError, salvage, self.directory)))
+            self.assertEqual(check(self.directory).events, COUNT)
+        with mock.patch.object(journal_check.time, "strftime", return_value="journal.damaged-now"):
+            names = [os.path.basename(salvage(self.directory)[1]) for _ in range(3)]
+        self.assertEqual(names, ["journal.damaged-now.sqlite", "journal.damaged-now-2.sqlite", "journal.damaged-now-3.sqlite"])
 
     def test_in_use(self) -> None:
         """Not while a service has it."""

@@ -50,6 +50,25 @@ class FilesTests(SynchronousTestCase):
         os.truncate(self.path, 99)
         self.assertIn("journal.sqlite was cut from 100 to 99 bytes", self.files.problem() or "")
 
+    def test_a_log_that_was_cut(self) -> None:
+        """What it lost is noticed, and that it begins anew, in SQLite's own order, is not taken for that."""
+        self.path.unlink()
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("CREATE TABLE t (x)")
+            files = Files(str(self.path))
+            for mode in ("PASSIVE", "RESTART", "TRUNCATE"):
+                db.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 50)
+                self.assertIsNone(files.problem(), mode)
+                db.execute(f"PRAGMA wal_checkpoint({mode})")
+                self.assertIsNone(files.problem(), mode)
+            db.execute("INSERT INTO t VALUES (1)")
+            size = self.wal.stat().st_size
+            os.truncate(self.wal, size - 1)
+            self.assertIn(f"journal.sqlite-wal was cut from {size} to {size - 1} bytes", files.problem() or "")
+            os.truncate(self.wal, 0)
+            self.assertIn(f"journal.sqlite-wal was cut from {size} to 0 bytes", files.problem() or "")
+
 
 class WatchTests(SynchronousTestCase):
     """The service on a directory."""
@@ -118,14 +137,72 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual(answer.status, 503)
         self.assertIn("event 3 is damaged", answer.json()["detail"])
 
-    def test_a_file_that_is_missing_at_the_start(self) -> None:
-        """Or is empty: that it was lost is said."""
+    def take_out(self, column: str) -> int:
+        """Take the last event out of the indexes with that column, as a flipped bit would; return its number."""
+        is_index = "type = 'index' AND sql IS NOT NULL"
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+            seq, value = db.execute(f"SELECT seq, {column} FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+            db.execute(f"UPDATE event SET {column} = 'other' WHERE seq = ?", (seq,))
+            db.execute("PRAGMA writable_schema=ON")
+            columns = "type, name, tbl_name, rootpage, sql"
+            schema = db.execute(f"SELECT {columns} FROM sqlite_master WHERE {is_index}").fetchall()
+            db.execute(f"DELETE FROM sqlite_master WHERE {is_index}")
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:  # one that knows of no index
+            db.execute(f"UPDATE event SET {column} = ? WHERE seq = ?", (value, seq))
+            db.execute("PRAGMA writable_schema=ON")
+            db.executemany(f"INSERT INTO sqlite_master ({columns}) VALUES (?, ?, ?, ?, ?)", schema)
+        return int(seq)
+
+    def check_index(self, index: str, column: str, whole: str = "") -> None:
+        """
+        Damage an index, and those of ``column`` that are not in ``whole``.
+
+        So with what events are found by: one that is not in an index would be passed over. From then on events are found without.
+        """
+        self.lab.set("1", "RUNNING", user="kim")
+        self.lab.set("1", "SUSPENDED", user="kim")
         self.lab.stop()
-        for content in (None, b""):
+        seq = self.take_out(column)
+        if whole:
+            with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+                db.execute(f"REINDEX {whole}")
+        self.lab = Lab(self.directory, tail=1).start()
+        self.addCleanup(self.lab.stop)
+        self.lab.set("2", "RUNNING")
+        for _ in range(2):
+            self.lab.clock.advance(EVENTS_EVERY_S)
+            self.lab.threads.release()
+        status, words = self.ready()
+        self.assertEqual(status, 503)
+        self.assertIn(f"the index {index} is damaged: event {seq} is not in it", words)
+        for query in ("user=kim", "job=memory/1", "cluster=memory"):
+            events = self.lab.get(f"/v1/changes?since=0&wait=0&{query}").json()["events"]
+            self.assertIn(seq, [event["seq"] for event in events], query)
+
+    def test_index_of_users(self) -> None:
+        """See `check_index`."""
+        self.check_index("event_user", "user")
+
+    def test_index_of_jobs(self) -> None:
+        """See `check_index`."""
+        self.check_index("event_job", "job")
+
+    def test_index_of_clusters(self) -> None:
+        """See `check_index`."""
+        self.check_index("event_cluster", "cluster", whole="event_job")
+
+    def test_a_file_that_is_missing_at_the_start(self) -> None:
+        """Or is empty, or has nothing but its first page: that it was lost is said, also if its write-ahead log is there."""
+        self.lab.stop()
+        with closing(sqlite3.connect(f"{self.path}.new")) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+        for content, log in ((None, b""), (b"", b""), (None, b"log"), (b"", b"log"), (Path(f"{self.path}.new").read_bytes(), b"")):
             for end in ("", "-wal", "-shm"):
                 Path(self.path + end).unlink(missing_ok=True)
             if content is not None:
                 Path(self.path).write_bytes(content)
+            if log:
+                Path(self.path + "-wal").write_bytes(log)
             with capturedLogs() as logs:
                 lab = Lab(self.directory).start()
             lab.stop()

@@ -14,7 +14,7 @@ from jobpush.core.wire.events import (
     workflow_record_from_bytes,
 )
 from jobpush.core.wire.jobs import job_bytes, job_fields, job_from_fields
-from jobpush.core.wire.values import dumps, from_time, to_time
+from jobpush.core.wire.values import dumps, from_time, to_time, utf8
 from jobpush.core.wire.workflows import key_of, member_bytes, member_fields, member_from_bytes, workflow_fields
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "sse",
     "sse_event",
     "to_time",
+    "utf8",
     "workflow_fields",
     "workflow_record_from_bytes",
 ]
