@@ -17,6 +17,7 @@ from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
 from jobpush.runtime.timer_wheel import TimerWheel
+from jobpush.runtime.turns import Turns
 from jobpush.service import JobPush
 from jobpush.web.access import Access
 from jobpush.web.answering import Answering, Routes
@@ -53,13 +54,17 @@ class ApiResource(KleinResource):
     :ivar app: Klein's application: the routes.
     :ivar registry: every held request.
     :ivar connections: the connections that have no HTTP channels.
+    :ivar turns: in which requests are answered.
     """
 
-    def __init__(self, app: Klein, service: JobPush, access: Access, registry: Registry, connections: Connections) -> None:
+    def __init__(
+        self, app: Klein, service: JobPush, access: Access, registry: Registry, connections: Connections, turns: Turns
+    ) -> None:
         super().__init__(app)
         self.app = app
         self.registry = registry
         self.connections = connections
+        self.turns = turns
         self.access = access
         #: The requests that keep their channels and are not answered yet, held or not.
         self._requests: dict[ClientRequest, None] = {}
@@ -116,7 +121,7 @@ class ApiResource(KleinResource):
     @property
     def busy(self) -> bool:
         """Whether a request is being answered or held."""
-        return bool(self._requests) or self.registry.held > 0
+        return bool(self._requests or self.turns) or self.registry.held > 0
 
     def close(self) -> None:
         """Answer every held request, and hold none from now on."""
@@ -164,7 +169,8 @@ def resource(
             "workflow": workflows.workflow,
         }
     )
-    connections = Connections(reactor, registry, routes.ask, service.moment, service.instruments, not keep_channels)
+    turns = Turns(reactor)
+    connections = Connections(reactor, registry, routes.ask, service.moment, service.instruments, turns, not keep_channels)
     answering = Answering(reactor, service.cooperator, registry, connections, routes.ask)
     pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
     app = make_app(
@@ -174,7 +180,7 @@ def resource(
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
-    return ApiResource(app, service, Access(service, allow_anonymous), registry, connections)
+    return ApiResource(app, service, Access(service, allow_anonymous), registry, connections, turns)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:
