@@ -23,6 +23,7 @@ from twisted.python.components import Componentized
 from jobpush import __version__
 from jobpush.command_line import Options
 from jobpush.events.interfaces import JournalError
+from jobpush.listen_addresses import Nowhere
 from jobpush.polling.nudge_sockets import NudgeSocketError
 from jobpush.reloading import ConfiguredQueues
 from jobpush.runtime.gc_pauses import GcPausesService
@@ -33,6 +34,9 @@ from jobpush.runtime.sd_notify import notify_of, watchdog_seconds
 from jobpush.runtime.supervision import Supervision
 from jobpush.service import JobPush
 from jobpush.web import ApiResource
+from jobpush.web.first_requests import FirstRequests
+from jobpush.web.health import readiness
+from jobpush.web.health_socket import HealthSocket, HealthSocketError
 from jobpush.web.site import JobpushSite
 
 #: Seconds from when all was done to the end of the process.
@@ -59,7 +63,9 @@ class Assembly(MultiService):
         self._api = api
         self._site = site
         site.arrivals.give_up_idle.append(api.connections.give_up_idle)
-        self._ports = [listening_service(reactor, endpoint, site) for endpoint in options.endpoints]
+        self._health = self._health_socket()
+        first = FirstRequests(api.turns, site)
+        self._ports = [listening_service(reactor, endpoint, first) for endpoint in options.endpoints]
         for port in self._ports:
             port.setServiceParent(self)
         service.setServiceParent(self)
@@ -74,6 +80,16 @@ class Assembly(MultiService):
         self.reloads.add("the queues", self._queues.reload)
         self._in_terminal = False
         self._forget_signal = lambda: None
+
+    def _health_socket(self) -> HealthSocket | None:
+        """Make what answers health checks, the first of what is started here."""
+        address = self._options.health_address
+        if isinstance(address, Nowhere):
+            return None
+        wanted = self._options.settings.health is not None
+        made = HealthSocket(self._reactor, address, lambda: readiness(self._service, self._api.registry.held), wanted)
+        made.setServiceParent(self)
+        return made
 
     def setServiceParent(self, parent: Any) -> None:
         """Belong to twistd's application, which logs to the file of ``--logfile`` from now on."""
@@ -102,6 +118,8 @@ class Assembly(MultiService):
         self._check_access_log()
         try:
             super().privilegedStartService()
+        except HealthSocketError as error:
+            self._die(f"{self._options.where('health')}: {error}")
         except (CannotListenError, OSError) as error:
             cause = error.socketError if isinstance(error, CannotListenError) else error
             reason = (isinstance(cause, OSError) and cause.strerror) or cause
@@ -183,8 +201,13 @@ class Assembly(MultiService):
         until = self._reactor.seconds() + UNREAD_S
         while self._site.arrivals and self._reactor.seconds() < until:
             await deferLater(self._reactor, 0.01)
-        await self._service.stopService()
+        stopped = self._service.stopService()
+        if self._health is not None:
+            self._health.note()
+        await stopped
         self._gc_pauses.stopService()
+        if self._health is not None:
+            self._health.stopService()
         self._supervision.end()
         self._forget_signal()
         if self._options.parent is not None:  # under twistd, whose process ends now

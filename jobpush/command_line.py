@@ -18,11 +18,12 @@ from jobpush.adapter.options import declared, help_text
 from jobpush.adapter.registry import queue_factories
 from jobpush.events.interfaces import IJobStatusListener
 from jobpush.events.listeners import distinct, listener_factories, make_listener_from_table
+from jobpush.listen_addresses import HealthAddress, default_health_address, is_digits
 from jobpush.polling.nudge_sockets import SOCKET_NAME, UdpAddress, UnixAddress, read_secret
 from jobpush.polling.queue_options import CommonOptions
 from jobpush.queues import MadeQueues, make_queues
 from jobpush.runtime.listening import InheritedSocket, inherited_sockets
-from jobpush.settings import CommandLine, ConfigError, Given, Settings, explained, is_digits, make_settings, read_file
+from jobpush.settings import CommandLine, ConfigError, Given, Settings, explained, make_settings, read_file
 
 #: Connections that may wait to be accepted. Thousands of clients come back at once after each event; the default of 50
 #: makes most of them wait for a second or three until TCP tries again.
@@ -153,6 +154,14 @@ class Options(CommandLine):
                 raise ConfigError(f"{self.where('nudge_secret', settings.nudge_secret)}: {error}") from None
         elif any(isinstance(address, UdpAddress) for address in self.nudge_addresses):
             raise ConfigError(f"{self.where('nudge')}: nudges by UDP must be signed, with nudge_secret (--nudge-secret FILE)")
+
+    @property
+    def health_address(self) -> HealthAddress:
+        """Where health checks are answered."""
+        settings = self.settings
+        if settings.health is not None:
+            return settings.health
+        return default_health_address(os.environ.get("RUNTIME_DIRECTORY"), settings.state)
 
     def _check_port(self, reactor: object) -> None:
         for endpoint in self.endpoints:

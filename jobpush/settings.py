@@ -24,6 +24,7 @@ from jobpush.adapter.kinds import Kind, Many, Number, Path, WholeNumber, YesNo, 
 from jobpush.adapter.options import Option, declare, declared
 from jobpush.adapter.registry import Component, ComponentKind
 from jobpush.events.journal import Retention
+from jobpush.listen_addresses import HealthAddress, HealthAddressKind, Port
 from jobpush.polling.nudge_sockets import AddressKind, UdpAddress, UnixAddress
 
 if sys.version_info >= (3, 11):
@@ -133,29 +134,6 @@ def setting(
 
 
 @attrs.frozen
-class Port(Kind[str]):
-    """Where to listen: the digits of a port, or an endpoint string of Twisted."""
-
-    types = (str, int)
-    placeholder = "PORT"
-    expected = "a port from 0 to 65535, or an endpoint string such as tcp:8080:interface=0.0.0.0"
-
-    def read(self, value: object, directory: str = "") -> str:
-        text = str(value)
-        if not text or (is_digits(text) and (len(text) > 5 or int(text) > 65535)):
-            raise self.unexpected()
-        return text
-
-    def toml(self, value: object) -> str:
-        return str(value) if is_digits(str(value)) else super().toml(value)
-
-
-def is_digits(port: str) -> bool:
-    """Return whether a port is given by its number."""
-    return port.isascii() and port.isdigit()
-
-
-@attrs.frozen
 class Settings:
     """
     What the service is told to do: each option as the command line says, else as the file says, else its default.
@@ -183,6 +161,16 @@ class Settings:
     )
     allow_anonymous: bool = setting(
         YesNo(), False, "Serve all jobs to everybody who reaches the port, even where the scheduler hides them"
+    )
+    health: HealthAddress | None = setting(
+        HealthAddressKind(),
+        None,
+        "Where health checks are answered at any time, /healthz and /readyz alone: an endpoint, or none",
+        default_text="health.sock in the runtime directory that systemd has made (RUNTIME_DIRECTORY), else in the state "
+        "directory, else none",
+        example="unix:/run/jobpush/health.sock:mode=666",
+        details="A thread of its own answers there, whatever load the port is under. Without :mode= a unix socket is for "
+        "jobpush's own user and group (660). It shows no jobs, but the names of the queues and what is wrong with them.",
     )
     state: str | None = setting(
         Path(),

@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 from jobpush.assembly import Assembly
 from jobpush.command_line import Options, is_public
-from jobpush.events.journal import Retention, SQLiteJournal, Threads
+from jobpush.events.journal import Retention, SQLiteJournal
+from jobpush.events.journal_threads import Threads
 from jobpush.polling.nudge_sockets import IDatagramReactor, NudgeSocket
 from jobpush.runtime.clocks import give_elapsed
 from jobpush.service import JobPush

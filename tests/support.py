@@ -45,6 +45,17 @@ def step_until(condition: Callable[[], object], step: Callable[[], object], most
     raise AssertionError(f"not within {most} steps")
 
 
+def one_turn(clock: Clock) -> None:
+    """
+    Make the calls that are due, and none that those ask for: so does a reactor in one turn, where a `Clock` makes them all.
+    """
+    due = [call for call in clock.getDelayedCalls() if call.getTime() <= clock.seconds()]
+    for call in due:
+        function, arguments, keywords = call.func, call.args, call.kw  # type: ignore[attr-defined]
+        call.cancel()
+        function(*arguments, **keywords)
+
+
 class StepThreads:
     """
     Threads that run in the caller's: at once, or, after ``hold``, only when the test says so.

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.adapter.kinds import to_toml
 from jobpush.adapter.options import declared
+from jobpush.listen_addresses import UnixSocket
 from jobpush.polling.nudge_sockets import UnixAddress
 from jobpush.settings import CommandLine, ConfigError, Given, Place, Settings, load, make_settings, read_file, settings_at
 
@@ -37,6 +38,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_held": ("7", 7),
     "access_log": ("log", "log"),
     "static": ("site", "site"),
+    "health": ("unix:/run/x:mode=666", UnixSocket("/run/x", 0o666)),
     "nudge": ("unix:sock:mode=666", "sock"),
     "nudge_secret": ("secret", "secret"),
     "queues": ("mock:seed=4", {"seed": "4"}),
@@ -161,7 +163,8 @@ class FileTests(SynchronousTestCase):
             if item.is_table:
                 continue
             _, expected = TEXTS.get(item.field, ("", FLAGS.get(item.field)))
-            path = self.write(f"{item.name} = {to_toml(['unix:sock:mode=666'] if item.field == 'nudge' else expected)}")
+            given = {"nudge": ["unix:sock:mode=666"], "health": "unix:/run/x:mode=666"}.get(item.field, expected)
+            path = self.write(f"{item.name} = {to_toml(given)}")
             value = getattr(load(path), item.field)
             beside = os.path.join(os.path.dirname(path), str(expected))
             if item.field == "nudge":
@@ -190,8 +193,8 @@ class FileTests(SynchronousTestCase):
         """An unknown key is named with all that are known."""
         self.assertEqual(
             self.refused("prot = 8080"),
-            "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, interval, keep_channels, "
-            "keep_days, keep_events, max_held, nudge, nudge_secret, port, state, static",
+            "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, interval, "
+            "keep_channels, keep_days, keep_events, max_held, nudge, nudge_secret, port, state, static",
         )
 
     def test_wrong_values(self) -> None:
@@ -210,6 +213,7 @@ class FileTests(SynchronousTestCase):
             "state = 5": "state = 5: expected a path",
             'nudge = "unix:/x"': 'nudge = "unix:/x": expected a list, of which each is unix:PATH, unix:PATH:mode=666 or udp:HOST:PORT',
             'nudge = ["unix:/x", 5]': 'nudge = ["unix:/x", 5]: expected unix:PATH, unix:PATH:mode=666 or udp:HOST:PORT',
+            "health = true": "health = true: expected unix:PATH, unix:PATH:mode=666, a port of loopback, tcp:PORT:interface=ADDRESS, or none",
             "queue = 5": "queue = 5: expected tables, written as [[queue]]",
             'queue = ["slurm"]': "[[queue]] 1: expected tables, written as [[queue]]",
             '[queue]\ntype = "slurm"': "[queue]: expected tables, written as [[queue]]",

@@ -17,11 +17,8 @@ from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from jobpush.core.cursors import Epochs
@@ -47,6 +44,7 @@ from jobpush.events.journal_tables import (
     write_members,
     write_records,
 )
+from jobpush.events.journal_threads import Threads
 from jobpush.events.state_directory import NAME, Files, create_file, lock_directory, mark_used, was_used
 
 T = TypeVar("T")
@@ -62,27 +60,6 @@ class Retention:
 
     events: int = 1_000_000
     seconds: float = 7 * 86400.0
-
-
-class Threads:
-    """Where the journal's blocking work runs: one thread writes, one reads, each in the order of the calls."""
-
-    def __init__(self, reactor: IReactorFromThreads) -> None:
-        self._reactor = reactor
-        self._pools = {name: ThreadPool(1, 1, f"journal-{name}") for name in ("write", "read")}
-
-    def run(self, name: str, work: Callable[[], T]) -> Deferred[T]:
-        """Do that on the thread of this name ("write" or "read"); fires in the reactor's thread."""
-        pool = self._pools[name]
-        if not pool.started:
-            pool.start()
-        return deferToThreadPool(self._reactor, pool, work)
-
-    def stop(self) -> None:
-        """Wait for what runs and end the threads."""
-        for pool in self._pools.values():
-            if pool.started:
-                pool.stop()
 
 
 @implementer(IJournal)

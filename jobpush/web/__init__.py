@@ -21,6 +21,7 @@ from werkzeug.exceptions import HTTPException
 
 from jobpush.core.filters import NOTHING
 from jobpush.runtime.timer_wheel import TimerWheel
+from jobpush.runtime.turns import Turns
 from jobpush.service import JobPush
 from jobpush.web.access import Access, Policy
 from jobpush.web.answering import Answering, Routes
@@ -59,6 +60,7 @@ class ApiResource(KleinResource):
     :ivar app: Klein's application: the routes.
     :ivar registry: every held request.
     :ivar connections: the connections that have no HTTP channels.
+    :ivar turns: in which requests are answered.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class ApiResource(KleinResource):
         registry: Registry,
         connections: Connections,
         judging: Judging,
+        turns: Turns,
     ) -> None:
         super().__init__(app)
         self.app = app
         self.registry = registry
         self.connections = connections
+        self.turns = turns
         self.access = access
         self.identity = identity
         self.judging = judging
@@ -164,7 +168,7 @@ class ApiResource(KleinResource):
     @property
     def busy(self) -> bool:
         """Whether a request is being answered or held."""
-        return bool(self._requests) or self.registry.held > 0
+        return bool(self._requests or self.turns) or self.registry.held > 0
 
     def close(self) -> None:
         """Answer every held request, and hold none from now on."""
@@ -229,9 +233,10 @@ def resource(
             "workflow": workflows.workflow,
         }
     )
+    turns = Turns(reactor)
     access = Access(reactor, service.hiding, policy)
     connections = Connections(
-        reactor, registry, routes.ask, service.moment, service.instruments, not keep_channels, access.visibility
+        reactor, registry, routes.ask, service.moment, service.instruments, turns, not keep_channels, access.visibility
     )
     answering = Answering(reactor, service.cooperator, registry, connections, routes.ask, access.visibility)
     pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
@@ -242,7 +247,7 @@ def resource(
         check.clock = reactor
         check.start(CHECK_S, now=False)
     judging = Judging(registry, access.visibility, routes.ask)
-    return ApiResource(app, service, access, Identity(authenticators), registry, connections, judging)
+    return ApiResource(app, service, access, Identity(authenticators), registry, connections, judging, turns)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:

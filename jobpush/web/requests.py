@@ -18,6 +18,9 @@ from zope.interface import Interface
 from jobpush.core.filters import Visibility
 from jobpush.web.principal import Principal
 
+#: How requests begin that wait for no others.
+HEALTH_CHECKS = (b"GET /healthz", b"GET /readyz", b"HEAD /healthz", b"HEAD /readyz")
+
 
 class Transport(Protocol):
     """

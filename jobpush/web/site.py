@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
@@ -207,6 +207,15 @@ class JobpushChannel(GuardedChannel):
             self.refuse(Problem(408, f"the request has not come in {ARRIVE_S:g} seconds", "request"))
 
 
+class Arriving(Protocol):
+    """A connection whose next request is on its way."""
+
+    @property
+    def transport(self) -> Any: ...
+    def refuse(self, problem: Problem, /) -> None: ...
+    def too_slow(self) -> None: ...
+
+
 class Arrivals:
     """
     The connections whose next request is on its way, and the room for connections. A part of the descriptors that the process
@@ -219,7 +228,7 @@ class Arrivals:
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         #: When the request of each has begun, or the connection; in this order.
-        self._begun: dict[JobpushChannel, float] = {}
+        self._begun: dict[Arriving, float] = {}
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
         self.give_up_idle: list[Callable[[], bool]] = []
@@ -231,7 +240,7 @@ class Arrivals:
     def __bool__(self) -> bool:
         return bool(self._begun)
 
-    def __iter__(self) -> Iterator[JobpushChannel]:
+    def __iter__(self) -> Iterator[Arriving]:
         return iter(self._begun)
 
     def start(self) -> None:
@@ -246,15 +255,19 @@ class Arrivals:
             os.close(self._any_file)
             self._any_file = -1
 
-    def begins(self, channel: JobpushChannel) -> None:
+    def begins(self, channel: Arriving) -> None:
         """A connection, or a request on it, has begun."""
         if channel not in self._begun:
             self._begun[channel] = self._reactor.seconds()
-            number = descriptor(channel.transport)
-            if number is not None and number >= self._first_kept and not self._make_room():
+            if self.is_kept(channel.transport) and not self._make_room():
                 self._refuse(channel)
 
-    def arrived(self, channel: JobpushChannel) -> None:
+    def is_kept(self, transport: Any) -> bool:
+        """Return whether a connection has a descriptor that is kept for other things."""
+        number = descriptor(transport)
+        return number is not None and number >= self._first_kept
+
+    def arrived(self, channel: Arriving) -> None:
         """A request has come in full, or will not come any more."""
         self._begun.pop(channel, None)
 
@@ -295,7 +308,7 @@ class Arrivals:
         self._say()
         return False
 
-    def _refuse(self, channel: JobpushChannel) -> None:
+    def _refuse(self, channel: Arriving) -> None:
         self._say()
         del self._begun[channel]
         channel.refuse(Problem(503, "there are too many connections", headers={"retry-after": "5"}))

@@ -25,7 +25,8 @@ from jobpush.core.stored_event import StoredEvent
 from jobpush.core.workflow import NO_CLUSTER, Membership, Workflow, WorkflowMember
 from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, Found, IJournal, JournalError
-from jobpush.events.journal import WAL_KEPT, Retention, SQLiteJournal, Threads
+from jobpush.events.journal import WAL_KEPT, Retention, SQLiteJournal
+from jobpush.events.journal_threads import Threads
 from jobpush.events.journal_tables import MIGRATIONS
 from jobpush.events.state_directory import NETWORK_FILE_SYSTEMS
 from tests.support import NOW, Lab, StepThreads

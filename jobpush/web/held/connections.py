@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from jobpush.core.filters import ALL, Visibility
 from jobpush.events.instruments import Instruments
+from jobpush.runtime.turns import Turns
 from jobpush.web import twisted_internals
 from jobpush.web.access_log import client_address, client_words, line_format, request_line
 from jobpush.web.held import fast_path
@@ -32,7 +33,7 @@ from jobpush.web.held.summary import SiteLike, Summaries, Summary
 from jobpush.web.params import jittered
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem, fault
-from jobpush.web.requests import Channel, ClientRequest
+from jobpush.web.requests import HEALTH_CHECKS, Channel, ClientRequest
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim, unsent
 
@@ -64,6 +65,7 @@ class Connections:
     :param ask: makes an outcome of a question; raises no `Problem`.
     :param moment: the published head, and how many jobs have been dropped from the table.
     :param visibility: returns whose jobs a principal may see; raises `Problem` where it gets no answer.
+    :param turns: in which requests are answered.
     :param enabled: without it every request is held with its channel.
     """
 
@@ -76,10 +78,12 @@ class Connections:
         ask: Callable[[Question], Outcome],
         moment: Callable[[], tuple[int, int]],
         instruments: Instruments,
+        turns: Turns,
         enabled: bool = True,
         visibility: Callable[[Principal], Visibility] = lambda principal: ALL,
     ) -> None:
         self.registry = registry
+        self._turns = turns
         self.summaries = Summaries()
         self._reactor = reactor
         self._ask = ask
@@ -198,6 +202,19 @@ class Connections:
                 connection.transport.pauseProducing()
             return
         self._unread.pop(connection, None)
+        if self._turns.has_time or data.startswith(HEALTH_CHECKS):
+            self._turns.now(lambda: self._look_at(connection, data))
+            return
+        self.registry.wheel.clear(connection)
+        connection.transport.pauseProducing()
+        self._turns.later(lambda: self._look_later(connection, data))
+
+    def _look_later(self, connection: HeldConnection, data: bytes) -> None:
+        if connection.transport.connected:
+            connection.transport.resumeProducing()
+            self._look_at(connection, data)
+
+    def _look_at(self, connection: HeldConnection, data: bytes) -> None:
         if not self._take_fast(connection, data):
             self._give_channel(connection, data)
 
