@@ -26,8 +26,8 @@ from jobpush.core.workflow import NO_CLUSTER, Membership, Workflow, WorkflowMemb
 from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, Found, IJournal, JournalError
 from jobpush.events.journal import WAL_KEPT, Retention, SQLiteJournal
-from jobpush.events.journal_threads import Threads
 from jobpush.events.journal_tables import MIGRATIONS
+from jobpush.events.journal_threads import Threads
 from jobpush.events.state_directory import NETWORK_FILE_SYSTEMS
 from tests.support import NOW, Lab, StepThreads
 
