@@ -60,7 +60,8 @@ def makeService(options: Options) -> IService:
     root = resource(
         service,
         policy_of(options),
-        (),
+        None,
+        None,
         settings.max_held,
         settings.static,
         settings.keep_channels,

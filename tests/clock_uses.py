@@ -19,6 +19,7 @@ INTERVALS, WALL = {"seconds", "_seconds", "elapsed"}, {"wall", "_wall", "time", 
 #: Attributes and keyword arguments that are dates.
 DATES = {
     "submitted_at", "started_at", "ended_at", "observed_at", "began_at", "absent_since", "unsettled_since", "updated_at", "checked_at",
+    "good_until", "made_at",
 }  # fmt: skip
 
 #: Functions that take a date, or make text of one.

@@ -22,7 +22,7 @@ from jobpush.runtime.clocks import Clocks
 from jobpush.service import JobPush
 from jobpush.web import resource
 from jobpush.web.access import Policy
-from jobpush.web.identity import IAuthenticator
+from jobpush.web.identity import IAuthenticator, Identity
 from jobpush.web.principal import Principal, Role
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
@@ -171,7 +171,7 @@ class Lab:
 
     def serve(self, max_held: int = 1000, policy: Policy = Policy(), authenticators: Any = ()) -> None:  # noqa: B008
         """Put the service's resource where requests go."""
-        self.resource = resource(self.service, policy, authenticators, max_held=max_held)
+        self.resource = resource(self.service, policy, Identity(authenticators), max_held=max_held)
         self.registry = self.resource.registry
         self.treq = StubTreq(self.resource)
 

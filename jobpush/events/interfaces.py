@@ -152,11 +152,14 @@ class IJournal(Interface):
         with `JournalError` if they are damaged or cannot be read.
         """
 
-    def keep(name: str, value: str) -> Deferred[None]:
-        """Keep a text, which ``kept`` returns from now on. Fails with `JournalError` if it was not written."""
+    def keep(name: str, value: str | None) -> Deferred[None]:
+        """
+        Keep a text: ``kept`` returns it when this has fired. None forgets it, at once. Fails with `JournalError` if that was not
+        written.
+        """
 
     def kept() -> Mapping[str, str]:
-        """Return the texts that are kept, by their names, as read by ``open``."""
+        """Return the texts that are kept, by their names, as read by ``open``: another mapping when one of them has changed."""
 
     def save_cursor(listener: str, seq: int) -> Deferred[None]:
         """Keep a listener's place."""

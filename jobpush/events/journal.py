@@ -360,9 +360,13 @@ class SQLiteJournal:
         self._transaction(write)
         self.trimmed_seq = upto
 
-    def keep(self, name: str, value: str) -> Deferred[None]:
-        self._kept[name] = value
-        return self._threads.run("write", lambda: self._transaction(lambda db: keep_text(db, name, value)))
+    def keep(self, name: str, value: str | None) -> Deferred[None]:
+        def known(_: object = None) -> None:
+            self._kept = {key: text for key, text in {**self._kept, name: value}.items() if text is not None}
+
+        if value is None:
+            known()
+        return self._threads.run("write", lambda: self._transaction(lambda db: keep_text(db, name, value))).addCallback(known)
 
     def kept(self) -> Mapping[str, str]:
         return self._kept

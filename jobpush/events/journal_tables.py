@@ -210,9 +210,12 @@ def set_meta(db: sqlite3.Connection, **values: object) -> None:
 _KEPT = "kept:"
 
 
-def keep_text(db: sqlite3.Connection, name: str, value: str) -> None:
-    """Keep a text of the service's."""
-    set_meta(db, **{_KEPT + name: value})
+def keep_text(db: sqlite3.Connection, name: str, value: str | None) -> None:
+    """Keep a text of the service's; None forgets it."""
+    if value is None:
+        db.execute("DELETE FROM meta WHERE name = ?", (_KEPT + name,))
+    else:
+        set_meta(db, **{_KEPT + name: value})
 
 
 def kept_texts(meta: Mapping[str, str]) -> dict[str, str]:

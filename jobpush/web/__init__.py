@@ -29,7 +29,7 @@ from jobpush.web.app import make_app
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.judging import Judging
 from jobpush.web.held.registry import RESERVE, Registry, raise_descriptor_limit
-from jobpush.web.identity import IAuthenticator, Identity
+from jobpush.web.identity import Identity
 from jobpush.web.metrics import Metrics
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem, fault
@@ -41,11 +41,15 @@ from jobpush.web.routes.jobs import JobRoutes
 from jobpush.web.routes.operations import OperationRoutes
 from jobpush.web.routes.pages import PageRoutes
 from jobpush.web.routes.streams import StreamRoutes
+from jobpush.web.routes.tokens import TokenRoutes
 from jobpush.web.routes.workflows import WorkflowRoutes
 from jobpush.web.static import Static
+from jobpush.web.tokens import Tokens
 
-#: Addresses that are answered whoever asks.
-_OPEN = (b"/healthz", b"/readyz", b"/metrics")
+#: Addresses that are answered whoever asks, and what those of more of them begin with: they show no job. As the client has
+#: written them: what is written otherwise is not one of these.
+_OPEN = frozenset((b"/healthz", b"/readyz", b"/metrics", b"/", b"/dashboard", b"/docs", b"/openapi.json"))
+_OPEN_BELOW = b"/dashboard/"
 
 LOG = Logger(namespace="jobpush.web")
 
@@ -104,8 +108,8 @@ class ApiResource(KleinResource):
                 request.channel.persistent = 0
         self._requests[request] = None
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
-        if request.path in _OPEN:
-            return self._answer(request)
+        if request.path in _OPEN or request.path.startswith(_OPEN_BELOW):
+            return self._render(request)
         if not self.identity and self.access.settled(ANONYMOUS):
             try:
                 request.visibility = self.access.visibility(ANONYMOUS)
@@ -133,7 +137,11 @@ class ApiResource(KleinResource):
         request.principal = principal
 
     def _answer(self, request: ClientRequest) -> Any:
+        """It is known who asks: the next request on the connection that has the same headers is asked by the same."""
         request.admitted = True
+        return self._render(request)
+
+    def _render(self, request: ClientRequest) -> Any:
         try:
             return super().render(cast(IRequest, request))
         except HTTPException as error:  # the router's, before there is a route: a host that is none
@@ -202,7 +210,8 @@ def _send(request: ClientRequest, result: Any) -> None:
 def resource(
     service: JobPush,
     policy: Policy = Policy(),  # noqa: B008
-    authenticators: Sequence[IAuthenticator] = (),
+    identity: Identity | None = None,
+    tokens: Tokens | None = None,
     max_held: int | None = None,
     static: str | None = None,
     keep_channels: bool = False,
@@ -212,7 +221,8 @@ def resource(
     Make the API as a resource.
 
     :param policy: what those may see who say who they are, and those who do not.
-    :param authenticators: how clients say who they are.
+    :param identity: finds out who asks; by default nobody says that.
+    :param tokens: if clients may make and revoke tokens.
     :param max_held: how many requests may be held at once; by default what the limit of open files allows, which is raised.
     :param static: a directory whose files are served beside the API.
     :param keep_channels: hold every request with its HTTP channel, even where that is not needed (`jobpush.web.held`).
@@ -241,13 +251,14 @@ def resource(
     answering = Answering(reactor, service.cooperator, registry, connections, routes.ask, access.visibility)
     pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
     streams = StreamRoutes(service, registry, connections, access.visibility)
-    app = make_app(answering, streams, workflows, OperationRoutes(service, registry), pages)
+    token_routes = TokenRoutes(service, tokens) if tokens is not None else None
+    app = make_app(answering, streams, workflows, OperationRoutes(service, registry), pages, token_routes)
     if debug_invariants:
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
     judging = Judging(registry, access.visibility, routes.ask)
-    return ApiResource(app, service, access, Identity(authenticators), registry, connections, judging, turns)
+    return ApiResource(app, service, access, identity or Identity(), registry, connections, judging, turns)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from jobpush.core.filters import ALL, Visibility
 from jobpush.polling.hiding import Hiding
 from jobpush.web.principal import Principal
-from jobpush.web.problems import Problem, not_yet_known
+from jobpush.web.problems import Problem, not_yet_known, who_are_you
 
 #: Seconds for which a request waits until it is known whether jobs may be shown to whoever sent it.
 PATIENCE_S = 5.0
@@ -80,7 +80,7 @@ class Access:
     def _of_nobody(self) -> Visibility:
         why = self.refusal()
         if why is not None:
-            raise Problem(401, why, headers={"WWW-Authenticate": "Bearer"}, close=True)
+            raise who_are_you(why)
         unknown = self._hiding.unknown()
         if unknown:
             raise not_yet_known(unknown)

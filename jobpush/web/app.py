@@ -17,12 +17,14 @@ from werkzeug.routing import BaseConverter, RequestRedirect
 from jobpush.events.interfaces import JournalError
 from jobpush.web.answering import Answering
 from jobpush.web.params import journal_fails
+from jobpush.web.principal import Scope
 from jobpush.web.problems import Problem, nothing_at
 from jobpush.web.requests import ClientRequest, client_request
 from jobpush.web.responses import Response
 from jobpush.web.routes.operations import OperationRoutes
 from jobpush.web.routes.pages import PageRoutes
 from jobpush.web.routes.streams import StreamRoutes
+from jobpush.web.routes.tokens import TokenRoutes
 from jobpush.web.routes.workflows import WorkflowRoutes
 
 
@@ -34,18 +36,33 @@ class _Id(BaseConverter):
 
 
 def make_app(
-    answering: Answering, streams: StreamRoutes, workflows: WorkflowRoutes, operations: OperationRoutes, pages: PageRoutes
+    answering: Answering,
+    streams: StreamRoutes,
+    workflows: WorkflowRoutes,
+    operations: OperationRoutes,
+    pages: PageRoutes,
+    tokens: TokenRoutes | None = None,
 ) -> Klein:
     """
     Make Klein's application.
 
     :param answering: answers the routes whose requests may be held.
+    :param tokens: if tokens can be made here.
     """
     app = Klein()
     app.url_map.converters["id"] = _Id
 
-    def route(method: str, path: str, handler: Callable[..., Any], branch: bool = False) -> None:
-        app.route(path, methods=[method], branch=branch, endpoint=f"{method} {path}{'*' * branch}")(handler)
+    def route(method: str, path: str, handler: Callable[..., Any], scope: Scope | None = None, branch: bool = False) -> None:
+        """
+        :param scope: without which nobody gets an answer.
+        """
+
+        def allowed(request: ClientRequest, **parts: str) -> Any:
+            if scope is not None and scope not in request.principal.scopes:
+                raise Problem(403, f"what this request was made with is not for this: it lacks the scope {scope.value}")
+            return handler(request, **parts)
+
+        app.route(path, methods=[method], branch=branch, endpoint=f"{method} {path}{'*' * branch}")(allowed)
 
     def held(method: str, path: str, name: str, *arguments: str) -> None:
         """A route whose requests may be held; its arguments are parts of the path, by name."""
@@ -54,16 +71,18 @@ def make_app(
         async def handler(request: ClientRequest, **parts: str) -> object:
             return await read(request, name, *(parts[argument] for argument in arguments))
 
-        route(method, path, handler)
+        route(method, path, handler, Scope.READ)
 
-    def at_once(method: str, path: str, handler: Callable[..., Response | Awaitable[Response]]) -> None:
+    def at_once(
+        method: str, path: str, handler: Callable[..., Response | Awaitable[Response]], scope: Scope | None = None
+    ) -> None:
         """A route that answers with a `Response`, or a coroutine that returns one."""
 
         async def answered(request: ClientRequest, **parts: str) -> bytes:
             response = handler(request, **parts)
             return (response if isinstance(response, Response) else await response).apply(request)
 
-        route(method, path, answered)
+        route(method, path, answered, scope)
 
     held("GET", "/v1/jobs", "jobs")
     held("GET", "/v1/jobs/<cluster>/<id:job_id>", "job", "cluster", "job_id")
@@ -72,15 +91,19 @@ def make_app(
     held("POST", "/v1/changes", "changes")
     held("GET", "/v1/wait", "wait")
     held("POST", "/v1/wait", "wait")
-    route("GET", "/v1/events", streams.events)
-    route("GET", "/v1/socket", streams.socket)
-    at_once("GET", "/v1/workflows", workflows.list)
+    route("GET", "/v1/events", streams.events, Scope.WATCH)
+    route("GET", "/v1/socket", streams.socket, Scope.WATCH)
+    at_once("GET", "/v1/workflows", workflows.list, Scope.READ)
     held("GET", "/v1/workflows/<name>", "workflow", "name")
-    at_once("PUT", "/v1/workflows/<name>", workflows.put)
-    at_once("DELETE", "/v1/workflows/<name>", workflows.delete)
+    at_once("PUT", "/v1/workflows/<name>", workflows.put, Scope.WORKFLOW)
+    at_once("DELETE", "/v1/workflows/<name>", workflows.delete, Scope.WORKFLOW)
+    if tokens is not None:
+        at_once("GET", "/v1/tokens", tokens.list)
+        at_once("POST", "/v1/tokens", tokens.make)
+        at_once("DELETE", "/v1/tokens/<token_id>", tokens.revoke)
     at_once("GET", "/healthz", operations.healthz)
     at_once("GET", "/readyz", operations.readyz)
-    at_once("POST", "/v1/nudge", operations.nudge)
+    at_once("POST", "/v1/nudge", operations.nudge, Scope.NUDGE)
     route("GET", "/dashboard", pages.dashboard)
     route("GET", "/dashboard/<name>", pages.dashboard_file)
     route("GET", "/openapi.json", pages.openapi)

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred
+import attrs
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import Attribute, Interface
 
-from jobpush.web.principal import ANONYMOUS, Principal
-from jobpush.web.problems import Problem
+from jobpush.web.principal import ANONYMOUS, Principal, Role
+from jobpush.web.problems import Problem, who_are_you
 from jobpush.web.requests import ClientRequest
+
+
+def bearer(request: ClientRequest) -> str | None:
+    """
+    Return what follows ``Bearer`` in a request's Authorization header; None if it has none, or one of another kind.
+
+    :raise Problem: 400, if there are several; the connection ends.
+    """
+    values = request.requestHeaders.getRawHeaders(b"authorization") or ()
+    if len(values) > 1:
+        raise Problem(400, "the request has several Authorization headers", "Authorization", close=True)
+    for value in values:
+        kind, _, text = value.strip().partition(b" ")
+        if kind.lower() == b"bearer":
+            return text.strip().decode("ascii", "surrogateescape")
+    return None
 
 
 class IAuthenticator(Interface):
@@ -26,15 +43,64 @@ class IAuthenticator(Interface):
         """
 
 
+@attrs.frozen
+class Roles:
+    """
+    Who has which role: names of users, and of groups with ``@`` before them.
+
+    :ivar operators: see everybody's jobs.
+    :ivar admins: may do everything.
+    """
+
+    operators: frozenset[str] = frozenset()
+    admins: frozenset[str] = frozenset()
+
+    @property
+    def named(self) -> frozenset[str]:
+        """All of them."""
+        return self.operators | self.admins
+
+    @property
+    def need_groups(self) -> bool:
+        """Whether a user's groups must be known."""
+        return any(name.startswith("@") for name in self.named)
+
+    def of(self, name: str, groups: frozenset[str]) -> frozenset[Role]:
+        """Return the roles of a user in these groups."""
+        ways = {f"@{group}" for group in groups} | ({name} if not name.startswith("@") else set())
+        by_role = {Role.OPERATOR: self.operators, Role.ADMIN: self.admins}
+        return frozenset(role for role, names in by_role.items() if not names.isdisjoint(ways))
+
+
 class Identity:
     """
     :param authenticators: asked in this order.
+    :param roles: who has which.
+    :param groups_of: returns a Deferred that fires with the groups of a user; it may fail with a `Problem`.
     :ivar on_revoked: called when credentials are none any more, with what says of a principal whether it was known by one.
     """
 
-    def __init__(self, authenticators: Sequence[IAuthenticator] = ()) -> None:
-        self._authenticators = sorted(authenticators, key=lambda each: not each.explicit)
+    def __init__(
+        self,
+        authenticators: Sequence[IAuthenticator] = (),
+        roles: Roles = Roles(),  # noqa: B008
+        groups_of: Callable[[str], Deferred[frozenset[str]]] = lambda name: succeed(frozenset()),
+    ) -> None:
+        self._roles = roles
+        self._groups_of = groups_of
+        self._authenticators: list[IAuthenticator] = []
+        for authenticator in authenticators:
+            self.add(authenticator)
         self.on_revoked: list[Callable[[Callable[[Principal], bool]], None]] = []
+
+    def add(self, authenticator: IAuthenticator) -> None:
+        """Ask one more, after those of its sort."""
+        self._authenticators = sorted((*self._authenticators, authenticator), key=lambda each: not each.explicit)
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """How clients can say who they are; clauses."""
+        return tuple(authenticator.how for authenticator in self._authenticators)
 
     def __bool__(self) -> bool:
         return bool(self._authenticators)
@@ -49,7 +115,7 @@ class Identity:
         """
         found: Principal | None = None
         for authenticator in self._authenticators:
-            if found is not None and not authenticator.explicit:
+            if not authenticator.explicit and (found is not None or bearer(request) is not None):
                 break
             principal = await authenticator.principal(request)
             if principal is None:
@@ -57,7 +123,14 @@ class Identity:
             if found is not None and principal.name != found.name:
                 raise Problem(400, f"the request says that it is {found.name}, and that it is {principal.name}", close=True)
             found = found or principal
-        return found or ANONYMOUS
+        if found is None and self._authenticators and bearer(request) is not None:
+            raise who_are_you("nothing here reads this bearer token", wrong=True)
+        if found is None:
+            return ANONYMOUS
+        if not self._roles.named:
+            return found
+        groups = await self._groups_of(found.name) if self._roles.need_groups else frozenset[str]()
+        return attrs.evolve(found, roles=found.roles | self._roles.of(found.name, groups))
 
     def revoke(self, is_revoked: Callable[[Principal], bool]) -> None:
         """Those of whom this is so are nobody any more, with what was held for them."""

@@ -88,6 +88,16 @@ def nothing_at(request: ClientRequest) -> Problem:
     return Problem(404, f"there is nothing at {path}")
 
 
+def who_are_you(detail: str, wrong: bool = False) -> Problem:
+    """
+    401: it is not said who asks, or what is said is not so.
+
+    :param wrong: it is the latter.
+    """
+    challenge = 'Bearer error="invalid_token"' if wrong else "Bearer"
+    return Problem(401, detail, headers={"WWW-Authenticate": challenge}, close=True)
+
+
 def not_yet_known(clusters: Iterable[str]) -> Problem:
     """503: what is asked for may be hidden from whoever asks."""
     names = ", ".join(clusters)

@@ -22,9 +22,10 @@ class Journal:
         self.texts: dict[str, str] = {}
         self.failure: Exception | None = None
 
-    def keep(self, name: str, value: str) -> Deferred[None]:
+    def keep(self, name: str, value: str | None) -> Deferred[None]:
         if self.failure is not None:
             return fail(self.failure)
+        assert value is not None
         self.texts[name] = value
         return succeed(None)
 

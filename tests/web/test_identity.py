@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
 
-from jobpush.web.identity import Identity
+from jobpush.web.identity import Identity, Roles
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
 from tests.support import Says
@@ -18,6 +19,8 @@ class Request:
 
     def __init__(self, **headers: str) -> None:
         self.headers = {name.encode(): value.encode() for name, value in headers.items()}
+
+        self.requestHeaders = Headers({name: [value] for name, value in self.headers.items()})
 
     def getHeader(self, name: bytes) -> bytes | None:
         return self.headers.get(name)
@@ -41,6 +44,7 @@ class IdentityTests(SynchronousTestCase):
     def test_nobody(self) -> None:
         """Where nothing is said, and where nobody asks."""
         self.assertEqual(self.who(), ANONYMOUS)
+        self.assertEqual(self.who(authorization="Bearer abc"), ANONYMOUS)
         self.assertEqual(self.who(Says("a"), Says("b", explicit=False)), ANONYMOUS)
 
     def test_explicit_first(self) -> None:
@@ -64,3 +68,31 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual((problem.status, problem.close), (400, True))
         for name in ("kim", "lee"):
             self.assertIn(name, problem.detail)
+
+    def test_a_token_that_nothing_reads(self) -> None:
+        """It is wrong: whoever has sent it is not taken for somebody else by his connection. Another kind is not looked at."""
+        peer = Says("peer", explicit=False)
+        self.assertEqual(self.refused(peer, peer="root", authorization="Bearer abc").status, 401)
+        self.assertEqual(self.refused(Says("token"), authorization="bearer  abc").status, 401)
+        self.assertEqual(self.who(peer, peer="root", authorization="Basic abc").name, "root")
+
+    def test_roles(self) -> None:
+        """They come from the configuration, by name and by group; a name is no role."""
+        asked: list[str] = []
+
+        def groups_of(name: str) -> Deferred[frozenset[str]]:
+            asked.append(name)
+            return succeed(frozenset({"staff"} if name == "lee" else ()))
+
+        def roles(user: str, **by_role: str) -> list[str]:
+            request: Any = Request(a=user)
+            identity = Identity([Says("a")], Roles(**{role: frozenset(names.split()) for role, names in by_role.items()}), groups_of)
+            found = self.successResultOf(Deferred.fromCoroutine(identity.principal(request)))
+            return sorted(role.value for role in found.roles)
+
+        self.assertEqual(roles("operator"), [])
+        self.assertEqual(roles("kim", operators="kim lee", admins="kim"), ["admin", "operator"])
+        self.assertEqual((roles("staff", operators="@staff"), roles("@staff", operators="@staff")), ([], []))
+        self.assertEqual(asked, ["staff", "@staff"])
+        self.assertEqual(roles("lee", operators="@staff"), ["operator"])
+        self.assertEqual(roles("kim", operators="@staff"), [])

@@ -31,7 +31,7 @@ from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import Form
 from jobpush.web.held.summary import SiteLike, Summaries, Summary
 from jobpush.web.params import jittered
-from jobpush.web.principal import ANONYMOUS, Principal
+from jobpush.web.principal import ANONYMOUS, Principal, Scope
 from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import HEALTH_CHECKS, Channel, ClientRequest
 from jobpush.web.responses import Response
@@ -231,6 +231,8 @@ class Connections:
         try:
             visibility = self._visibility(block.principal)
         except Problem:
+            return False
+        if Scope.READ not in block.principal.scopes:
             return False
         if self._hold_again(connection, target, visibility):
             return True

@@ -25,8 +25,11 @@ from jobpush.web.problems import Problem
 
 #: Headers that no route looks at, and that change nothing in how a request is read; also those that begin like this.
 PLAIN = frozenset(
-    {b"host", b"user-agent", b"referer", b"origin", b"cache-control", b"pragma", b"dnt", b"forwarded", b"via", b"priority"}
-)
+    {
+        b"host", b"user-agent", b"referer", b"origin", b"cache-control", b"pragma", b"dnt", b"forwarded", b"via", b"priority",
+        b"authorization",
+    }
+)  # fmt: skip
 PLAIN_BEGINS = (b"accept", b"sec-", b"x-forwarded-")
 
 #: Longer header blocks and request lines are not kept, in bytes.

@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from jobpush.core.model import QueueFacts
 from jobpush.web.access import Policy
-from jobpush.web.identity import IAuthenticator
+from jobpush.web.identity import IAuthenticator, Identity
 from jobpush.web.principal import Principal, Role
 from jobpush.web.requests import ClientRequest
 from tests.web.held.test_connections import Client, House, Stage, bodies, stream_of
@@ -54,7 +54,7 @@ class JudgingStage(Stage):
 
             return await scene(house, client)
 
-        return await self.both(played, policy=Policy(**policy), authenticators=[by])
+        return await self.both(played, policy=Policy(**policy), identity=Identity([by]))
 
     @staticmethod
     def says(house: House, facts: QueueFacts | None) -> None:
