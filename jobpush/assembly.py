@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -21,13 +22,13 @@ from twisted.logger import Logger
 from twisted.python.components import Componentized
 
 from jobpush import __version__
-from jobpush.command_line import Options
+from jobpush.command_line import BACKLOG, Options
 from jobpush.events.interfaces import JournalError
-from jobpush.listen_addresses import Nowhere
+from jobpush.listen_addresses import InUse, Nowhere, UnixSocket
 from jobpush.polling.nudge_sockets import NudgeSocketError
 from jobpush.reloading import ConfiguredQueues
 from jobpush.runtime.gc_pauses import GcPausesService
-from jobpush.runtime.listening import listening_service
+from jobpush.runtime.listening import OwnPort, listening_service
 from jobpush.runtime.log_file import ServiceLogFile, log_path
 from jobpush.runtime.reload import Reloads, has_terminal, on_signal
 from jobpush.runtime.sd_notify import notify_of, watchdog_seconds
@@ -66,6 +67,8 @@ class Assembly(MultiService):
         self._health = self._health_socket()
         first = FirstRequests(api.turns, site)
         self._ports = [listening_service(reactor, endpoint, first) for endpoint in options.endpoints]
+        if isinstance(options.users_address, UnixSocket):
+            self._ports.append(OwnPort(reactor, partial(options.users_address.open, BACKLOG), first))
         for port in self._ports:
             port.setServiceParent(self)
         service.setServiceParent(self)
@@ -74,7 +77,9 @@ class Assembly(MultiService):
         service.on_check.append(self._checked)
         self._started = False
         self._supervision = Supervision(reactor, notify_of(), self._status, lambda: service.stuck, watchdog_seconds())
-        self._queues = ConfiguredQueues(reactor, service, options.read_again, options.settings, options.made)
+        self._queues = ConfiguredQueues(
+            reactor, service, options.read_again, options.settings, options.made, options.knows_users
+        )
         self.reloads = Reloads(self._supervision.reloading, self._supervision.reloaded)
         self.reloads.add("the access log", site.access_log.reopen)
         self.reloads.add("the queues", self._queues.reload)
@@ -120,6 +125,8 @@ class Assembly(MultiService):
             super().privilegedStartService()
         except HealthSocketError as error:
             self._die(f"{self._options.where('health')}: {error}")
+        except InUse as error:
+            self._die(f"{self._options.where('socket')}: {error}")
         except (CannotListenError, OSError) as error:
             cause = error.socketError if isinstance(error, CannotListenError) else error
             reason = (isinstance(cause, OSError) and cause.strerror) or cause
@@ -180,7 +187,7 @@ class Assembly(MultiService):
     def _checked(self) -> None:
         """A scheduler that hides users' jobs from each other must not have them shown to all by an oversight."""
         why = self._api.access.refusal()
-        if why is not None and not self._started:
+        if why is not None and not self._started and not self._options.knows_users:
             LOG.critical("{why}", why=why)
             print(f"jobpush: {why}", file=sys.__stderr__, flush=True)
             atexit.register(_exit_with_failure)

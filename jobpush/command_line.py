@@ -18,7 +18,14 @@ from jobpush.adapter.options import declared, help_text
 from jobpush.adapter.registry import queue_factories
 from jobpush.events.interfaces import IJobStatusListener
 from jobpush.events.listeners import distinct, listener_factories, make_listener_from_table
-from jobpush.listen_addresses import HealthAddress, default_health_address, is_digits
+from jobpush.listen_addresses import (
+    HealthAddress,
+    Nowhere,
+    UnixSocket,
+    default_health_address,
+    default_users_address,
+    is_digits,
+)
 from jobpush.polling.nudge_sockets import SOCKET_NAME, UdpAddress, UnixAddress, read_secret
 from jobpush.polling.queue_options import CommonOptions
 from jobpush.queues import MadeQueues, make_queues
@@ -154,6 +161,24 @@ class Options(CommandLine):
                 raise ConfigError(f"{self.where('nudge_secret', settings.nudge_secret)}: {error}") from None
         elif any(isinstance(address, UdpAddress) for address in self.nudge_addresses):
             raise ConfigError(f"{self.where('nudge')}: nudges by UDP must be signed, with nudge_secret (--nudge-secret FILE)")
+
+    @property
+    def users_address(self) -> UnixSocket | Nowhere:
+        """Where this host's users are known by their processes, beside the endpoints."""
+        if self.settings.socket is not None:
+            return self.settings.socket
+        return Nowhere() if self._handed_over else default_users_address(os.environ.get("RUNTIME_DIRECTORY"))
+
+    @property
+    def knows_users(self) -> bool:
+        """Whether somebody can say who he is: on a unix socket."""
+        ours = any(endpoint.startswith("unix:") for endpoint in self.endpoints)
+        return ours or self._handed_over or isinstance(self.users_address, UnixSocket)
+
+    @property
+    def _handed_over(self) -> bool:
+        """Whether a unix socket was, and is listened on."""
+        return any(each.endpoint.startswith("systemd:domain=UNIX:") for each in self.served)
 
     @property
     def health_address(self) -> HealthAddress:

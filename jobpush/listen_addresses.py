@@ -14,13 +14,16 @@ import re
 import socket
 import stat
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
 from jobpush.adapter.kinds import Kind
 
-#: The name of the socket for health checks in the runtime directory, or in the state directory.
+#: The name of the socket for health checks in the runtime directory, or in the state directory; and of that for this host's
+#: users, in the runtime directory.
 HEALTH_SOCKET = "health.sock"
+USERS_SOCKET = "jobpush.sock"
 
 #: Connections that may wait on it to be accepted.
 HEALTH_BACKLOG = 128
@@ -71,10 +74,11 @@ class UnixSocket:
     path: str
     mode: int = 0o660
 
-    def open(self) -> tuple[socket.socket, Callable[[], None]]:
+    def open(self, backlog: int = HEALTH_BACKLOG) -> tuple[socket.socket, Callable[[], None]]:
         """
         Listen, in place of a socket that an earlier process has left.
 
+        :param backlog: connections that may wait to be accepted.
         :return: the socket, and what closes it and removes its file, if that is still the same.
         :raise InUse: if a process listens there.
         :raise OSError: if the file cannot be made, or what is there is no socket.
@@ -84,7 +88,7 @@ class UnixSocket:
         try:
             made.bind(self.path)
             os.chmod(self.path, self.mode)  # before it listens: until then nobody can connect
-            made.listen(HEALTH_BACKLOG)
+            made.listen(backlog)
             ours = os.lstat(self.path)
         except BaseException:
             made.close()
@@ -156,6 +160,40 @@ HealthAddress = UnixSocket | TcpPort | Nowhere
 
 
 @attrs.frozen
+class UnixSocketKind(Kind[UnixSocket | Nowhere]):
+    """
+    The kind of an option that says where a unix socket is.
+
+    :ivar mode: where none is given.
+    """
+
+    mode: int = 0o660
+
+    placeholder = "unix:PATH"
+    expected = "unix:PATH, unix:PATH:mode=660, or none"
+
+    def read(self, value: object, directory: str = "") -> UnixSocket | Nowhere:
+        if value == "none":
+            return Nowhere()
+        if not isinstance(value, str) or not value.startswith("unix:"):
+            raise self.unexpected()
+        return _unix_socket(self, value, directory, self.mode)
+
+
+def _unix_socket(kind: Kind[Any], text: str, directory: str, mode: int) -> UnixSocket:
+    """Return the socket that ``unix:PATH[:mode=660]`` tells of."""
+    path, equals, digits = text.removeprefix("unix:").partition(":mode=")
+    absolute = os.path.abspath(os.path.join(directory, path))
+    if not path or "\0" in path or absolute == "/":
+        raise kind.unexpected()
+    if not equals:
+        return UnixSocket(absolute, mode)
+    if not re.fullmatch(r"0?[0-7]{3}", digits):
+        raise kind.unexpected("a mode has three octal digits, such as 660")
+    return UnixSocket(absolute, int(digits, 8))
+
+
+@attrs.frozen
 class HealthAddressKind(Kind[HealthAddress]):
     """The kind of the option that says where health checks are answered."""
 
@@ -168,8 +206,8 @@ class HealthAddressKind(Kind[HealthAddress]):
         if text == "none":
             return Nowhere()
         kind, _, rest = text.partition(":")
-        if kind == "unix" and rest and "\0" not in rest:
-            return self._unix(rest, directory)
+        if kind == "unix":
+            return _unix_socket(self, text, directory, 0o660)
         if is_digits(text):
             return self._tcp(text)
         if kind == "tcp":
@@ -179,17 +217,6 @@ class HealthAddressKind(Kind[HealthAddress]):
                 raise self.unexpected("interface= says who can reach it")
             return self._tcp(port, host.replace("\\", "").strip("[]"))
         raise self.unexpected()
-
-    def _unix(self, rest: str, directory: str) -> UnixSocket:
-        path, _, mode = rest.partition(":mode=")
-        absolute = os.path.abspath(os.path.join(directory, path))
-        if not path or absolute == "/":
-            raise self.unexpected()
-        if path == rest:
-            return UnixSocket(absolute)
-        if not re.fullmatch(r"0?[0-7]{3}", mode):
-            raise self.unexpected("a mode has three octal digits, such as 660")
-        return UnixSocket(absolute, int(mode, 8))
 
     def _tcp(self, port: str, host: str = "127.0.0.1") -> TcpPort:
         if not is_digits(port) or not 0 < int(port[:6]) < 65536:
@@ -208,6 +235,20 @@ def default_health_address(runtime_directory: str | None, state: str | None) -> 
     :param runtime_directory: systemd's ``RUNTIME_DIRECTORY``: paths with colons between them, the first of which is used.
     :param state: the state directory.
     """
-    first = (runtime_directory or "").partition(":")[0]
-    directory = first if os.path.isabs(first) else state
+    directory = _first(runtime_directory) or state
     return UnixSocket(os.path.join(directory, HEALTH_SOCKET)) if directory else Nowhere()
+
+
+def default_users_address(runtime_directory: str | None) -> UnixSocket | Nowhere:
+    """
+    Return where this host's users are known by their processes, if nobody has said where: in the runtime directory, for all.
+
+    :param runtime_directory: as for `default_health_address`.
+    """
+    directory = _first(runtime_directory)
+    return UnixSocket(os.path.join(directory, USERS_SOCKET), 0o666) if directory else Nowhere()
+
+
+def _first(directories: str | None) -> str | None:
+    first = (directories or "").partition(":")[0]
+    return first if os.path.isabs(first) else None

@@ -19,7 +19,8 @@ from jobpush.adapter.options import DeclaredOptions, Option, declared
 from jobpush.adapter.registry import queue_factories
 from jobpush.events.listeners import listener_factories
 from jobpush.polling.queue_options import CommonOptions
-from jobpush.settings import AnySetting, Place, settings_at
+from jobpush.setting import AnySetting, Place
+from jobpush.settings import settings_at
 
 #: A declaration, whatever the type of its value.
 AnyOption = Option[Any]

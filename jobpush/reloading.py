@@ -34,12 +34,19 @@ class ConfiguredQueues:
     """
 
     def __init__(
-        self, reactor: IReactorTime, service: JobPush, read: Callable[[], Settings], settings: Settings, made: MadeQueues
+        self,
+        reactor: IReactorTime,
+        service: JobPush,
+        read: Callable[[], Settings],
+        settings: Settings,
+        made: MadeQueues,
+        knows_users: bool = False,
     ) -> None:
         self._reactor = reactor
         self._service = service
         self._read = read
         self._settings = settings
+        self._knows_users = knows_users
         self._made = dict(made.by_cluster)
         #: Whether the settings name the queues that are watched. If not, they were found on this host at the start.
         self._named = bool(settings.queues)
@@ -88,7 +95,7 @@ class ConfiguredQueues:
 
     async def _check(self, made: MadeQueue) -> None:
         """As at the start: where users' jobs are hidden from each other they must not be shown to all by an oversight."""
-        if self._settings.allow_anonymous:
+        if self._settings.allow_anonymous or self._knows_users:
             return
         asked: Deferred[QueueFacts] = maybeDeferred(made.queue.check)
         try:

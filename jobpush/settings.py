@@ -8,7 +8,6 @@ reference page (`jobpush.option_texts`). Nothing here opens what an option names
 
 from __future__ import annotations
 
-import enum
 import os
 import shlex
 import sys
@@ -20,12 +19,13 @@ import attrs
 from twisted.python import usage
 
 from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.kinds import Kind, Many, Number, Path, WholeNumber, YesNo, is_toml_of, to_toml
-from jobpush.adapter.options import Option, declare, declared
+from jobpush.adapter.kinds import Kind, Many, Number, Path, Text, WholeNumber, YesNo, YesNoAuto, is_toml_of, to_toml
+from jobpush.adapter.options import declared
 from jobpush.adapter.registry import Component, ComponentKind
 from jobpush.events.journal import Retention
-from jobpush.listen_addresses import HealthAddress, HealthAddressKind, Port
+from jobpush.listen_addresses import HealthAddress, HealthAddressKind, Nowhere, Port, UnixSocket, UnixSocketKind
 from jobpush.polling.nudge_sockets import AddressKind, UdpAddress, UnixAddress
+from jobpush.setting import AnySetting, Place, Setting, setting
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,98 +39,6 @@ DAY_S = 86400.0
 
 class ConfigError(Exception):
     """An option cannot be taken. One line that names where it was given, its value, and what was expected."""
-
-
-class Place(enum.Flag):
-    """Where an option may stand."""
-
-    COMMAND_LINE = enum.auto()
-    FILE = enum.auto()
-    BOTH = COMMAND_LINE | FILE
-
-
-@attrs.frozen
-class Setting(Option[T]):
-    """
-    The declaration of an option of the service.
-
-    :ivar short: its letter on the command line; empty for none.
-    :ivar places: where it may stand.
-    :ivar switch_help: its help on the command line, where that is another.
-    """
-
-    short: str = ""
-    places: Place = Place.BOTH
-    switch_help: str = ""
-
-    @property
-    def is_flag(self) -> bool:
-        """Whether it has no value on the command line."""
-        return isinstance(self.kind, YesNo)
-
-    @property
-    def is_repeated(self) -> bool:
-        """Whether it may be given several times on the command line."""
-        return isinstance(self.kind, Many)
-
-    @property
-    def is_table(self) -> bool:
-        """Whether each of its values is a table of a TOML file."""
-        return isinstance(self.kind, Many) and dict in self.kind.element.types
-
-    @property
-    def switch(self) -> str:
-        """Its name on the command line, without the hyphens before it. A flag switches off what is on by default."""
-        return ("no-" if self.is_flag and self.default else "") + self.name.replace("_", "-")
-
-    @property
-    def key(self) -> str:
-        """Its name as a TOML file has it."""
-        return f"[[{self.name}]]" if self.is_table else self.name
-
-    @property
-    def switch_line(self) -> str:
-        """Its help on the command line, as one line."""
-        remarks = ["repeatable"] if self.is_repeated else []
-        if self.default_shown and not self.is_flag:
-            remarks.append(f"default: {self.default_shown}")
-        return (self.switch_help or self.help) + (f" ({'; '.join(remarks)})" if remarks else "")
-
-
-#: A declaration, whatever the type of its value.
-AnySetting = Setting[Any]
-
-
-def setting(
-    kind: Kind[T],
-    default: T,
-    help: str,
-    *,
-    name: str = "",
-    short: str = "",
-    places: Place = Place.BOTH,
-    default_text: str = "",
-    example: object = None,
-    in_sample: bool = False,
-    switch_help: str = "",
-    details: str = "",
-) -> T:
-    """Return a field of `Settings`; see `Setting`."""
-    return declare(
-        Setting(
-            kind,
-            default,
-            help,
-            default_text,
-            example,
-            details,
-            name=name,
-            in_sample=in_sample,
-            short=short,
-            places=places,
-            switch_help=switch_help,
-        )
-    )
 
 
 @attrs.frozen
@@ -161,6 +69,30 @@ class Settings:
     )
     allow_anonymous: bool = setting(
         YesNo(), False, "Serve all jobs to everybody who reaches the port, even where the scheduler hides them"
+    )
+    socket: UnixSocket | Nowhere | None = setting(
+        UnixSocketKind(0o666),
+        None,
+        "Where users of this host ask too, who are known there by their processes: unix:PATH, or none",
+        default_text="jobpush.sock in the runtime directory that systemd has made (RUNTIME_DIRECTORY), else none",
+        example="unix:/run/jobpush/jobpush.sock",
+        details="The kernel says who asks; each user may connect, unless :mode= says otherwise. The command `jobpush` uses it "
+        "by itself, and `jobpush login` makes a token there for the port.",
+    )
+    private: bool | None = setting(
+        YesNoAuto(),
+        None,
+        "Whether users see their own jobs alone",
+        default_text="auto: as the schedulers have it",
+        example=True,
+        details="Where they do, who asks must say who he is: on the socket, or with a token.",
+    )
+    operators: tuple[str, ...] = setting(
+        Many(Text("USER")),
+        (),
+        "A user who sees everybody's jobs, or @GROUP",
+        name="operator",
+        example=("kim", "@hpc-staff"),
     )
     health: HealthAddress | None = setting(
         HealthAddressKind(),

@@ -14,21 +14,32 @@ from jobpush.command_line import Options, is_public
 from jobpush.events.journal import Retention, SQLiteJournal
 from jobpush.events.journal_threads import Threads
 from jobpush.polling.nudge_sockets import IDatagramReactor, NudgeSocket
+from jobpush.runtime.accounts import Accounts
 from jobpush.runtime.clocks import give_elapsed
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S
 from jobpush.web import resource
 from jobpush.web.access import Anonymous, Policy
+from jobpush.web.identity import Identity, Roles
+from jobpush.web.peers import PeerCredentials, no_answer
 from jobpush.web.site import JobpushSite
+from jobpush.web.tokens import TokenAuthenticator, Tokens
 
 __all__ = ["Options", "is_public", "makeService"]
 
 
-def policy_of(options: Options) -> Policy:
-    """What the options say on who may see what."""
-    if options.settings.allow_anonymous:
-        return Policy(Anonymous.ALWAYS)
-    return Policy(Anonymous.OPEN)
+def _who_asks(options: Options, reactor: object, service: JobPush) -> tuple[Policy, Identity, Tokens | None]:
+    """What the options say on who may see what, and how it is found out who asks."""
+    settings = options.settings
+    accounts = Accounts(reactor)
+    identity = Identity((), Roles(frozenset(settings.operators)), lambda name: accounts.groups_of(name).addErrback(no_answer))
+    anonymous = Anonymous.ALWAYS if settings.allow_anonymous else Anonymous.OPEN
+    if not options.knows_users:
+        return Policy(anonymous, settings.private), identity, None
+    tokens = Tokens(service.journal, service.clocks.wall, identity.revoke)
+    identity.add(TokenAuthenticator(service.reactor, tokens, service.clocks.wall))
+    identity.add(PeerCredentials(accounts))
+    return Policy(anonymous, settings.private, identity.ways), identity, tokens
 
 
 def makeService(options: Options) -> IService:
@@ -57,11 +68,12 @@ def makeService(options: Options) -> IService:
             cast(IDatagramReactor, reactor), service.nudges, address, options.nudge_secret, bool(settings.nudge)
         )
         socket.setServiceParent(service)
+    policy, identity, tokens = _who_asks(options, reactor, service)
     root = resource(
         service,
-        policy_of(options),
-        None,
-        None,
+        policy,
+        identity,
+        tokens,
         settings.max_held,
         settings.static,
         settings.keep_channels,

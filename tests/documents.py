@@ -33,6 +33,7 @@ NEEDS = {
     "slurm": "a Slurm to submit to",
     "slurmdbd": "a Slurm whose accounts may be changed",
     "snakemake": "Snakemake",
+    "socket": "a service's socket for the users of its host",
 }
 
 _NEEDS = re.compile(r"<!-- needs:([a-z ]*)-->\s*")

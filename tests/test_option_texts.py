@@ -16,7 +16,8 @@ from jobpush import option_texts
 from jobpush.adapter.interfaces import IBatchQueueFactory
 from jobpush.adapter.options import declared
 from jobpush.adapter.registry import queue_factories
-from jobpush.settings import Place, settings_at
+from jobpush.setting import Place
+from jobpush.settings import settings_at
 from jobpush.tap import Options
 from tests.service_process import ROOT
 

@@ -17,7 +17,8 @@ from jobpush.adapter.kinds import to_toml
 from jobpush.adapter.options import declared
 from jobpush.listen_addresses import UnixSocket
 from jobpush.polling.nudge_sockets import UnixAddress
-from jobpush.settings import CommandLine, ConfigError, Given, Place, Settings, load, make_settings, read_file, settings_at
+from jobpush.setting import Place
+from jobpush.settings import CommandLine, ConfigError, Given, Settings, load, make_settings, read_file, settings_at
 
 #: Values as a TOML file may have them.
 SCALARS = st.one_of(st.integers(), st.floats(), st.booleans(), st.text(st.characters(codec="utf-8"), max_size=20))
@@ -39,6 +40,9 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "access_log": ("log", "log"),
     "static": ("site", "site"),
     "health": ("unix:/run/x:mode=666", UnixSocket("/run/x", 0o666)),
+    "socket": ("unix:/run/y", UnixSocket("/run/y", 0o666)),
+    "private": ("no", False),
+    "operators": ("@staff", "@staff"),
     "nudge": ("unix:sock:mode=666", "sock"),
     "nudge_secret": ("secret", "secret"),
     "queues": ("mock:seed=4", {"seed": "4"}),
@@ -103,6 +107,8 @@ class CommandLineTests(SynchronousTestCase):
                     self.assertEqual(value, os.path.abspath(expected))
                 elif item.field == "nudge":
                     self.assertEqual(value, (UnixAddress(os.path.abspath(expected), 0o666),))
+                elif item.field == "operators":
+                    self.assertEqual(value, (expected,))
                 elif item.is_repeated:
                     self.assertEqual([part.options for part in value], [expected])
                 else:
@@ -163,12 +169,16 @@ class FileTests(SynchronousTestCase):
             if item.is_table:
                 continue
             _, expected = TEXTS.get(item.field, ("", FLAGS.get(item.field)))
-            given = {"nudge": ["unix:sock:mode=666"], "health": "unix:/run/x:mode=666"}.get(item.field, expected)
+            given = {
+                "nudge": ["unix:sock:mode=666"], "health": "unix:/run/x:mode=666", "socket": "unix:/run/y", "operators": ["@staff"],
+            }.get(item.field, expected)  # fmt: skip
             path = self.write(f"{item.name} = {to_toml(given)}")
             value = getattr(load(path), item.field)
             beside = os.path.join(os.path.dirname(path), str(expected))
             if item.field == "nudge":
                 expected = (UnixAddress(beside, 0o666),)
+            if item.field == "operators":
+                expected = ("@staff",)
             self.assertEqual(value, beside if item.field in PATHS else expected, item.name)
 
     def test_tables(self) -> None:
@@ -194,7 +204,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(
             self.refused("prot = 8080"),
             "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, interval, "
-            "keep_channels, keep_days, keep_events, max_held, nudge, nudge_secret, port, state, static",
+            "keep_channels, keep_days, keep_events, max_held, nudge, nudge_secret, operator, port, private, socket, state, static",
         )
 
     def test_wrong_values(self) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from unittest import mock as mock_module
 
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +20,7 @@ from jobpush.adapter.interfaces import IBatchQueueService, QueueError
 from jobpush.adapter.options import OptionReader
 from jobpush.adapter.registry import parse_argument, queue_factories
 from jobpush.adapter.testing import MemoryQueue
+from jobpush.listen_addresses import Nowhere, UnixSocket
 from jobpush.runtime.listening import InheritedSocket
 from jobpush.settings import ConfigError
 from jobpush.tap import Options, is_public, makeService
@@ -124,6 +126,31 @@ class OptionTests(SynchronousTestCase):
         line = self.refused("--queue", "mock")
         self.assertTrue(line.startswith("the socket [::]:99 that was handed over is not provably loopback"), line)
         self.assertEqual(len(options("--queue", "mock", "--allow-anonymous").endpoints), 3)
+
+    def test_where_users_are_known(self) -> None:
+        """On a unix socket: one that was handed over, the port if it is one, or one in the runtime directory, but where none is wanted."""
+        mock = ("--queue", "mock")
+        tcp, unix = InheritedSocket("systemd:domain=INET:index=0", "127.0.0.1:99", False), InheritedSocket("systemd:domain=UNIX:index=1", "/x", False)
+        self.patch(command_line, "serverFromString", lambda reactor, text: None)
+        for directory, inherited, words, address, knows in [
+            (None, (), (), Nowhere(), False),
+            ("/run/jobpush", (), (), UnixSocket("/run/jobpush/jobpush.sock", 0o666), True),
+            ("/run/jobpush", (), ("--socket", "none"), Nowhere(), False),
+            (None, (), ("--socket", "unix:/x:mode=660"), UnixSocket("/x", 0o660), True),
+            (None, (), ("--socket", "unix:/x"), UnixSocket("/x", 0o666), True),
+            ("/run/jobpush", (tcp,), (), UnixSocket("/run/jobpush/jobpush.sock", 0o666), True),
+            ("/run/jobpush", (tcp, unix), (), Nowhere(), True),
+            ("/run/jobpush", (tcp, unix), ("--port", "80"), UnixSocket("/run/jobpush/jobpush.sock", 0o666), True),
+            (None, (unix,), ("--port", "80"), Nowhere(), False),
+            (None, (), ("--port", "unix:/x"), Nowhere(), True),
+        ]:  # fmt: skip
+            self.patch(command_line, "inherited_sockets", lambda reactor, inherited=inherited: inherited)
+            environment = {} if directory is None else {"RUNTIME_DIRECTORY": directory}
+            with mock_module.patch.dict(os.environ, environment):
+                parsed = options(*mock, *words)
+                self.assertEqual((parsed.users_address, parsed.knows_users), (address, knows), (directory, inherited, words))
+        for wrong in ("/x", "unix:", "tcp:80", "unix:/x:mode=9"):
+            self.assertIn("expected unix:PATH", self.refused(*mock, "--socket", wrong))
 
     def test_read_again(self) -> None:
         """The file is read again where it was, and the command line goes before it still; what is in force stays."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar, cast
 
@@ -15,8 +14,9 @@ from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
+from jobpush_client.credentials import default_url, headers_for
 from jobpush_client.exchange import HOLD_S, Exchange, G, Give, NoReply, Pause, Reply, Request, RetryPolicy, Session, Stream
-from jobpush_client.sync import DEFAULT_URL, SLACK_S, connector
+from jobpush_client.sync import SLACK_S, connector
 from jobpush_client.values import BarrierResult, ChangeEvent, Fields, Job, JobList, Met, Reset, Step, WorkflowStatus
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class AsyncClient:
             from twisted.internet import reactor as installed
 
             reactor = cast(IReactorTime, installed)
-        url = url or os.environ.get("JOBPUSH_URL") or DEFAULT_URL
+        url = url or default_url()
         connector(url)  # says what is wrong with an address
         self._reactor = reactor
         self._pool: HTTPConnectionPool | None = None
@@ -63,7 +63,7 @@ class AsyncClient:
             self._pool.retryAutomatically = False
         self._http = http or cast(HttpClient, treq.client.HTTPClient(_agent(reactor, url, self._pool)))
         self._url = "http://localhost" if url.startswith("unix:") else url.rstrip("/")
-        self._headers = {"Accept": "application/json", **(headers or {})}
+        self._headers = headers_for(url, headers or {})
         self._session = Session(reactor.seconds, retry_policy, hold)
 
     async def close(self) -> None:
@@ -129,6 +129,23 @@ class AsyncClient:
     async def wait_for_workflow(self, name: str, until: str = "terminal", timeout: float | None = None) -> WorkflowStatus:
         """Wait until all jobs of a workflow have ended, or the first has begun."""
         return await self._run(self._session.wait_for_workflow(name, until, timeout))
+
+    async def make_token(self, scopes: Sequence[str] = (), hours: float | None = None, label: str = "") -> Fields:
+        """
+        Make a token for whoever asks: its ``token`` is in the answer and nowhere else, with ``id``, ``user``, ``expires_at``.
+
+        :param scopes: of ``read``, ``watch``, ``nudge``, ``workflow``; by default all.
+        :param hours: for how long it is good; by default 12.
+        """
+        return await self._run(self._session.make_token(scopes, hours, label))
+
+    async def tokens(self) -> list[Fields]:
+        """What is known of one's own tokens; not what they are made of."""
+        return await self._run(self._session.tokens())
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Let one of one's own tokens, by its id, be good no more; with ``all`` each of them."""
+        await self._run(self._session.revoke_token(token_id))
 
     async def ready(self) -> Fields:
         """How the server and its queues are doing. Not tried again."""

@@ -363,6 +363,25 @@ class Session:
             if deadline is not None and self._clock() >= deadline:
                 raise WaitTimeout(f"{name} was not {until} in time", WorkflowStatus(answer))
 
+    # -- tokens
+
+    def make_token(self, scopes: Sequence[str], hours: float | None, label: str) -> Exchange[Fields]:
+        """A new token, which is in this answer and nowhere else."""
+        fields: dict[str, object] = {"label": label}
+        if scopes:
+            fields["scopes"] = list(scopes)
+        if hours is not None:
+            fields["hours"] = hours
+        return (yield from self.ask(Request("POST", "/v1/tokens", json.dumps(fields).encode())))
+
+    def tokens(self) -> Exchange[list[Fields]]:
+        """What is known of one's own."""
+        return list((yield from self.ask(Request("GET", "/v1/tokens")))["tokens"])
+
+    def revoke_token(self, token_id: str) -> Exchange[None]:
+        """One of them, or ``all``, is good no more."""
+        yield from self.ask(Request("DELETE", f"/v1/tokens/{quote(token_id, safe='')}"))
+
     # -- operations
 
     def ready(self) -> Exchange[Fields]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from jobpush_client.credentials import default_url, headers_for
 from jobpush_client.exchange import HOLD_S, Exchange, G, Give, NoReply, Pause, Reply, Request, RetryPolicy, Session, Stream
 from jobpush_client.values import (
     BarrierResult,
@@ -27,7 +27,6 @@ from jobpush_client.values import (
 
 T = TypeVar("T")
 
-DEFAULT_URL = "http://localhost:8080"
 
 #: Seconds that an answer may take longer than its request may be held.
 SLACK_S = 30.0
@@ -38,8 +37,8 @@ class Client:
     A jobpush server. Not to be shared by threads: give each its own.
 
     :param url: ``http://host:port``, ``https://…``, or ``unix:/path/of/a/socket``; by default what JOBPUSH_URL in the
-        environment says, else ``http://localhost:8080``.
-    :param headers: to be sent with each request, such as a proxy's ``Authorization``.
+        environment says, else ``unix:/run/jobpush/jobpush.sock`` where that is, else ``http://localhost:8080``.
+    :param headers: to be sent with each request, such as a proxy's ``Authorization``; that goes before a token.
     :param retry_policy: for how long it tries again while the server cannot be reached.
     :param hold: seconds for which one request is held; make it less than the time-outs of proxies on the way.
 
@@ -54,8 +53,9 @@ class Client:
         retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008
         hold: float = HOLD_S,
     ) -> None:
-        self._connect = connector(url or os.environ.get("JOBPUSH_URL") or DEFAULT_URL)
-        self._headers = {"Accept": "application/json", **(headers or {})}
+        url = url or default_url()
+        self._connect = connector(url)
+        self._headers = headers_for(url, headers or {})
         self._session = Session(time.monotonic, retry_policy, hold)
         self._connection: http.client.HTTPConnection | None = None
 
@@ -147,6 +147,23 @@ class Client:
     def wait_for_workflow(self, name: str, until: str = "terminal", timeout: float | None = None) -> WorkflowStatus:
         """Wait until all jobs of a workflow have ended, or the first has begun."""
         return self._run(self._session.wait_for_workflow(name, until, timeout))
+
+    def make_token(self, scopes: Sequence[str] = (), hours: float | None = None, label: str = "") -> Fields:
+        """
+        Make a token for whoever asks: its ``token`` is in the answer and nowhere else, with ``id``, ``user``, ``expires_at``.
+
+        :param scopes: of ``read``, ``watch``, ``nudge``, ``workflow``; by default all.
+        :param hours: for how long it is good; by default 12.
+        """
+        return self._run(self._session.make_token(scopes, hours, label))
+
+    def tokens(self) -> list[Fields]:
+        """What is known of one's own tokens; not what they are made of."""
+        return self._run(self._session.tokens())
+
+    def revoke_token(self, token_id: str) -> None:
+        """Let one of one's own tokens, by its id, be good no more; with ``all`` each of them."""
+        self._run(self._session.revoke_token(token_id))
 
     def ready(self) -> Fields:
         """How the server and its queues are doing. Not tried again."""

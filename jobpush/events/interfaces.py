@@ -154,8 +154,9 @@ class IJournal(Interface):
 
     def keep(name: str, value: str | None) -> Deferred[None]:
         """
-        Keep a text: ``kept`` returns it when this has fired. None forgets it, at once. Fails with `JournalError` if that was not
-        written.
+        Keep a text: ``kept`` returns it when this has fired. None forgets it, at once.
+
+        Fails with `JournalError` if that was not written.
         """
 
     def kept() -> Mapping[str, str]:

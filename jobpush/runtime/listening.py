@@ -11,6 +11,7 @@ import ipaddress
 import itertools
 import os
 import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 import attrs
@@ -122,4 +123,43 @@ class AdoptedPort(Service):
         port.stopReading()
         port.socket.close()
         self._factory.doStop()
+        return None
+
+
+class OwnPort(Service):
+    """
+    Accepts connections on a unix socket that it opens itself.
+
+    :param open_socket: opens it, and returns it with what closes it; may raise `OSError`.
+    """
+
+    def __init__(
+        self, reactor: Any, open_socket: Callable[[], tuple[socket.socket, Callable[[], None]]], factory: Any
+    ) -> None:
+        self._reactor = reactor
+        self._open = open_socket
+        self._factory = factory
+        self._accepting: AdoptedPort | None = None
+        self._close: Callable[[], None] = lambda: None
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        opened, self._close = self._open()
+        # The endpoint closes the descriptor that it is given.
+        endpoint = AdoptedStreamServerEndpoint(self._reactor, opened.detach(), socket.AF_UNIX)
+        self._accepting = AdoptedPort(endpoint, self._factory)
+        self._accepting.privilegedStartService()
+
+    def startService(self) -> None:
+        super().startService()
+        if self._accepting is None:
+            self.privilegedStartService()
+
+    def stopService(self) -> Any:
+        """Accept no more, and remove the socket's file."""
+        super().stopService()
+        accepting, self._accepting = self._accepting, None
+        if accepting is not None:
+            accepting.stopService()
+        self._close()
         return None

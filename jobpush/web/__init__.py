@@ -5,7 +5,7 @@ The HTTP side of jobpush. ``resource(service)`` can be mounted anywhere in a tre
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 from klein import Klein

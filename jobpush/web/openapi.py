@@ -10,6 +10,8 @@ from jobpush import __version__
 from jobpush.core.model import STATES
 from jobpush.web.openapi_schemas import INTEGER, NUMBER, SCHEMAS, TEXT, Schema, enum_of, list_of, ref
 from jobpush.web.params import DEFAULT_LIMIT, DEFAULT_WAIT_S, FILTERS, HIGHEST_LIMIT, LONGEST_WAIT_S, MOST_IDS
+from jobpush.web.principal import Scope
+from jobpush.web.tokens import HOURS, MOST_HOURS, MOST_LABEL
 
 _FILTER_TEXTS = {
     "cluster": "Only of this cluster.",
@@ -58,6 +60,11 @@ _LIMIT = _query(
 )
 _UNTIL = _query("until", enum_of(["change", "started", "terminal"]), "Hold until it has changed, begun or ended; `started` and "
                 "`terminal` answer at once if it is so already.")  # fmt: skip
+_NEW_TOKEN = {
+    "scopes": {**list_of(enum_of(Scope)), "description": "What it is good for; all, if there are none."},
+    "hours": {**NUMBER, "exclusiveMinimum": 0, "maximum": MOST_HOURS, "description": f"For how long; by default {HOURS:g}."},
+    "label": {**TEXT, "maxLength": MOST_LABEL, "description": "What its owner calls it."},
+}
 _BODY_IDS = {**list_of(TEXT), "maxItems": MOST_IDS}
 
 
@@ -217,6 +224,21 @@ def paths() -> dict[str, Schema]:
                  "400": {"$ref": "#/components/responses/400"}, "503": {"$ref": "#/components/responses/503"}},
                 [_WORKFLOW_NAME],
             ),
+        },
+        "/v1/tokens": {
+            "get": _operation("listTokens", "identity", "One's own tokens", "", _answers("Tokens", "What is known of them.")),
+            "post": _operation(
+                "makeToken", "identity", "A new token", "For whoever asks, who must have said so otherwise than by a token.",
+                _answers("NewToken", "It is good from now on.", 400, 403, 429, status=201),
+                body={**_body(_NEW_TOKEN), "required": False},
+            )
+        },
+        "/v1/tokens/{id}": {
+            "delete": _operation(
+                "revokeToken", "identity", "A token is good no more", "What is held with it is answered with 401.",
+                {"204": {"description": "It is so now."}, "404": {"$ref": "#/components/responses/404"}},
+                [{"name": "id", "in": "path", "required": True, "schema": TEXT, "description": "Its id, or `all`."}],
+            )
         },
         "/v1/nudge": {
             "post": _operation(

@@ -10,6 +10,7 @@ from typing import Any
 
 from jobpush.core.fields import Field, FieldKind
 from jobpush.core.model import ATTEMPT_FIELDS, JOB_FIELDS, STATES, Confidence, Outcome, Phase
+from jobpush.web.principal import Scope
 
 Schema = dict[str, Any]
 
@@ -170,6 +171,15 @@ _PROBLEM = object_of(
     optional=("parameter", "oldest_cursor", "snapshot_url", "stale_s", "health"),
 )
 
+_TOKEN: Schema = {
+    "id": {**TEXT, "description": "Its name, which is no secret."},
+    "user": TEXT,
+    "label": {**TEXT, "description": "What its owner calls it."},
+    "scopes": list_of(enum_of(Scope)),
+    "made_at": TIME,
+    "expires_at": TIME,
+}
+
 SCHEMAS: dict[str, Schema] = {
     "Job": _JOB,
     "Step": _STEP,
@@ -236,6 +246,9 @@ SCHEMAS: dict[str, Schema] = {
             ),
         ]
     },
+    "Token": object_of(_TOKEN),
+    "NewToken": object_of({"token": {**TEXT, "description": "It is in this answer and nowhere else."}, **_TOKEN}),
+    "Tokens": object_of({"tokens": list_of(ref("Token"))}),
     "Nudged": object_of({"clusters": list_of(TEXT), "jobs": list_of(TEXT)}),
     "Health": object_of({"status": TEXT, "version": TEXT}),
     "Readiness": object_of(

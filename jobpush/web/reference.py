@@ -22,7 +22,7 @@ th,td{text-align:left;vertical-align:top;padding:.25rem .8rem .25rem 0;border-bo
 nav ul{columns:2;padding-left:1.2rem}
 """
 
-_TAGS = ("jobs", "changes", "barriers", "workflows", "streams", "operations")
+_TAGS = ("jobs", "changes", "barriers", "workflows", "streams", "identity", "operations")
 
 
 def page(document: Schema) -> bytes:

@@ -29,6 +29,9 @@ RANDOM_BYTES = 32
 HOURS = 12.0
 MOST_HOURS = 30 * 24.0
 
+#: Characters of what an owner calls one.
+MOST_LABEL = 100
+
 #: How many one user may have, and all together.
 MOST_OF_ONE = 50
 MOST = 20_000

@@ -8,9 +8,12 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
+from treq.testing import StubTreq
 
 from jobpush import __version__
+from jobpush.web import resource
 from jobpush.web.openapi import document
+from jobpush.web.tokens import Tokens
 from tests.support import LabCase, quoted
 
 DOCUMENT = document()
@@ -42,6 +45,9 @@ class DocumentTests(LabCase):
     def setUp(self) -> None:
         super().setUp()
         self.document = document()
+        tokens = Tokens(self.lab.journal, self.lab.clocks.wall, lambda is_revoked: None)
+        self.lab.resource = resource(self.lab.service, tokens=tokens, max_held=100)
+        self.lab.treq = StubTreq(self.lab.resource)
         validate(self.document)
 
     def test_references(self) -> None:
@@ -93,7 +99,7 @@ class DocumentTests(LabCase):
                 continue
             routed |= {(path, method.lower()) for method in rule.methods or () if method not in ("HEAD", "OPTIONS")}
         described = {(path, method) for path, methods in self.document["paths"].items() for method in methods}
-        self.assertEqual({(path.replace("job_id", "id"), method) for path, method in routed}, described)
+        self.assertEqual({(path.replace("job_id", "id").replace("token_id", "id"), method) for path, method in routed}, described)
 
     def test_parameters(self) -> None:
         """Each described parameter of a query is known to its route; an unknown one is refused by its name."""
@@ -140,7 +146,7 @@ class DocumentTests(LabCase):
                 parts = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
                 self.assertEqual(parts, set(re.findall(r"{(\w+)}", path)), path)
                 (tag,) = operation["tags"]
-                self.assertIn(tag, {"jobs", "changes", "barriers", "workflows", "streams", "operations"})
+                self.assertIn(tag, {"jobs", "changes", "barriers", "workflows", "streams", "identity", "operations"})
         self.assertEqual(len(names), len(set(names)))
 
     def test_stream_parameters(self) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import pytest
 
 from tests import doc_commands, doc_shell
@@ -33,10 +34,13 @@ SERVING = [block for block in SHELL if not block.needs and doc_shell.serves(bloc
 #: Those against a real Slurm.
 SLURM = [block for block in SHELL if block.needs == ("slurm",)]
 
+#: Those where a service's socket is that says who asks.
+SOCKET = [block for block in SHELL if block.needs == ("socket",)]
+
 #: Of the programs in Python, those that a test below runs, by page; `tests.test_docs` runs those of the other pages.
 PROGRAMS = ("docs/python.md", "docs/workflows.md", "README.md")
 
-LISTED = [block for block in all_blocks() if block.needs and block not in SLURM]
+LISTED = [block for block in all_blocks() if block.needs and block not in (*SLURM, *SOCKET)]
 
 #: What a reader finds in the output, as patterns.
 ENDED = r"(COMPLETED|FAILED|TIMEOUT|OUT_OF_MEMORY|CANCELLED)"
@@ -47,6 +51,12 @@ PRINTED = {
     "docs/workflows.md": [r'"done":true', r'"name":"w7"', r"event: workflow\b"],
     "docs/writing-an-adapter.md": [r"PASSED \(successes=2[0-9]\)"],
 }
+PRINTED_WITH_SOCKET = {
+    "docs/identity.md": [
+        r"mock/4711 COMPLETED", r'"user":"root"', r": a token for http://localhost:8080 until \S+ \(nudge, read, watch, workflow\), kept in ",
+        r"\njp_\S{40,}\n", r"  until \S+  read  ",
+    ],
+}  # fmt: skip
 PRINTED_BY_SERVICE = {
     "README.md": [r'"state":"COMPLETED"'],
     "docs/embedding.md": [r"job mock/\d+\S* QUEUED -> \w+ user="],
@@ -62,7 +72,7 @@ PRINTED_WITH_SLURM = {
 
 def test_every_block_is_run_or_listed() -> None:
     """None is forgotten: each is run by one of these tests or by tests/test_docs.py, or is listed with what it needs."""
-    run = [*PLAIN, *SERVING, *SLURM, *LISTED]
+    run = [*PLAIN, *SERVING, *SLURM, *SOCKET, *LISTED]
     others = [block for block in all_blocks() if block.language != "sh" and not block.needs]
     assert sorted(block.name for block in (*run, *others)) == sorted(block.name for block in all_blocks())
     in_python = {block.page for block in others if block.language in ("python", "pycon")}
@@ -118,6 +128,28 @@ def test_with_slurm(page: str, slurm: SlurmCluster, short_path: Path) -> None:
             PRINTED_WITH_SLURM[page],
             doc_shell.run(some, directory, environment(directory, service.port, SLURM_CONF=str(slurm.conf), USER="root")),
         )
+    finally:
+        service.stop()
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in SOCKET}))
+def test_with_a_socket(page: str, short_path: Path) -> None:
+    """What is typed by a user whom the socket of his host's service knows."""
+    directory = short_path / page.replace("/", "-")
+    users = directory / "jobpush.sock"
+    directory.mkdir()
+    write_jobs(directory / "jobs", '{"id": "4711", "user": "root", "state": "COMPLETED", "exit_code": 0}\n')
+    service = ServiceProcess(
+        directory / "service", "--queue", f"mock:file={directory / 'jobs'}", "--private", "yes", "--socket", f"unix:{users}"
+    )
+    service.start()
+    try:
+        service.ready()
+        some = [
+            attrs.evolve(block, text=block.text.replace("/run/jobpush/jobpush.sock", str(users))) for block in of(page, SOCKET)
+        ]
+        where = {"JOBPUSH_URL": f"unix:{users}", "HOME": str(directory)}
+        check(PRINTED_WITH_SOCKET[page], doc_shell.run(some, directory, environment(directory, service.port, **where)))
     finally:
         service.stop()
 

@@ -14,6 +14,7 @@ from importlib import import_module
 
 from jobpush_client import __version__
 from jobpush_client.cli.sample import SAMPLES
+from jobpush_client.credentials import DEFAULT_URL
 from jobpush_client.values import ApiError, ClientError, Unknown, Unreachable, WaitTimeout
 
 #: Exit codes that say what became of the command itself. Those of jobs are in `jobpush_client.cli.codes`.
@@ -58,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--url", default=None, metavar="URL",
-        help="the server: http://HOST:PORT or unix:/PATH (default: $JOBPUSH_URL, else http://localhost:8080)",
+        help="the server: http://HOST:PORT or unix:/PATH (default: $JOBPUSH_URL, else the socket of this host's, else http://localhost:8080)",
     )  # fmt: skip
     common.add_argument(
         "--patience", type=seconds, default=300.0, metavar="SECONDS",
@@ -132,6 +133,21 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("kind", choices=tuple(SAMPLES), help="which files (see below)")
     sample.add_argument("directory", metavar="DIR", help="where to; it is made if it is not there")
     sample.add_argument("--force", action="store_true", help="write over files that are there already")
+
+    login = command("login", "make a token for a server's port, where this host's socket says who you are")
+    login.add_argument(
+        "--server", default=DEFAULT_URL, metavar="URL", help=f"for which address the token is kept (default: {DEFAULT_URL})"
+    )
+    login.add_argument("--hours", type=seconds, metavar="HOURS", help="for how long it is good (default: 12)")
+    login.add_argument(
+        "--scope", action="append", choices=("read", "watch", "nudge", "workflow"),
+        help="what it is good for (repeatable; default: all)",
+    )  # fmt: skip
+    login.add_argument("--label", help="what you call it (default: the name of this host)")
+    login.add_argument("--print", action="store_true", help="print it in place of keeping it, for JOBPUSH_TOKEN")
+    token = command("token", "list or revoke the tokens that you have made")
+    token.add_argument("action", choices=("list", "revoke"), help="what to do with them")
+    token.add_argument("ids", nargs="*", metavar="ID", help="of those that are revoked; or all")
 
     journal = commands.add_parser(
         "journal",

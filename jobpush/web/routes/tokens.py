@@ -11,12 +11,9 @@ from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem, who_are_you
 from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Response, json_response
-from jobpush.web.tokens import HOURS, KEPT, MOST_HOURS, Token, Tokens, scopes_of
+from jobpush.web.tokens import HOURS, KEPT, MOST_HOURS, MOST_LABEL, Token, Tokens, scopes_of
 
 _MAKE = frozenset({"scopes", "hours", "label"})
-
-#: Characters of what an owner calls a token.
-MOST_LABEL = 100
 
 
 class TokenRoutes:
@@ -31,7 +28,9 @@ class TokenRoutes:
         principal = _identified(request)
         if principal.credential.startswith(KEPT):
             raise Problem(403, "a token makes no tokens: ask over the unix socket, or with what you sign in with")
-        params = Params(self._service, body_of(request), _MAKE)
+        has_body = request.content.read(1) != b""
+        request.content.seek(0)
+        params = Params(self._service, body_of(request) if has_body else decoded(request.args), _MAKE)
         scopes = scopes_of(params.values("scopes"))
         label = params.text("label") or ""
         if len(label) > MOST_LABEL or not label.isprintable():
