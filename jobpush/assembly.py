@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,7 @@ from jobpush.runtime.log_file import ServiceLogFile, log_path
 from jobpush.runtime.reload import Reloads, has_terminal, on_signal
 from jobpush.runtime.sd_notify import notify_of, watchdog_seconds
 from jobpush.runtime.supervision import Supervision
-from jobpush.service import JobPush
+from jobpush.service import DRAIN_S, JobPush
 from jobpush.web import ApiResource
 from jobpush.web.first_requests import FirstRequests
 from jobpush.web.health import readiness
@@ -54,9 +55,21 @@ class CannotStart(Exception):
 
 
 class Assembly(MultiService):
-    """The ports and what they serve; what fails at the start becomes one line and a non-zero exit."""
+    """
+    The ports and what they serve; what fails at the start becomes one line and a non-zero exit.
 
-    def __init__(self, reactor: Any, options: Options, service: JobPush, site: JobpushSite, api: ApiResource) -> None:
+    :param asked: returns whether SIGHUP has come before the start.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        options: Options,
+        service: JobPush,
+        site: JobpushSite,
+        api: ApiResource,
+        asked: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__()
         self._reactor = reactor
         self._options = options
@@ -83,6 +96,7 @@ class Assembly(MultiService):
         self.reloads = Reloads(self._supervision.reloading, self._supervision.reloaded)
         self.reloads.add("the access log", site.access_log.reopen)
         self.reloads.add("the queues", self._queues.reload)
+        self._asked = asked
         self._in_terminal = False
         self._forget_signal = lambda: None
 
@@ -172,6 +186,8 @@ class Assembly(MultiService):
         if threading.current_thread() is threading.main_thread():
             self._in_terminal = has_terminal()
             self._forget_signal = on_signal(self._reactor, signal.SIGHUP, self._hangup)
+            if self._asked():
+                self._reactor.callWhenRunning(self.reloads.reload)
         self._supervision.start()
 
     def _die(self, line: str) -> None:
@@ -203,15 +219,19 @@ class Assembly(MultiService):
 
     async def _stop(self) -> None:
         self._supervision.stop()
+        self._queues.give_up()
         await self.reloads.close()
         await gatherResults([maybeDeferred(port.stopService) for port in self._ports])
         until = self._reactor.seconds() + UNREAD_S
         while self._site.arrivals and self._reactor.seconds() < until:
             await deferLater(self._reactor, 0.01)
+        until = self._reactor.seconds() + DRAIN_S
         stopped = self._service.stopService()
         if self._health is not None:
             self._health.note()
         await stopped
+        while self._unread() and self._reactor.seconds() < until:
+            await deferLater(self._reactor, 0.02)
         self._gc_pauses.stopService()
         if self._health is not None:
             self._health.stopService()
@@ -219,6 +239,10 @@ class Assembly(MultiService):
         self._forget_signal()
         if self._options.parent is not None:  # under twistd, whose process ends now
             threading.Thread(target=_exit_anyway, daemon=True).start()
+
+    def _unread(self) -> bool:
+        """Return whether a client has not read what it was answered: as much of it as the kernel does not take waits here."""
+        return any(hasattr(writer, "server") for writer in self._reactor.getWriters())
 
 
 def _exit_anyway() -> None:

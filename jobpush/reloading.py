@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from jobpush.adapter.interfaces import BadQueueOption, QueueError
@@ -48,6 +48,7 @@ class ConfiguredQueues:
         self._settings = settings
         self._knows_users = knows_users
         self._made = dict(made.by_cluster)
+        self._asking: Deferred[list[None]] | None = None
         #: Whether the settings name the queues that are watched. If not, they were found on this host at the start.
         self._named = bool(settings.queues)
 
@@ -68,8 +69,7 @@ class ConfiguredQueues:
         added = [made for name, made in wanted.items() if name not in self._made]
         changed = [made for name, made in wanted.items() if name in self._made and made.asked != self._made[name].asked]
         removed = [name for name in self._made if name not in wanted]
-        for made in (*added, *changed):
-            await self._check(made)
+        await self._check_all([*added, *changed])
         if self._service.closing:
             return None
         for made in changed:
@@ -92,6 +92,26 @@ class ConfiguredQueues:
         if self._named:
             raise CannotReload("no queue is named any more; those that are on this host are looked for at the start only")
         return _said((), (), (), self._later(settings))
+
+    def give_up(self) -> None:
+        """The service ends: wait for no scheduler's answer any more."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def _check_all(self, queues: Iterable[MadeQueue]) -> None:
+        """Check new queues, all at once: schedulers that do not answer take no longer than one of them."""
+        checks = [Deferred.fromCoroutine(self._check(made)) for made in queues]
+        self._asking = gatherResults(checks, consumeErrors=True)
+        try:
+            await self._asking
+        except CancelledError:
+            raise CannotReload("the service ends") from None
+        except FirstError as error:
+            if error.subFailure.check(CancelledError):
+                raise CannotReload("the service ends") from None
+            error.subFailure.raiseException()
+        finally:
+            self._asking = None
 
     async def _check(self, made: MadeQueue) -> None:
         """As at the start: where users' jobs are hidden from each other they must not be shown to all by an oversight."""

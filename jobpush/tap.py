@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Callable
 from typing import cast
 
 from twisted.application.service import IService
@@ -16,6 +19,7 @@ from jobpush.events.journal_threads import Threads
 from jobpush.polling.nudge_sockets import IDatagramReactor, NudgeSocket
 from jobpush.runtime.accounts import Accounts
 from jobpush.runtime.clocks import give_elapsed
+from jobpush.runtime.reload import has_terminal, noted
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S
 from jobpush.web import resource
@@ -51,6 +55,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     give_elapsed(reactor)
+    asked = _note_hangups(options)
     settings = options.settings
     retention = Retention(settings.keep_events, settings.keep_days * DAY_S)
     threads = Threads(cast(IReactorFromThreads, reactor))
@@ -80,4 +85,16 @@ def makeService(options: Options) -> IService:
         settings.debug_invariants,
     )
     site = JobpushSite(root, reactor, settings.access_log, service.instruments)
-    return Assembly(reactor, options, service, site, root)
+    return Assembly(reactor, options, service, site, root, asked)
+
+
+def _note_hangups(options: Options) -> Callable[[], bool]:
+    """
+    Let a SIGHUP that comes before the start is over, which takes minutes where a large journal is upgraded, end nothing, unless
+    it is a terminal's. Returns what says whether one has come.
+    """
+    if options.parent is None or threading.current_thread() is not threading.main_thread():
+        return lambda: False
+    if options.parent["nodaemon"] and has_terminal():
+        return lambda: False
+    return noted(signal.SIGHUP)

@@ -219,17 +219,31 @@ class ReloadTests(SynchronousTestCase):
         self.file.says(memory=1, second=1, third=1)
         self.assertEqual(self.reload(), "added: third")
 
+        self.silent("fourth", "fifth", "sixth")
+        done = Deferred.fromCoroutine(self.part.reload())
+        self.lab.clock.run(CHECK_S + 0.1)
+        self.assertEqual(self.successResultOf(done), "added: fourth, fifth, sixth")
+
+    def silent(self, *clusters: str) -> None:
+        """The file has these queues as well, which do not answer."""
+
         class Silent(MemoryQueue):
             def check(self) -> Deferred[QueueFacts]:
                 return Deferred()
 
-        self.patch(reloading, "make_queues", lambda reactor, settings: MadeQueues({
-            **{name: self.part._made[name] for name in self.part._made},
-            "fourth": MadeQueue(Silent(self.lab.clock, cluster="fourth"), PollingOptions(), ("memory", "", {})),
-        }))  # fmt: skip
+        made = {name: MadeQueue(Silent(self.lab.clock, cluster=name), PollingOptions(), ("memory", "", {})) for name in clusters}
+        self.patch(reloading, "make_queues", lambda reactor, settings: MadeQueues({**self.part._made, **made}))
+
+    def test_an_end_meanwhile(self) -> None:
+        """A service that ends waits for no queue's answer, and takes none."""
+        self.part.give_up()
+        self.silent("fourth", "fifth")
         done = Deferred.fromCoroutine(self.part.reload())
-        self.lab.clock.run(CHECK_S + 0.1)
-        self.assertEqual(self.successResultOf(done), "added: fourth")
+        self.assertNoResult(done)
+        self.part.give_up()
+        self.assertEqual(str(self.failureResultOf(done, CannotReload).value), "the service ends")
+        self.assertNotIn("fourth", self.lab.service.monitors)
+        self.part.give_up()
 
     def test_at_the_end(self) -> None:
         """A service that ends takes no new queues."""

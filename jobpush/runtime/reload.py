@@ -111,6 +111,17 @@ def on_signal(reactor: IReactorFromThreads, number: int, call: Callable[[], None
     return lambda: void(signal.signal(number, before if before is not None else signal.SIG_DFL))
 
 
+def noted(number: int) -> Callable[[], bool]:
+    """
+    Let a signal end nothing any more, but note it. In the main thread only.
+
+    :return: says whether it has come.
+    """
+    came = []
+    signal.signal(number, lambda number, frame: came.append(number))
+    return lambda: bool(came)
+
+
 def has_terminal() -> bool:
     """Return whether standard input is a terminal that is there."""
     try:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobpush.runtime.reload import CannotReload, Reloads, has_terminal, on_signal
+from jobpush.runtime.reload import CannotReload, Reloads, has_terminal, noted, on_signal
 
 
 class ReloadsTests(SynchronousTestCase):
@@ -129,3 +129,11 @@ class SignalTests(SynchronousTestCase):
         forget()
         os.kill(os.getpid(), signal.SIGHUP)
         self.assertEqual((calls, came), ([mine], [signal.SIGHUP]))
+
+    def test_noted(self) -> None:
+        """It ends nothing, and it is known whether it came."""
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
+        came = noted(signal.SIGHUP)
+        self.assertFalse(came())
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertTrue(came())

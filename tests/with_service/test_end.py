@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import signal
 import socket
@@ -83,6 +84,34 @@ class TestEnd:
             assert 0.9 < self.end(service) < 2.0
             with silent.makefile("rb") as told:
                 assert b"\x88" in told.read()[-60:]
+
+    def test_who_reads_slowly(self, tmp_path: Path) -> None:
+        """What the kernel has not taken of an answer leaves too: it is whole. Who reads nothing is waited for five seconds."""
+        jobs = "".join(json.dumps({"id": str(number), "state": "RUNNING", "name": "n" * 1500}) + "\n" for number in range(5000))
+        (tmp_path / "mock").write_text(jobs)
+        service = ServiceProcess(tmp_path / "run", "--queue", f"mock:file={tmp_path}/mock")
+        for reads in (True, False):
+            service.start()
+            service.ready()
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                client.connect(("127.0.0.1", service.port))
+                client.sendall(b"GET /v1/changes?since=0&limit=5000&wait=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+                head, _, body = client.recv(65536).partition(b"\r\n\r\n")
+                time.sleep(0.5)
+                assert service.process is not None
+                began = time.monotonic()
+                service.process.send_signal(signal.SIGTERM)
+                got = len(body)
+                while reads and (data := client.recv(65536)):
+                    got += len(data)
+                    time.sleep(0.01)
+                service.process.wait(20)
+                took = time.monotonic() - began
+            if reads:
+                assert got == int(re.search(rb"Content-Length: (\d+)", head)[1])  # type: ignore[index]
+            else:
+                assert 4.5 < took < 7
 
     def test_a_browser(self, service: ServiceProcess) -> None:
         """It sees 1001 and a clean end, and EventSource comes back by itself."""

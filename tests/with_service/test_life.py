@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import itertools
 import json
@@ -9,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -21,7 +23,7 @@ import pytest
 
 from jobpush_client import Client
 from tests.service_manager import ManagedProcess, NotifySocket, Waiting, listening, queue, unix_listening
-from tests.service_process import ROOT, TWISTD, ServiceProcess, twistd_environment, write_jobs
+from tests.service_process import ROOT, TWISTD, ServiceProcess, start_twistd, twistd_environment, write_jobs
 from tests.slurm_cluster import wait_until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
@@ -264,6 +266,16 @@ def check(condition: object) -> None:
     assert condition
 
 
+def _is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a state directory."""
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 class TestReload:
     """SIGHUP."""
 
@@ -328,6 +340,52 @@ class TestReload:
         process.send_signal(signal.SIGHUP)
         assert process.wait(10) == -signal.SIGTERM
 
+
+    def test_before_the_start_is_over(self, tmp_path: Path) -> None:
+        """A signal that comes while the journal is opened, which takes a while, ends nothing; what it asks for is done afterwards."""
+        house = Configured(tmp_path)
+        house.queues("alpha")
+        house.service.start()
+        house.service.stop()
+        house.service.log_path.unlink()
+        with closing(sqlite3.connect(tmp_path / "state" / "journal.sqlite", isolation_level=None)) as held:
+            held.execute("PRAGMA journal_mode=DELETE")
+            held.execute("BEGIN EXCLUSIVE")
+            house.service.process = start_twistd(
+                ["--port", str(house.service.port), *house.service.arguments], house.service.directory, house.service.log_path
+            )
+            lock = tmp_path / "state" / "lock"
+            wait_until(lambda: _is_locked(lock), 20, every=0.02)
+            house.service.process.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+            assert house.service.process.poll() is None
+            held.execute("COMMIT")
+        wait_until(lambda: "the queues: nothing has changed" in house.log, 20)
+        wait_until(house.service._answers, 20)
+        house.service.stop()
+
+    def test_an_end_meanwhile(self, tmp_path: Path) -> None:
+        """SIGTERM is obeyed at once also while a new queue is waited for, whose scheduler does not answer."""
+        commands = tmp_path / "bin"
+        commands.mkdir()
+        for name in ("squeue", "scontrol", "sacct", "sacctmgr", "sinfo"):
+            (commands / name).write_text("#!/bin/sh\nexec sleep 60\n")
+            (commands / name).chmod(0o755)
+        house = Configured(tmp_path)
+        house.service._environment = {"PATH": f"{commands}:{os.environ['PATH']}"}
+        house.queues("alpha")
+        house.service.start()
+        house.service.ready()
+        held = Waiting(house.service, "/v1/jobs/alpha/1?until=terminal&wait=60")
+        house.path.write_text(house.path.read_text() + "".join(f'\n[[queue]]\ntype = "slurm"\ncluster = "s{n}"\n' for n in (1, 2)))
+        assert house.service.process is not None
+        house.service.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        began = time.monotonic()
+        house.service.stop()
+        assert time.monotonic() - began < 3
+        assert held.answer().json["timed_out"]
+        assert "the queues: the old stays: the service ends" in house.log
 
     def test_a_terminal(self, tmp_path: Path) -> None:
         """In a terminal SIGHUP reads again too; but where the terminal is closed, the service ends."""
