@@ -78,6 +78,7 @@ class ApiResource(KleinResource):
     def _admit(self, request: ClientRequest) -> Any:
         request.principal = ANONYMOUS
         request.connections = self.connections
+        request.unread = self.connections.unread
         try:
             self._check(request)
         except Problem as problem:

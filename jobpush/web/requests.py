@@ -86,6 +86,7 @@ class ClientRequest(Protocol):
     :ivar principal: who asks.
     :ivar admitted: it passed every check on who asks.
     :ivar connections: what takes its connection when it is answered.
+    :ivar unread: the bound on what was answered and is not read, a `jobpush.web.unread.Unread`.
     :ivar came_at: the reactor's time at which its headers had come.
     """
 
@@ -105,6 +106,7 @@ class ClientRequest(Protocol):
     principal: Principal
     admitted: bool
     connections: IdleConnections | None
+    unread: Any
     came_at: float
 
     def getHeader(self, name: bytes, /) -> bytes | None: ...

@@ -59,6 +59,7 @@ class JobpushRequest(Request):
     :ivar admitted: it passed every check on who asks; set by the resource that answers it.
     :ivar principal: who asks; set by the same.
     :ivar connections: what takes its connection when it is answered; set by the same.
+    :ivar unread: the bound on what was answered and is not read; set by the same.
     :ivar received: bytes of its body that have come.
     :ivar gone: the client has left.
     """
@@ -69,6 +70,7 @@ class JobpushRequest(Request):
     admitted = False
     principal: Principal = ANONYMOUS
     connections: IdleConnections | None = None
+    unread: Any = None
     gone = False
     received = 0
 
