@@ -40,13 +40,14 @@ class Unread:
     def choose(self, response: Response, connection: Any) -> Response:
         """
         Return the response that a client gets, which is written at once: 503 in place of a large one that would make it too
-        many bytes.
+        many bytes. One is given out if nothing else is kept, however large it is.
 
         :param connection: its transport.
         """
         if len(response.body) < LARGE_BYTES:
             return response
-        if self.bytes + len(response.body) > self._most:
+        before = self.bytes
+        if before and before + len(response.body) > self._most:
             text = "too many bytes of answers wait for clients that do not read them; try again later, or ask for less at once"
             return Problem(503, text, headers={"Retry-After": str(random.randint(2, 10))}).response()
         self._connections[connection] = None
