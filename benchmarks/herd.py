@@ -3,7 +3,8 @@ Everyone comes back at once: ``python -m benchmarks.herd``.
 
 jobpush starts on a journal with many events (as after a restart), and 10,700 clients come back at once, each with a cursor
 20,000 events old and a filter of its own: a job, an array, a user, or a pattern of names. Measured is the time until the last
-of them has its answer, and meanwhile how long ``/healthz`` takes. Loopback only; ends by itself.
+of them has its answer, and meanwhile how long ``/healthz`` takes, on the clients' port and on the socket for health checks.
+nchan is measured beside it, as far as it can do the same (`KeepingNchan`). Loopback only; ends by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from benchmarks.cpu import CpuTime
 from benchmarks.load import CORES, Load
-from benchmarks.servers import JobpushServer, leave_the_servers_core
+from benchmarks.servers import JobpushServer, NchanPeer, Server, leave_the_servers_core
 from benchmarks.tables import header, machine_line, row
 from jobpush.core import wire
 from jobpush.core.model import JobDescriptor, Phase
@@ -148,6 +149,8 @@ class Health(threading.Thread):
 
     def shown(self) -> str:
         """Return the times in milliseconds, and what was not 200."""
+        if not self.times:
+            return "-"
         times = sorted(1000 * value for value in self.times)
         shown = ", ".join(f"{times[min(len(times) - 1, int(share * len(times)))]:.0f}" for share in (0.5, 0.99, 1.0))
         others = {status: count for status, count in self.statuses.items() if status != 200}
@@ -155,16 +158,17 @@ class Health(threading.Thread):
 
 
 @contextmanager
-def health_of(server: JobpushServer) -> Iterator[tuple[Health, Health]]:
+def health_of(server: Server) -> Iterator[tuple[Health, Health]]:
     """Ask meanwhile for the health on the main port and on the socket for health checks."""
     port = Health(socket.AF_INET, ("127.0.0.1", server.port))
     own = Health(socket.AF_UNIX, str(server.directory / "state" / "health.sock"))
-    for each in (port, own):
+    asking = [port, own] if isinstance(server, JobpushServer) else [port]
+    for each in asking:
         each.start()
     try:
         yield port, own
     finally:
-        for each in (port, own):
+        for each in asking:
             each.end()
 
 
@@ -176,6 +180,9 @@ class Return:
     :ivar start_s: from the start of the process until it is ready.
     :ivar all_s: from the first connection to the last answer.
     :ivar cpu: of the server meanwhile.
+    :ivar port_health: ``/healthz`` on the clients' port meanwhile.
+    :ivar own_health: the same on the socket for health checks; nothing was asked where there is none.
+    :ivar answer_bytes: of an answer, with its head.
     """
 
     filter: str
@@ -189,6 +196,16 @@ class Return:
     own_health: Health
     statuses: dict[str, int]
     memory_mb: float
+    answer_bytes: float
+
+
+class KeepingNchan(NchanPeer):
+    """
+    nchan with messages that it keeps, as many for each subscriber as jobpush has events. They are in its memory: it was not
+    started again. Each subscriber has a channel of its own: it has no filters.
+    """
+
+    publish_path = "/publish-kept"
 
 
 def come_back(name: str, clients: int, events: int, behind: int, wait: int) -> Return:
@@ -196,28 +213,56 @@ def come_back(name: str, clients: int, events: int, behind: int, wait: int) -> R
     with tempfile.TemporaryDirectory(prefix="jobpush-bench-") as directory:
         server = RestartedServer(Path(directory))
         server.clients, server.events, server.arrays = clients, events, name == "array"
-        load = Load()
+        began = time.monotonic()
         try:
-            began = time.monotonic()
             server.start()
             started = time.monotonic() - began
             server.quiet()
             # A cursor of before the restart. (Arrays as a whole are told by the first look: those events come on top.)
             epoch = server.get("/v1/changes?since=0&limit=1&wait=0")["oldest_cursor"].partition("-")[0]
             path = f"/v1/changes?since={epoch}-{events - behind}&wait={wait}&{FILTERS[name]}"
-            with health_of(server) as (port, own):
-                cpu, first = server.cpu(), time.monotonic()
-                load.do("open", port=server.port, count=clients, path=path)
-                report = load.do("collect", seconds=120)
-            if report["answered"] != clients:
-                raise SystemExit(f"only {report['answered']} of {clients} were answered: {report}")
-            return Return(
-                name, events, behind, clients, started, report["last"] - first, server.cpu() - cpu, port, own,
-                report["statuses"], server.rss_kb() / 1024,
-            )  # fmt: skip
+            return measure(name, server, path, clients, events, behind, started)
         finally:
-            load.stop()
             server.stop()
+
+
+def come_back_to_nchan(clients: int, behind: int) -> Return:
+    """Measure the same with nchan, as far as it can do the same."""
+    with tempfile.TemporaryDirectory(prefix="jobpush-bench-") as directory:
+        server = KeepingNchan(Path(directory))
+        began = time.monotonic()
+        try:
+            server.start()
+            started = time.monotonic() - began
+            after = int(time.time()) - 1
+            messages = max(1, round(behind / clients))
+            for _ in range(messages):
+                server.fire_all(clients)
+            server.quiet()
+            path = f"/wait-after?after={after}:0&job={{}}"
+            return measure("nchan, a channel each", server, path, clients, messages * clients, behind, started)
+        finally:
+            server.stop()
+
+
+def measure(
+    name: str, server: Server, path: str, clients: int, events: int, behind: int, started: float
+) -> Return:
+    """Have all clients ask, and wait for the last answer."""
+    load = Load()
+    try:
+        with health_of(server) as (port, own):
+            cpu, first = server.cpu(), time.monotonic()
+            load.do("open", port=server.port, count=clients, path=path)
+            report = load.do("collect", seconds=120)
+        if report["answered"] != clients:
+            raise SystemExit(f"only {report['answered']} of {clients} were answered: {report}")
+        return Return(
+            name, events, behind, clients, started, report["last"] - first, server.cpu() - cpu, port, own, report["statuses"],
+            server.rss_kb() / 1024, report["bytes"] / clients,
+        )  # fmt: skip
+    finally:
+        load.stop()
 
 
 def table(found: Sequence[Return]) -> str:
@@ -225,12 +270,13 @@ def table(found: Sequence[Return]) -> str:
     lines = header(
         ["each client's filter", "clients", "events in the journal", "events behind", "first connection to last answer, s",
          "CPU of the server, s", "/healthz on the port, ms: p50, p99, most", "on its own socket", "answers",
-         "resident memory, MB"]
+         "bytes an answer", "resident memory, MB"]
     )  # fmt: skip
     for one in found:
         cells = [
             one.filter, one.clients, one.events, one.behind, f"{one.all_s:.2f}", f"{one.cpu.total:.2f}",
-            one.port_health.shown(), one.own_health.shown(), json.dumps(one.statuses), f"{one.memory_mb:.0f}",
+            one.port_health.shown(), one.own_health.shown(), json.dumps(one.statuses), f"{one.answer_bytes:.0f}",
+            f"{one.memory_mb:.0f}",
         ]  # fmt: skip
         lines.append(row(cells))
     return "\n".join(lines)
@@ -238,21 +284,25 @@ def table(found: Sequence[Return]) -> str:
 
 def main() -> None:
     """Measure what the command line says, and print a table."""
+    names = [*FILTERS, "nchan"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.herd", description=__doc__.split("\n\n")[1])
-    parser.add_argument("filters", nargs="*", default=list(FILTERS), help=f"of {', '.join(FILTERS)} (default: all)")
+    parser.add_argument("filters", nargs="*", default=names, help=f"of {', '.join(names)} (default: all)")
     parser.add_argument("--clients", type=int, default=10_700, metavar="N", help="how many come back (default: 10700)")
     parser.add_argument("--events", type=int, default=50_000, metavar="N", help="events in the journal (default: 50000)")
     parser.add_argument("--behind", type=int, default=20_000, metavar="N", help="events since their cursors (default: 20000)")
     parser.add_argument("--wait", type=int, default=60, metavar="SECONDS", help="what they wait for (default: 60)")
     options = parser.parse_args()
-    unknown = set(options.filters) - set(FILTERS)
+    unknown = set(options.filters) - set(names)
     if unknown:
-        parser.error(f"no filter {', '.join(sorted(unknown))}; expected {', '.join(FILTERS)}")
+        parser.error(f"no filter {', '.join(sorted(unknown))}; expected {', '.join(names)}")
     leave_the_servers_core()
     os.environ.setdefault("PYTHONHASHSEED", "0")
     found = []
     for name in options.filters:
-        found.append(come_back(name, options.clients, options.events, options.behind, options.wait))
+        if name == "nchan":
+            found.append(come_back_to_nchan(options.clients, options.behind))
+        else:
+            found.append(come_back(name, options.clients, options.events, options.behind, options.wait))
         print(table(found[-1:]).splitlines()[-1], flush=True)
     print(f"\n{machine_line([], CORES)}\n\n{table(found)}")
 

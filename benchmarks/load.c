@@ -7,6 +7,9 @@
  *   {"do": "send", "path": "/wait"}                                 sends another GET on each connection
  *   {"do": "collect", "seconds": 60}                                waits until each connection has its whole answer
  *   {"do": "collect", "seconds": 60, "mark": "COMPLETED"}           on streams: waits until each has brought these bytes
+ *   {"do": "storm", "port": 8080, "rate": 3300, "seconds": 10, "path": "/wait"}
+ *                                                                   connects so many times a second for so long, sends a GET
+ *                                                                   each time, and closes each connection after its answer
  *   {"do": "close"}                                                 closes all connections
  *
  * In a path, {} stands for the connection's number: 1 for the first one. Without "path", "open" only connects. "accept" is the
@@ -78,7 +81,7 @@ struct order {
     char path[MOST_TEXT];
     char accept[256];
     char mark[MOST_MARK + 1];
-    double port, count, seconds, look;
+    double port, count, seconds, look, rate;
 };
 
 /* What one collection has found. */
@@ -208,6 +211,8 @@ static bool read_order(const char *line, struct order *order)
             at = read_number(at, &order->look, 1);
         else if (strcmp(name, "port") == 0)
             at = read_number(at, &order->port, 65535);
+        else if (strcmp(name, "rate") == 0)
+            at = read_number(at, &order->rate, 100000);
         else if (strcmp(name, "count") == 0)
             at = read_number(at, &order->count, MOST_CONNECTIONS);
         else {
@@ -540,9 +545,18 @@ static void look_at(struct connection *connection, struct report *report, const 
         note_arrival(report);
 }
 
-static void print_report(const struct report *report)
+static void print_statuses(const struct report *report)
 {
     const char *comma = "";
+    for (int status = 0; status < 1000; status++)
+        if (report->statuses[status] > 0) {
+            printf("%s\"%d\": %ld", comma, status, report->statuses[status]);
+            comma = ", ";
+        }
+}
+
+static void print_report(const struct report *report)
+{
     printf("{\"answered\": %ld, \"errors\": %ld, \"lost\": %ld, \"malformed\": %ld, \"late\": %ld, \"surplus\": %llu, ",
            report->answered, report->lost + report->malformed + report->left, report->lost, report->malformed, report->left,
            report->surplus);
@@ -551,11 +565,7 @@ static void print_report(const struct report *report)
     else
         printf("\"first\": null, \"last\": null, ");
     printf("\"statuses\": {");
-    for (int status = 0; status < 1000; status++)
-        if (report->statuses[status] > 0) {
-            printf("%s\"%d\": %ld", comma, status, report->statuses[status]);
-            comma = ", ";
-        }
+    print_statuses(report);
     printf("}, \"bytes\": %llu, \"sample\": ", report->bytes);
     print_string(report->sample, report->sample_length);
     printf("}\n");
@@ -595,6 +605,51 @@ static void do_collect(const struct order *order)
     print_report(&report);
 }
 
+/*
+ * Connect at a rate, whatever becomes of the answers; those that have come are read between two milliseconds. The last answers
+ * have a minute more. What could not be connected ends the storm.
+ */
+static void do_storm(const struct order *order)
+{
+    static struct report report;
+    const double began = seconds_now();
+    const long first = opened;
+    const long most = (long)(order->rate * order->seconds);
+    if (most < 1 || first + most > MOST_CONNECTIONS || order->path[0] == '\0') {
+        refuse("storm needs a path, a rate and seconds that make 1 to %d connections", MOST_CONNECTIONS);
+        return;
+    }
+    memset(&report, 0, sizeof report);
+    port = (int)order->port;
+    double ended = began;
+    while (opened - first < most || (report.left > 0 && seconds_now() < ended + CONNECT_SECONDS)) {
+        sleep_for(LOOK);
+        long due = (long)((seconds_now() - began) * order->rate);
+        for (due = due < most ? due : most; opened - first < due; opened++) {
+            const char *failed = connect_one(&connections[opened], order);
+            if (failed != NULL) {
+                refuse("connection %ld: %s: %s", opened + 1, failed, strerror(errno));
+                return;
+            }
+            report.left++;
+            ended = seconds_now();
+        }
+        const int count = epoll_wait(epoll, ready, MOST_CONNECTIONS + 1, 0);
+        for (int i = 0; i < count; i++) {
+            if (ready[i].data.u32 == STANDARD_INPUT)
+                exit(0); /* its other end is closed */
+            struct connection *connection = &connections[ready[i].data.u32];
+            look_at(connection, &report, "");
+            if (connection->fd >= 0 && connection->part == NOTHING)
+                drop(connection);
+        }
+    }
+    printf("{\"connected\": %ld, \"seconds\": %.3f, \"answered\": %ld, \"lost\": %ld, \"late\": %ld, \"last\": %.3f, \"statuses\": {",
+           opened - first, ended - began, report.answered, report.lost + report.malformed, report.left, report.last - began);
+    print_statuses(&report);
+    printf("}}\n");
+}
+
 /* ---- */
 
 int main(void)
@@ -626,10 +681,12 @@ int main(void)
                 do_send(&order);
             else if (strcmp(order.what, "collect") == 0)
                 do_collect(&order);
+            else if (strcmp(order.what, "storm") == 0)
+                do_storm(&order);
             else if (strcmp(order.what, "close") == 0)
                 do_close();
             else
-                refuse("expected open, send, collect or close");
+                refuse("expected open, send, collect, storm or close");
         }
         fflush(stdout);
     }

@@ -333,6 +333,7 @@ class NchanPeer(Server):
     access_log: ClassVar[str] = "@DIR@/access.log combined"
     stream_path = "/events"
     different = True
+    publish_path: ClassVar[str] = "/publish"
 
     def command(self) -> list[str]:
         if not shutil.which("nginx") or not Path("/usr/lib/nginx/modules/ngx_nchan_module.so").exists():
@@ -367,7 +368,8 @@ class NchanPeer(Server):
     def fire_all(self, count: int) -> None:
         """Publish to each channel, over one connection, without waiting for the answers in between."""
         head = f" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
-        requests = b"".join(b"POST /publish?job=%d%b%b" % (number, head, BODY) for number in range(1, count + 1))
+        path = self.publish_path.encode()
+        requests = b"".join(b"POST %b?job=%d%b%b" % (path, number, head, BODY) for number in range(1, count + 1))
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as publisher:
             sender = threading.Thread(target=publisher.sendall, args=(requests,))
             sender.start()

@@ -170,6 +170,8 @@ class Assembly(MultiService):
             self._die(str(error) if self._options.settings.state is None else f"{self._options.where('state')}: {error}")
         except NudgeSocketError as error:
             self._die(f"{self._options.where('nudge')}: {error}")
+        if self._health is not None:
+            self._health.started()
         clusters = ", ".join(f"{q.cluster} ({q.queue_type})" for q in self._options.queues)
         LOG.info(
             "jobpush {version} serves {clusters} on {endpoint}",

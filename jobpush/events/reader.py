@@ -19,6 +19,7 @@ from jobpush.core.model import JobKey
 from jobpush.core.record import Event
 from jobpush.core.stored_event import StoredEvent
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
+from jobpush.events.last_events import LastEvents
 from jobpush.events.recent_events import Tail
 from jobpush.events.tracker import JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
@@ -169,6 +170,7 @@ class Feed:
         self._tail = tail
         self._tracker = tracker
         self._members = members
+        self._last_events = LastEvents(cooperator, journal)
 
     @property
     def head(self) -> int:
@@ -201,7 +203,7 @@ class Feed:
 
     async def last_of(self, keys: Sequence[JobKey]) -> dict[JobKey, Event]:
         """The last published event of each of these jobs and workflows, as far as the journal holds one."""
-        return await self._journal.last_of(keys, self._tail.head)
+        return await self._last_events.of(keys, self._tail.head)
 
     async def next(
         self,

@@ -98,6 +98,7 @@ class ApiResource(KleinResource):
     def _admit(self, request: ClientRequest) -> Any:
         request.connections = self.connections
         request.principal, request.visibility = ANONYMOUS, NOTHING
+        request.unread = self.connections.unread
         try:
             self._check(request)
         except Problem as problem:

@@ -9,6 +9,7 @@ tests/web/test_health_socket.py.)
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import threading
@@ -62,7 +63,8 @@ class Note:
 
 class HealthSocket(Service):
     """
-    From ``privilegedStartService`` on, whatever the service does, until `stopService`, which comes last.
+    From ``privilegedStartService`` on, whatever the service does, until `stopService`, which comes last. `started` is called
+    between them.
 
     :param reactor: its clock is read by the thread too.
     :param readiness: see `jobpush.web.health.readiness`; called by the reactor alone.
@@ -89,6 +91,10 @@ class HealthSocket(Service):
         :raise HealthSocketError: if that cannot be done and is wanted.
         """
         super().privilegedStartService()
+        if self._wanted or not isinstance(self.address, UnixSocket) or os.path.isdir(os.path.dirname(self.address.path)):
+            self._listen()
+
+    def _listen(self) -> None:
         try:
             listening, self._close = self.address.open()
         except (InUse, OSError) as error:
@@ -103,8 +109,14 @@ class HealthSocket(Service):
 
     def startService(self) -> None:
         super().startService()
+        self._loop.start(NOTE_S, now=False)
+
+    def started(self) -> None:
+        """All has been started. What was to be in a directory that was not there before is there now: the state directory."""
+        if self._thread is None:
+            self._listen()
         if self._thread is not None:
-            self._loop.start(NOTE_S)
+            self.note()
             self.log.info("health checks are answered at {address}", address=str(self.address))
 
     def stopService(self) -> None:

@@ -88,6 +88,7 @@ class ClientRequest(Protocol):
     :ivar visibility: whose jobs it may be shown.
     :ivar admitted: it passed every check on who asks.
     :ivar connections: what takes its connection when it is answered.
+    :ivar unread: the bound on what was answered and is not read, a `jobpush.web.unread.Unread`.
     :ivar came_at: the reactor's time at which its headers had come.
     """
 
@@ -108,6 +109,7 @@ class ClientRequest(Protocol):
     visibility: Visibility
     admitted: bool
     connections: IdleConnections | None
+    unread: Any
     came_at: float
 
     def getHeader(self, name: bytes, /) -> bytes | None: ...

@@ -36,7 +36,17 @@ class Response:
     _rendered: Rendered | None = attrs.field(default=None, init=False)
 
     def apply(self, request: ClientRequest) -> bytes:
-        """Set the status and the headers of a request of Twisted's, and return the body to write."""
+        """
+        Set the status and the headers of a request of Twisted's, and return the body to write. Where too much is unread already
+        by clients, it is another response (`jobpush.web.unread`).
+        """
+        unread = getattr(request, "unread", None)
+        if unread is not None and request.channel is not None:
+            chosen: Response = unread.choose(self, request.channel.transport)
+            return chosen._apply(request)
+        return self._apply(request)
+
+    def _apply(self, request: ClientRequest) -> bytes:
         request.setResponseCode(self.status)
         for name, value in self.headers:
             request.setHeader(name, value)

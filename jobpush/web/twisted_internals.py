@@ -32,6 +32,16 @@ def unsent(transport: Any) -> int:
     return transport._tempDataLen + len(transport.dataBuffer) - transport.offset  # type: ignore[no-any-return]
 
 
+def kept(transport: Any) -> int:
+    """
+    Return how many bytes the plain transport of a connection, below TLS too, keeps in memory; 0 if it is closed. What was sent
+    is kept until all that was written with it has been sent.
+    """
+    while transport is not None and not isinstance(transport, PLAIN_TRANSPORTS):
+        transport = getattr(transport, "transport", None)
+    return transport._tempDataLen + len(transport.dataBuffer) if transport is not None and transport.connected else 0
+
+
 def is_clear(transport: Any, flush: bool = False) -> bool:
     """
     Return whether a plain transport is open and nothing waits in it to be sent.

@@ -43,6 +43,7 @@ class Case(SynchronousTestCase):
         self.socket.privilegedStartService()
         self.addCleanup(self.socket.stopService)
         self.socket.startService()
+        self.socket.started()
 
     def connect(self) -> socket.socket:
         """A connection."""
@@ -254,6 +255,19 @@ class LifeTests(Case):
             unwanted.stopService()
         self.assertIn("another process listens", str(logged[0]["why"]))
         self.assertEqual((len(logged), self.get("/healthz")[0]), (1, 200))
+
+    def test_a_directory_that_the_start_makes(self) -> None:
+        """It listens when all has been started, where it was not asked for."""
+        self.path = f"{os.path.dirname(self.path)}/state/s"
+        self.socket = self.make(wanted=False)
+        with capturedLogs() as logged:
+            self.socket.privilegedStartService()
+        self.addCleanup(self.socket.stopService)
+        self.assertEqual(len(logged), 0)
+        self.socket.startService()
+        os.mkdir(os.path.dirname(self.path))
+        self.socket.started()
+        self.assertEqual(self.get("/readyz")[0], 200)
 
     def test_no_directory(self) -> None:
         """What the system says is in the error."""

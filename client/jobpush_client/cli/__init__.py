@@ -44,6 +44,7 @@ SAMPLE_EPILOG = """\
   toml       jobpush.toml, a configuration with each setting explained: /etc/jobpush
   unit       jobpush.service, for systemd: /etc/systemd/system
   socket     jobpush.socket, beside it: a restart refuses no connection
+  health     jobpush-health, a check for monitoring: /usr/local/lib/jobpush
   hooks      the hooks of Slurm, Grid Engine and PBS: /usr/local/lib/jobpush
   parsl      jobpush_parsl.py, a provider for Parsl: beside your program
   snakemake  config.yaml, a profile for Snakemake: a directory of its own

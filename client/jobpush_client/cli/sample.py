@@ -23,6 +23,7 @@ SAMPLES = {
     "toml": "jobpush.toml",
     "unit": "jobpush.service",
     "socket": "jobpush.socket",
+    "health": "jobpush-health",
     "hooks": "hooks",
     "parsl": "parsl",
     "snakemake": "snakemake",

@@ -22,6 +22,7 @@ from jobpush.web.principal import Principal
 from jobpush.web.requests import Transport
 from jobpush.web.responses import LATEST_RETURN_S, SOONEST_RETURN_S, Response
 from jobpush.web.twisted_internals import unsent
+from jobpush.web.unread import LARGE_BYTES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,6 +43,9 @@ class Host(Protocol):
 
     def time_is_up(self, connection: HeldConnection) -> None:
         """Its deadline has come: its held request's, or the one for its next request."""
+
+    def chosen(self, response: Response, connection: HeldConnection) -> Response:
+        """Return what this one is sent in place of a large response: another one, where too much is unread already."""
 
     def delivered(self, connections: Sequence[HeldConnection], response: Response) -> None:
         """This response was sent to these."""
@@ -85,6 +89,14 @@ class HeldConnection:
         After one event thousands are answered here, and what is done for each beside sending costs more than it seems: the
         kernel's work leaves little in the caches. Nothing waits in a held connection to be sent, so the socket is written to.
         """
+        if len(response.body) < LARGE_BYTES:
+            cls._deliver(members, response)
+            return
+        for member in members:
+            cls._deliver([member], member.host.chosen(response, member))
+
+    @staticmethod
+    def _deliver(members: Sequence[HeldConnection], response: Response) -> None:
         data = response.rendered.data
         size = len(data)
         for connection in members:

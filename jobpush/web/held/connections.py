@@ -36,6 +36,7 @@ from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import HEALTH_CHECKS, Channel, ClientRequest
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim, unsent
+from jobpush.web.unread import Unread
 
 #: Bytes that may come while a request is held, before the connection is not read any more: as many as Twisted's channel takes.
 EARLY_BYTES = 0x4000
@@ -83,6 +84,7 @@ class Connections:
         visibility: Callable[[Principal], Visibility] = lambda principal: ALL,
     ) -> None:
         self.registry = registry
+        self.unread = Unread()
         self._turns = turns
         self.summaries = Summaries()
         self._reactor = reactor
@@ -306,6 +308,10 @@ class Connections:
         channel.dataReceived(data)
 
     # -- what becomes of held requests
+
+    def chosen(self, response: Response, connection: HeldConnection) -> Response:
+        """See `connection.Host`."""
+        return self.unread.choose(response, connection.transport)
 
     def delivered(self, connections: Sequence[HeldConnection], response: Response) -> None:
         """See `connection.Host`."""

@@ -21,6 +21,7 @@ from twisted.trial.unittest import TestCase
 
 from jobpush.core import wire
 from jobpush.web import access_log, resource
+from jobpush.web.first_requests import FirstRequests
 from jobpush.web.held import response_group
 from jobpush.web.held.connection import HeldConnection, StreamConnection
 from jobpush.web.held.connections import EARLY_BYTES
@@ -114,7 +115,8 @@ class House:
         self.registry = self.resource.registry
         self.log = os.path.abspath(case.mktemp())
         self.site = self.make_site()
-        self.port = reactor.listenUNIX(path, self.site) if path else reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        first = FirstRequests(self.resource.turns, self.site)
+        self.port = reactor.listenUNIX(path, first) if path else reactor.listenTCP(0, first, interface="127.0.0.1")
         self.clients: list[Client] = []
 
     def make_site(self) -> JobpushSite:
