@@ -20,7 +20,7 @@ import attrs
 from twisted.python import usage
 
 from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.kinds import Kind, Many, Number, Path, WholeNumber, YesNo, is_toml_of, to_toml
+from jobpush.adapter.kinds import HostName, Kind, Many, Number, Path, Port, WholeNumber, YesNo, is_toml_of, to_toml
 from jobpush.adapter.options import Option, declare, declared
 from jobpush.adapter.registry import Component, ComponentKind
 from jobpush.events.journal import Retention
@@ -133,29 +133,6 @@ def setting(
 
 
 @attrs.frozen
-class Port(Kind[str]):
-    """Where to listen: the digits of a port, or an endpoint string of Twisted."""
-
-    types = (str, int)
-    placeholder = "PORT"
-    expected = "a port from 0 to 65535, or an endpoint string such as tcp:8080:interface=0.0.0.0"
-
-    def read(self, value: object, directory: str = "") -> str:
-        text = str(value)
-        if not text or (is_digits(text) and (len(text) > 5 or int(text) > 65535)):
-            raise self.unexpected()
-        return text
-
-    def toml(self, value: object) -> str:
-        return str(value) if is_digits(str(value)) else super().toml(value)
-
-
-def is_digits(port: str) -> bool:
-    """Return whether a port is given by its number."""
-    return port.isascii() and port.isdigit()
-
-
-@attrs.frozen
 class Settings:
     """
     What the service is told to do: each option as the command line says, else as the file says, else its default.
@@ -180,6 +157,16 @@ class Settings:
         details="Endpoint strings are Twisted's, such as unix:/run/jobpush/http.sock:mode=660 or tcp:8080:interface=0.0.0.0. "
         "What others than this host's users can reach needs allow_anonymous until there is authentication: put it behind a "
         "proxy that authenticates.",
+    )
+    hosts: tuple[str, ...] = setting(
+        Many(HostName()),
+        (),
+        "A name or address that clients and proxies ask for (the Host header)",
+        name="host",
+        default_text="loopback, and the names and addresses of this host",
+        example=("jobs.example.org", "*.cluster.example.org"),
+        details="Ports are ignored; *.example.org is each name below example.org. Another Host is answered with 421: a page in "
+        "a browser can give this host a name of its own. See docs/security.md. Read again on SIGHUP.",
     )
     allow_anonymous: bool = setting(
         YesNo(), False, "Serve all jobs to everybody who reaches the port, even where the scheduler hides them"

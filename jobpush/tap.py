@@ -49,7 +49,13 @@ def makeService(options: Options) -> IService:
         )
         socket.setServiceParent(service)
     root = resource(
-        service, settings.allow_anonymous, settings.max_held, settings.static, settings.keep_channels, settings.debug_invariants
+        service,
+        settings.allow_anonymous,
+        settings.max_held,
+        settings.static,
+        settings.keep_channels,
+        settings.debug_invariants,
+        options.hosts(settings),
     )
     site = JobpushSite(root, reactor, settings.access_log, service.instruments)
     return Assembly(reactor, options, service, site, root)

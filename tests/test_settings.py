@@ -30,6 +30,7 @@ TOML_TEXTS = st.one_of(
 TEXTS: dict[str, tuple[str, Any]] = {
     "config": ("a.toml", "a.toml"),
     "port": ("9999", "9999"),
+    "hosts": ("Jobs.Example.org", "jobs.example.org"),
     "state": ("there", "there"),
     "keep_events": ("5", 5),
     "keep_days": ("0.5", 0.5),
@@ -101,6 +102,8 @@ class CommandLineTests(SynchronousTestCase):
                     self.assertEqual(value, os.path.abspath(expected))
                 elif item.field == "nudge":
                     self.assertEqual(value, (UnixAddress(os.path.abspath(expected), 0o666),))
+                elif item.field == "hosts":
+                    self.assertEqual(value, (expected,))
                 elif item.is_repeated:
                     self.assertEqual([part.options for part in value], [expected])
                 else:
@@ -161,11 +164,14 @@ class FileTests(SynchronousTestCase):
             if item.is_table:
                 continue
             _, expected = TEXTS.get(item.field, ("", FLAGS.get(item.field)))
-            path = self.write(f"{item.name} = {to_toml(['unix:sock:mode=666'] if item.field == 'nudge' else expected)}")
+            listed = {"nudge": ["unix:sock:mode=666"], "hosts": [expected]}
+            path = self.write(f"{item.name} = {to_toml(listed.get(item.field, expected))}")
             value = getattr(load(path), item.field)
             beside = os.path.join(os.path.dirname(path), str(expected))
             if item.field == "nudge":
                 expected = (UnixAddress(beside, 0o666),)
+            elif item.field == "hosts":
+                expected = (expected,)
             self.assertEqual(value, beside if item.field in PATHS else expected, item.name)
 
     def test_tables(self) -> None:
@@ -190,7 +196,7 @@ class FileTests(SynchronousTestCase):
         """An unknown key is named with all that are known."""
         self.assertEqual(
             self.refused("prot = 8080"),
-            "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, interval, keep_channels, "
+            "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, host, interval, keep_channels, "
             "keep_days, keep_events, max_held, nudge, nudge_secret, port, state, static",
         )
 

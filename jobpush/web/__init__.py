@@ -5,6 +5,7 @@ The HTTP side of jobpush. ``resource(service)`` can be mounted anywhere in a tre
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
+from collections.abc import Iterable
 from typing import Any, cast
 
 from klein import Klein
@@ -16,16 +17,18 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
+from jobpush.runtime.host_names import KnownHosts
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.service import JobPush
 from jobpush.web.access import Access
+from jobpush.web.admission import HEALTH, Admission
 from jobpush.web.answering import Answering, Routes
 from jobpush.web.app import make_app
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.registry import RESERVE, Registry, raise_descriptor_limit
 from jobpush.web.metrics import Metrics
 from jobpush.web.principal import ANONYMOUS
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, nothing_at
 from jobpush.web.requests import ClientRequest, client_request
 from jobpush.web.routes.barriers import BarrierRoutes
 from jobpush.web.routes.changes import ChangeRoutes
@@ -38,7 +41,7 @@ from jobpush.web.routes.workflows import WorkflowRoutes
 from jobpush.web.static import Static
 
 #: Addresses that are answered whoever asks.
-_OPEN = (b"/healthz", b"/readyz", b"/metrics")
+_OPEN = (*HEALTH, b"/metrics")
 
 LOG = Logger(namespace="jobpush.web")
 
@@ -55,12 +58,21 @@ class ApiResource(KleinResource):
     :ivar connections: the connections that have no HTTP channels.
     """
 
-    def __init__(self, app: Klein, service: JobPush, access: Access, registry: Registry, connections: Connections) -> None:
+    def __init__(
+        self,
+        app: Klein,
+        service: JobPush,
+        access: Access,
+        admission: Admission,
+        registry: Registry,
+        connections: Connections,
+    ) -> None:
         super().__init__(app)
         self.app = app
         self.registry = registry
         self.connections = connections
         self.access = access
+        self.admission = admission
         #: The requests that keep their channels and are not answered yet, held or not.
         self._requests: dict[ClientRequest, None] = {}
         self._hidden = access.hidden()
@@ -77,11 +89,12 @@ class ApiResource(KleinResource):
             self._check(request)
         except Problem as problem:
             return _refuse(request, problem)
+        # What passed here alone must not leave its headers for a request of another address on its connection.
+        request.admitted = request.path not in _OPEN
         if self.registry.closing:
             request.setHeader(b"connection", b"close")
             if getattr(request.channel, "persistent", False):
                 request.channel.persistent = 0
-        request.admitted = True
         self._requests[request] = None
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
         try:
@@ -94,13 +107,16 @@ class ApiResource(KleinResource):
         """
         Check what must hold for every request. One that does not pass leaves no header block for the next on its connection.
 
-        :raise Problem: if it does not; the connection ends.
+        :raise Problem: if it does not.
         """
+        self.admission.check(request)
         for part in (*request.prepath, *request.postpath, request.getRequestHostname()):
             try:
                 part.decode("utf-8")
             except UnicodeDecodeError:
                 raise Problem(400, "the path or the host is not UTF-8", "path", close=True) from None
+        if len(request.postpath) > 1 and not request.postpath[0]:
+            raise nothing_at(request)  # two slashes at the beginning, which the router takes for one
         if request.path not in _OPEN:
             self.access.check()
 
@@ -139,6 +155,7 @@ def resource(
     static: str | None = None,
     keep_channels: bool = False,
     debug_invariants: bool = False,
+    hosts: Iterable[str] = (),
 ) -> ApiResource:
     """
     Make the API as a resource.
@@ -148,6 +165,8 @@ def resource(
     :param static: a directory whose files are served beside the API.
     :param keep_channels: hold every request with its HTTP channel, even where that is not needed (`jobpush.web.held`).
     :param debug_invariants: check each second what must be so of held requests, and log as an error what is not.
+    :param hosts: names and addresses that the service is known by beside those of this host; ``*.example.org`` is every name
+        below ``example.org``.
     """
     reactor: IReactorTime = service.reactor
     limit = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
@@ -174,7 +193,8 @@ def resource(
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
-    return ApiResource(app, service, Access(service, allow_anonymous), registry, connections)
+    admission = Admission(KnownHosts(hosts))
+    return ApiResource(app, service, Access(service, allow_anonymous), admission, registry, connections)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:

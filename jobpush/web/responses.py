@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Generator, Iterable
 from functools import lru_cache
+from http import HTTPStatus
 
 import attrs
 from twisted.web.http import RESPONSES, datetimeToString
@@ -16,6 +17,9 @@ from twisted.web.server import version
 from jobpush.web.requests import ClientRequest
 
 Header = tuple[bytes, bytes]
+
+#: The reason phrases that Twisted has not.
+_MORE_REASONS = {each.value: each.phrase.encode() for each in HTTPStatus}
 
 #: Seconds after which clients come back to a server that ends, at least and at most.
 SOONEST_RETURN_S, LATEST_RETURN_S = 1, 5
@@ -36,7 +40,7 @@ class Response:
 
     def apply(self, request: ClientRequest) -> bytes:
         """Set the status and the headers of a request of Twisted's, and return the body to write."""
-        request.setResponseCode(self.status)
+        request.setResponseCode(self.status, reason(self.status))
         for name, value in self.headers:
             request.setHeader(name, value)
         if self.close:
@@ -114,8 +118,8 @@ def come_back() -> tuple[Header, ...]:
 
 def reason(status: int) -> bytes:
     """The reason phrase of a status code."""
-    phrase: bytes = RESPONSES.get(status, b"Unknown")
-    return phrase
+    phrase: bytes | None = RESPONSES.get(status)
+    return phrase if phrase is not None else _MORE_REASONS.get(status, b"Unknown")
 
 
 @lru_cache(256)

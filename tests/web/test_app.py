@@ -16,7 +16,7 @@ class RouteTests(LabCase):
 
     def test_wrong_method(self) -> None:
         """405, with the methods that are allowed."""
-        for method, path in (("DELETE", "/v1/jobs"), ("PUT", "/v1/changes"), ("POST", "/v1/jobs/memory/1"), ("BREW", "/healthz")):
+        for method, path in (("DELETE", "/v1/jobs"), ("PUT", "/v1/changes"), ("POST", "/v1/jobs/memory/1"), ("PATCH", "/healthz")):
             answer = self.lab.request(method, path)
             self.assertEqual((answer.status, answer.header("content-type")), (405, "application/problem+json"), path)
             self.assertIn("GET", answer.header("allow") or "")

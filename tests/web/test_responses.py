@@ -36,7 +36,7 @@ def written(response: Response) -> bytes:
     transport = StringTransport()
     channel: Any = site.buildProtocol(None)
     channel.makeConnection(transport)
-    channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    channel.dataReceived(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     value = transport.value()
     channel.connectionLost(Failure(ConnectionDone()))
     site.stopFactory()

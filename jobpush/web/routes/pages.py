@@ -41,22 +41,16 @@ class PageRoutes:
     """
     ``/``, ``/dashboard``, ``/docs``, ``/openapi.json``, ``/metrics``.
 
-    :param static_files: the site's own files, if it has any.
+    :ivar files: the site's own files, if it has any.
     """
 
     def __init__(self, metrics: Metrics, static_files: Static | None) -> None:
         self._metrics = metrics
-        self._static_files = static_files
+        self.files = static_files
 
     def root(self, request: ClientRequest) -> object:
-        """The site's own page, if there is one; else the dashboard."""
-        return self._static_files if self._static_files is not None else self.dashboard(request)
-
-    def static(self, request: ClientRequest) -> object:
-        """The site's own files."""
-        if self._static_files is None:
-            raise NotFound()
-        return self._static_files
+        """The site's own page, if there are files of its own; else the dashboard."""
+        return self.files.answer(request, "/") if self.files is not None else self.dashboard(request)
 
     def dashboard(self, request: ClientRequest) -> bytes:
         """The dashboard, also where the site has a page of its own."""

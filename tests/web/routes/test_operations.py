@@ -44,12 +44,12 @@ class HealthTests(LabCase):
         channel: Any = site.buildProtocol(None)
         transport.protocol = channel
         channel.makeConnection(transport)
-        channel.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        channel.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.lab.clock.advance(0)
         self.assertEqual((b"Connection: close" in transport.value(), transport.connected), (False, True))
         transport.clear()
         self.lab.service.announce_end()
-        channel.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        channel.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.lab.clock.advance(0)
         self.assertEqual((b"Connection: close" in transport.value(), transport.connected), (True, False))
 
