@@ -30,6 +30,7 @@ from jobpush.web.metrics import Metrics
 from jobpush.web.principal import ANONYMOUS
 from jobpush.web.problems import Problem, nothing_at
 from jobpush.web.requests import ClientRequest, client_request
+from jobpush.web.responses import guard
 from jobpush.web.routes.barriers import BarrierRoutes
 from jobpush.web.routes.changes import ChangeRoutes
 from jobpush.web.routes.common import Polls
@@ -85,6 +86,7 @@ class ApiResource(KleinResource):
     def _admit(self, request: ClientRequest) -> Any:
         request.principal = ANONYMOUS
         request.connections = self.connections
+        guard(request)
         try:
             self._check(request)
         except Problem as problem:

@@ -24,6 +24,7 @@ from jobpush.web.held.websocket import SocketGuard
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest, IdleConnections, client_request
+from jobpush.web.responses import guard
 from jobpush.web.twisted_internals import GuardedChannel
 
 #: Bytes that a request's body may have. Ten thousand long job ids take a quarter of that.
@@ -90,6 +91,7 @@ class JobpushRequest(Request):
     def process(self) -> None:
         self.channel.site.arrivals.arrived(self.channel)
         if self.path == b"*" and self.method != b"OPTIONS":
+            guard(client_request(self))
             Problem(400, "only OPTIONS may ask about the server as a whole", "path").send(client_request(self))
         else:
             super().process()

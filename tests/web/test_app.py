@@ -37,6 +37,27 @@ class RouteTests(LabCase):
             self.assertEqual((answer.status, set((answer.header("allow") or "").split(", "))), (405, allowed), path)
             self.assertIn("PATCH is not for this address", answer.json()["detail"])
 
+    def test_methods_of_addresses_without_get(self) -> None:
+        """GET is said to be allowed only where it is."""
+        for method in ("GET", "HEAD", "PUT", "PATCH", "OPTIONS", "TRACE"):
+            answer = self.lab.request(method, "/v1/nudge")
+            self.assertEqual((answer.status, answer.header("allow")), (405, "POST"), method)
+
+    def test_guards(self) -> None:
+        """Each answer, whatever it is, keeps a browser from guessing its type, framing it and running it; no version is told."""
+        for method, path in (
+            ("GET", "/"), ("GET", "/dashboard"), ("GET", "/dashboard/main.js"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/metrics"),
+            ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/v1/jobs"), ("GET", "/v1/jobs/memory/1"), ("GET", "/v1/jobs/memory/none"), ("GET", "/none"),
+            ("DELETE", "/v1/jobs"), ("get", "/"), ("GET", "/v1/socket"), ("POST", "/v1/nudge"), ("DELETE", "/v1/workflows/w"), ("GET", "/%ff"),
+        ):  # fmt: skip
+            answer = self.lab.request(method, path)
+            policy = answer.header("content-security-policy") or ""
+            self.assertIn("default-src 'none'", policy, path)
+            self.assertIn("frame-ancestors 'none'", policy, path)
+            self.assertNotIn("script-src 'unsafe", policy, path)
+            got = [answer.header(name) for name in ("x-content-type-options", "x-frame-options", "referrer-policy", "server")]
+            self.assertEqual(got, ["nosniff", "DENY", "no-referrer", "jobpush"], (method, path))
+
     def test_a_long_method(self) -> None:
         """Not more of it is said than is needed."""
         self.assertLess(len(self.lab.request("X" * 3000, "/v1/jobs").json()["detail"]), 100)

@@ -55,6 +55,8 @@ class LimitTests(TestCase):
         head, _, body = received.partition(b"\r\n\r\n")
         self.assertIn(f" {status} ".encode(), head.split(b"\r\n")[0], received[:200])
         self.assertIn(b"application/problem+json", head)
+        for line in (b"Server: jobpush", b"X-Content-Type-Options: nosniff", b"X-Frame-Options: DENY", b"Content-Security-Policy: default-src 'none'"):
+            self.assertIn(line, head)
         self.assertEqual(json.loads(body)["parameter"], parameter)
 
     async def test_query_of_a_megabyte(self) -> None:

@@ -65,7 +65,7 @@ class PageRoutes:
         if found is None:
             raise NotFound()
         kind, body, tag = found
-        guard(request, DASHBOARD_POLICY)
+        _allow(request, DASHBOARD_POLICY)
         request.setHeader(b"content-type", kind)
         if request.setETag(tag) is CACHED:
             return b""
@@ -78,7 +78,7 @@ class PageRoutes:
 
     def docs(self, request: ClientRequest) -> bytes:
         """The interface, for people."""
-        guard(request, REFERENCE_POLICY)
+        _allow(request, REFERENCE_POLICY)
         return self._text(request, b"text/html; charset=utf-8", _reference())
 
     def metrics_text(self, request: ClientRequest) -> bytes:
@@ -94,11 +94,9 @@ class PageRoutes:
         return body
 
 
-def guard(request: ClientRequest, policy: bytes) -> None:
-    """Headers that keep a browser from doing what a page does not need."""
+def _allow(request: ClientRequest, policy: bytes) -> None:
+    """Let a browser do what a page needs."""
     request.setHeader(b"content-security-policy", policy)
-    request.setHeader(b"x-content-type-options", b"nosniff")
-    request.setHeader(b"referrer-policy", b"no-referrer")
     request.setHeader(b"cache-control", b"no-cache")
 
 
