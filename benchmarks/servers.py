@@ -153,7 +153,9 @@ class Server(ABC):
 
     def post(self, path: str, body: bytes = b"") -> None:
         """A POST that is answered at once."""
-        with urlopen(Request(f"http://127.0.0.1:{self.port}{path}", data=body, method="POST"), timeout=60) as answer:
+        headers = {"Content-Type": "application/json"}
+        request = Request(f"http://127.0.0.1:{self.port}{path}", data=body, headers=headers, method="POST")
+        with urlopen(request, timeout=60) as answer:
             answer.read()
 
     def stop(self) -> None:

@@ -31,10 +31,11 @@ from jobpush.reloading import ConfiguredQueues
 from jobpush.runtime.gc_pauses import GcPausesService
 from jobpush.runtime.listening import OwnPort, listening_service
 from jobpush.runtime.log_file import ServiceLogFile, log_path
-from jobpush.runtime.reload import Reloads, has_terminal, on_signal
+from jobpush.runtime.reload import CannotReload, Reloads, has_terminal, on_signal
 from jobpush.runtime.sd_notify import notify_of, watchdog_seconds
 from jobpush.runtime.supervision import Supervision
 from jobpush.service import DRAIN_S, JobPush
+from jobpush.settings import ConfigError
 from jobpush.web import ApiResource
 from jobpush.web.first_requests import FirstRequests
 from jobpush.web.health import readiness
@@ -95,6 +96,7 @@ class Assembly(MultiService):
         )
         self.reloads = Reloads(self._supervision.reloading, self._supervision.reloaded)
         self.reloads.add("the access log", site.access_log.reopen)
+        self.reloads.add("the hosts", self._reload_hosts)
         self.reloads.add("the queues", self._queues.reload)
         self._asked = asked
         self._in_terminal = False
@@ -118,6 +120,19 @@ class Assembly(MultiService):
             file = ServiceLogFile(self._reactor, path)
             file.observe_for(parent)
             self.reloads.add("the log", file.reopen)
+
+    def _reload_hosts(self) -> str | None:
+        """Be known by the names that the settings give now, and by those that this host has now."""
+        try:
+            given = self._options.hosts(self._options.read_again())
+        except ConfigError as error:
+            raise CannotReload(str(error)) from None
+        hosts = self._api.admission.hosts
+        hosts.look_up(self._reactor)
+        if not hosts.give(given):
+            return None
+        self._api.connections.forget_header_blocks()
+        return f"known as {', '.join(hosts.names)}"
 
     def _hangup(self) -> None:
         """SIGHUP: read again what can be read again; where the terminal was closed that the process runs in, end."""
@@ -190,6 +205,7 @@ class Assembly(MultiService):
             self._forget_signal = on_signal(self._reactor, signal.SIGHUP, self._hangup)
             if self._asked():
                 self._reactor.callWhenRunning(self.reloads.reload)
+        self._api.admission.hosts.look_up(self._reactor)
         self._supervision.start()
 
     def _die(self, line: str) -> None:

@@ -212,6 +212,10 @@ class Options(CommandLine):
         publics = [each.is_public for each in self.served if each.endpoint == endpoint]
         return publics[0] if publics else is_public(endpoint)
 
+    def hosts(self, settings: Settings) -> tuple[str, ...]:
+        """Return the names that the service is known by beside those of this host: given ones, and those that it listens on."""
+        return (*settings.hosts, *(name for endpoint in self.endpoints for name in interfaces(endpoint)))
+
     def _check_static(self) -> None:
         static = self.settings.static
         if static is not None and not os.path.isdir(static):
@@ -245,14 +249,19 @@ class Options(CommandLine):
 
 def is_public(endpoint: str) -> bool:
     """Return whether others than the users of this host may reach an endpoint, as far as its string tells."""
-    kind, _, rest = endpoint.partition(":")
+    kind = endpoint.partition(":")[0]
     if kind == "unix":
         return False
-    fields = rest.replace("\\:", "\0").split(":")
-    interfaces = [field.partition("=")[2] for field in fields if field.startswith("interface=")]
-    if len(interfaces) != 1 or kind not in ("tcp", "tcp6", "ssl", "tls"):
+    found = interfaces(endpoint)
+    if len(found) != 1 or kind not in ("tcp", "tcp6", "ssl", "tls"):
         return True
     try:
-        return not ipaddress.ip_address(interfaces[0].replace("\0", ":")).is_loopback
+        return not ipaddress.ip_address(found[0]).is_loopback
     except ValueError:
         return True
+
+
+def interfaces(endpoint: str) -> list[str]:
+    """Return the names and addresses that an endpoint string says to listen on."""
+    fields = endpoint.partition(":")[2].replace("\\:", "\0").split(":")
+    return [field.partition("=")[2].replace("\0", ":") for field in fields if field.startswith("interface=")]

@@ -20,8 +20,8 @@ from jobpush.settings import ConfigError, Settings
 #: Seconds in which a new queue may say what its account sees. One that does not answer is watched all the same.
 CHECK_S = 10.0
 
-#: The settings that only queues follow from.
-_OF_QUEUES = frozenset({"config", "queues", "interval"})
+#: The settings that queues follow from, and those of other parts that are read again.
+_READ_AGAIN = frozenset({"config", "queues", "interval", "hosts"})
 
 
 class ConfiguredQueues:
@@ -130,7 +130,7 @@ class ConfiguredQueues:
 
     def _later(self, settings: Settings) -> list[str]:
         """Return the names of the settings that have changed and that only a restart puts into force."""
-        fields = [field.name for field in attrs.fields(Settings) if field.name not in _OF_QUEUES]
+        fields = [field.name for field in attrs.fields(Settings) if field.name not in _READ_AGAIN]
         return [name for name in fields if getattr(settings, name) != getattr(self._settings, name)]
 
 

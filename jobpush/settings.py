@@ -19,7 +19,7 @@ import attrs
 from twisted.python import usage
 
 from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.kinds import Kind, Many, Number, Path, Text, WholeNumber, YesNo, YesNoAuto, is_toml_of, to_toml
+from jobpush.adapter.kinds import HostName, Kind, Many, Number, Path, Text, WholeNumber, YesNo, YesNoAuto, is_toml_of, to_toml
 from jobpush.adapter.options import declared
 from jobpush.adapter.registry import Component, ComponentKind
 from jobpush.events.journal import Retention
@@ -66,6 +66,16 @@ class Settings:
         details="Endpoint strings are Twisted's, such as unix:/run/jobpush/http.sock:mode=660 or tcp:8080:interface=0.0.0.0. "
         "What others than this host's users can reach needs allow_anonymous until there is authentication: put it behind a "
         "proxy that authenticates.",
+    )
+    hosts: tuple[str, ...] = setting(
+        Many(HostName()),
+        (),
+        "A name or address that clients and proxies ask for (the Host header)",
+        name="host",
+        default_text="loopback, and the names and addresses of this host",
+        example=("jobs.example.org", "*.cluster.example.org"),
+        details="Ports are ignored; *.example.org is each name below example.org. Another Host is answered with 421: a page in "
+        "a browser can give this host a name of its own. See docs/security.md. Read again on SIGHUP.",
     )
     allow_anonymous: bool = setting(
         YesNo(), False, "Serve all jobs to everybody who reaches the port, even where the scheduler hides them"

@@ -83,6 +83,7 @@ def makeService(options: Options) -> IService:
         settings.static,
         settings.keep_channels,
         settings.debug_invariants,
+        options.hosts(settings),
     )
     site = JobpushSite(root, reactor, settings.access_log, service.instruments)
     return Assembly(reactor, options, service, site, root, asked)

@@ -27,14 +27,18 @@ def why_not() -> str | None:
 
 
 @contextmanager
-def running() -> Iterator[Any]:
-    """A browser without a window."""
+def running(*arguments: str) -> Iterator[Any]:
+    """
+    A browser without a window.
+
+    :param arguments: more of the command line's.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         # Root may have no sandbox; /dev/shm is small in containers. Pages come from loopback alone.
         browser = playwright.chromium.launch(
-            executable_path=shutil.which(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=shutil.which(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage", *arguments]
         )
         try:
             yield browser

@@ -98,7 +98,8 @@ class ServiceProcess:
         """One request on a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request(method, path, body=body, headers=dict(headers or {}))
+            kind = {"Content-Type": "application/json"} if body else {}
+            connection.request(method, path, body=body, headers={**kind, **(headers or {})})
             response = connection.getresponse()
             return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:

@@ -216,8 +216,10 @@ class Lab:
 
     def request(self, method: str, path: str, **kwargs: Any) -> Pending:
         """Begin a request."""
-        headers = kwargs.pop("headers", {})
-        return Pending(self, self.treq.request(method, "http://test" + path, headers=headers, **kwargs))
+        headers = dict(kwargs.pop("headers", {}))
+        if "data" in kwargs and not any(name.lower() == "content-type" for name in headers):
+            headers["Content-Type"] = "application/json"
+        return Pending(self, self.treq.request(method, "http://localhost" + path, headers=headers, **kwargs))
 
     def get(self, path: str, **kwargs: Any) -> Pending:
         """Begin a GET."""

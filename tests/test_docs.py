@@ -310,7 +310,7 @@ class LinkTests(SynchronousTestCase):
         known = {f"--{name.rstrip('=')}" for name in Options().longOpt}
         twistd = {"--nodaemon", "--pidfile", "--help", "--version", "--python", "--logger"}
         others = {"--parsable", "--wrap", "--comment", "--system", "--home-dir", "--shell", "--now", "--seconds", "--changes"}
-        others |= {"--every", "--array", "--force"}
+        others |= {"--every", "--array", "--force", "--unix-socket"}
         for page in (ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("service-account", "embedding", "freshness", "operations", "install"))):
             named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
             self.assertLessEqual(named - twistd - others, known, page)

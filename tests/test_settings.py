@@ -32,6 +32,7 @@ TOML_TEXTS = st.one_of(
 TEXTS: dict[str, tuple[str, Any]] = {
     "config": ("a.toml", "a.toml"),
     "port": ("9999", "9999"),
+    "hosts": ("Jobs.Example.org", "jobs.example.org"),
     "state": ("there", "there"),
     "keep_events": ("5", 5),
     "keep_days": ("0.5", 0.5),
@@ -107,7 +108,7 @@ class CommandLineTests(SynchronousTestCase):
                     self.assertEqual(value, os.path.abspath(expected))
                 elif item.field == "nudge":
                     self.assertEqual(value, (UnixAddress(os.path.abspath(expected), 0o666),))
-                elif item.field == "operators":
+                elif item.field in ("operators", "hosts"):
                     self.assertEqual(value, (expected,))
                 elif item.is_repeated:
                     self.assertEqual([part.options for part in value], [expected])
@@ -171,14 +172,15 @@ class FileTests(SynchronousTestCase):
             _, expected = TEXTS.get(item.field, ("", FLAGS.get(item.field)))
             given = {
                 "nudge": ["unix:sock:mode=666"], "health": "unix:/run/x:mode=666", "socket": "unix:/run/y", "operators": ["@staff"],
+                "hosts": [expected],
             }.get(item.field, expected)  # fmt: skip
             path = self.write(f"{item.name} = {to_toml(given)}")
             value = getattr(load(path), item.field)
             beside = os.path.join(os.path.dirname(path), str(expected))
             if item.field == "nudge":
                 expected = (UnixAddress(beside, 0o666),)
-            if item.field == "operators":
-                expected = ("@staff",)
+            if item.field in ("operators", "hosts"):
+                expected = (expected,)
             self.assertEqual(value, beside if item.field in PATHS else expected, item.name)
 
     def test_tables(self) -> None:
@@ -203,7 +205,7 @@ class FileTests(SynchronousTestCase):
         """An unknown key is named with all that are known."""
         self.assertEqual(
             self.refused("prot = 8080"),
-            "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, interval, "
+            "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, host, interval, "
             "keep_channels, keep_days, keep_events, max_held, nudge, nudge_secret, operator, port, private, socket, state, static",
         )
 

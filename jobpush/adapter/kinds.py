@@ -6,6 +6,7 @@ A value comes as a text from the command line or as a value of a TOML file. Its 
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import re
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar, Generic, TypeVar
 
 import attrs
@@ -23,6 +25,7 @@ T_co = TypeVar("T_co", covariant=True)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SERVER = r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 _SERVERS = re.compile(f"{_SERVER}(?:,{_SERVER}){{0,9}}")
+_HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 _YES_NO = {"yes": True, "no": False, "true": True, "false": False}
 
 
@@ -91,6 +94,22 @@ class Name(Kind[str]):
         if not isinstance(value, str) or not _NAME.fullmatch(value):
             raise self.unexpected()
         return value
+
+
+@attrs.frozen
+class HostName(Kind[str]):
+    """A name or an address of a host without a port; a name may begin with ``*.`` for all names below it."""
+
+    placeholder: str = "NAME"
+    expected: str = "a host's name or address without a port, or *.DOMAIN for each name below a domain"
+
+    def read(self, value: object, directory: str = "") -> str:
+        text = value.strip("[]") if isinstance(value, str) else ""
+        with suppress(ValueError):
+            return str(ipaddress.ip_address(text))
+        if not _HOST.fullmatch(text):
+            raise self.unexpected()
+        return text.lower()
 
 
 @attrs.frozen

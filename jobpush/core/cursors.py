@@ -25,7 +25,7 @@ class Cursor:
         """
         found = re.fullmatch(r"([0-9A-Za-z]{1,64})-([0-9]{1,18})", text)
         if found is None:
-            raise ValueError("a cursor looks like EPOCH-NUMBER, as an earlier answer gave it")
+            raise ValueError("expected a cursor, EPOCH-NUMBER, as an earlier answer gave it")
         return cls(found[1], int(found[2]))
 
 

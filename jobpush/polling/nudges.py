@@ -30,7 +30,15 @@ CLOCK_SKEW_S = 30.0
 
 
 class BadNudge(ValueError):
-    """What is wrong with it, and what was expected."""
+    """
+    What is wrong with it, and what was expected.
+
+    :ivar field: the field that is at fault; empty where it is the whole.
+    """
+
+    def __init__(self, detail: str, field: str = "") -> None:
+        super().__init__(detail)
+        self.field = field
 
 
 @attrs.frozen
@@ -114,18 +122,22 @@ class Nudges:
         """
         unknown = sorted(set(fields) - {"cluster", "jobs"})
         if unknown:
-            raise BadNudge(f"unknown field {unknown[0][:80]!r}; expected cluster and jobs")
-        cluster, jobs = fields.get("cluster"), fields.get("jobs") or []
+            raise BadNudge(f"unknown field {unknown[0][:80]!r}; expected cluster and jobs", unknown[0][:80])
+        cluster, jobs = fields.get("cluster"), fields.get("jobs")
+        served = ", ".join(sorted(self._monitors))
+        if cluster is not None and not isinstance(cluster, str):
+            raise BadNudge(f"cluster: expected a text; served are {served}", "cluster")
         if cluster is not None and cluster not in self._monitors:
-            raise BadNudge(f"cluster: there is no {str(cluster)[:80]!r}; served are {', '.join(sorted(self._monitors))}")
+            raise BadNudge(f"cluster: there is no {cluster[:80]!r}; served are {served}", "cluster")
+        jobs = [] if jobs is None else jobs
         if not isinstance(jobs, list) or not all(isinstance(job, str) for job in jobs):
-            raise BadNudge('jobs: expected a list of job ids such as "4711"')
-        name = str(cluster) if cluster is not None else None
+            raise BadNudge('jobs: expected a list of job ids such as "4711"', "jobs")
+        name = cluster
         if not jobs or len(jobs) > MOST_JOBS:
             return Nudge(name)
         if name is None:
             if len(self._monitors) != 1:
-                raise BadNudge(f"cluster: several are served, whose jobs are these? {', '.join(sorted(self._monitors))}")
+                raise BadNudge(f"cluster: several are served, expected the one of these jobs: {served}", "cluster")
             name = next(iter(self._monitors))
         return Nudge(name, tuple(self._canonical(name, jobs)))
 
@@ -135,7 +147,7 @@ class Nudges:
             try:
                 yield queue.canonical_id(job)
             except InvalidJobId as error:
-                raise BadNudge(f"jobs: {job[:80]!r} is not a job id of {cluster}: {error}") from None
+                raise BadNudge(f"jobs: {job[:80]!r} is not a job id of {cluster}: {error}", "jobs") from None
 
 
 def json_object(data: bytes) -> Mapping[str, object]:

@@ -5,7 +5,7 @@ The HTTP side of jobpush. ``resource(service)`` can be mounted anywhere in a tre
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from klein import Klein
@@ -20,10 +20,12 @@ from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
 from jobpush.core.filters import NOTHING
+from jobpush.runtime.host_names import KnownHosts
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.runtime.turns import Turns
 from jobpush.service import JobPush
 from jobpush.web.access import Access, Policy
+from jobpush.web.admission import HEALTH, Admission
 from jobpush.web.answering import Answering, Routes
 from jobpush.web.app import make_app
 from jobpush.web.held.connections import Connections
@@ -32,8 +34,9 @@ from jobpush.web.held.registry import RESERVE, Registry, raise_descriptor_limit
 from jobpush.web.identity import Identity
 from jobpush.web.metrics import Metrics
 from jobpush.web.principal import ANONYMOUS, Principal
-from jobpush.web.problems import Problem, fault
+from jobpush.web.problems import Problem, fault, nothing_at
 from jobpush.web.requests import ClientRequest, client_request
+from jobpush.web.responses import guard
 from jobpush.web.routes.barriers import BarrierRoutes
 from jobpush.web.routes.changes import ChangeRoutes
 from jobpush.web.routes.common import Polls
@@ -48,7 +51,7 @@ from jobpush.web.tokens import Tokens
 
 #: Addresses that are answered whoever asks, and what those of more of them begin with: they show no job. As the client has
 #: written them: what is written otherwise is not one of these.
-_OPEN = frozenset((b"/healthz", b"/readyz", b"/metrics", b"/", b"/dashboard", b"/docs", b"/openapi.json"))
+_OPEN = frozenset((*HEALTH, b"/metrics", b"/", b"/dashboard", b"/docs", b"/openapi.json"))
 _OPEN_BELOW = b"/dashboard/"
 
 LOG = Logger(namespace="jobpush.web")
@@ -72,6 +75,7 @@ class ApiResource(KleinResource):
         app: Klein,
         service: JobPush,
         access: Access,
+        admission: Admission,
         identity: Identity,
         registry: Registry,
         connections: Connections,
@@ -84,6 +88,7 @@ class ApiResource(KleinResource):
         self.connections = connections
         self.turns = turns
         self.access = access
+        self.admission = admission
         self.identity = identity
         self.judging = judging
         #: The requests that keep their channels and are not answered yet, held or not.
@@ -99,10 +104,13 @@ class ApiResource(KleinResource):
         request.connections = self.connections
         request.principal, request.visibility = ANONYMOUS, NOTHING
         request.unread = self.connections.unread
+        guard(request)
         try:
             self._check(request)
         except Problem as problem:
             return _refuse(request, problem)
+        # What passed here alone must not leave its headers for a request of another address on its connection.
+        request.admitted = request.path not in _OPEN
         if self.registry.closing:
             request.setHeader(b"connection", b"close")
             if getattr(request.channel, "persistent", False):
@@ -153,13 +161,16 @@ class ApiResource(KleinResource):
         """
         Check what must hold for every request. One that does not pass leaves no header block for the next on its connection.
 
-        :raise Problem: if it does not; the connection ends.
+        :raise Problem: if it does not.
         """
+        self.admission.check(request)
         for part in (*request.prepath, *request.postpath, request.getRequestHostname()):
             try:
                 part.decode("utf-8")
             except UnicodeDecodeError:
                 raise Problem(400, "the path or the host is not UTF-8", "path", close=True) from None
+        if len(request.postpath) > 1 and not request.postpath[0]:
+            raise nothing_at(request)  # two slashes at the beginning, which the router takes for one
 
     def _changed(self) -> None:
         """What may be seen has changed: nobody who passed before passes unseen, and what is held is judged again."""
@@ -217,6 +228,7 @@ def resource(
     static: str | None = None,
     keep_channels: bool = False,
     debug_invariants: bool = False,
+    hosts: Iterable[str] = (),
 ) -> ApiResource:
     """
     Make the API as a resource.
@@ -228,6 +240,8 @@ def resource(
     :param static: a directory whose files are served beside the API.
     :param keep_channels: hold every request with its HTTP channel, even where that is not needed (`jobpush.web.held`).
     :param debug_invariants: check each second what must be so of held requests, and log as an error what is not.
+    :param hosts: names and addresses that the service is known by beside those of this host; ``*.example.org`` is every name
+        below ``example.org``.
     """
     reactor: IReactorTime = service.reactor
     limit = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
@@ -258,8 +272,9 @@ def resource(
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
+    admission = Admission(KnownHosts(hosts))
     judging = Judging(registry, access.visibility, routes.ask)
-    return ApiResource(app, service, access, identity or Identity(), registry, connections, judging, turns)
+    return ApiResource(app, service, access, admission, identity or Identity(), registry, connections, judging, turns)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from klein import Klein
+from klein.interfaces import IKleinRequest
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.routing import BaseConverter, RequestRedirect
+from werkzeug.routing import BaseConverter, Map, RequestRedirect
 
 from jobpush.events.interfaces import JournalError
 from jobpush.web.answering import Answering
@@ -26,6 +27,7 @@ from jobpush.web.routes.pages import PageRoutes
 from jobpush.web.routes.streams import StreamRoutes
 from jobpush.web.routes.tokens import TokenRoutes
 from jobpush.web.routes.workflows import WorkflowRoutes
+from jobpush.web.static import Static
 
 
 class _Id(BaseConverter):
@@ -51,6 +53,7 @@ def make_app(
     """
     app = Klein()
     app.url_map.converters["id"] = _Id
+    app.url_map.merge_slashes = False
 
     def route(method: str, path: str, handler: Callable[..., Any], scope: Scope | None = None, branch: bool = False) -> None:
         """
@@ -110,13 +113,42 @@ def make_app(
     route("GET", "/docs", pages.docs)
     route("GET", "/metrics", pages.metrics_text)
     route("GET", "/", pages.root)
-    route("GET", "/", pages.static, branch=True)
-    _handle_errors(app)
+    routes = Map([rule.empty() for rule in app.url_map.iter_rules()], converters=app.url_map.converters, merge_slashes=False)
+    if pages.files is not None:
+        _add_files(app, routes, pages.files)
+    _handle_errors(app, routes, pages.files)
     return app
 
 
-def _handle_errors(app: Klein) -> None:
-    """Every error in the form of the protocol, the router's too."""
+def _allowed(routes: Map, request: ClientRequest) -> list[str]:
+    """Return the methods that a route has for an address."""
+    return sorted(routes.bind("localhost").allowed_methods(_path(request)))
+
+
+def _path(request: ClientRequest) -> str:
+    """Return the address that was asked for, below that of the API; it is not quoted any more."""
+    path: str = IKleinRequest(request).mapper.path_info
+    return path
+
+
+def _add_files(app: Klein, routes: Map, files: Static) -> None:
+    """Serve the site's own files at each address that no route has, whatever the method."""
+
+    def file(request: ClientRequest) -> Any:
+        if allowed := _allowed(routes, request):
+            raise MethodNotAllowed(allowed)
+        return files.answer(request, _path(request))
+
+    handler: Callable[..., Any] = file
+    app.route("/", methods=["GET"], branch=True, endpoint="GET /*")(handler)
+
+
+def _handle_errors(app: Klein, routes: Map, files: Static | None) -> None:
+    """
+    Every error in the form of the protocol, the router's too.
+
+    :param routes: without that of the site's own files.
+    """
 
     @app.handle_errors(Problem)
     def problem(request: IRequest, failure: Failure) -> bytes:
@@ -134,9 +166,11 @@ def _handle_errors(app: Klein) -> None:
 
     @app.handle_errors(MethodNotAllowed)
     def wrong_method(request: IRequest, failure: Failure) -> bytes:
-        error = failure.value
-        assert isinstance(error, MethodNotAllowed)
-        allowed = ", ".join(sorted(error.valid_methods or ()))
+        asked = client_request(request)
+        allowed = ", ".join(_allowed(routes, asked))
+        if not allowed and (files is None or files.find(_path(asked)) is None):
+            return nothing_at(asked).response().apply(asked)
+        allowed = allowed or "GET, HEAD"
         method = client_request(request).method.decode("latin-1")[:20]
         refused = Problem(405, f"{method} is not for this address; allowed are {allowed}", headers={"Allow": allowed})
         return refused.response().apply(client_request(request))

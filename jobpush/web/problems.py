@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from jobpush.core import wire
 from jobpush.web.requests import ClientRequest
-from jobpush.web.responses import Response
+from jobpush.web.responses import GUARDS, SERVER, Response
 
 CONTENT_TYPE = b"application/problem+json"
 
@@ -70,6 +70,7 @@ class Problem(Exception):
         """A whole HTTP/1.1 response that ends the connection, for what goes wrong before there is a request."""
         body = self.body()
         more = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        more += "".join(f"{name.decode().title()}: {value.decode()}\r\n" for name, value in ((b"server", SERVER), *GUARDS))
         head = (
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n"
             f"Content-Type: {CONTENT_TYPE.decode()}\r\nContent-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"

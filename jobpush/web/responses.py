@@ -8,15 +8,18 @@ import random
 import time
 from collections.abc import Generator, Iterable
 from functools import lru_cache
+from http import HTTPStatus
 
 import attrs
 from twisted.web.http import RESPONSES, datetimeToString
 from twisted.web.http_headers import Headers
-from twisted.web.server import version
 
 from jobpush.web.requests import ClientRequest
 
 Header = tuple[bytes, bytes]
+
+#: The reason phrases that Twisted has not.
+_MORE_REASONS = {each.value: each.phrase.encode() for each in HTTPStatus}
 
 #: Seconds after which clients come back to a server that ends, at least and at most.
 SOONEST_RETURN_S, LATEST_RETURN_S = 1, 5
@@ -25,7 +28,7 @@ SOONEST_RETURN_S, LATEST_RETURN_S = 1, 5
 @attrs.define(eq=False)
 class Response:
     """
-    :ivar headers: without ``Server`` and ``Date``, which every response gets. Names are in lower case.
+    :ivar headers: without ``Server``, ``Date`` and `GUARDS`, which every response gets. Names are in lower case.
     :ivar close: the connection ends after it.
     """
 
@@ -47,7 +50,7 @@ class Response:
         return self._apply(request)
 
     def _apply(self, request: ClientRequest) -> bytes:
-        request.setResponseCode(self.status)
+        request.setResponseCode(self.status, reason(self.status))
         for name, value in self.headers:
             request.setHeader(name, value)
         if self.close:
@@ -60,8 +63,8 @@ class Response:
     def rendered(self) -> Rendered:
         """The response as `twisted.web.http.HTTPChannel` writes it in HTTP/1.1; rendered once."""
         if self._rendered is None:
-            parts = [b"HTTP/1.1 %d %b\r\nServer: %b\r\nDate: %b\r\n" % (self.status, reason(self.status), version, _date())]
-            parts.extend(b"%b: %b\r\n" % (_canonical(name), value) for name, value in self.headers)
+            parts = [b"HTTP/1.1 %d %b\r\nServer: %b\r\nDate: %b\r\n" % (self.status, reason(self.status), SERVER, _date())]
+            parts.extend(b"%b: %b\r\n" % (_canonical(name), value) for name, value in (*GUARDS, *self.headers))
             if self.close:
                 parts.append(b"Connection: close\r\n")
             parts.append(b"\r\n")
@@ -88,6 +91,25 @@ class Rendered:
     status: int
     length: int
     close: bool
+
+
+#: What the service calls itself: neither its version nor those of what it is made of.
+SERVER = b"jobpush"
+
+#: What each response has beside these: a browser makes nothing else of it than it says, shows it in no frame, and runs nothing.
+GUARDS: tuple[Header, ...] = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+def guard(request: ClientRequest) -> None:
+    """Set on a request of Twisted's what each response has. A page that needs more says so in a policy of its own."""
+    request.setHeader(b"server", SERVER)
+    for name, value in GUARDS:
+        request.setHeader(name, value)
 
 
 #: A response, or a generator that makes one and pauses where it takes long.
@@ -125,8 +147,8 @@ def come_back() -> tuple[Header, ...]:
 
 def reason(status: int) -> bytes:
     """The reason phrase of a status code."""
-    phrase: bytes = RESPONSES.get(status, b"Unknown")
-    return phrase
+    phrase: bytes | None = RESPONSES.get(status)
+    return phrase if phrase is not None else _MORE_REASONS.get(status, b"Unknown")
 
 
 @lru_cache(256)

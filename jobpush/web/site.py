@@ -25,6 +25,7 @@ from jobpush.web.held.websocket import SocketGuard
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest, IdleConnections, client_request
+from jobpush.web.responses import guard
 from jobpush.web.twisted_internals import GuardedChannel
 
 #: Bytes that a request's body may have. Ten thousand long job ids take a quarter of that.
@@ -77,9 +78,25 @@ class JobpushRequest(Request):
     gone = False
     received = 0
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """
+        Take a request that has come in full. A target in absolute form says the host too, whatever the Host header is
+        (RFC 9112, 3.2.2); so what followed the request line says nothing of the next request.
+        """
+        scheme, separator, rest = path.partition(b"://")
+        hosts = self.requestHeaders.getRawHeaders(b"host", [])
+        if separator and scheme.lower() in (b"http", b"https"):
+            self.channel.piece = b""
+            end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+            path = rest[end:] if rest[end:].startswith(b"/") else b"/" + rest[end:]
+            if len(hosts) == 1 or (not hosts and version == b"HTTP/1.0"):
+                self.requestHeaders.setRawHeaders(b"host", [rest[:end]])
+        super().requestReceived(command, path, version)
+
     def process(self) -> None:
         self.channel.site.arrivals.arrived(self.channel)
         if self.path == b"*" and self.method != b"OPTIONS":
+            guard(client_request(self))
             Problem(400, "only OPTIONS may ask about the server as a whole", "path").send(client_request(self))
         else:
             super().process()

@@ -111,6 +111,18 @@ class GuardedChannel(HTTPChannel):
         """Whether the headers that came are larger, or more, than is allowed."""
         return bool(self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders)
 
+    def headerReceived(self, line: bytes) -> bool:
+        """
+        Take a header. Twisted passes over ``Transfer-Encoding: identity``, which RFC 9112 has no more; a proxy may take the
+        body to end elsewhere then. In HTTP/1.0 there is no such header (RFC 9112, 6.1).
+        """
+        name, _, value = line.partition(b":")
+        if name.lower() == b"transfer-encoding" and (value.strip().lower() != b"chunked" or self._version == b"HTTP/1.0"):
+            self.bad_request()
+            return False
+        taken: bool = super().headerReceived(line)
+        return taken
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.bad_request()
 

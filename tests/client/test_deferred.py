@@ -19,7 +19,7 @@ class AsyncClientTests(LabCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.client = AsyncClient("http://test", self.lab.clock, http=self.lab.treq)
+        self.client = AsyncClient("http://localhost", self.lab.clock, http=self.lab.treq)
 
     def begin(self, coroutine: Any) -> list[Any]:
         """What comes of it, when it has come."""

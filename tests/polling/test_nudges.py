@@ -274,7 +274,7 @@ class SourceTests(SynchronousTestCase):
         for fields, told in [
             ({"z": 1, "y" * 90: 2}, f"unknown field {'y' * 80!r}; expected cluster and jobs"), ({"cluster": "c" * 90}, f"cluster: there is no {'c' * 80!r}; served are a, b"),
             ({"jobs": "1"}, 'jobs: expected a list of job ids such as "4711"'), ({"jobs": [1]}, 'jobs: expected a list of job ids such as "4711"'),
-            ({"jobs": ["1"]}, "cluster: several are served, whose jobs are these? a, b"),
+            ({"jobs": ["1"]}, "cluster: several are served, expected the one of these jobs: a, b"),
             ({"cluster": "a", "jobs": ["1", "-" * 90]}, f"jobs: {'-' * 80!r} is not a job id of a: expected up to 64 letters, digits and '_'"),
         ]:  # fmt: skip
             with self.assertRaises(BadNudge) as caught:

@@ -83,7 +83,7 @@ class Stream:
         self._transport = StringTransport()
         self._channel: Any = self._site.buildProtocol(None)  # type: ignore[arg-type]
         self._channel.makeConnection(self._transport)
-        self._channel.dataReceived(f"GET /v1/events{query} HTTP/1.0\r\nHost: x\r\n{headers}\r\n".encode())
+        self._channel.dataReceived(f"GET /v1/events{query} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n".encode())
 
     def end(self) -> str:
         """Disconnect, and return the body of the answer, without the comments that show that the connection is alive."""

@@ -39,7 +39,7 @@ class FaultTests(LabCase):
         self.lab.service.monitors["memory"].queue = None  # type: ignore[assignment]
         self.addCleanup(setattr, self.lab.service.monitors["memory"], "queue", self.lab.queue)
         site = JobpushSite(self.lab.resource, self.lab.clock)
-        received = speak(site, b"GET /v1/jobs/memory/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = speak(site, b"GET /v1/jobs/memory/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.assertIn(b"500 Internal Server Error", received)
         self.assertIn(b"application/problem+json", received)
         self.assertNotIn(b"Traceback", received)

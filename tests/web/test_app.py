@@ -16,7 +16,7 @@ class RouteTests(LabCase):
 
     def test_wrong_method(self) -> None:
         """405, with the methods that are allowed."""
-        for method, path in (("DELETE", "/v1/jobs"), ("PUT", "/v1/changes"), ("POST", "/v1/jobs/memory/1"), ("BREW", "/healthz")):
+        for method, path in (("DELETE", "/v1/jobs"), ("PUT", "/v1/changes"), ("POST", "/v1/jobs/memory/1"), ("PATCH", "/healthz")):
             answer = self.lab.request(method, path)
             self.assertEqual((answer.status, answer.header("content-type")), (405, "application/problem+json"), path)
             self.assertIn("GET", answer.header("allow") or "")
@@ -36,6 +36,27 @@ class RouteTests(LabCase):
             answer = self.lab.request("PATCH", path)
             self.assertEqual((answer.status, set((answer.header("allow") or "").split(", "))), (405, allowed), path)
             self.assertIn("PATCH is not for this address", answer.json()["detail"])
+
+    def test_methods_of_addresses_without_get(self) -> None:
+        """GET is said to be allowed only where it is."""
+        for method in ("GET", "HEAD", "PUT", "PATCH", "OPTIONS", "TRACE"):
+            answer = self.lab.request(method, "/v1/nudge")
+            self.assertEqual((answer.status, answer.header("allow")), (405, "POST"), method)
+
+    def test_guards(self) -> None:
+        """Each answer, whatever it is, keeps a browser from guessing its type, framing it and running it; no version is told."""
+        for method, path in (
+            ("GET", "/"), ("GET", "/dashboard"), ("GET", "/dashboard/main.js"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/metrics"),
+            ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/v1/jobs"), ("GET", "/v1/jobs/memory/1"), ("GET", "/v1/jobs/memory/none"), ("GET", "/none"),
+            ("DELETE", "/v1/jobs"), ("get", "/"), ("GET", "/v1/socket"), ("POST", "/v1/nudge"), ("DELETE", "/v1/workflows/w"), ("GET", "/%ff"),
+        ):  # fmt: skip
+            answer = self.lab.request(method, path)
+            policy = answer.header("content-security-policy") or ""
+            self.assertIn("default-src 'none'", policy, path)
+            self.assertIn("frame-ancestors 'none'", policy, path)
+            self.assertNotIn("script-src 'unsafe", policy, path)
+            got = [answer.header(name) for name in ("x-content-type-options", "x-frame-options", "referrer-policy", "server")]
+            self.assertEqual(got, ["nosniff", "DENY", "no-referrer", "jobpush"], (method, path))
 
     def test_a_long_method(self) -> None:
         """Not more of it is said than is needed."""

@@ -55,16 +55,18 @@ class LimitTests(TestCase):
         head, _, body = received.partition(b"\r\n\r\n")
         self.assertIn(f" {status} ".encode(), head.split(b"\r\n")[0], received[:200])
         self.assertIn(b"application/problem+json", head)
+        for line in (b"Server: jobpush", b"X-Content-Type-Options: nosniff", b"X-Frame-Options: DENY", b"Content-Security-Policy: default-src 'none'"):
+            self.assertIn(line, head)
         self.assertEqual(json.loads(body)["parameter"], parameter)
 
     async def test_query_of_a_megabyte(self) -> None:
         """414, and the client can read it."""
-        await self.refused(b"GET /v1/jobs?user=" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "request line")
+        await self.refused(b"GET /v1/jobs?user=" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "request line")
 
     async def test_headers_too_long(self) -> None:
         """431."""
         lines = b"".join(b"X-%d: %s\r\n" % (n, b"a" * 1000) for n in range(40))
-        await self.refused(b"GET / HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n", 431, "header")
+        await self.refused(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n", 431, "header")
         await self.refused(b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", 431, "header")
 
     async def test_not_http(self) -> None:
@@ -79,22 +81,22 @@ class LimitTests(TestCase):
             received = await self.exchange(b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
             self.assertIn(b"400 Bad Request", received)
             self.assertIn(b"problem+json", received)
-        await self.refused(b"GET * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400, "path")
+        await self.refused(b"GET * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400, "path")
 
     async def test_body_too_long(self) -> None:
         """413, as soon as its length is known, or is reached."""
         length = str(BODY_LIMIT + 1).encode()
-        await self.refused(b"POST /v1/changes HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n{", 413, "body")
-        head = b"POST /v1/changes HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "
+        await self.refused(b"POST /v1/changes HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + length + b"\r\n\r\n{", 413, "body")
+        head = b"POST /v1/changes HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
         self.assertNotIn(b"100 Continue", await self.exchange(head + length + b"\r\n\r\n"))
         chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
         chunks = chunk * (BODY_LIMIT // 65536 + 2)
-        await self.refused(b"POST /v1/changes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks, 413, "body")
+        await self.refused(b"POST /v1/changes HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks, 413, "body")
 
     async def test_pipelined_requests(self) -> None:
         """A second request behind a held one waits for its turn and is answered."""
-        first = b"GET /v1/changes?since=now&wait=0 HTTP/1.1\r\nHost: x\r\n\r\n"
-        second = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        first = b"GET /v1/changes?since=now&wait=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        second = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         received = await self.exchange(first + second)
         self.assertEqual(received.count(b"HTTP/1.1 200 OK"), 2)
         self.assertLess(received.index(b'"events"'), received.index(b'"version"'))

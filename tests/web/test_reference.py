@@ -99,7 +99,7 @@ class PageTests(SynchronousTestCase):
     def test_sections(self) -> None:
         """Requests of one kind stand together under one heading."""
         headings = re.findall(r"<h2>([^<]+)</h2>", page(DOCUMENT).decode())
-        self.assertEqual(headings, ["Jobs", "Changes", "Barriers", "Workflows", "Streams", "Operations", "Values"])
+        self.assertEqual(headings, ["Jobs", "Changes", "Barriers", "Workflows", "Streams", "Identity", "Operations", "Values"])
 
     def test_text_is_text(self) -> None:
         """What stands in a text is text; what stands between backticks is code."""

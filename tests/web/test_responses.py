@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 
 from jobpush.web.problems import Problem
 from jobpush.web.requests import client_request
-from jobpush.web.responses import LATEST_RETURN_S, SOONEST_RETURN_S, Response, come_back, json_response
+from jobpush.web.responses import LATEST_RETURN_S, SOONEST_RETURN_S, Response, come_back, guard, json_response
 from jobpush.web.site import JobpushSite
 from tests.support import ManualClock
 
@@ -29,6 +29,7 @@ def written(response: Response) -> bytes:
         isLeaf = True
 
         def render(self, request: Any) -> bytes:
+            guard(client_request(request))
             return response.apply(client_request(request))
 
     site = JobpushSite(Page(), ManualClock())
@@ -36,7 +37,7 @@ def written(response: Response) -> bytes:
     transport = StringTransport()
     channel: Any = site.buildProtocol(None)
     channel.makeConnection(transport)
-    channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    channel.dataReceived(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     value = transport.value()
     channel.connectionLost(Failure(ConnectionDone()))
     site.stopFactory()

@@ -84,14 +84,14 @@ class UnreadTests(SynchronousTestCase):
         self.assertEqual(list(self.site.arrivals), [one, two])
         one.dataReceived(b"GET /own HTTP/1.1\r\n")
         self.assertEqual(list(self.site.arrivals), [one, two])
-        one.dataReceived(b"Host: x\r\n\r\n")
+        one.dataReceived(b"Host: localhost\r\n\r\n")
         self.assertEqual(list(self.site.arrivals), [two])
         two.transport.loseConnection()
         self.assertEqual(list(self.site.arrivals), [])
 
     def test_too_slow(self) -> None:
         """A request that has not come in full in 30 seconds is answered so, whatever of it has come, on a kept connection too."""
-        get = b"GET /own HTTP/1.1\r\nHost: x\r\n"
+        get = b"GET /own HTTP/1.1\r\nHost: localhost\r\n"
         for first in (b"", get + b"\r\n"):
             for begin in (b"G", get, get + b"Content-Length: 9\r\n\r\nhalf"):
                 one = self.connect()
@@ -161,7 +161,7 @@ class FaultTests(SynchronousTestCase):
         channel: Any = site.buildProtocol(None)
         transport.protocol = channel
         channel.makeConnection(transport)
-        channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        channel.dataReceived(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         if transport.connected:
             channel.connectionLost(Failure(ConnectionDone()))
         return transport

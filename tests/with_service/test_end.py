@@ -49,7 +49,7 @@ class TestEnd:
         """Each in its own form: polls with when to come back, streams with ``retry``, a WebSocket with 1001; all within a second."""
         polls = [Waiting(service, path) for path in ("/v1/jobs/mock/1?until=terminal&wait=60", "/v1/changes?since=now&wait=60")]
         stream = socket.create_connection(("127.0.0.1", service.port), timeout=10)
-        stream.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        stream.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         kept = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
         kept.request("GET", "/healthz")
         kept.getresponse().read()
@@ -77,7 +77,7 @@ class TestEnd:
         """It is waited for a moment."""
         with socket.create_connection(("127.0.0.1", service.port), timeout=10) as silent:
             silent.sendall(
-                b"GET /v1/socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"GET /v1/socket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
             )
             wait_until(lambda: service.get("/readyz").json["held"] == 1, 10)

@@ -305,6 +305,30 @@ class TestReload:
         assert "Traceback" not in house.log
         service.stop()
 
+    def test_hosts(self, tmp_path: Path) -> None:
+        """Names that the service is known by come and go, for connections that are open too."""
+        house = Configured(tmp_path)
+        house.queues("alpha")
+        service = house.service
+        service.start()
+        client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+
+        def ask() -> int:
+            client.request("GET", "/v1/jobs", headers={"Host": "jobs.example"})
+            answer = client.getresponse()
+            answer.read()
+            return answer.status
+
+        assert [ask() for _ in range(3)] == [421] * 3
+        house.path.write_text('host = ["*.example"]\n' + house.path.read_text())
+        house.reload("the hosts: known as localhost")
+        assert [ask() for _ in range(3)] == [200] * 3
+        house.queues("alpha")
+        house.reload("the hosts: known as localhost")
+        assert [ask() for _ in range(3)] == [421] * 3
+        client.close()
+        service.stop()
+
     def test_logs(self, tmp_path: Path) -> None:
         """What logrotate has moved away is written no more."""
         house = Configured(tmp_path, f"--logfile={tmp_path}/service.log")

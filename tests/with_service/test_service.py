@@ -164,7 +164,7 @@ def test_near_the_cap(tmp_path: Path) -> None:
         clients = []
         for _ in range(20):
             client = socket.create_connection(("127.0.0.1", service.port))
-            client.sendall(b"GET /v1/changes?since=now&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /v1/changes?since=now&wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             clients.append(client)
         wait_until(lambda: service.get("/readyz").json["held"] == 20, 10)
         refused = service.get("/v1/changes?since=now&wait=60")
@@ -215,7 +215,7 @@ def test_end_of_a_busy_service_says_close(tmp_path: Path) -> None:
     try:
         service.ready()
         with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
-            client.sendall(b"GET /v1/jobs/mock/1?since=now&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /v1/jobs/mock/1?since=now&wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             wait_until(lambda: service.get("/readyz").json["held"] == 1, 10)
             assert service.process is not None
             service.process.send_signal(signal.SIGTERM)

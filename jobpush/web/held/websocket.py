@@ -2,7 +2,7 @@
 WebSocket: a stream that is told in messages, and that may change what it follows by a message.
 
 The protocol itself is Twisted's (`twisted.web.websocket`, over wsproto: the extra ``[websocket]``). Around it, what a public
-server needs: a page of another site may not read here, messages have a limit, and a client that breaks the protocol is told so.
+server needs: messages have a limit, and a client that breaks the protocol is told so.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -49,19 +48,22 @@ TOO_BIG = 1009
 
 LOG = Logger()
 
+#: What a response has that asks for an upgrade (RFC 9110, 7.8).
+_UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade"}
+
 
 def check_upgrade(request: ClientRequest) -> None:
     """
-    Check that this is a WebSocket's handshake, by a page that may read here.
+    Check that this is a WebSocket's handshake. (That no page of another site has sent it is checked for every request.)
 
     What is missing is said here: Twisted would say it in another form, and log it as an error of the server.
 
-    :raise Problem: 426, 400 or 403.
+    :raise Problem: 426 or 400.
     """
     if (request.getHeader(b"upgrade") or b"").lower() != b"websocket":
-        raise Problem(426, "this is a WebSocket; the request asks for no upgrade", headers={"Upgrade": "websocket"})
+        raise Problem(426, "this is a WebSocket; the request asks for no upgrade", headers=_UPGRADE)
     if request.getHeader(b"sec-websocket-version") != b"13":
-        raise Problem(426, "expected Sec-WebSocket-Version: 13", headers={"Sec-WebSocket-Version": "13"})
+        raise Problem(426, "expected Sec-WebSocket-Version: 13", headers={**_UPGRADE, "Sec-WebSocket-Version": "13"})
     if request.clientproto != b"HTTP/1.1":
         raise Problem(400, "a WebSocket's handshake is HTTP/1.1 (RFC 6455, 4.1)", "request line")
     if b"upgrade" not in (token.strip() for token in (request.getHeader(b"connection") or b"").lower().split(b",")):
@@ -69,10 +71,6 @@ def check_upgrade(request: ClientRequest) -> None:
     for name in ("Sec-WebSocket-Key", "Host"):
         if not request.getHeader(name.encode()):
             raise Problem(400, f"the handshake has no {name}", name)
-    origin = request.getHeader(b"origin")
-    host = request.getHeader(b"host") or b""
-    if origin is not None and urlsplit(origin.decode("latin-1")).netloc.lower() != host.decode("latin-1").lower():
-        raise Problem(403, "a page of another site may not read here (the Origin is not this Host)", "Origin")
 
 
 def socket_resource(protocol: SocketProtocol) -> Any:

@@ -76,7 +76,7 @@ class BarrierRoutes:
         params = Params(self._service, question.parameters, _WAIT, question.visibility)
         jobs, names = params.values("job"), params.values("workflow")
         if not jobs and not names:
-            raise Problem(400, "job: which jobs, or which workflows, are waited for?", "job")
+            raise Problem(400, "job: expected the jobs, or the workflows, that are waited for", "job")
         if len(jobs) + len(names) > MOST_IDS:
             raise Problem(413, f"jobs: {len(jobs) + len(names)} jobs and workflows; at most {MOST_IDS} in one request", "jobs")
         wait = params.wait(DEFAULT_WAIT_S) or 0.0

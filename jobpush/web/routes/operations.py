@@ -42,7 +42,7 @@ class OperationRoutes:
             nudge = nudges.parse(json_object(request.content.read() or b"{}"))
         except BadNudge as error:
             nudges.refuse("http")
-            raise Problem(400, f"the body: {error}", "body") from None
+            raise Problem(400, str(error) if error.field else f"the body: {error}", error.field or "body") from None
         nudges.take("http", nudge)
         clusters = [nudge.cluster] if nudge.cluster is not None else list(self._service.monitors)
         return self._json({"clusters": clusters, "jobs": list(nudge.jobs)}, 202)

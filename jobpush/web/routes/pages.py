@@ -41,22 +41,16 @@ class PageRoutes:
     """
     ``/``, ``/dashboard``, ``/docs``, ``/openapi.json``, ``/metrics``.
 
-    :param static_files: the site's own files, if it has any.
+    :ivar files: the site's own files, if it has any.
     """
 
     def __init__(self, metrics: Metrics, static_files: Static | None) -> None:
         self._metrics = metrics
-        self._static_files = static_files
+        self.files = static_files
 
     def root(self, request: ClientRequest) -> object:
-        """The site's own page, if there is one; else the dashboard."""
-        return self._static_files if self._static_files is not None else self.dashboard(request)
-
-    def static(self, request: ClientRequest) -> object:
-        """The site's own files."""
-        if self._static_files is None:
-            raise NotFound()
-        return self._static_files
+        """The site's own page, if there are files of its own; else the dashboard."""
+        return self.files.answer(request, "/") if self.files is not None else self.dashboard(request)
 
     def dashboard(self, request: ClientRequest) -> bytes:
         """The dashboard, also where the site has a page of its own."""
@@ -71,7 +65,7 @@ class PageRoutes:
         if found is None:
             raise NotFound()
         kind, body, tag = found
-        guard(request, DASHBOARD_POLICY)
+        _allow(request, DASHBOARD_POLICY)
         request.setHeader(b"content-type", kind)
         if request.setETag(tag) is CACHED:
             return b""
@@ -84,7 +78,7 @@ class PageRoutes:
 
     def docs(self, request: ClientRequest) -> bytes:
         """The interface, for people."""
-        guard(request, REFERENCE_POLICY)
+        _allow(request, REFERENCE_POLICY)
         return self._text(request, b"text/html; charset=utf-8", _reference())
 
     def metrics_text(self, request: ClientRequest) -> bytes:
@@ -100,11 +94,9 @@ class PageRoutes:
         return body
 
 
-def guard(request: ClientRequest, policy: bytes) -> None:
-    """Headers that keep a browser from doing what a page does not need."""
+def _allow(request: ClientRequest, policy: bytes) -> None:
+    """Let a browser do what a page needs."""
     request.setHeader(b"content-security-policy", policy)
-    request.setHeader(b"x-content-type-options", b"nosniff")
-    request.setHeader(b"referrer-policy", b"no-referrer")
     request.setHeader(b"cache-control", b"no-cache")
 
 

@@ -194,7 +194,7 @@ class WorkflowRoutes:
         """The jobs of a workflow by key, as the client wrote them. A task counts once if its array is one of them."""
         jobs = params.values("job")
         if not jobs:
-            raise Problem(400, "jobs: which jobs does it have? Expected a list of texts such as \"slurm/4711\"", "jobs")
+            raise Problem(400, "jobs: expected the jobs that it has, a list of texts such as \"slurm/4711\"", "jobs")
         members = yield from params.jobs("jobs", jobs)
         for key in list(members):
             task = self._service.monitor_of(key[0]).queue.task_of(key[1])

@@ -50,7 +50,7 @@ class Client:
         """Send a request."""
         lines = [f"{method} {path} HTTP/{version}", "Host: localhost", *headers]
         if body:
-            lines.append(f"Content-Length: {len(body)}")
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         self.send("\r\n".join([*lines, "", ""]).encode() + body)
 
     def read(self) -> None:
@@ -452,8 +452,8 @@ class HeldRequests(Stage):
         async def scene(house: House) -> Any:
             client = house.client()
             cursor = house.lab.cursor
-            first = f"GET /v1/jobs/memory/1?since={cursor}&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-            client.send(first + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            first = f"GET /v1/jobs/memory/1?since={cursor}&wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            client.send(first + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await house.held(1)
             house.lab.set("1", "SUSPENDED")
             return await client.answers(2)
@@ -468,13 +468,13 @@ class HeldRequests(Stage):
             client = house.client()
             await house.hold(client)
             cursor = house.lab.cursor
-            for piece in (b"GET /heal", b"thz HTTP/1.1\r\nHost: x\r\n", b"\r\nGET /v1/jobs/memory/1?wait=60&since="):
+            for piece in (b"GET /heal", b"thz HTTP/1.1\r\nHost: localhost\r\n", b"\r\nGET /v1/jobs/memory/1?wait=60&since="):
                 client.send(piece)
                 await deferLater(reactor, 0.01)
             self.assertEqual(client.got, b"")
             house.lab.set("1", "SUSPENDED")
             await client.answers(2)
-            client.send(f"{cursor} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            client.send(f"{cursor} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             return await client.answers(3)
 
         given = bodies(await self.both(scene))
@@ -487,7 +487,7 @@ class HeldRequests(Stage):
         async def scene(house: House) -> Any:
             client = house.client()
             await house.hold(client)
-            client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * (3 * EARLY_BYTES // 37))
+            client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * (3 * EARLY_BYTES // 37))
             await deferLater(reactor, 0.05)
             house.lab.set("1", "SUSPENDED")
             await client.answers(1 + 3 * EARLY_BYTES // 37)
@@ -823,7 +823,7 @@ class OpenStreams(Stage):
 
         async def scene(house: House) -> Any:
             client = await self.follow(house)
-            client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
             house.lab.set("1", "SUSPENDED")
             given = await self.told([client], b"SUSPENDED")
             await self.leave(house)
@@ -886,7 +886,7 @@ class WithoutChannelsTests(TestCase):
         house = House(self, True)
         client = house.client()
         await house.hold(client)
-        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await deferLater(reactor, 0.02)
         (transport,) = house.transports
         with mock.patch.object(transport, "loseConnection") as lose:
@@ -952,7 +952,7 @@ class WithoutChannelsTests(TestCase):
         house = House(self, True)
         client = house.client()
         await house.hold(client)
-        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
         await deferLater(reactor, 0.02)
         client.socket.close()
         await house.held(0)

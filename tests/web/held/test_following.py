@@ -38,7 +38,7 @@ class Stream:
         self.transport = Transport()
         self.channel: Any = self.site.buildProtocol(None)
         self.channel.makeConnection(self.transport)
-        self.channel.dataReceived(f"GET /v1/events{query} HTTP/{version}\r\nHost: x\r\n{headers}\r\n".encode())
+        self.channel.dataReceived(f"GET /v1/events{query} HTTP/{version}\r\nHost: localhost\r\n{headers}\r\n".encode())
         self.connected = True
         case.addCleanup(self.leave)
         self.settle()

@@ -55,7 +55,7 @@ class DisconnectTests(TestCase):
         clients = []
         for _ in range(5):
             client = socket.create_connection(("127.0.0.1", self.port))
-            client.sendall(f"{route} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            client.sendall(f"{route} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             clients.append(client)
         while self.lab.registry.held < 5:
             self.lab.clock.advance(0)

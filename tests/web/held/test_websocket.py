@@ -316,7 +316,7 @@ class Client:
         self.pings = 0
         case.addCleanup(self.leave)
         self.connected = True
-        self.send(wsproto.events.Request(host="test", target=f"/v1/socket{query}"))
+        self.send(wsproto.events.Request(host="localhost", target=f"/v1/socket{query}"))
 
     def send(self, event: Any) -> None:
         """Say something."""
