@@ -71,7 +71,7 @@ def _look(registries: list[Registry], tails: list[Tail]) -> Inside:
     )
 
 
-def _remember(kind: type) -> list[Any]:
+def _remember(kind: Any) -> list[Any]:
     """Return a list into which each new object of that type comes."""
     made: list[Any] = []
     begin: Any = kind.__init__
@@ -80,17 +80,19 @@ def _remember(kind: type) -> list[Any]:
         made.append(self)
         begin(self, *arguments, **named)
 
-    kind.__init__ = noted  # type: ignore[misc]
+    kind.__init__ = noted
     return made
 
 
 def _tell(listening: socket.socket, registries: list[Registry], tails: list[Tail]) -> None:
     from twisted.internet import reactor, threads
 
+    source: Any = reactor
+
     while True:
         client, _ = listening.accept()
         with client:
-            found: Inside = threads.blockingCallFromThread(reactor, _look, registries, tails)
+            found: Inside = threads.blockingCallFromThread(source, _look, registries, tails)
             client.sendall(json.dumps(attrs.asdict(found)).encode() + b"\n")
 
 

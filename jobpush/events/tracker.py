@@ -124,6 +124,10 @@ class Waiter(Continuation):
         self.deferred.callback(wake)
 
 
+def _to_nobody(events: Sequence[Event], head: int) -> None:
+    """Nobody is told any more; who was, nothing refers to."""
+
+
 class Subscription(Interest):
     """
     What follows: ``deliver(events, head)`` is called, soon after the turn that publishes, until it is cancelled.
@@ -167,6 +171,7 @@ class Subscription(Interest):
         if self.active:
             self.active = False
             self._events = []
+            self.deliver = _to_nobody
             self._tracker.forget(self)
 
 

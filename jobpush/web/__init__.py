@@ -5,14 +5,14 @@ The HTTP side of jobpush. ``resource(service)`` can be mounted anywhere in a tre
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
-from typing import Any, cast
+from typing import Any
 
 from klein import Klein
-from klein.resource import KleinResource
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
@@ -20,7 +20,8 @@ from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.service import JobPush
 from jobpush.web.access import Access
 from jobpush.web.answering import Answering, Routes
-from jobpush.web.app import make_app
+from jobpush.web.app import ERRORS, make_app
+from jobpush.web.dispatch import Dispatch
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.registry import RESERVE, Registry, raise_descriptor_limit
 from jobpush.web.metrics import Metrics
@@ -46,18 +47,30 @@ LOG = Logger(namespace="jobpush.web")
 CHECK_S = 1.0
 
 
-class ApiResource(KleinResource):
+class ApiResource(Resource):
     """
     The routes, behind what must hold for every request.
 
     :ivar app: Klein's application: the routes.
+    :ivar isLeaf: all paths below are its own, as `IResource` has it.
     :ivar registry: every held request.
     :ivar connections: the connections that have no HTTP channels.
     """
 
-    def __init__(self, app: Klein, service: JobPush, access: Access, registry: Registry, connections: Connections) -> None:
-        super().__init__(app)
+    isLeaf = True
+
+    def __init__(
+        self,
+        app: Klein,
+        dispatch: Dispatch,
+        service: JobPush,
+        access: Access,
+        registry: Registry,
+        connections: Connections,
+    ) -> None:
+        super().__init__()
         self.app = app
+        self._dispatch = dispatch
         self.registry = registry
         self.connections = connections
         self.access = access
@@ -85,7 +98,7 @@ class ApiResource(KleinResource):
         self._requests[request] = None
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
         try:
-            return super().render(cast(IRequest, request))
+            return self._dispatch.render(request, request.getRequestHostname().decode())
         except HTTPException as error:  # the router's, before there is a route: a host that is none
             request.admitted = False
             return _refuse(request, Problem(400, f"the Host header is not a host name ({error.name})", "Host", close=True))
@@ -167,14 +180,14 @@ def resource(
     connections = Connections(reactor, registry, routes.ask, service.moment, service.instruments, not keep_channels)
     answering = Answering(reactor, service.cooperator, registry, connections, routes.ask)
     pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
-    app = make_app(
+    app, handlers = make_app(
         answering, StreamRoutes(service, registry, connections), workflows, OperationRoutes(service, registry), pages
     )
     if debug_invariants:
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
-    return ApiResource(app, service, Access(service, allow_anonymous), registry, connections)
+    return ApiResource(app, Dispatch(app, handlers, ERRORS), service, Access(service, allow_anonymous), registry, connections)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:

@@ -4,7 +4,7 @@ The routes of the protocol, put together: which address is answered by what.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from klein import Klein
@@ -16,6 +16,7 @@ from werkzeug.routing import BaseConverter, RequestRedirect
 
 from jobpush.events.interfaces import JournalError
 from jobpush.web.answering import Answering
+from jobpush.web.dispatch import ErrorHandler, Handler
 from jobpush.web.params import journal_fails
 from jobpush.web.problems import Problem, nothing_at
 from jobpush.web.requests import ClientRequest, client_request
@@ -35,17 +36,21 @@ class _Id(BaseConverter):
 
 def make_app(
     answering: Answering, streams: StreamRoutes, workflows: WorkflowRoutes, operations: OperationRoutes, pages: PageRoutes
-) -> Klein:
+) -> tuple[Klein, Mapping[str, Handler]]:
     """
     Make Klein's application.
 
     :param answering: answers the routes whose requests may be held.
+    :return: the application, and the handlers of its routes by their endpoints.
     """
     app = Klein()
+    handlers: dict[str, Handler] = {}
     app.url_map.converters["id"] = _Id
 
     def route(method: str, path: str, handler: Callable[..., Any], branch: bool = False) -> None:
-        app.route(path, methods=[method], branch=branch, endpoint=f"{method} {path}{'*' * branch}")(handler)
+        endpoint = f"{method} {path}{'*' * branch}"
+        app.route(path, methods=[method], branch=branch, endpoint=endpoint)(handler)
+        handlers[endpoint] = handlers[f"{endpoint}_branch"] = handler
 
     def held(method: str, path: str, name: str, *arguments: str) -> None:
         """A route whose requests may be held; its arguments are parts of the path, by name."""
@@ -88,46 +93,52 @@ def make_app(
     route("GET", "/metrics", pages.metrics_text)
     route("GET", "/", pages.root)
     route("GET", "/", pages.static, branch=True)
-    _handle_errors(app)
-    return app
+    return app, handlers
 
 
-def _handle_errors(app: Klein) -> None:
-    """Every error in the form of the protocol, the router's too."""
+def _problem(request: IRequest, failure: Failure) -> bytes:
+    error = failure.value
+    assert isinstance(error, Problem)
+    return error.response().apply(client_request(request))
 
-    @app.handle_errors(Problem)
-    def problem(request: IRequest, failure: Failure) -> bytes:
-        error = failure.value
-        assert isinstance(error, Problem)
-        return error.response().apply(client_request(request))
 
-    @app.handle_errors(JournalError)
-    def journal(request: IRequest, failure: Failure) -> bytes:
-        error = failure.value
-        assert isinstance(error, JournalError)
-        if client_request(request).startedWriting:
-            raise error  # of a stream, whose connection is dropped: a response cannot follow
-        return journal_fails(error).response().apply(client_request(request))
+def _journal(request: IRequest, failure: Failure) -> bytes:
+    error = failure.value
+    assert isinstance(error, JournalError)
+    if client_request(request).startedWriting:
+        raise error  # of a stream, whose connection is dropped: a response cannot follow
+    return journal_fails(error).response().apply(client_request(request))
 
-    @app.handle_errors(MethodNotAllowed)
-    def wrong_method(request: IRequest, failure: Failure) -> bytes:
-        error = failure.value
-        assert isinstance(error, MethodNotAllowed)
-        allowed = ", ".join(sorted(error.valid_methods or ()))
-        method = client_request(request).method.decode("latin-1")[:20]
-        refused = Problem(405, f"{method} is not for this address; allowed are {allowed}", headers={"Allow": allowed})
-        return refused.response().apply(client_request(request))
 
-    @app.handle_errors(NotFound, RequestRedirect)
-    def not_found(request: IRequest, failure: Failure) -> bytes:
-        return nothing_at(client_request(request)).response().apply(client_request(request))
+def _wrong_method(request: IRequest, failure: Failure) -> bytes:
+    error = failure.value
+    assert isinstance(error, MethodNotAllowed)
+    allowed = ", ".join(sorted(error.valid_methods or ()))
+    method = client_request(request).method.decode("latin-1")[:20]
+    refused = Problem(405, f"{method} is not for this address; allowed are {allowed}", headers={"Allow": allowed})
+    return refused.response().apply(client_request(request))
 
-    @app.handle_errors(HTTPException)
-    def other_error(request: IRequest, failure: Failure) -> bytes:
-        error = failure.value
-        assert isinstance(error, HTTPException)
-        return Problem(error.code or 500, error.description or "bad request").response().apply(client_request(request))
 
-    @app.handle_errors(CancelledError)
-    def disconnected(request: IRequest, failure: Failure) -> None:
-        """The client left while it was held: there is nobody to answer."""
+def _not_found(request: IRequest, failure: Failure) -> bytes:
+    return nothing_at(client_request(request)).response().apply(client_request(request))
+
+
+def _other_error(request: IRequest, failure: Failure) -> bytes:
+    error = failure.value
+    assert isinstance(error, HTTPException)
+    return Problem(error.code or 500, error.description or "bad request").response().apply(client_request(request))
+
+
+def _left(request: IRequest, failure: Failure) -> None:
+    """The client left while it was held: there is nobody to answer."""
+
+
+#: Every error in the form of the protocol, the router's too.
+ERRORS: tuple[ErrorHandler, ...] = (
+    ((Problem,), _problem),
+    ((JournalError,), _journal),
+    ((MethodNotAllowed,), _wrong_method),
+    ((NotFound, RequestRedirect), _not_found),
+    ((HTTPException,), _other_error),
+    ((CancelledError,), _left),
+)

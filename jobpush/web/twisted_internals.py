@@ -17,7 +17,8 @@ from typing import Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocol
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 #: The kinds of transports whose sockets may be written to: not TLS, nor another reactor's.
@@ -101,6 +102,10 @@ class GuardedChannel(HTTPChannel):
         """Whether the headers that came are larger, or more, than is allowed."""
         return bool(self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders)
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._transferDecoder = None  # of a body that has not come in full: it refers to the channel and the request
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.bad_request()
 
@@ -121,6 +126,16 @@ def unfinished(protocol: Any) -> int:
     of another.
     """
     return len(protocol._textBuffer.data) + len(protocol._bytesBuffer.data)
+
+
+def let_go(protocol: Any) -> None:
+    """
+    End what reads the frames of a WebSocket whose connection is gone: a generator of wsproto's, and what it reads for, refer to
+    each other.
+    """
+    reader = getattr(getattr(protocol._wsconn, "_proto", None), "_parse_more", None)
+    if reader is not None:
+        reader.close()
 
 
 def send_close(protocol: Any, code: int, reason: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import attrs
@@ -373,7 +374,8 @@ def detach(channel: Channel) -> None:
         notifications, request.notifications = request.notifications, []
         for notified in notifications:
             notified.callback(None)
-        request.unsetComponent(IKleinRequest)
+        with suppress(KeyError):  # it came through another Klein application, of which this is a part
+            request.unsetComponent(IKleinRequest)
         if request.content is not None:
             request.content.close()
         request.channel = None  # type: ignore[assignment]

@@ -180,6 +180,7 @@ class StreamGroup(Streams[Chunk]):
     def end(self) -> None:
         self._subscription.cancel()
         self._due = []
+        self._beating = []
 
     # -- events
 

@@ -26,7 +26,7 @@ from jobpush.web.held.stream_group import HEARTBEAT_S, tell
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
-from jobpush.web.twisted_internals import send_close, unfinished
+from jobpush.web.twisted_internals import let_go, send_close, unfinished
 
 #: Characters that a client's message may have. Ten thousand long job ids take half of that.
 MESSAGE_LIMIT = 1024 * 1024
@@ -86,13 +86,18 @@ def socket_resource(protocol: SocketProtocol) -> Any:
         why = "WebSocket is not installed here (pip install 'jobpush[websocket]'); /v1/events can be used"
         raise Problem(501, why) from None
 
-    class Factory:
-        """Makes the one protocol."""
+    return WebSocketResource(_Given(protocol))
 
-        def buildProtocol(self, request: Any) -> Any:
-            return protocol
 
-    return WebSocketResource(Factory())
+class _Given:
+    """A factory of one protocol, which is there already."""
+
+    def __init__(self, protocol: SocketProtocol) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, request: Any) -> Any:
+        """See `twisted.internet.protocol.Factory`."""
+        return self._protocol
 
 
 class Messages:
@@ -172,6 +177,8 @@ class SocketProtocol:
         """Send something, unless the connection is being closed."""
         from wsproto.utilities import LocalProtocolError
 
+        if self.lost:
+            return
         try:
             what(self.transport)
         except LocalProtocolError:
@@ -198,6 +205,9 @@ class SocketProtocol:
             self.follower.gone()
         if self._over is not None:
             self._over.cancel()
+        # They refer to each other, and each to this.
+        let_go(self.transport)
+        self.transport = self.follower = self._over = None
         type(channel).connectionLost(channel, reason)
 
 
