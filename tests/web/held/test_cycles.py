@@ -89,7 +89,8 @@ class CycleTests(TestCase):
         self.lab.set("1", "QUEUED", user="kim")
         self.lab.put("/v1/workflows/w", {"jobs": ["memory/1"]})
         self.addCleanup(lambda: self.lab.stop())
-        port = reactor.listenTCP(0, JobpushSite(self.lab.resource, self.lab.clock), interface="127.0.0.1")  # type: ignore[attr-defined]
+        site = JobpushSite(self.lab.resource, self.lab.clock)
+        port = reactor.listenTCP(0, site, 512, "127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
         self.port = port.getHost().port
         self.addCleanup(gc.enable)
