@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from jobpush.core.filters import Selects
 from jobpush.core.model import JobKey
 from jobpush.core.record import Event, Subject
+from jobpush.core.workflow import workflow_key
 from jobpush.events.instruments import Instruments
 from jobpush.runtime.cooperate import Cooperator
 
@@ -254,6 +255,10 @@ class JobStatusTracker:
     def idle(self) -> bool:
         """Whether nothing waits or follows."""
         return not (self._waiting or self._by_key or self._by_user or self._by_workflow or self._rest)
+
+    def waits_for_workflow(self, name: str) -> bool:
+        """Return whether anything waits for or follows the workflow of that name, by its name."""
+        return bool(self._by_key.get(workflow_key(name)) or self._by_workflow.get(name))
 
     def wait(
         self,

@@ -35,6 +35,12 @@ from jobpush.web.responses import Response
 #: Descriptors kept for everything but held requests: listening, the journal, commands, requests that are not held.
 RESERVE = 256
 
+#: Bytes that the questions of all held requests may take up: ids and values of filters, which clients choose. It is room for
+#: sixteen barriers on 20,000 jobs each, or for 320,000 polls of one job. Questions of less than so many bytes always have
+#: room: how many there are is limited by the number of held requests.
+MOST_BYTES = 128 * 1024 * 1024
+SMALL = 4000
+
 #: The log warns when this share of the limit is used; again, after it was less than nine tenths of that.
 NEAR = 0.9
 
@@ -145,7 +151,10 @@ class Registry:
         :param name: of a principal: those that a request of it is held for; by default all.
         """
         groups = {id(group): group for member, group in self._members.items() if name in (None, member.principal.name)}
-        return sum(group.size for group in groups.values())
+        catching_up = sum(
+            member.size for member in self._catching_up.members if name in (None, member.principal.name)
+        )
+        return catching_up + sum(group.size for group in groups.values())
 
     def seconds(self) -> float:
         """The reactor's time."""
@@ -153,16 +162,38 @@ class Registry:
 
     # -- requests come
 
-    def check(self, principal: Principal) -> None:
+    def follows(self, selection: Selection) -> bool:
+        """Return whether a stream follows that: another one takes up nothing more."""
+        return selection in self._streams
+
+    def check(self, principal: Principal, size: int = 0, key: Hashable = None) -> None:
         """
         Check that one more request may be held.
 
+        :param size: bytes that its question takes up.
+        :param key: of what it waits for: the question of those that wait for it already takes up nothing more.
         :raise Problem: 503, if the limit is reached.
         """
+        if key not in self._groups:
+            self.check_bytes(size)
         if len(self._members) >= self.limit:
             raise Problem(
                 503,
                 f"{self.limit} requests are held already, as many as this server may; try again later",
+                headers={"Retry-After": str(random.randint(2, 10))},
+            )
+
+    def check_bytes(self, size: int) -> None:
+        """
+        Check that the questions of held requests may take up so many bytes more.
+
+        :raise Problem: 503, if they may not.
+        """
+        if size > SMALL and size + self.size() > MOST_BYTES:
+            raise Problem(
+                503,
+                f"the filters and ids of held requests take up nearly {MOST_BYTES} bytes, as many as this server has for them; "
+                "try again later, or ask for fewer",
                 headers={"Retry-After": str(random.randint(2, 10))},
             )
 
@@ -174,7 +205,7 @@ class Registry:
         :return: the group that it is held in.
         :raise Problem: 503, if no more requests may be held.
         """
-        self.check(member.principal)
+        self.check(member.principal, size, hold.key)
         group = self._group(hold, size, member.principal.name)
         self._join(member, group)
         self._set_deadline(member, hold.deadline - self._reactor.seconds())
@@ -215,7 +246,7 @@ class Registry:
         if member in self._members:
             self.leave(member)
         else:
-            self.check(member.principal)
+            self.check(member.principal, member.size)
         self._join(member, self._catching_up, 0)
 
     def follow(self, member: AnyStream, selection: Selection, since: int) -> None:
@@ -227,7 +258,7 @@ class Registry:
         self.leave(member)
         group = self._streams.get(selection)
         if group is None:
-            group = self._streams[selection] = StreamGroup(self, selection, since)
+            group = self._streams[selection] = StreamGroup(self, selection, since, member.size)
         self._join(member, group, since)
         self._schedulers.awaited(selection.clusters)
         if not self._schedulers.serves(named_clusters(selection)):  # it was removed while the stream caught up

@@ -65,6 +65,10 @@ class StreamMember(Held, Protocol[Chunk]):
     def form(self) -> Form[Chunk]: ...
 
     @property
+    def size(self) -> int:
+        """Bytes that what it follows takes up: ids and values of filters."""
+
+    @property
     def unread(self) -> int:
         """Bytes that wait for the client."""
 
@@ -160,12 +164,14 @@ class StreamGroup(Streams[Chunk]):
 
     :param since: the number up to which the first of them was told everything.
     :ivar selection: what they follow.
+    :ivar size: bytes that it takes up.
     """
 
     log = Logger()
 
-    def __init__(self, registry: StreamRegistry, selection: Selection, since: int) -> None:
+    def __init__(self, registry: StreamRegistry, selection: Selection, since: int, size: int = 0) -> None:
         super().__init__(registry)
+        self.size = size
         self.selection = selection
         self._sent_seq = since
         self._bookmark_at = registry.seconds() + BOOKMARK_S
