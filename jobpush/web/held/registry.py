@@ -26,7 +26,7 @@ from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Held, Member
 from jobpush.web.held.questions import Hold, Later, Outcome, Ready
 from jobpush.web.held.response_group import ResponseGroup
-from jobpush.web.held.stream_group import BEAT_S, AnyStream, AnyStreamGroup, AnyStreams, StreamGroup, Streams
+from jobpush.web.held.stream_group import BEAT_S, AnyStream, AnyStreamGroup, AnyStreams, StreamGroup, Streams, UnreadLimit
 from jobpush.web.params import journal_fails
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem, fault
@@ -114,11 +114,16 @@ class Registry:
         self._streams: dict[Selection, AnyStreamGroup] = {}
         #: Streams that are told elsewhere what they have missed.
         self._catching_up: AnyStreams = Streams(self)
+        self.unread_limit = UnreadLimit(self._all_streams, self.seconds)
         self._warned = False
         self._beat = LoopingCall(self._alive)
         self._beat.clock = reactor
 
     # -- what can be asked
+
+    def _all_streams(self) -> Iterator[AnyStream]:
+        for group in (*self._streams.values(), self._catching_up):
+            yield from group.members
 
     @property
     def held(self) -> int:
