@@ -7,7 +7,7 @@ The service without its wire: queues watched, changes journaled, waiters woken. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred, succeed
@@ -284,15 +284,14 @@ class JobPush(MultiService):
         if monitor is None:  # it has no queue any more: there is nothing to look at
             return succeed(None)
 
-        async def asked() -> None:
-            try:
-                await monitor.fresh(jobs, client)
-            except CancelledError:
-                if self.closing or self.monitors.get(cluster) is monitor:
-                    raise
-                await self._fresh(cluster, jobs, client)
+        def cancelled(failure: Failure) -> Any:
+            failure.trap(CancelledError)
+            if self.closing or self.monitors.get(cluster) is monitor:
+                return failure
+            return self._fresh(cluster, jobs, client)
 
-        return Deferred.fromCoroutine(asked())
+        waiting: Deferred[None] = monitor.fresh(jobs, client).addErrback(cancelled)
+        return waiting
 
     def look_up(self, jobs: Iterable[JobKey]) -> Deferred[list[None]]:
         """

@@ -1,4 +1,7 @@
-"""The clients: each keeps its connection, asks again and again in its own way, and sometimes leaves or changes its way."""
+"""
+The clients: each asks again and again in its own way, on a connection that it keeps or on fresh ones, and sometimes leaves,
+does something useless, or changes its way.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,34 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 
 import attrs
 
 from benchmarks.soak.http import Answer, CutAnswer, events, pieces, read_answer, read_head
 from benchmarks.soak.jobs import Jobs, group_jobs
 from benchmarks.soak.ledger import KINDS, Asked, Ledger, Question
+from benchmarks.soak.sockets import CLOSE, TEXT, frame, handshake, read_message
 
 #: How many of ten clients ask in which way, in the order of ``KINDS``.
-WEIGHTS = (4, 2, 1, 1, 1, 1)
+WEIGHTS = (8, 4, 2, 2, 2, 1, 2, 2)
 
 #: Seconds of a long poll.
 LONG_S = 60.0
 
 #: How often a client leaves in the middle of a request, and turns to another question.
 LEAVES, TURNS = 0.03, 0.1
+
+#: How often a connection is for one request only, and how often something comes on it that is no whole request, or is refused.
+FRESH, USELESS = 0.3, 0.05
+
+#: What is refused: no such job, no such cursor, no such path, no HTTP.
+REFUSED = (
+    b"GET /v1/jobs/mock/none HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /v1/changes?since=nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"no request\r\n\r\n",
+)
 
 #: Seconds for which a client may pause before its next request, and for which a stream is followed.
 PAUSE_S, FOLLOWS_S = 2.0, (5.0, 60.0)
@@ -36,6 +51,7 @@ AGENTS = ("curl/8.5.0", "python-requests/2.31", "Mozilla/5.0 (X11; Linux x86_64)
 class Clients:
     """
     :param port: of jobpush, on loopback.
+    :ivar ledger: what became of each request.
     :ivar over: set when the clients are to ask no more; those that have an answer still to come wait for it.
     """
 
@@ -43,15 +59,19 @@ class Clients:
         self.over = False
         self._port = port
         self._jobs = jobs
-        self._ledger = ledger
+        self.ledger = ledger
         self._began = time.monotonic()
+        self._workflows = 0
 
     async def run_one(self) -> None:
         """Be one client, with a connection after another, until it is over."""
         while not self.over:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             try:
-                await self._converse(reader, writer)
+                if random.random() < USELESS:
+                    await be_useless(reader, writer)
+                else:
+                    await self._converse(reader, writer)
             except CutAnswer:
                 pass  # the ledger knows
             finally:
@@ -61,13 +81,16 @@ class Clients:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Ask on one connection, until the client leaves or a stream has been followed for long enough."""
-        agent, kind, cursor = random.choice(AGENTS), draw_kind(), "now"
+        agent, kind, cursor, fresh = random.choice(AGENTS), draw_kind(), "now", random.random() < FRESH
         question: Question | None = None
         while not self.over:
             if random.random() < TURNS:
                 kind, question = draw_kind(), None
-            if kind == "stream":
-                await come_back(await self._follow(reader, writer, agent))
+            if kind in ("stream", "socket"):
+                await come_back(await self._follow(kind, reader, writer, agent))
+                return
+            if kind == "workflow":
+                await self._keep_workflow(reader, writer, agent)
                 return
             if question is None or kind == "barrier":
                 question = self._question(kind, cursor)
@@ -82,8 +105,41 @@ class Clients:
             answer = await asking
             cursor = answer.headers.get("jobpush-cursor", cursor)
             await come_back(answer.headers)
+            if fresh:
+                return
             if not self._rushing:
                 await asyncio.sleep(random.uniform(0.0, PAUSE_S))
+
+    async def _keep_workflow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agent: str) -> None:
+        """Put a workflow of the jobs that run, wait for its end, and delete it, unless the client leaves before."""
+        self._workflows += 1
+        path, jobs = f"/v1/workflows/soak-{self._workflows}", group_jobs(self._jobs.running)
+        put = await self._at_once(reader, writer, "PUT", path, {"jobs": [f"mock/{job}" for job in jobs]})
+        wait = random.choice((3.0, LONG_S))
+        cursor = put.headers.get("jobpush-cursor", "now")
+        question = Question("workflow", f"{path}?since={cursor}&until=terminal&wait={wait:g}", wait, frozenset(jobs))
+        if put.status != 201:
+            self.ledger.wrong(question, f"{put.status} {put.body[:300]!r}")
+            return
+        asking = asyncio.ensure_future(self.ask(reader, writer, question, agent))
+        if random.random() < LEAVES:
+            await asyncio.wait([asking], timeout=random.uniform(0, wait))
+            if not asking.done():
+                asking.cancel()
+                return
+        await asking
+        gone = await self._at_once(reader, writer, "DELETE", path)
+        if gone.status != 204:
+            self.ledger.wrong(question, f"DELETE: {gone.status} {gone.body[:300]!r}")
+
+    async def _at_once(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str, path: str, fields: object = None
+    ) -> Answer:
+        """Ask what is answered at once; `CutAnswer` if it is not answered."""
+        body = json.dumps(fields).encode() if fields is not None else b""
+        of_body = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+        writer.write(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n{of_body}\r\n".encode() + body)
+        return await read_answer(reader)
 
     @property
     def _rushing(self) -> bool:
@@ -117,58 +173,99 @@ class Clients:
         try:
             answer = await read_answer(reader)
         except asyncio.CancelledError:
-            self._ledger.left(asked)
+            self.ledger.left(asked)
             raise
         except CutAnswer:
-            self._ledger.cut(asked)
+            self.ledger.cut(asked)
             raise
         finally:
-            self._ledger.unanswered.discard(asked)
-        self._ledger.judge(asked, answer)
+            self.ledger.unanswered.discard(asked)
+        self.ledger.judge(asked, answer)
         return answer
 
     def _send(self, writer: asyncio.StreamWriter, question: Question, agent: str) -> Asked:
         accept = "text/event-stream" if question.kind == "stream" else "application/json"
         head = f"Host: 127.0.0.1:{self._port}\r\nUser-Agent: {agent}\r\nAccept: {accept}\r\n\r\n"
         writer.write(f"GET {question.path} HTTP/1.1\r\n{head}".encode())
-        return self._ledger.sent(question, writer.transport.abort)
+        return self.ledger.sent(question, writer.transport.abort)
 
-    async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agent: str) -> Mapping[str, str]:
+    async def _follow(
+        self, kind: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agent: str
+    ) -> Mapping[str, str]:
         """
-        Follow a stream for a while, or until it is over; return the headers of its answer.
+        Follow a stream or a WebSocket for a while, or until it is over; return the headers of its answer.
 
         :raise CutAnswer: the connection was closed; the ledger knows that.
         """
-        asked = self._send(writer, Question("stream", "/v1/events?cluster=mock", 0.0, None), agent)
+        path = "/v1/events?cluster=mock" if kind == "stream" else "/v1/socket?cluster=mock"
+        question = Question(kind, path, 0.0, None)
+        if kind == "stream":
+            asked = self._send(writer, question, agent)
+        else:
+            writer.write(handshake(path, f"127.0.0.1:{self._port}", agent))
+            asked = self.ledger.sent(question, writer.transport.abort)
         until = time.monotonic() + random.uniform(*FOLLOWS_S)
         try:
             status, headers = await read_head(reader)
-            if status != 200:
+            if status not in (101, 200):
                 body = b"".join([piece async for piece in pieces(reader, headers)])
-                self._ledger.judge(asked, Answer(status, headers, body))
+                self.ledger.judge(asked, Answer(status, headers, body))
                 return headers
-            asked.due = None
-            reading = asyncio.ensure_future(self._read_stream(asked, pieces(reader, headers)))
-            while time.monotonic() < until and not self.over and not reading.done():
-                await asyncio.sleep(0.2)
-            if reading.done():
-                await reading  # the connection was closed, or the stream was ended
-                self._ledger.wrong(asked.question, "the stream has ended")
+            told: Awaitable[None]
+            if kind == "stream":
+                asked.due = None
+                told = self._read_stream(asked, pieces(reader, headers))
             else:
-                reading.cancel()
-                self._ledger.left(asked)
+                told = self._read_socket(asked, reader, writer)
+            await self._until(asked, told, until)
+            if kind == "socket" and random.random() < 0.5:
+                writer.write(frame(CLOSE, (1000).to_bytes(2, "big")))
             return headers
         except CutAnswer:
-            self._ledger.cut(asked)
+            self.ledger.cut(asked)
             raise
         finally:
-            self._ledger.unanswered.discard(asked)
+            self.ledger.unanswered.discard(asked)
+
+    async def _until(self, asked: Asked, told: Awaitable[None], until: float) -> None:
+        """Read what is told until that time; a stream that ends before is wrong."""
+        reading = asyncio.ensure_future(told)
+        while time.monotonic() < until and not self.over and not reading.done():
+            await asyncio.sleep(0.2)
+        if reading.done():
+            await reading  # the connection was closed, or the stream was ended
+            self.ledger.wrong(asked.question, "the stream has ended")
+        else:
+            reading.cancel()
+            self.ledger.left(asked)
 
     async def _read_stream(self, asked: Asked, body: AsyncIterator[bytes]) -> None:
         async for name, data in events(body):
             if name == b"job":
                 job = json.loads(data)["job"]
-                self._ledger.told(asked, job["id"], job["state"])
+                self.ledger.told(asked, job["id"], job["state"])
+
+    async def _read_socket(self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read a WebSocket; now and then select the same once more."""
+        while True:
+            message = await read_message(reader, writer)
+            if message["type"] == "selected":
+                asked.due = None
+            elif message["type"] == "job":
+                self.ledger.told(asked, message["job"]["id"], message["job"]["state"])
+                if random.random() < 0.02:
+                    writer.write(frame(TEXT, b'{"select": {"cluster": "mock"}}'))
+
+
+async def be_useless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send what is refused and read why, or a part of a request, or nothing; and leave."""
+    draw = random.random()
+    if draw < 0.5:
+        writer.write(random.choice(REFUSED))
+        await asyncio.wait([asyncio.ensure_future(reader.read(65536))], timeout=5)
+    elif draw < 0.9:
+        writer.write(b"POST /v1/changes HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50\r\n\r\n{"[: random.randint(1, 70)])
+    await asyncio.sleep(random.uniform(0.0, 3.0))
 
 
 def job_poll(kind: str, job: str, cursor: str, wait: float) -> Question:

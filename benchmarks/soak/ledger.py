@@ -10,7 +10,7 @@ import attrs
 
 from benchmarks.soak.http import Answer
 
-KINDS = ("poll", "long poll", "jobstatus", "changes", "barrier", "stream")
+KINDS = ("poll", "long poll", "jobstatus", "changes", "barrier", "workflow", "stream", "socket")
 
 #: Seconds after its time after which an answer is not waited for any more: the client closes its connection.
 GIVE_UP_S = 30.0
@@ -61,7 +61,7 @@ class Question:
     """
     What a client asks.
 
-    :ivar wait: seconds for which it may be held; 0 for a stream.
+    :ivar wait: seconds for which it may be held; 0 for a stream or a WebSocket.
     :ivar jobs: the jobs of which a change answers it; None for any job. The jobs of a barrier end together.
     """
 

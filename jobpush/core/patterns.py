@@ -6,15 +6,16 @@ wrote: the time that takes is bounded, whatever both are.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable
 from fnmatch import translate
-from functools import lru_cache
 
 #: The most patterns of one filter, the bytes of one, and the wildcards in one.
 MOST_PATTERNS, MOST_BYTES, MOST_WILDCARDS = 100, 200, 8
 
-#: The filters whose patterns are kept compiled, and the texts of which it is remembered whether one of them fits.
-_KEPT, _REMEMBERED = 256, 512
+#: How many patterns are kept compiled, of all filters (5 kB each at most). Of filters with more than so many, of how many texts
+#: of at most what length it is remembered whether one of them fits.
+_KEPT, _MANY, _REMEMBERED, _LONGEST = 2560, 8, 256, 200
 
 _WILDCARD = re.compile(r"\*+|\?|\[")
 
@@ -41,14 +42,35 @@ class Patterns:
     def __init__(self, patterns: tuple[str, ...]) -> None:
         self._plain = frozenset(pattern for pattern in patterns if not wildcards(pattern))
         self._compiled = [re.compile(translate(pattern)).match for pattern in patterns if wildcards(pattern)]
-        self.fit = lru_cache(_REMEMBERED)(self._fit)
+        self._remembered: dict[str, bool] = {}
 
-    def _fit(self, text: str) -> bool:
+    def fit(self, text: str) -> bool:
         """Return whether one of them fits the whole text."""
-        return text in self._plain or any(match(text) is not None for match in self._compiled)
+        if text in self._plain:
+            return True
+        if len(self._compiled) <= _MANY:
+            return any(match(text) is not None for match in self._compiled)
+        found = self._remembered.get(text)
+        if found is None:
+            found = any(match(text) is not None for match in self._compiled)
+            if len(text) <= _LONGEST:
+                if len(self._remembered) >= _REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[text] = found
+        return found
 
 
-@lru_cache(_KEPT)
+#: Those that were used last.
+_KEPT_ONES: OrderedDict[tuple[str, ...], Patterns] = OrderedDict()
+
+
 def patterns(texts: tuple[str, ...]) -> Patterns:
     """Return these patterns, compiled once for all who use the same."""
-    return Patterns(texts)
+    found = _KEPT_ONES.get(texts)
+    if found is None:
+        found = _KEPT_ONES[texts] = Patterns(texts)
+        while sum(map(len, _KEPT_ONES)) > _KEPT and len(_KEPT_ONES) > 1:
+            _KEPT_ONES.popitem(last=False)
+    else:
+        _KEPT_ONES.move_to_end(texts)
+    return found

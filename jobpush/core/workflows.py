@@ -19,6 +19,9 @@ from jobpush.core.workflow import NOT_SEEN, FirstFailure, Membership, Tally, Wor
 #: Seconds without a change after which a workflow that was found, and whose jobs have all ended, counts as complete.
 QUIET_S = 60.0
 
+#: Seconds after which a workflow is forgotten that nobody waits for and that has no job that is known and has not ended.
+UNSEEN_S = 86_400.0
+
 #: Where a queue's jobs may carry the name of their workflow, and what it looks like there unless the site says otherwise.
 TAG_PATTERNS = {
     "comment": r"(?:^|[\s,;])workflow=([A-Za-z0-9][A-Za-z0-9_.:+-]{0,127})",
@@ -233,9 +236,24 @@ class Workflows:
                     found.put(attrs.evolve(record, subject=settled), {}, tally)
         return found
 
-    def expired(self, now: float, keep: float) -> list[str]:
-        """Return the names of the workflows that ended longer ago than so many seconds."""
-        return [n for n, record in self.records.items() if record.subject.terminal and now - record.updated_at > keep]
+    def expired(self, now: float, keep: float, waits: Callable[[str], bool] = lambda _: False) -> list[str]:
+        """
+        Return the names of the workflows that ended longer ago than so many seconds; and of those that never will: no member is
+        known but such as have ended, nothing has joined them for `UNSEEN_S`, and nobody waits for them.
+
+        :param waits: whether anybody waits for the workflow of that name.
+        """
+        return [
+            name
+            for name, record in self.records.items()
+            if (record.subject.terminal and now - record.updated_at > keep)
+            or (
+                now - record.updated_at > UNSEEN_S
+                and not record.subject.terminal
+                and all(member.settled or not member.uid for member in record.detail.members.values())
+                and not waits(name)
+            )
+        ]
 
     def clock_was_set(self, seconds: float) -> None:
         """

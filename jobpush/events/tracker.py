@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from jobpush.core.filters import Selects
 from jobpush.core.model import JobKey
 from jobpush.core.record import Event, Subject
+from jobpush.core.workflow import workflow_key
 from jobpush.events.instruments import Instruments
 from jobpush.runtime.cooperate import Cooperator
 
@@ -124,6 +125,10 @@ class Waiter(Continuation):
         self.deferred.callback(wake)
 
 
+def _to_nobody(events: Sequence[Event], head: int) -> None:
+    """Nobody is told any more; who was, nothing refers to."""
+
+
 class Subscription(Interest):
     """
     What follows: ``deliver(events, head)`` is called, soon after the turn that publishes, until it is cancelled.
@@ -167,6 +172,7 @@ class Subscription(Interest):
         if self.active:
             self.active = False
             self._events = []
+            self.deliver = _to_nobody
             self._tracker.forget(self)
 
 
@@ -249,6 +255,10 @@ class JobStatusTracker:
     def idle(self) -> bool:
         """Whether nothing waits or follows."""
         return not (self._waiting or self._by_key or self._by_user or self._by_workflow or self._rest)
+
+    def waits_for_workflow(self, name: str) -> bool:
+        """Return whether anything waits for or follows the workflow of that name, by its name."""
+        return bool(self._by_key.get(workflow_key(name)) or self._by_workflow.get(name))
 
     def wait(
         self,

@@ -1,6 +1,6 @@
 """
 What time does to workflows: one that was found is complete when no job has joined it for a while; one that ended is dropped
-when the journal's retention is over.
+when the journal's retention is over; one that has no job which is known and has not ended, a day later, if nobody waits for it.
 """
 
 from __future__ import annotations
@@ -77,8 +77,9 @@ class WorkflowExpiry(Service):
             self._adopted = True
         if workflows.settle(now):
             await self._apply(lambda w: w.settle(now))
-        if workflows.expired(now, self._keep):
-            await self._apply(lambda w: w.delete(w.expired(now, self._keep), now))
+        waits = self._publisher.tracker.waits_for_workflow
+        if workflows.expired(now, self._keep, waits):
+            await self._apply(lambda w: w.delete(w.expired(now, self._keep, waits), now))
 
     async def _apply(self, change: ChangeWorkflows) -> None:
         await self._publisher.apply_to_workflows(change)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -52,20 +53,21 @@ class Cooperator:
         """
         result: Deferred[T] = Deferred(lambda _: steps.close())
 
-        def step() -> None:
-            if result.called:
-                return
-            try:
-                next(steps)
-            except StopIteration as end:
-                result.callback(end.value)
-            except Exception:
-                result.errback(Failure())
-            else:
-                self.soon(step)
-
-        step()
+        self._step(steps, result)
         return result
+
+    def _step(self, steps: Generator[None, None, T], result: Deferred[T]) -> None:
+        """Go on to the next pause. (No function that refers to itself: it would keep all of this for the garbage collector.)"""
+        if result.called:
+            return
+        try:
+            next(steps)
+        except StopIteration as end:
+            result.callback(end.value)
+        except Exception:
+            result.errback(Failure())
+        else:
+            self.soon(partial(self._step, steps, result))
 
     def soon(self, work: Callable[[], None]) -> None:
         """Call this in one of the next turns. An exception is logged."""

@@ -6,20 +6,21 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from klein import Klein
-from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
 from jobpush.core.filters import NOTHING
+from jobpush.runtime.descriptors import raise_descriptor_limit
 from jobpush.runtime.host_names import KnownHosts
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.runtime.turns import Turns
@@ -28,9 +29,10 @@ from jobpush.web.access import Access, Policy
 from jobpush.web.admission import HEALTH, Admission
 from jobpush.web.answering import Answering, Routes
 from jobpush.web.app import make_app
+from jobpush.web.dispatch import Dispatch
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.judging import Judging
-from jobpush.web.held.registry import RESERVE, Registry, raise_descriptor_limit
+from jobpush.web.held.registry import RESERVE, Registry
 from jobpush.web.identity import Identity
 from jobpush.web.metrics import Metrics
 from jobpush.web.principal import ANONYMOUS, Principal
@@ -60,19 +62,23 @@ LOG = Logger(namespace="jobpush.web")
 CHECK_S = 1.0
 
 
-class ApiResource(KleinResource):
+class ApiResource(Resource):
     """
     The routes, behind what must hold for every request.
 
     :ivar app: Klein's application: the routes.
+    :ivar isLeaf: all paths below are its own, as `IResource` has it.
     :ivar registry: every held request.
     :ivar connections: the connections that have no HTTP channels.
     :ivar turns: in which requests are answered.
     """
 
+    isLeaf = True
+
     def __init__(
         self,
         app: Klein,
+        dispatch: Dispatch,
         service: JobPush,
         access: Access,
         admission: Admission,
@@ -82,8 +88,9 @@ class ApiResource(KleinResource):
         judging: Judging,
         turns: Turns,
     ) -> None:
-        super().__init__(app)
+        super().__init__()
         self.app = app
+        self._dispatch = dispatch
         self.registry = registry
         self.connections = connections
         self.turns = turns
@@ -152,7 +159,7 @@ class ApiResource(KleinResource):
 
     def _render(self, request: ClientRequest) -> Any:
         try:
-            return super().render(cast(IRequest, request))
+            return self._dispatch.render(request, request.getRequestHostname().decode())
         except HTTPException as error:  # the router's, before there is a route: a host that is none
             request.admitted = False
             return _refuse(request, Problem(400, f"the Host header is not a host name ({error.name})", "Host", close=True))
@@ -267,14 +274,15 @@ def resource(
     pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
     streams = StreamRoutes(service, registry, connections, access.visibility)
     token_routes = TokenRoutes(service, tokens) if tokens is not None else None
-    app = make_app(answering, streams, workflows, OperationRoutes(service, registry), pages, token_routes)
+    app, handlers, errors = make_app(answering, streams, workflows, OperationRoutes(service, registry), pages, token_routes)
     if debug_invariants:
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
     admission = Admission(KnownHosts(hosts))
     judging = Judging(registry, access.visibility, routes.ask)
-    return ApiResource(app, service, access, admission, identity or Identity(), registry, connections, judging, turns)
+    dispatch, identity = Dispatch(app, handlers, errors), identity or Identity()
+    return ApiResource(app, dispatch, service, access, admission, identity, registry, connections, judging, turns)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:

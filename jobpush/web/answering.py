@@ -22,7 +22,7 @@ from jobpush.web.held.connections import Connections
 from jobpush.web.held.members import DeferredMember
 from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
-from jobpush.web.params import body_of, decoded, preference
+from jobpush.web.params import body_of, decoded, preference, size_of
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest
@@ -95,7 +95,7 @@ class Answering:
             self._reactor.seconds(),
             request.visibility,
             preference(request),
-            size=len(request.uri) + getattr(request, "received", 0),
+            size=size_of(parameters),
         )
         outcome = self._ask(question)
         while isinstance(outcome, Later):
@@ -118,7 +118,7 @@ class Answering:
             gathered = hold.watch.gathered if hold.watch is not None else ()
             wake = Wake(gathered, self._registry.tracker.head, timed_out=True, closing=True)
             return (await self.rendered(hold.render(wake))).apply(request)
-        self._registry.check(request.principal)
+        self._registry.check(request.principal, question.size, hold.key)
         if self._connections.can_take(request):
             self._registry.hold(self._connections.take(request), hold, question)
             return NOT_DONE_YET

@@ -4,11 +4,11 @@ The routes of the protocol, put together: which address is answered by what.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from klein import Klein
-from klein.interfaces import IKleinRequest
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -17,6 +17,7 @@ from werkzeug.routing import BaseConverter, Map, RequestRedirect
 
 from jobpush.events.interfaces import JournalError
 from jobpush.web.answering import Answering
+from jobpush.web.dispatch import ErrorHandler, Handler
 from jobpush.web.params import journal_fails
 from jobpush.web.principal import Scope
 from jobpush.web.problems import Problem, nothing_at
@@ -44,14 +45,16 @@ def make_app(
     operations: OperationRoutes,
     pages: PageRoutes,
     tokens: TokenRoutes | None = None,
-) -> Klein:
+) -> tuple[Klein, Mapping[str, Handler], Sequence[ErrorHandler]]:
     """
     Make Klein's application.
 
     :param answering: answers the routes whose requests may be held.
     :param tokens: if tokens can be made here.
+    :return: the application, the handlers of its routes by their endpoints, and those of errors.
     """
     app = Klein()
+    handlers: dict[str, Handler] = {}
     app.url_map.converters["id"] = _Id
     app.url_map.merge_slashes = False
 
@@ -65,7 +68,9 @@ def make_app(
                 raise Problem(403, f"what this request was made with is not for this: it lacks the scope {scope.value}")
             return handler(request, **parts)
 
-        app.route(path, methods=[method], branch=branch, endpoint=f"{method} {path}{'*' * branch}")(allowed)
+        endpoint = f"{method} {path}{'*' * branch}"
+        app.route(path, methods=[method], branch=branch, endpoint=endpoint)(allowed)
+        handlers[endpoint] = handlers[f"{endpoint}_branch"] = allowed
 
     def held(method: str, path: str, name: str, *arguments: str) -> None:
         """A route whose requests may be held; its arguments are parts of the path, by name."""
@@ -115,76 +120,72 @@ def make_app(
     route("GET", "/", pages.root)
     routes = Map([rule.empty() for rule in app.url_map.iter_rules()], converters=app.url_map.converters, merge_slashes=False)
     if pages.files is not None:
-        _add_files(app, routes, pages.files)
-    _handle_errors(app, routes, pages.files)
-    return app
+        route("GET", "/", partial(_file, routes, pages.files), branch=True)
+    return app, handlers, _errors(routes, pages.files)
 
 
 def _allowed(routes: Map, request: ClientRequest) -> list[str]:
     """Return the methods that a route has for an address."""
-    return sorted(routes.bind("localhost").allowed_methods(_path(request)))
+    return sorted(routes.bind("localhost").allowed_methods(request.below))
 
 
-def _path(request: ClientRequest) -> str:
-    """Return the address that was asked for, below that of the API; it is not quoted any more."""
-    path: str = IKleinRequest(request).mapper.path_info
-    return path
-
-
-def _add_files(app: Klein, routes: Map, files: Static) -> None:
+def _file(routes: Map, files: Static, request: ClientRequest) -> Any:
     """Serve the site's own files at each address that no route has, whatever the method."""
-
-    def file(request: ClientRequest) -> Any:
-        if allowed := _allowed(routes, request):
-            raise MethodNotAllowed(allowed)
-        return files.answer(request, _path(request))
-
-    handler: Callable[..., Any] = file
-    app.route("/", methods=["GET"], branch=True, endpoint="GET /*")(handler)
+    if allowed := _allowed(routes, request):
+        raise MethodNotAllowed(allowed)
+    return files.answer(request, request.below)
 
 
-def _handle_errors(app: Klein, routes: Map, files: Static | None) -> None:
+def _errors(routes: Map, files: Static | None) -> Sequence[ErrorHandler]:
     """
-    Every error in the form of the protocol, the router's too.
+    Return what makes every error one in the form of the protocol, the router's too.
 
     :param routes: without that of the site's own files.
     """
 
-    @app.handle_errors(Problem)
-    def problem(request: IRequest, failure: Failure) -> bytes:
-        error = failure.value
-        assert isinstance(error, Problem)
-        return error.response().apply(client_request(request))
-
-    @app.handle_errors(JournalError)
-    def journal(request: IRequest, failure: Failure) -> bytes:
-        error = failure.value
-        assert isinstance(error, JournalError)
-        if client_request(request).startedWriting:
-            raise error  # of a stream, whose connection is dropped: a response cannot follow
-        return journal_fails(error).response().apply(client_request(request))
-
-    @app.handle_errors(MethodNotAllowed)
     def wrong_method(request: IRequest, failure: Failure) -> bytes:
         asked = client_request(request)
         allowed = ", ".join(_allowed(routes, asked))
-        if not allowed and (files is None or files.find(_path(asked)) is None):
+        if not allowed and (files is None or files.find(asked.below) is None):
             return nothing_at(asked).response().apply(asked)
         allowed = allowed or "GET, HEAD"
-        method = client_request(request).method.decode("latin-1")[:20]
+        method = asked.method.decode("latin-1")[:20]
         refused = Problem(405, f"{method} is not for this address; allowed are {allowed}", headers={"Allow": allowed})
-        return refused.response().apply(client_request(request))
+        return refused.response().apply(asked)
 
-    @app.handle_errors(NotFound, RequestRedirect)
-    def not_found(request: IRequest, failure: Failure) -> bytes:
-        return nothing_at(client_request(request)).response().apply(client_request(request))
+    return (
+        ((Problem,), _problem),
+        ((JournalError,), _journal),
+        ((MethodNotAllowed,), wrong_method),
+        ((NotFound, RequestRedirect), _not_found),
+        ((HTTPException,), _other_error),
+        ((CancelledError,), _left),
+    )
 
-    @app.handle_errors(HTTPException)
-    def other_error(request: IRequest, failure: Failure) -> bytes:
-        error = failure.value
-        assert isinstance(error, HTTPException)
-        return Problem(error.code or 500, error.description or "bad request").response().apply(client_request(request))
 
-    @app.handle_errors(CancelledError)
-    def disconnected(request: IRequest, failure: Failure) -> None:
-        """The client left while it was held: there is nobody to answer."""
+def _problem(request: IRequest, failure: Failure) -> bytes:
+    error = failure.value
+    assert isinstance(error, Problem)
+    return error.response().apply(client_request(request))
+
+
+def _journal(request: IRequest, failure: Failure) -> bytes:
+    error = failure.value
+    assert isinstance(error, JournalError)
+    if client_request(request).startedWriting:
+        raise error  # of a stream, whose connection is dropped: a response cannot follow
+    return journal_fails(error).response().apply(client_request(request))
+
+
+def _not_found(request: IRequest, failure: Failure) -> bytes:
+    return nothing_at(client_request(request)).response().apply(client_request(request))
+
+
+def _other_error(request: IRequest, failure: Failure) -> bytes:
+    error = failure.value
+    assert isinstance(error, HTTPException)
+    return Problem(error.code or 500, error.description or "bad request").response().apply(client_request(request))
+
+
+def _left(request: IRequest, failure: Failure) -> None:
+    """The client left while it was held: there is nobody to answer."""

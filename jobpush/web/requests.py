@@ -90,6 +90,7 @@ class ClientRequest(Protocol):
     :ivar connections: what takes its connection when it is answered.
     :ivar unread: the bound on what was answered and is not read, a `jobpush.web.unread.Unread`.
     :ivar came_at: the reactor's time at which its headers had come.
+    :ivar below: the path below that of the API, not quoted any more; set by what finds its route.
     """
 
     method: bytes
@@ -111,6 +112,7 @@ class ClientRequest(Protocol):
     connections: IdleConnections | None
     unread: Any
     came_at: float
+    below: str
 
     def getHeader(self, name: bytes, /) -> bytes | None: ...
     def setHeader(self, name: bytes, value: bytes, /) -> None: ...
@@ -124,6 +126,8 @@ class ClientRequest(Protocol):
     def write(self, data: bytes, /) -> None: ...
     def unsetComponent(self, interfaceClass: type[Interface], /) -> None: ...
     def finish(self) -> None: ...
+    def processingFailed(self, reason: Failure, /) -> object: ...
+    def render(self, resource: object, /) -> None: ...
 
 
 def client_request(request: IRequest | object) -> ClientRequest:

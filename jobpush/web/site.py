@@ -127,6 +127,7 @@ class JobpushRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         self.gone = True
         super().connectionLost(reason)
+        self.producer = None  # a stream, which refers to this
 
     def processingFailed(self, reason: Failure) -> Failure:
         """A fault of ours: the log has the traceback, the client a problem."""

@@ -17,7 +17,8 @@ from typing import Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocol
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 #: The kinds of transports whose sockets may be written to: not TLS, nor another reactor's.
@@ -123,6 +124,10 @@ class GuardedChannel(HTTPChannel):
         taken: bool = super().headerReceived(line)
         return taken
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._transferDecoder = None  # of a body that has not come in full: it refers to the channel and the request
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.bad_request()
 
@@ -143,6 +148,24 @@ def unfinished(protocol: Any) -> int:
     of another.
     """
     return len(protocol._textBuffer.data) + len(protocol._bytesBuffer.data)
+
+
+def waiting(protocol: Any) -> int:
+    """Return how many bytes wait to be sent to a WebSocket's client, pongs among them; 0 where the connection does not tell."""
+    transport = protocol.transport
+    while not hasattr(transport, "dataBuffer") and getattr(transport, "transport", None) is not None:
+        transport = transport.transport
+    return unsent(transport) if hasattr(transport, "dataBuffer") else 0
+
+
+def let_go(protocol: Any) -> None:
+    """
+    End what reads the frames of a WebSocket whose connection is gone: a generator of wsproto's, and what it reads for, refer to
+    each other.
+    """
+    reader = getattr(getattr(protocol._wsconn, "_proto", None), "_parse_more", None)
+    if reader is not None:
+        reader.close()
 
 
 def send_close(protocol: Any, code: int, reason: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from fnmatch import fnmatchcase
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobpush.core import patterns as module
 from jobpush.core.patterns import MOST_BYTES, MOST_WILDCARDS, Patterns, patterns, wildcards
 
 FEW = st.text("ab*?[]!-\n\\.é", max_size=8)
@@ -23,6 +25,22 @@ class PatternsTests(SynchronousTestCase):
         expected = any(fnmatchcase(name, pattern) for pattern in texts)
         for _ in range(2):
             self.assertEqual(patterns(tuple(texts)).fit(name), expected)
+
+    def test_what_is_kept(self) -> None:
+        """So many patterns of all filters, those that were used last; and of a long filter so many texts."""
+        self.patch(module, "_KEPT", 200)
+        self.patch(module, "_KEPT_ONES", OrderedDict())
+        long = [tuple(f"{number}*{which}" for number in range(90)) for which in range(4)]
+        for texts in long:
+            patterns(("a*",))
+            self.assertIs(patterns(texts), patterns(texts))
+        self.assertEqual([*module._KEPT_ONES], [long[2], ("a*",), long[3]])
+        some = patterns(long[3])
+        for number in range(1000):
+            self.assertEqual(some.fit(f"{number}x{3 + number % 2}"), number % 2 == 0)
+        self.assertFalse(some.fit("y" * 10_000))
+        self.assertLessEqual(len(some._remembered), module._REMEMBERED)
+        self.assertNotIn("y" * 10_000, some._remembered)
 
     def test_wildcards(self) -> None:
         """How many there are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core.wire.values import from_time
-from jobpush.core.workflows import QUIET_S
+from jobpush.core.workflows import QUIET_S, UNSEEN_S
 from jobpush.events.workflow_expiry import EVERY_S
 from tests.support import Lab
 
@@ -49,6 +49,30 @@ class WorkflowExpiryTests(SynchronousTestCase):
             self.assertTrue(lab.get("/v1/workflows/align@kim").json()["settled"], step)
             settled = [event for event in lab.events() if event["type"] == "workflow"][-1]
             self.assertLess(abs(from_time(settled["at"]) - lab.clocks.wall()), 20.0)
+
+    def test_jobs_that_nobody_knows(self) -> None:
+        """
+        A workflow of jobs that do not exist is forgotten a day later, unless somebody waits for it; one with a job that is there
+        is kept.
+        """
+        lab = Lab().start()
+        self.addCleanup(lab.stop)
+        lab.set("1", "RUNNING", user="kim")
+        lab.set("2", "COMPLETED", user="kim")
+        for name, jobs in (("unknown", ["8"]), ("awaited", ["9"]), ("followed", ["9"]), ("lives", ["1", "9"]), ("half", ["2", "9"])):
+            lab.put(f"/v1/workflows/{name}", {"jobs": [f"memory/{job}" for job in jobs]})
+        lab.get("/v1/events?workflow=followed")
+
+        def names() -> list[str]:
+            return [each["name"] for each in lab.get("/v1/workflows").json()["workflows"]]
+
+        lab.clock.run(UNSEEN_S - 100, step=50.0)
+        self.assertEqual(names(), ["awaited", "followed", "half", "lives", "unknown"])
+        lab.get("/v1/workflows/awaited?until=terminal&wait=600")
+        lab.clock.run(200, step=5.0)
+        self.assertEqual(names(), ["awaited", "followed", "lives"])
+        lab.clock.run(700, step=5.0)
+        self.assertEqual(names(), ["followed", "lives"], "nobody waits any more")
 
     def test_the_end(self) -> None:
         """It looks no more, and what it has begun is waited for."""

@@ -138,18 +138,22 @@ class StreamConnection:
     A connection with an open stream of server-sent events, in chunks (RFC 9112, 7.1).
 
     :ivar form: how its chunks are written.
+    :ivar size: bytes that what it follows takes up.
     """
 
-    __slots__ = ("came_at", "due", "form", "host", "summary", "transport")
+    __slots__ = ("came_at", "due", "form", "host", "size", "summary", "transport")
 
     kind = "stream"
 
-    def __init__(self, host: Host, transport: Transport, summary: Summary, came_at: float, form: Form[bytes]) -> None:
+    def __init__(
+        self, host: Host, transport: Transport, summary: Summary, came_at: float, form: Form[bytes], size: int = 0
+    ) -> None:
         self.host = host
         self.transport = transport
         self.summary = summary
         self.came_at = came_at
         self.form = form
+        self.size = size
         self.due: float | None = None
 
     @property

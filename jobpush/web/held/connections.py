@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import attrs
@@ -43,6 +44,12 @@ EARLY_BYTES = 0x4000
 
 #: Of how many questions is remembered how the last one was held.
 MOST_LAST_HOLDS = 512
+
+#: Bytes that the parameters of such a question may take up: of larger ones it is not remembered.
+LONGEST_LAST_HOLD = 8000
+
+#: Bytes that may have come while requests were held, of all clients that have sent too much; who sends still more is cut off.
+MOST_EARLY_BYTES = 32 * 1024 * 1024
 
 
 @attrs.frozen(eq=False)
@@ -104,6 +111,7 @@ class Connections:
         self._early: dict[HeldConnection, bytes] = {}
         #: Bytes of their last responses that waited for clients when the time for their next requests was up.
         self._unread: dict[HeldConnection, int] = {}
+        self._targets = fast_path.Targets()
         self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility], LastHold] = OrderedDict()
 
     @property
@@ -153,11 +161,15 @@ class Connections:
         """Take the connection from a request and its channel, which are over then."""
         return self._take(request.channel, request)
 
-    def take_stream(self, request: ClientRequest, form: Form[bytes]) -> StreamConnection:
-        """Take the connection from a request that is an open stream, and from its channel, which are over then."""
+    def take_stream(self, request: ClientRequest, form: Form[bytes], size: int = 0) -> StreamConnection:
+        """
+        Take the connection from a request that is an open stream, and from its channel, which are over then.
+
+        :param size: bytes that what it follows takes up.
+        """
         summary, came_at = self._summary(request.channel, request), self.summaries.moment(request.came_at)
         transport = request.channel.transport
-        stream = StreamConnection(self, transport, summary, came_at, form)
+        stream = StreamConnection(self, transport, summary, came_at, form, size)
         detach(request.channel)
         transport.protocol = stream
         return stream
@@ -202,6 +214,8 @@ class Connections:
             early = self._early[connection] = self._early.get(connection, b"") + data
             if len(early) > EARLY_BYTES:
                 connection.transport.pauseProducing()
+                if sum(len(other) for other in self._early.values() if len(other) > EARLY_BYTES) > MOST_EARLY_BYTES:
+                    connection.transport.abortConnection()
             return
         self._unread.pop(connection, None)
         if self._turns.has_time or data.startswith(HEALTH_CHECKS):
@@ -227,7 +241,7 @@ class Connections:
         if not self.summaries.usable(block, now) or not is_clear(connection.transport):
             return False
         uri = fast_path.target_in(data, block.raw)
-        target = fast_path.read_target(uri) if uri is not None else None
+        target = self._targets.read(uri) if uri is not None else None
         if uri is None or target is None or self.registry.closing:
             return False
         try:
@@ -238,7 +252,7 @@ class Connections:
             return False
         if self._hold_again(connection, target, visibility):
             return True
-        question = Question(target.route, target.arguments, target.parameters, now, visibility, size=len(uri))
+        question = Question(target.route, target.arguments, target.parameters, now, visibility, size=target.size)
         outcome = self._ask(question)
         if isinstance(outcome, Ready):
             try:
@@ -273,6 +287,8 @@ class Connections:
         self._remember(connection, target)
         if hold.wait is not None:
             head, forgotten = self._moment()
+            if target.size > LONGEST_LAST_HOLD:
+                return
             self._last_holds[target, question.visibility] = LastHold(group, head, forgotten, hold.wait)
             if len(self._last_holds) > MOST_LAST_HOLDS:
                 self._last_holds.popitem(last=False)
@@ -404,7 +420,8 @@ def detach(channel: Channel) -> None:
         notifications, request.notifications = request.notifications, []
         for notified in notifications:
             notified.callback(None)
-        request.unsetComponent(IKleinRequest)
+        with suppress(KeyError):  # it came through another Klein application, of which this is a part
+            request.unsetComponent(IKleinRequest)
         if request.content is not None:
             request.content.close()
         request.channel = None  # type: ignore[assignment]

@@ -13,14 +13,14 @@ is for the ordinary way, which knows everything.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 import attrs
 from twisted.web.http import parse_qs
 
 from jobpush.web.access_log import escaped
-from jobpush.web.params import decoded
+from jobpush.web.params import decoded, size_of
 from jobpush.web.problems import Problem
 
 #: Headers that no route looks at, and that change nothing in how a request is read; also those that begin like this.
@@ -35,8 +35,9 @@ PLAIN_BEGINS = (b"accept", b"sec-", b"x-forwarded-")
 #: Longer header blocks and request lines are not kept, in bytes.
 LONGEST = 2000
 
-#: Of how many addresses is remembered what they say.
+#: Of how many addresses is remembered what they say, and the bytes that it may take up: an address of 2 kB may have 300 values.
 MOST_TARGETS = 512
+MOST_TARGET_BYTES = 4 * 1024 * 1024
 
 #: Paths of which a router would make nothing else, and queries that can stand in a request line.
 _PLAIN_PATH = re.compile(rb"[A-Za-z0-9/._\-\[\]@:+]+")
@@ -55,12 +56,43 @@ class Target:
     :ivar arguments: the parts of the path that vary.
     :ivar parameters: texts of the query string, by name.
     :ivar line: the request line, as the access log has it.
+    :ivar size: bytes that its parameters take up.
     """
 
     route: str
     arguments: tuple[str, ...]
     parameters: dict[str, list[object]]
     line: str
+    size: int
+
+
+class Targets:
+    """
+    What the last addresses say, those that were asked for last.
+
+    :ivar size: bytes that they take up.
+    """
+
+    def __init__(self) -> None:
+        self._targets: OrderedDict[bytes, Target | None] = OrderedDict()
+        self.size = 0
+
+    def read(self, uri: bytes) -> Target | None:
+        """Return what an address says; None if it is not one of those that are taken here."""
+        try:
+            target = self._targets[uri]
+        except KeyError:
+            target = self._targets[uri] = read_target(uri)
+            self.size += _size(uri, target)
+            while len(self._targets) > MOST_TARGETS or self.size > MOST_TARGET_BYTES:
+                self.size -= _size(*self._targets.popitem(last=False))
+        else:
+            self._targets.move_to_end(uri)
+        return target
+
+
+def _size(uri: bytes, target: Target | None) -> int:
+    return 3 * len(uri) + (target.size if target is not None else 0) + 500
 
 
 def header_block(piece: bytes, method: bytes, version: bytes, headers: Iterable[tuple[bytes, Sequence[bytes]]]) -> bytes:
@@ -105,7 +137,6 @@ def target_in(data: bytes, raw: bytes) -> bytes | None:
     return data[4 : end - 9]
 
 
-@lru_cache(MOST_TARGETS)
 def read_target(uri: bytes) -> Target | None:
     """Read an address; None if it is not one of those that are taken here."""
     path, _, query = uri.partition(b"?")
@@ -127,4 +158,4 @@ def read_target(uri: bytes) -> Target | None:
         parameters = decoded(parse_qs(query, True))
     except Problem:
         return None
-    return Target(route, arguments, parameters, escaped(b"GET " + uri + b" HTTP/1.1"))
+    return Target(route, arguments, parameters, escaped(b"GET " + uri + b" HTTP/1.1"), size_of(parameters))

@@ -36,6 +36,7 @@ class Follower(ABC, Generic[Chunk]):
     One stream with its channel. How it is written to, the subclasses know.
 
     :param form: how it is told.
+    :param size: bytes that what it follows takes up: ids and values of filters.
     :ivar due: when whoever follows is nobody any more.
     """
 
@@ -43,8 +44,9 @@ class Follower(ABC, Generic[Chunk]):
 
     kind = "stream"
 
-    def __init__(self, feed: Feed, registry: Registry, principal: Principal, form: Form[Chunk]) -> None:
+    def __init__(self, feed: Feed, registry: Registry, principal: Principal, form: Form[Chunk], size: int = 0) -> None:
         self.principal = principal
+        self.size = size
         self.form = form
         self.due: float | None = None
         self._feed = feed

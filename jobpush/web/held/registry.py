@@ -7,9 +7,8 @@ What can be asked about held requests follows from what is here: nothing is coun
 from __future__ import annotations
 
 import random
-import resource
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -26,7 +25,17 @@ from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Held, Member
 from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
 from jobpush.web.held.response_group import ResponseGroup
-from jobpush.web.held.stream_group import BEAT_S, AnyStream, AnyStreamGroup, AnyStreams, StreamGroup, Streams, tell
+from jobpush.web.held.schedulers import Schedulers
+from jobpush.web.held.stream_group import (
+    BEAT_S,
+    AnyStream,
+    AnyStreamGroup,
+    AnyStreams,
+    StreamGroup,
+    Streams,
+    UnreadLimit,
+    tell,
+)
 from jobpush.web.params import journal_fails
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem, fault
@@ -34,6 +43,12 @@ from jobpush.web.responses import Response
 
 #: Descriptors kept for everything but held requests: listening, the journal, commands, requests that are not held.
 RESERVE = 256
+
+#: Bytes that the questions of all held requests may take up: ids and values of filters, which clients choose. It is room for
+#: sixteen barriers on 20,000 jobs each, or for 320,000 polls of one job. Questions of less than so many bytes always have
+#: room: how many there are is limited by the number of held requests.
+MOST_BYTES = 128 * 1024 * 1024
+SMALL = 4000
 
 #: The log warns when this share of the limit is used; again, after it was less than nine tenths of that.
 NEAR = 0.9
@@ -44,38 +59,6 @@ KINDS = ("poll", "stream", "socket")
 Group = ResponseGroup | AnyStreams
 
 EXPIRED = Problem(401, "the identity that this request was made with has expired", close=True)
-
-
-class Schedulers(Protocol):
-    """What the registry asks of those that watch the schedulers."""
-
-    def fresh(
-        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
-    ) -> Deferred[None]:
-        """
-        Fire when a look at each of these clusters that begins now is published, and accounting has been asked about those of
-        these jobs that it did not show. Cancelling is allowed.
-
-        :param client: the name of who asks.
-        """
-
-    def awaited(self, clusters: frozenset[str]) -> None:
-        """Take note that somebody begins to wait for jobs of these clusters; of all, if none is named."""
-
-    def serves(self, clusters: Iterable[str]) -> bool:
-        """Return whether each of these clusters is served."""
-
-
-def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files as far as this process may, and return the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        except (OSError, ValueError):
-            pass
-    return soft if soft != resource.RLIM_INFINITY else 1_000_000
 
 
 class Registry:
@@ -110,11 +93,16 @@ class Registry:
         self._streams: dict[Selection, AnyStreamGroup] = {}
         #: Streams that are told elsewhere what they have missed.
         self._catching_up: AnyStreams = Streams(self)
+        self.unread_limit = UnreadLimit(self._all_streams, self.seconds)
         self._warned = False
         self._beat = LoopingCall(self._alive)
         self._beat.clock = reactor
 
     # -- what can be asked
+
+    def _all_streams(self) -> Iterator[AnyStream]:
+        for group in (*self._streams.values(), self._catching_up):
+            yield from group.members
 
     @property
     def held(self) -> int:
@@ -147,7 +135,10 @@ class Registry:
         :param name: of a principal: those that a request of it is held for; by default all.
         """
         groups = {id(group): group for member, group in self._members.items() if name in (None, member.principal.name)}
-        return sum(group.size for group in groups.values())
+        catching_up = sum(
+            member.size for member in self._catching_up.members if name in (None, member.principal.name)
+        )
+        return catching_up + sum(group.size for group in groups.values())
 
     def groups(self) -> list[Group]:
         """The groups of held requests."""
@@ -159,17 +150,33 @@ class Registry:
 
     # -- requests come
 
-    def check(self, principal: Principal) -> None:
+    def follows(self, selection: Selection) -> bool:
+        """Return whether a stream follows that: another one takes up nothing more."""
+        return selection in self._streams
+
+    def check(self, principal: Principal, size: int = 0, key: Hashable = None) -> None:
         """
         Check that one more request may be held.
 
+        :param size: bytes that its question takes up.
+        :param key: of what it waits for: the question of those that wait for it already takes up nothing more.
         :raise Problem: 503, if the limit is reached.
         """
+        if key not in self._groups:
+            self.check_bytes(size)
         if len(self._members) >= self.limit:
-            raise Problem(
-                503,
-                f"{self.limit} requests are held already, as many as this server may; try again later",
-                headers={"Retry-After": str(random.randint(2, 10))},
+            raise _full(f"{self.limit} requests are held already, as many as this server may; try again later")
+
+    def check_bytes(self, size: int) -> None:
+        """
+        Check that the questions of held requests may take up so many bytes more.
+
+        :raise Problem: 503, if they may not.
+        """
+        if size > SMALL and size + self.size() > MOST_BYTES:
+            raise _full(
+                f"the filters and ids of held requests take up nearly {MOST_BYTES} bytes, as many as this server has for them; "
+                "try again later, or ask for fewer"
             )
 
     def hold(self, member: Member, hold: Hold, question: Question) -> ResponseGroup:
@@ -180,7 +187,7 @@ class Registry:
         :return: the group that it is held in.
         :raise Problem: 503, if no more requests may be held.
         """
-        self.check(member.principal)
+        self.check(member.principal, question.size, hold.key)
         group = self._group(hold, question, member.principal.name)
         self._join(member, group)
         self._set_deadline(member, hold.deadline - self._reactor.seconds())
@@ -221,7 +228,7 @@ class Registry:
         if member in self._members:
             self.leave(member)
         else:
-            self.check(member.principal)
+            self.check(member.principal, member.size)
         self._join(member, self._catching_up, 0)
 
     def follow(self, member: AnyStream, selection: Selection, since: int) -> None:
@@ -233,7 +240,7 @@ class Registry:
         self.leave(member)
         group = self._streams.get(selection)
         if group is None:
-            group = self._streams[selection] = StreamGroup(self, selection, since)
+            group = self._streams[selection] = StreamGroup(self, selection, since, member.size)
         self._join(member, group, since)
         self._schedulers.awaited(selection.clusters)
         if not self._schedulers.serves(named_clusters(selection)):  # it was removed while the stream caught up
@@ -456,3 +463,8 @@ class Registry:
                 yield "a group can be joined that cannot be waited in"
         if self.held > self.limit:
             yield f"{self.held} requests are held, more than {self.limit}"
+
+
+def _full(detail: str) -> Problem:
+    """503, until there is room again."""
+    return Problem(503, detail, headers={"Retry-After": str(random.randint(2, 10))})

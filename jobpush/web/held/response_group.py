@@ -7,6 +7,7 @@ The members of a group may be connections without channels or requests with a De
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -196,20 +197,19 @@ class ResponseGroup(Continuation):
         """
         closing = wake is not None and wake.closing
         responses = [response, *(response.later_return() for _ in range(CLOSING_RESPONSES - 1))] if closing else [response]
-        left = list(self.members)
+        self._send_some(responses, list(self.members), wake)
 
-        def some() -> None:
-            part = [member for member in left[-AT_ONCE:] if member in self.members]
-            del left[-AT_ONCE:]
-            for number, each in enumerate(responses):
-                if members := part[number :: len(responses)]:
-                    self._registry.answer(members, each)
-            if wake is not None and not wake.timed_out:
-                self._registry.tracker.woke("poll", len(part))
-            if left:
-                self._registry.cooperator.soon(some)
-
-        some()
+    def _send_some(self, responses: Sequence[Response], left: list[Member], wake: Wake | None) -> None:
+        """Answer some of those that are left, and the others in another turn."""
+        part = [member for member in left[-AT_ONCE:] if member in self.members]
+        del left[-AT_ONCE:]
+        for number, each in enumerate(responses):
+            if members := part[number :: len(responses)]:
+                self._registry.answer(members, each)
+        if wake is not None and not wake.timed_out:
+            self._registry.tracker.woke("poll", len(part))
+        if left:
+            self._registry.cooperator.soon(partial(self._send_some, responses, left, wake))
 
     def time_is_up(self, member: Member) -> None:
         """Answer this member alone. Those whose time is up in the same second share a response."""

@@ -81,8 +81,9 @@ class Stream(Follower[bytes]):
         request: ClientRequest,
         connections: Connections,
         chunks: ChunkedServerSentEvents,
+        size: int = 0,
     ) -> None:
-        super().__init__(feed, registry, principal, form)
+        super().__init__(feed, registry, principal, form, size)
         self._request = request
         self._connections = connections
         self._chunks = chunks
@@ -105,7 +106,7 @@ class Stream(Follower[bytes]):
             self._request.unregisterProducer()
             self.taken = True
             self._registry.leave(self)
-            self._registry.follow(self._connections.take_stream(self._request, self._chunks), selection, since)
+            self._registry.follow(self._connections.take_stream(self._request, self._chunks, self.size), selection, since)
         else:
             super().go_on(selection, since)
 

@@ -6,7 +6,7 @@ signs of life, bookmarks and the limit on what waits for a client that does not 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
@@ -34,8 +34,12 @@ BEAT_S = 1.0
 #: Events that concern others, after which a bookmark moves the place of those that follow.
 BOOKMARK_EVENTS = 1000
 
-#: Bytes that may wait for a client that does not read.
+#: Bytes that may wait for a client that does not read, and for all of these together: where they are many, each has its part of
+#: that. How many they are is counted anew after a second, and when so many bytes have been written to such clients.
 BUFFER_LIMIT = 1024 * 1024
+MOST_UNREAD = 256 * 1024 * 1024
+COUNT_S = 1.0
+COUNT_BYTES = 16 * 1024 * 1024
 
 Chunk = TypeVar("Chunk")
 Chunk_co = TypeVar("Chunk_co", covariant=True)
@@ -65,6 +69,10 @@ class StreamMember(Held, Protocol[Chunk]):
     def form(self) -> Form[Chunk]: ...
 
     @property
+    def size(self) -> int:
+        """Bytes that what it follows takes up: ids and values of filters."""
+
+    @property
     def unread(self) -> int:
         """Bytes that wait for the client."""
 
@@ -88,18 +96,55 @@ class StreamMember(Held, Protocol[Chunk]):
 AnyStream = StreamMember[Any]
 
 
-def reads(member: StreamMember[Chunk]) -> bool:
-    """Return whether a client reads what it is told; drop its connection if not, and too much waits for it."""
-    if member.unread <= BUFFER_LIMIT:
+def reads(member: StreamMember[Chunk], limit: int | None = None) -> bool:
+    """
+    Return whether a client reads what it is told; drop its connection if not, and too much waits for it.
+
+    :param limit: bytes that may wait for it.
+    """
+    if member.unread <= (BUFFER_LIMIT if limit is None else limit):
         return True
     member.abort()
     return False
 
 
-def tell(member: StreamMember[Chunk], chunk: Chunk) -> None:
-    """Write to a client that reads."""
-    if reads(member):
+def tell(member: StreamMember[Chunk], chunk: Chunk, limit: int | None = None) -> None:
+    """
+    Write to a client that reads.
+
+    :param limit: bytes that may wait for it.
+    """
+    if reads(member, limit):
         member.write(chunk)
+
+
+class UnreadLimit:
+    """
+    The bytes that may wait for each client that does not read.
+
+    :param streams: returns all streams.
+    :param seconds: returns the reactor's time.
+    """
+
+    def __init__(self, streams: Callable[[], Iterable[AnyStream]], seconds: Callable[[], float]) -> None:
+        self._streams = streams
+        self._seconds = seconds
+        self._counted_at: float | None = None
+        self._written = 0
+        self._limit = 0
+
+    def now(self) -> int:
+        """Return the limit."""
+        now = self._seconds()
+        if self._counted_at is None or now - self._counted_at >= COUNT_S or self._written >= COUNT_BYTES:
+            self._counted_at, self._written = now, 0
+            unread = [waiting for stream in self._streams() if (waiting := stream.unread)]
+            self._limit = BUFFER_LIMIT if sum(unread) <= MOST_UNREAD else min(BUFFER_LIMIT, MOST_UNREAD // len(unread) // 2)
+        return self._limit
+
+    def written(self, size: int) -> None:
+        """So many bytes were written to clients that had not read all that was written before."""
+        self._written += size
 
 
 class StreamRegistry(Protocol):
@@ -107,6 +152,7 @@ class StreamRegistry(Protocol):
 
     tracker: JobStatusTracker
     cooperator: Cooperator
+    unread_limit: UnreadLimit
 
     def seconds(self) -> float:
         """The reactor's time."""
@@ -163,12 +209,14 @@ class StreamGroup(Streams[Chunk]):
 
     :param since: the number up to which the first of them was told everything.
     :ivar selection: what they follow.
+    :ivar size: bytes that it takes up.
     """
 
     log = Logger()
 
-    def __init__(self, registry: StreamRegistry, selection: Selection, since: int) -> None:
+    def __init__(self, registry: StreamRegistry, selection: Selection, since: int, size: int = 0) -> None:
         super().__init__(registry)
+        self.size = size
         self.selection = selection
         self._sent_seq = since
         self._bookmark_at = registry.seconds() + BOOKMARK_S
@@ -183,6 +231,7 @@ class StreamGroup(Streams[Chunk]):
     def end(self) -> None:
         self._subscription.cancel()
         self._due = []
+        self._beating = []
 
     # -- events
 
@@ -216,10 +265,14 @@ class StreamGroup(Streams[Chunk]):
         due = self._due[0]
         some = due.members[-AT_ONCE:]
         del due.members[-AT_ONCE:]
+        limit = self._registry.unread_limit
         for member in some:
             if member in self.members:
                 try:
-                    tell(member, due.chunks[member.form])
+                    before = member.unread
+                    tell(member, due.chunks[member.form], limit.now())
+                    if before:
+                        limit.written(member.unread - before)
                 except Exception:  # the others are written to all the same
                     self.log.failure("a stream could not be written to")
                     member.abort()

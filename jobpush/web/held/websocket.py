@@ -21,11 +21,11 @@ from jobpush.core.record import Event
 from jobpush.events.reader import Feed
 from jobpush.web.held.following import Follower
 from jobpush.web.held.registry import Registry
-from jobpush.web.held.stream_group import HEARTBEAT_S, tell
+from jobpush.web.held.stream_group import BUFFER_LIMIT, HEARTBEAT_S, tell
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
-from jobpush.web.twisted_internals import send_close, unfinished
+from jobpush.web.twisted_internals import let_go, send_close, unfinished, waiting
 
 #: Characters that a client's message may have. Ten thousand long job ids take half of that.
 MESSAGE_LIMIT = 1024 * 1024
@@ -85,13 +85,18 @@ def socket_resource(protocol: SocketProtocol) -> Any:
         why = "WebSocket is not installed here (pip install 'jobpush[websocket]'); /v1/events can be used"
         raise Problem(501, why) from None
 
-    class Factory:
-        """Makes the one protocol."""
+    return WebSocketResource(_Given(protocol))
 
-        def buildProtocol(self, request: Any) -> Any:
-            return protocol
 
-    return WebSocketResource(Factory())
+class _Given:
+    """A factory of one protocol, which is there already."""
+
+    def __init__(self, protocol: SocketProtocol) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, request: Any) -> Any:
+        """See `twisted.internet.protocol.Factory`."""
+        return self._protocol
 
 
 class Messages:
@@ -171,6 +176,8 @@ class SocketProtocol:
         """Send something, unless the connection is being closed."""
         from wsproto.utilities import LocalProtocolError
 
+        if self.lost:
+            return
         try:
             what(self.transport)
         except LocalProtocolError:
@@ -197,6 +204,9 @@ class SocketProtocol:
             self.follower.gone()
         if self._over is not None:
             self._over.cancel()
+        # They refer to each other, and each to this.
+        let_go(self.transport)
+        self.transport = self.follower = self._over = None
         type(channel).connectionLost(channel, reason)
 
 
@@ -204,7 +214,8 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
     """
     One client that follows over a WebSocket.
 
-    :param read: makes of the fields of a message what is to be followed, and the number after which; raises `Problem`.
+    :param read: makes of the fields of a message what is to be followed, the number after which, and the bytes that it takes
+        up; raises `Problem`.
     """
 
     kind = "socket"
@@ -216,9 +227,10 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
         principal: Principal,
         form: Messages,
         protocol: SocketProtocol,
-        read: Callable[[dict[str, Any]], tuple[Selection, int | None]],
+        read: Callable[[dict[str, Any]], tuple[Selection, int | None, int]],
+        size: int = 0,
     ) -> None:
-        super().__init__(feed, registry, principal, form)
+        super().__init__(feed, registry, principal, form, size)
         self._protocol = protocol
         self._read_fields = read
         self._heard_at = registry.seconds()
@@ -289,17 +301,20 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
         with a message is said in one of type ``error``, and changes nothing.
         """
         try:
-            selection, since = self._read(text)
+            selection, since, size = self._read(text)
+            if size > self.size:
+                self._registry.check_bytes(size - self.size)
         except Problem as problem:
             fields = json.loads(problem.body())
             tell(self, (message("error", **{name: value for name, value in fields.items() if name != "type"}),))
             return
+        self.size = size
         begin = self.told_up_to if since is None else since
         tell(self, (message("selected", cursor=self._feed.cursor(begin)),))
         following = Deferred.fromCoroutine(self.follow(selection, begin))
         following.addErrback(self._protocol.failed)
 
-    def _read(self, text: str) -> tuple[Selection, int | None]:
+    def _read(self, text: str) -> tuple[Selection, int | None, int]:
         try:
             fields = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -348,7 +363,9 @@ class SocketGuard:
             mine.follower.heard()
         try:
             self._protocol.dataReceived(data)
-            if unfinished(self._protocol) > MESSAGE_LIMIT:
+            if waiting(self._protocol) > BUFFER_LIMIT:
+                mine.abort()  # it asks, and does not read what it is answered
+            elif unfinished(self._protocol) > MESSAGE_LIMIT:
                 self._close(TOO_BIG, f"a message is longer than {MESSAGE_LIMIT} characters")
         except RemoteProtocolError as error:
             self._close(getattr(error.event_hint, "code", 1002) or 1002, str(error))

@@ -52,19 +52,20 @@ class StreamRoutes:
         """Server-sent events."""
         params = Params(self._service, decoded(request.args), _EVENTS, request.visibility)
         selection = params.selection()
+        size = 0 if self._registry.follows(selection) else params.size
         header = request.getHeader(b"last-event-id")
         text = header.decode("latin-1") if header else params.text("last_event_id") or params.text("since")
         since: int | None = self._service.feed.head
         if text is not None:
             since = self._resolve_in_band(text, "Last-Event-ID")
         if request.method != b"HEAD":
-            self._registry.check(request.principal)
+            self._registry.check(request.principal, size)
         stream_headers(request, self._service.feed.cursor())
         if request.method == b"HEAD":
             return b""
         stream = Stream(
             self._service.feed, self._registry, request.principal, self._events_form, request, self._connections,
-            self._chunks_form,
+            self._chunks_form, size,
         )  # fmt: skip
         await stream.run(selection, since)
         return NOT_DONE_YET
@@ -78,17 +79,20 @@ class StreamRoutes:
         if text is not None:
             since = self._resolve_in_band(text, "since")
         check_upgrade(request)
-        self._registry.check(request.principal)
+        size = 0 if self._registry.follows(selection) else params.size
+        self._registry.check(request.principal, size)
         principal = request.principal
 
-        def read(fields: dict[str, Any]) -> tuple[Selection, int | None]:
-            visibility = self._visibility(principal)
-            chosen = Params.of_fields(self._service, fields["select"], SELECTION, visibility).selection()
+        def read(fields: dict[str, Any]) -> tuple[Selection, int | None, int]:
+            chosen_by = Params.of_fields(self._service, fields["select"], SELECTION, self._visibility(principal))
+            chosen = chosen_by.selection()
+            size = 0 if self._registry.follows(chosen) else chosen_by.size
             since = fields.get("since")
-            return chosen, resolve(self._service, since, "since") if since is not None else None
+            return chosen, resolve(self._service, since, "since") if since is not None else None, size
 
         def opened(protocol: SocketProtocol) -> Deferred[None]:
-            follower = SocketFollower(self._service.feed, self._registry, principal, self._messages_form, protocol, read)
+            feed, form = self._service.feed, self._messages_form
+            follower = SocketFollower(feed, self._registry, principal, form, protocol, read, size)
             return Deferred.fromCoroutine(follower.run(selection, since))
 
         return socket_resource(SocketProtocol(request, opened))

@@ -25,9 +25,15 @@ _LIST = frozenset({"state", "user", "limit", "after"})
 _ONE = frozenset({"since", "wait", "until"})
 _PUT = frozenset({"job", "edges"})
 
-#: How many workflows clients may put, and how many edges one may have.
+#: How many workflows clients may put, how many members and edges all of these may have, and how many edges one may have. A
+#: member takes about 400 bytes, an edge 100.
 MOST_WORKFLOWS = 10_000
+MOST_MEMBERS = 200_000
+MOST_EDGES_IN_ALL = 500_000
 MOST_EDGES = 100_000
+
+#: When to come back for a place: workflows that nobody waits for, and of which no job is left, are forgotten in time.
+_LATER = {"Retry-After": "60"}
 
 #: Members written before other work gets its turn; with no more than these there is no pause at all.
 _SLICE = 500
@@ -164,8 +170,13 @@ class WorkflowRoutes:
         edges = _edges(params, members)
         workflows = self._service.workflows
         new = name not in workflows.records
-        if new and len(workflows.records) >= MOST_WORKFLOWS:
-            raise Problem(429, f"{MOST_WORKFLOWS} workflows are known, as many as may be", headers={"Retry-After": "60"})
+        others = [record for key, record in workflows.records.items() if key != name and not record.subject.found]
+        if new and len(others) >= MOST_WORKFLOWS:
+            raise Problem(429, f"{MOST_WORKFLOWS} workflows are known, as many as may be", headers=_LATER)
+        if sum(len(record.detail.members) for record in others) + len(members) > MOST_MEMBERS:
+            raise Problem(429, f"workflows would have more than {MOST_MEMBERS} jobs in all, as many as may be", headers=_LATER)
+        if sum(len(record.detail.edges) for record in others) + len(edges) > MOST_EDGES_IN_ALL:
+            raise Problem(429, f"workflows would have more than {MOST_EDGES_IN_ALL} edges in all", headers=_LATER)
         remembered = await self._service.feed.last_of([key for key in members if self._polls.known(key) is None])
 
         def known(key: JobKey) -> JobDescriptor | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import tracemalloc
 from typing import Any
 from unittest import mock
 
@@ -425,7 +426,6 @@ class KeptTests(TestCase):
             await client.answers(count + 2)
             client.got = b""
         self.assertLessEqual(kept() - before, 2 * most + 4)
-        self.assertLessEqual(fast_path.read_target.cache_info().currsize, fast_path.MOST_TARGETS)
         await house.stop()
 
     async def test_idle_connections_have_no_channel(self) -> None:
@@ -523,6 +523,23 @@ class BlockTests(SynchronousTestCase):
             self.RAW, b"GET /", b"",
         ):  # fmt: skip
             self.assertIsNone(fast_path.target_in(data, self.RAW), data)
+
+    def test_what_is_kept(self) -> None:
+        """The addresses that were asked for last, so many and of so many bytes: ten thousand different long ones fill no memory."""
+        targets = fast_path.Targets()
+        long = b"/v1/changes?since=0&" + b"&".join(b"user=%d" % number for number in range(200))
+        first = targets.read(b"/v1/changes?since=0")
+        gc.collect()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for number in range(3_000):
+            self.assertIsNotNone(targets.read(b"%b&user=x%d" % (long, number)))
+            self.assertIs(targets.read(b"/v1/changes?since=0"), first, "it was asked for lately")
+        self.assertLessEqual(targets.size, fast_path.MOST_TARGET_BYTES)
+        self.assertLess(tracemalloc.get_traced_memory()[0], 1.2 * fast_path.MOST_TARGET_BYTES)
+        for number in range(2 * fast_path.MOST_TARGETS):
+            targets.read(b"/nothing/%d" % number)
+        self.assertLess(targets.size, 600 * fast_path.MOST_TARGETS)
 
     def test_addresses(self) -> None:
         """Addresses of which a router would make nothing else; all others are for the ordinary way."""

@@ -554,6 +554,7 @@ class StreamStub:
 
     kind = "stream"
     principal = ANONYMOUS
+    size = 0
 
     def __init__(self) -> None:
         self.due: float | None = None

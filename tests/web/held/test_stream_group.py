@@ -37,6 +37,25 @@ class GroupTests(SynchronousTestCase):
         self.assertEqual(({tuple(stream.got) for stream in streams}, rendered), ({("2 events",)}, [2]))
         self.assertEqual(other.got, ["events [1, 2]"])
 
+    def test_many_that_do_not_read(self) -> None:
+        """Together they may have so much waiting: then each its part, and those with more are ended; who reads is told all."""
+        self.patch(stream_group, "MOST_UNREAD", 10_000)
+        self.patch(stream_group, "BUFFER_LIMIT", 4_000)
+        deaf = [self.stream() for _ in range(5)]
+        less, reading = self.stream(), self.stream()
+        for stream in deaf:
+            stream.unread = 1_900
+        less.unread = 300
+        self.lab.publish("1")
+        self.lab.settle()
+        self.assertEqual(["aborted" in stream.got for stream in (*deaf, less, reading)], [False] * 7, "in all no more than may be")
+        less.unread = 600
+        self.lab.clock.advance(stream_group.COUNT_S)
+        self.lab.publish("1")
+        self.lab.settle()
+        self.assertEqual(["aborted" in stream.got for stream in (*deaf, less, reading)], [*[True] * 5, False, False])
+        self.assertEqual(len(reading.got), 2)
+
     def test_joined_before_the_events_are_told(self) -> None:
         """A stream that joins between publishing and telling gets what it has not been told, and nothing twice."""
         first = self.stream()

@@ -83,9 +83,9 @@ class FollowerTests(LabCase):
         """An open socket; of a client whose cursor is lost, if that is said."""
         service, protocol = self.lab.service, Protocol()
 
-        def read(fields: dict[str, Any]) -> tuple[Selection, int | None]:
+        def read(fields: dict[str, Any]) -> tuple[Selection, int | None, int]:
             selection = Params.of_fields(service, fields["select"], SELECTION).selection()
-            return selection, resolve(service, fields["since"], "since") if fields.get("since") else None
+            return selection, resolve(service, fields["since"], "since") if fields.get("since") else None, 0
 
         follower = SocketFollower(
             service.feed, self.lab.registry, ANONYMOUS, Messages(service.feed), protocol, read  # type: ignore[arg-type]

@@ -87,6 +87,30 @@ class PutTests(WorkflowCase):
         self.assertEqual((refused.status, refused.header("retry-after")), (429, "60"))
         self.assertEqual(self.put("second", jobs=("memory/3",)).status, 200)
 
+    def test_most_members_in_all(self) -> None:
+        """Jobs and edges of all workflows are limited; one that is put again gives up those that it had."""
+        self.patch(workflows, "MOST_MEMBERS", 4)
+        self.patch(workflows, "MOST_EDGES_IN_ALL", 1)
+        jobs = [f"memory/{number}" for number in range(1, 4)]
+        self.assertEqual(self.put("one", jobs=jobs, edges=[jobs[:2]]).status, 201)
+        refused = self.put("two", jobs=jobs)
+        self.assertEqual((refused.status, refused.header("retry-after")), (429, "60"))
+        self.assertIn("4 jobs", refused.json()["detail"])
+        self.assertEqual(self.put("one", jobs=[*jobs, "memory/4"]).status, 200)
+        self.assertEqual(self.put("one", jobs=jobs[:2], edges=[jobs[:2]]).status, 200)
+        refused = self.put("two", jobs=jobs[:2], edges=[jobs[:2]])
+        self.assertEqual((refused.status, refused.header("retry-after")), (429, "60"))
+        self.assertIn("1 edges", refused.json()["detail"])
+        self.assertEqual(self.put("two", jobs=jobs[:2]).status, 201)
+
+    def test_tags_take_no_places(self) -> None:
+        """Workflows that were found in jobs' tags leave clients as many of their own."""
+        self.patch(workflows, "MOST_WORKFLOWS", 1)
+        self.lab.set("7", "RUNNING", user="kim", comment="workflow=align")
+        self.assertEqual(self.lab.get("/v1/workflows/align@kim").status, 200)
+        self.assertEqual(self.put("one").status, 201)
+        self.assertEqual(self.put("two").status, 429)
+
     def test_a_journal_that_cannot_be_written(self) -> None:
         """503, with when to come back; the workflow is not there, and can be put when the journal can be written."""
         self.lab.journal._writer.execute("PRAGMA query_only=1")
