@@ -174,10 +174,7 @@ class Registry:
         :raise Problem: 503, if they may not.
         """
         if size > SMALL and size + self.size() > MOST_BYTES:
-            raise _full(
-                f"the filters and ids of held requests take up nearly {MOST_BYTES} bytes, as many as this server has for them; "
-                "try again later, or ask for fewer"
-            )
+            raise _full(f"the ids and filters of held requests take up nearly {MOST_BYTES} bytes; ask for fewer, or again later")
 
     def hold(self, member: Member, hold: Hold, question: Question) -> ResponseGroup:
         """
