@@ -29,10 +29,10 @@ def last_event(server: JobpushServer) -> int:
     return int(server.cursor().rpartition("-")[2])
 
 
-async def settled(server: JobpushServer) -> int:
-    """Return the number of the last event, when none has come for some seconds and the service is quiet."""
+async def settled(server: JobpushServer, least: int) -> int:
+    """Return the number of the last event, when there are so many and none has come for some seconds."""
     last, since, began = -1, time.monotonic(), time.monotonic()
-    while time.monotonic() < since + 8 and time.monotonic() < began + STEP_S:
+    while (last < least or time.monotonic() < since + 8) and time.monotonic() < began + STEP_S:
         await asyncio.sleep(1)
         now = await asyncio.to_thread(last_event, server)
         if now != last:
@@ -65,13 +65,15 @@ async def play(server: JobpushServer, count: int, clients: int, minutes: float) 
         print(row([step, events, f"{server.rss_kb() / 1024:.0f}", f"{time.monotonic() - began:.0f}"]), flush=True)
 
     say("before", 0)
+    last = 0
     for storm in (1, 2, 3):
         following = [asyncio.ensure_future(follow(server.port, number)) for number in range(clients)]
         steps = {f"{count} jobs appear": "PENDING", "they run": "RUNNING", "they end": "COMPLETED", "they vanish": ""}
         for step, state in steps.items():
             server.write_jobs({"id": f"{storm}{job:06}", "state": state} for job in range(count if state else 0))
             server.nudge()
-            say(f"storm {storm}: {step}", await settled(server))
+            last = await settled(server, last + (count if state else 0))
+            say(f"storm {storm}: {step}", last)
         for client in following:
             client.cancel()
         await asyncio.gather(*following, return_exceptions=True)
