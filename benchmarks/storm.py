@@ -1,167 +1,105 @@
 """
-What many clients do to a server by accident: ``python -m benchmarks.storm``.
+What stays of a storm: ``python -m benchmarks.storm``.
 
-    connects    3,300 connections a second for ten seconds, each with one short request
-    unknown     10,700 clients ask at once for one job that nobody knows
-    unread      150 clients ask one after the other for the same 5,000 events, and do not read the answers; then each for others
-                of its own
-
-Beside the scenes themselves, ``/healthz`` is asked for ten times a second, on the clients' port and on the socket for health
-checks. Loopback only; ends by itself.
+50,000 jobs appear at once in the file of a mock queue, are followed by some clients (streams, WebSockets, the change feed from
+the beginning), change, and vanish; three times. Resident memory is printed at each step, and each half minute after the last.
+Loopback only; bounded in count and time.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import socket
+import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 
-import attrs
-
-from benchmarks.herd import RestartedServer, health_of
-from benchmarks.load import CORES, Load
-from benchmarks.servers import leave_the_servers_core
+from benchmarks.load import CORES
+from benchmarks.servers import JobpushServer, leave_the_servers_core
+from benchmarks.soak.sockets import handshake
 from benchmarks.tables import header, machine_line, row
 
-#: Events in the journal, one after the other of so many jobs.
-EVENTS, JOBS = 50_000, 10_700
-
-#: Seconds for which answers are not read.
-UNREAD_S = 5.0
-
-#: How many clients do not read, and for how many events each asks.
-READERS, PAGE = 150, 5_000
+#: Seconds in which a step must be over.
+STEP_S = 180.0
 
 
-@attrs.frozen
-class Found:
-    """What a scene has found: in seconds, megabytes, and words for the rest."""
-
-    scene: str
-    what: str
-    took: float
-    cpu: float
-    port: str
-    own: str
-    answers: str
-    least_mb: float
-    most_mb: float
+def last_event(server: JobpushServer) -> int:
+    """Return the number of the last event."""
+    return int(server.cursor().rpartition("-")[2])
 
 
-class Server(RestartedServer):
-    """jobpush on a journal that was there before."""
-
-    clients, events = JOBS, EVENTS
-
-    def peak_mb(self) -> float:
-        """The most memory that it had."""
-        status = Path(f"/proc/{self.pid()}/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-def connects(server: Server, load: Load, rate: int) -> tuple[str, str]:
-    """So many connections a second."""
-    report = load.do("storm", port=server.port, rate=rate, seconds=10, path="/v1/jobs/mock/1")
-    what = f"{report['connected']} connections in {report['seconds']:.1f} s"
-    return what, f"{json.dumps(report['statuses'])}, lost {report['lost']}, late {report['late']}"
+async def settled(server: JobpushServer, least: int) -> int:
+    """Return the number of the last event, when there are so many and none has come for some seconds."""
+    last, since, began = -1, time.monotonic(), time.monotonic()
+    while (last < least or time.monotonic() < since + 8) and time.monotonic() < began + STEP_S:
+        await asyncio.sleep(1)
+        now = await asyncio.to_thread(last_event, server)
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
 
 
-def unknown(server: Server, load: Load, clients: int) -> tuple[str, str]:
-    """So many ask for one job that nobody knows."""
-    load.do("open", port=server.port, count=clients, path="/v1/jobs/mock/99999")
-    report = load.do("collect", seconds=120)
-    return f"{clients} clients", f"{json.dumps(report['statuses'])}, lost {report['lost']}, late {report['late']}"
+async def follow(port: int, number: int) -> None:
+    """Be a client that reads all that it is told."""
+    host = f"127.0.0.1:{port}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        if number % 3 == 0:
+            writer.write(handshake("/v1/socket", host, "storm"))
+        else:
+            path = "/v1/events" if number % 3 == 1 else "/v1/changes?since=0&wait=60&limit=10000"
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        while await reader.read(1 << 20):
+            pass
+    finally:
+        writer.close()
 
 
-def unread(server: Server, load: Load, clients: int, alike: bool) -> tuple[str, str]:
-    """So many ask for many events, one after the other, and do not read them, for a while."""
-    epoch = server.get("/v1/changes?since=0&limit=1&wait=0")["oldest_cursor"].partition("-")[0]
-    with ExitStack() as stack:
-        statuses = []
-        for number in range(clients):
-            client = stack.enter_context(socket.socket())
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.settimeout(60)
-            client.connect(("127.0.0.1", server.port))
-            since = 100 if alike else 100 + number
-            client.sendall(f"GET /v1/changes?since={epoch}-{since}&limit={PAGE}&wait=0 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            statuses.append(client.recv(12, socket.MSG_PEEK)[9:12].decode())
-        time.sleep(UNREAD_S)
-    counts = {status: statuses.count(status) for status in sorted(set(statuses))}
-    return f"{clients} clients, {'the same' if alike else 'different'} {PAGE} events", json.dumps(counts)
+async def play(server: JobpushServer, count: int, clients: int, minutes: float) -> None:
+    """Three storms, and the calm after them."""
+    print("\n".join(header(["step", "events", "MB", "seconds"])))
+    began = time.monotonic()
+
+    def say(step: str, events: int) -> None:
+        print(row([step, events, f"{server.rss_kb() / 1024:.0f}", f"{time.monotonic() - began:.0f}"]), flush=True)
+
+    say("before", 0)
+    last = 0
+    for storm in (1, 2, 3):
+        following = [asyncio.ensure_future(follow(server.port, number)) for number in range(clients)]
+        steps = {f"{count} jobs appear": "PENDING", "they run": "RUNNING", "they end": "COMPLETED", "they vanish": ""}
+        for step, state in steps.items():
+            server.write_jobs({"id": f"{storm}{job:06}", "state": state} for job in range(count if state else 0))
+            server.nudge()
+            last = await settled(server, last + (count if state else 0))
+            say(f"storm {storm}: {step}", last)
+        for client in following:
+            client.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+    for _ in range(round(2 * minutes)):
+        await asyncio.sleep(30)
+        say("calm", await asyncio.to_thread(last_event, server))
 
 
-def measure(scene: str, do: Callable[[Server, Load], tuple[str, str]], checkout: Path | None) -> Found:
-    """Measure a scene on a server of its own."""
-    with tempfile.TemporaryDirectory(prefix="jobpush-bench-") as directory:
-        server = Server(Path(directory))
-        server.checkout = checkout or server.checkout
-        load = Load()
-        try:
-            server.start()
-            server.quiet()
-            before, cpu = server.rss_kb() / 1024, server.cpu()
-            with health_of(server) as (port, own):
-                began = time.monotonic()
-                what, answers = do(server, load)
-                took = time.monotonic() - began
-            used = (server.cpu() - cpu).total
-            return Found(scene, what, took, used, port.shown(), own.shown(), answers, before, server.peak_mb())
-        finally:
-            load.stop()
-            server.stop()
-
-
-def table(found: Sequence[Found]) -> str:
-    """Return one row for each."""
-    lines = header(
-        ["scene", "what", "s", "CPU of the server, s", "/healthz on the port, ms: p50, p99, most", "on its own socket",
-         "answers", "memory before, MB", "most, MB"]
-    )  # fmt: skip
-    for one in found:
-        cells = [
-            one.scene, one.what, f"{one.took:.2f}", f"{one.cpu:.2f}", one.port, one.own, one.answers,
-            f"{one.least_mb:.0f}", f"{one.most_mb:.0f}",
-        ]  # fmt: skip
-        lines.append(row(cells))
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Measure what the command line says, and print a table."""
-    names = ["connects", "unknown", "unread"]
-    about = "What many clients do to a server by accident."
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=about)
-    parser.add_argument("scenes", nargs="*", default=names, help=f"of {', '.join(names)} (default: all)")
-    parser.add_argument("--rate", type=int, default=3300, metavar="N", help="connections a second (default: 3300)")
-    parser.add_argument("--clients", type=int, default=10_700, metavar="N", help="who ask for an unknown job (default: 10700)")
-    parser.add_argument("--checkout", type=Path, metavar="DIR", help="whose jobpush is measured (default: this checkout's)")
-    options = parser.parse_args()
-    scenes: dict[str, list[Callable[[Server, Load], tuple[str, str]]]] = {
-        "connects": [lambda server, load: connects(server, load, options.rate)],
-        "unknown": [lambda server, load: unknown(server, load, options.clients)],
-        "unread": [
-            lambda server, load: unread(server, load, READERS, alike=True),
-            lambda server, load: unread(server, load, READERS, alike=False),
-        ],
-    }
-    wrong = set(options.scenes) - set(scenes)
-    if wrong:
-        parser.error(f"no scene {', '.join(sorted(wrong))}; expected {', '.join(scenes)}")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=50_000, help="10 to 100000 (default: 50000)")
+    parser.add_argument("--clients", type=int, default=60, help="0 to 1000 (default: 60)")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of calm after the last, 0 to 60 (default: 3)")
+    given = parser.parse_args(arguments)
+    if not (10 <= given.jobs <= 100_000 and 0 <= given.clients <= 1000 and 0 <= given.minutes <= 60):
+        parser.error("out of range")
     leave_the_servers_core()
-    os.environ.setdefault("PYTHONHASHSEED", "0")
-    found = []
-    for scene in options.scenes:
-        for do in scenes[scene]:
-            found.append(measure(scene, do, options.checkout))
-            print(table(found[-1:]).splitlines()[-1], flush=True)
-    print(f"\n{machine_line([], CORES)}\n\n{table(found)}")
+    with tempfile.TemporaryDirectory(prefix="jobpush-bench-") as directory:
+        server = JobpushServer(Path(directory))
+        server.start()
+        try:
+            print(f"{machine_line([], CORES)}; {given.jobs} jobs; {given.clients} clients; {server.options}\n")
+            asyncio.run(play(server, given.jobs, given.clients, given.minutes))
+        finally:
+            server.stop()
 
 
 if __name__ == "__main__":

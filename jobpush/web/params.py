@@ -36,9 +36,9 @@ HIGHEST_LIMIT = 10_000
 MOST_IDS = 20_000
 MOST_VALUES = 1000
 
-#: Bytes that an id, or a value of a filter, takes while its request is held, beside its own characters: its objects, its place
-#: in sets, and what events find it by.
-VALUE_BYTES = 400
+#: Bytes that an id, or a value of a filter, takes while its request is held, beside its own characters: its objects, its places
+#: in sets, and what events find it by. Measured with 20,000 ids in a request: 750 of a barrier's, 280 of a change feed's.
+VALUE_BYTES = 750
 
 #: Jobs that are read before other work may have its turn.
 _PAUSE_EVERY = 500

@@ -45,9 +45,9 @@ from jobpush.web.responses import Response
 RESERVE = 256
 
 #: Bytes that the questions of all held requests may take up: ids and values of filters, which clients choose. It is room for
-#: sixteen barriers on 20,000 jobs each, or for 320,000 polls of one job. Questions of less than so many bytes always have
-#: room: how many there are is limited by the number of held requests.
-MOST_BYTES = 128 * 1024 * 1024
+#: seventeen barriers on 20,000 jobs each, or for 3,500 on a hundred. Questions of less than so many bytes always have room: how
+#: many there are is limited by the number of held requests.
+MOST_BYTES = 256 * 1024 * 1024
 SMALL = 4000
 
 #: The log warns when this share of the limit is used; again, after it was less than nine tenths of that.

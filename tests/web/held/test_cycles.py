@@ -26,12 +26,12 @@ ROUTER = {"function": 1, "tuple": 1, "set": 1, "cell": 5}
 
 
 def get(path: str, *headers: str, version: str = "1.1") -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/{version}", "Host: x", *headers, "", ""]).encode()
+    return "\r\n".join([f"GET {path} HTTP/{version}", "Host: localhost", *headers, "", ""]).encode()
 
 
 def post(path: str, fields: object, method: str = "POST") -> bytes:
     body = json.dumps(fields).encode()
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
@@ -49,9 +49,9 @@ KINDS = {
     "a wrong body": post("/v1/changes", []),
     "no HTTP": b"no request\r\n\r\n",
     "a long address": b"GET /" + b"x" * 20_000,
-    "a body too long": b"POST /v1/changes HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
+    "a body too long": b"POST /v1/changes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n",
     "half a request line": b"GET /v1/jo",
-    "half a body": b"POST /v1/changes HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{",
+    "half a body": b"POST /v1/changes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{",
     "nothing": b"",
     "a poll": get("/v1/changes?since=now&wait=60"),
     "a poll of a job": get("/v1/jobs/memory/1?since=now&wait=60"),
