@@ -268,7 +268,7 @@ class OrderTests(LoadTestCase):
         """What it does not understand is refused with the reason, and it goes on."""
         _, load = self.run_against()
         for what, fields, why in (
-            ("opne", {}, "expected open, send, collect or close"),
+            ("opne", {}, "expected open, send, collect, storm or close"),
             ("open", {"host": "example.org"}, "no field 'host'"),
             ("send", {"path": "x" * 9000}, "'path' is malformed, too long"),
             ("send", {"path": ["/"]}, "'path' is malformed"),
