@@ -1,5 +1,5 @@
 """
-What many clients do to a server by accident: ``python -m benchmarks.storm``.
+What many clients do to a server by accident: ``python -m benchmarks.crowd``.
 
     connects    3,300 connections a second for ten seconds, each with one short request
     unknown     10,700 clients ask at once for one job that nobody knows
@@ -137,7 +137,7 @@ def main() -> None:
     """Measure what the command line says, and print a table."""
     names = ["connects", "unknown", "unread"]
     about = "What many clients do to a server by accident."
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=about)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.crowd", description=about)
     parser.add_argument("scenes", nargs="*", default=names, help=f"of {', '.join(names)} (default: all)")
     parser.add_argument("--rate", type=int, default=3300, metavar="N", help="connections a second (default: 3300)")
     parser.add_argument("--clients", type=int, default=10_700, metavar="N", help="who ask for an unknown job (default: 10700)")
