@@ -2,6 +2,7 @@
 What many clients do to a server by accident: ``python -m benchmarks.crowd``.
 
     connects    3,300 connections a second for ten seconds, each with one short request
+    again       10,700 clients that are connected already ask in one instant
     unknown     10,700 clients ask at once for one job that nobody knows
     unread      150 clients ask one after the other for the same 5,000 events, and do not read the answers; then each for others
                 of its own
@@ -72,6 +73,19 @@ def connects(server: Server, load: Load, rate: int) -> tuple[str, str]:
     return what, f"{json.dumps(report['statuses'])}, lost {report['lost']}, late {report['late']}"
 
 
+def connect(server: Server, load: Load, clients: int) -> None:
+    """So many clients are connected, and have had an answer."""
+    load.do("open", port=server.port, count=clients, path="/v1/jobs/mock/{}")
+    load.do("collect", seconds=120)
+
+
+def again(server: Server, load: Load, clients: int) -> tuple[str, str]:
+    """All of them ask again."""
+    load.do("send", path="/v1/jobs/mock/{}")
+    report = load.do("collect", seconds=120)
+    return f"{clients} clients", f"{json.dumps(report['statuses'])}, lost {report['lost']}, late {report['late']}"
+
+
 def unknown(server: Server, load: Load, clients: int) -> tuple[str, str]:
     """So many ask for one job that nobody knows."""
     load.do("open", port=server.port, count=clients, path="/v1/jobs/mock/99999")
@@ -97,7 +111,15 @@ def unread(server: Server, load: Load, clients: int, alike: bool) -> tuple[str, 
     return f"{clients} clients, {'the same' if alike else 'different'} {PAGE} events", json.dumps(counts)
 
 
-def measure(scene: str, do: Callable[[Server, Load], tuple[str, str]], checkout: Path | None) -> Found:
+@attrs.frozen
+class Scene:
+    """What is measured, and what goes before it."""
+
+    do: Callable[[Server, Load], tuple[str, str]]
+    before: Callable[[Server, Load], None] = lambda server, load: None
+
+
+def measure(name: str, scene: Scene, checkout: Path | None) -> Found:
     """Measure a scene on a server of its own."""
     with tempfile.TemporaryDirectory(prefix="jobpush-bench-") as directory:
         server = Server(Path(directory))
@@ -105,14 +127,15 @@ def measure(scene: str, do: Callable[[Server, Load], tuple[str, str]], checkout:
         load = Load()
         try:
             server.start()
+            scene.before(server, load)
             server.quiet()
             before, cpu = server.rss_kb() / 1024, server.cpu()
             with health_of(server) as (port, own):
                 began = time.monotonic()
-                what, answers = do(server, load)
+                what, answers = scene.do(server, load)
                 took = time.monotonic() - began
             used = (server.cpu() - cpu).total
-            return Found(scene, what, took, used, port.shown(), own.shown(), answers, before, server.peak_mb())
+            return Found(name, what, took, used, port.shown(), own.shown(), answers, before, server.peak_mb())
         finally:
             load.stop()
             server.stop()
@@ -135,20 +158,24 @@ def table(found: Sequence[Found]) -> str:
 
 def main() -> None:
     """Measure what the command line says, and print a table."""
-    names = ["connects", "unknown", "unread"]
+    names = ["connects", "again", "unknown", "unread"]
     about = "What many clients do to a server by accident."
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crowd", description=about)
     parser.add_argument("scenes", nargs="*", default=names, help=f"of {', '.join(names)} (default: all)")
     parser.add_argument("--rate", type=int, default=3300, metavar="N", help="connections a second (default: 3300)")
-    parser.add_argument("--clients", type=int, default=10_700, metavar="N", help="who ask for an unknown job (default: 10700)")
+    parser.add_argument("--clients", type=int, default=10_700, metavar="N", help="who ask at once (default: 10700)")
     parser.add_argument("--checkout", type=Path, metavar="DIR", help="whose jobpush is measured (default: this checkout's)")
     options = parser.parse_args()
-    scenes: dict[str, list[Callable[[Server, Load], tuple[str, str]]]] = {
-        "connects": [lambda server, load: connects(server, load, options.rate)],
-        "unknown": [lambda server, load: unknown(server, load, options.clients)],
+    clients = options.clients
+    scenes = {
+        "connects": [Scene(lambda server, load: connects(server, load, options.rate))],
+        "again": [
+            Scene(lambda server, load: again(server, load, clients), lambda server, load: connect(server, load, clients))
+        ],
+        "unknown": [Scene(lambda server, load: unknown(server, load, clients))],
         "unread": [
-            lambda server, load: unread(server, load, READERS, alike=True),
-            lambda server, load: unread(server, load, READERS, alike=False),
+            Scene(lambda server, load: unread(server, load, READERS, alike=True)),
+            Scene(lambda server, load: unread(server, load, READERS, alike=False)),
         ],
     }
     wrong = set(options.scenes) - set(scenes)
@@ -157,9 +184,9 @@ def main() -> None:
     leave_the_servers_core()
     os.environ.setdefault("PYTHONHASHSEED", "0")
     found = []
-    for scene in options.scenes:
-        for do in scenes[scene]:
-            found.append(measure(scene, do, options.checkout))
+    for name in options.scenes:
+        for scene in scenes[name]:
+            found.append(measure(name, scene, options.checkout))
             print(table(found[-1:]).splitlines()[-1], flush=True)
     print(f"\n{machine_line([], CORES)}\n\n{table(found)}")
 
