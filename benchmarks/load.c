@@ -48,6 +48,7 @@ enum {
     MOST_MARK = 64,      /* bytes of a mark */
     MOST_SAMPLE = 4000,  /* bytes of the sample of an answer */
     CONNECT_SECONDS = 60,
+    MOST_IN_STORM = 15000, /* connections of a storm that wait for their answers */
     KEPT_LINE = 120,     /* bytes of a header line that are looked at */
     READ_SIZE = 65536,
 };
@@ -607,7 +608,7 @@ static void do_collect(const struct order *order)
 
 /*
  * Connect at a rate, whatever becomes of the answers; those that have come are read between two milliseconds. The last answers
- * have a minute more. What could not be connected ends the storm.
+ * have a minute more. Where very many wait, or one cannot be connected for a while, the rate is less: see "seconds".
  */
 static void do_storm(const struct order *order)
 {
@@ -625,7 +626,7 @@ static void do_storm(const struct order *order)
     while (opened - first < most || (report.left > 0 && seconds_now() < ended + CONNECT_SECONDS)) {
         sleep_for(LOOK);
         long due = (long)((seconds_now() - began) * order->rate);
-        for (due = due < most ? due : most; opened - first < due; opened++) {
+        for (due = due < most ? due : most; opened - first < due && report.left < MOST_IN_STORM; opened++) {
             const char *failed = connect_one(&connections[opened], order);
             if (failed != NULL) {
                 refuse("connection %ld: %s: %s", opened + 1, failed, strerror(errno));

@@ -51,33 +51,36 @@ class FirstRequests(Factory):
 class NewConnection:
     """A connection of which nothing has come yet, or whose first bytes wait to be looked at."""
 
-    __slots__ = ("_address", "_channel", "_data", "_first", "_is_lost", "transport")
+    __slots__ = ("_address", "_channel", "_data", "_first", "_is_over", "transport")
 
     def __init__(self, first: FirstRequests, address: IAddress | None) -> None:
         self._first = first
         self._address = address
         self._channel: Any = None
         self._data = b""
-        self._is_lost = False
+        #: It has a channel, or is lost.
+        self._is_over = False
         self.transport: Any = None
 
     def _give_channel(self) -> Any:
         """Give the connection its channel, and return that."""
         site, transport = self._first.site, self.transport
         site.arrivals.arrived(self)
-        self._channel = site.make_channel(self._address)
-        # Behind TLS the transport's protocol is another one; there what comes is handed on.
+        channel: Any = site.make_channel(self._address)
         if getattr(transport, "protocol", None) is self:
-            transport.protocol = self._channel
-        self._channel.makeConnection(transport)
-        return self._channel
+            transport.protocol = channel
+        else:  # behind TLS the transport's protocol is another one: what comes is handed on
+            self._channel = channel
+        self._is_over = True
+        channel.makeConnection(transport)
+        return channel
 
     def _look(self) -> None:
         """Let the channel read what has come."""
         self._give_channel().dataReceived(self._data)
 
     def _look_later(self) -> None:
-        if self._channel is None and not self._is_lost:
+        if not self._is_over:
             self.transport.resumeProducing()
             self._look()
 
@@ -123,7 +126,9 @@ class NewConnection:
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See `IProtocol`."""
-        self._is_lost = True
+        self._is_over = True
         self._first.site.arrivals.arrived(self)
-        if self._channel is not None:
-            self._channel.connectionLost(reason)
+        channel, self._channel = self._channel, None
+        self.transport = None  # which may refer to this: no cycle is left
+        if channel is not None:
+            channel.connectionLost(reason)

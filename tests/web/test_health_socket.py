@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -231,13 +232,16 @@ class LifeTests(Case):
 
     def test_end(self) -> None:
         """The socket's file, the thread and all connections are gone; it may start again."""
+        interval = sys.getswitchinterval()
         self.start()
+        self.assertAlmostEqual(sys.getswitchinterval(), health_socket.SWITCH_S)
         silent = self.connect()
         before = threading.active_count()
         self.socket.stopService()
         self.assertEqual((os.path.lexists(self.path), threading.active_count()), (False, before - 1))
         self.assertEqual(rest(silent), b"")
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertAlmostEqual(sys.getswitchinterval(), interval)
         self.start()
         self.assertEqual(self.get("/healthz")[0], 200)
 
