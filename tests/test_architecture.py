@@ -28,7 +28,7 @@ MEASURE = {
     "jobpush/polling": "look lookups monitor nudges past_attempts",
     "jobpush/runtime": "clocks cooperate gc_pauses heartbeat timer_wheel",
     "jobpush": "assembly service",
-    "jobpush/web": "answering site",
+    "jobpush/web": "answering departures site",
     "jobpush/web/held": "connections following registry response_group stream_group websocket",
     "jobpush/web/routes": "barriers common jobs workflows",
     "adapters/jobpush_adapters/mock": "queue",

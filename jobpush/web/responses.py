@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 import attrs
 from twisted.web.http import RESPONSES, datetimeToString
+
 from jobpush.web.requests import ClientRequest
 
 Header = tuple[bytes, bytes]

@@ -39,6 +39,9 @@ class Host(Protocol):
     def time_is_up(self, connection: HeldConnection) -> None:
         """Its deadline has come: its held request's, or the one for its next request."""
 
+    def reads_slowly(self, connection: HeldConnection) -> None:
+        """The kernel does not take all of its response at once."""
+
     def delivered(self, connections: Sequence[HeldConnection], response: Response) -> None:
         """This response was sent to these."""
 
@@ -59,6 +62,10 @@ class HeldConnection:
     __slots__ = ("came_at", "due", "host", "socket", "summary", "transport")
 
     kind = "poll"
+
+    #: See `jobpush.web.departures.Departing`: what it writes is written at once, and nothing is written while that is not read.
+    written = 0
+    responding = False
 
     def __init__(self, host: Host, transport: Transport, summary: Summary, came_at: float) -> None:
         self.host = host
@@ -93,6 +100,7 @@ class HeldConnection:
                 continue
             if sent != size:
                 connection.transport.write(data[sent:])
+                connection.host.reads_slowly(connection)
         members[0].host.delivered(members, response)
 
     def expired(self) -> None:
