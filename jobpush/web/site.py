@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any, Protocol
 
@@ -15,18 +15,20 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from jobpush.core.filters import NOTHING, Visibility
 from jobpush.events.instruments import Instruments
 from jobpush.web.access_log import AccessLog, client_words, line_format, request_line
+from jobpush.web.departures import Departures
 from jobpush.web.held.websocket import SocketGuard
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem, fault
 from jobpush.web.requests import ClientRequest, IdleConnections, client_request
 from jobpush.web.responses import guard
-from jobpush.web.twisted_internals import GuardedChannel
+from jobpush.web.twisted_internals import GuardedChannel, waiting
 
 #: Bytes that a request's body may have. Ten thousand long job ids take a quarter of that.
 BODY_LIMIT = 2 * 1024 * 1024
@@ -146,14 +148,20 @@ class JobpushChannel(GuardedChannel):
     A connection that answers what cannot become a request with a problem, and lets the client read it.
 
     :ivar piece: what came from the network last, if it is the beginning of a request.
+    :ivar written: bytes that were written to the transport.
+    :ivar responding: a response has begun, no stream, and is not written in full.
     """
 
     site: JobpushSite
     piece = b""
+    written = 0
+    responding = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self.site.arrivals.begins(self)
+        if waiting(self.transport):
+            self.site.departures.begins(self)  # of the response before this channel's time
         if ITCPTransport.providedBy(self.transport):
             # A held request says nothing for minutes; a client that is gone without a word is noticed all the same.
             self.transport.setTcpKeepAlive(True)
@@ -170,9 +178,35 @@ class JobpushChannel(GuardedChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.arrivals.arrived(self)
+        self.site.departures.over(self)
         super().connectionLost(reason)
 
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        super().writeHeaders(version, code, reason, headers)
+        kind = (headers.getRawHeaders(b"content-type") or [b""])[0]
+        if code != b"101" and not kind.startswith(b"text/event-stream"):
+            self.responding = True
+            self.site.departures.begins(self)
+
+    def write(self, data: bytes) -> None:
+        self.written += len(data)
+        super().write(data)
+
+    def writeSequence(self, iovec: Sequence[bytes]) -> None:
+        self.written += sum(map(len, iovec))
+        super().writeSequence(iovec)
+
+    def timeoutConnection(self) -> None:
+        """Nothing has come for long: no matter, as long as the client reads a response."""
+        if waiting(self.transport) and not self.refused:
+            self.setTimeout(self.timeOut)
+        else:
+            super().timeoutConnection()
+
     def requestDone(self, request: ClientRequest) -> None:
+        self.responding = False
+        if not waiting(self.transport):
+            self.site.departures.over(self)
         super().requestDone(request)
         if not self.refused and self.transport is not None and request.connections is not None:
             request.connections.idle(self, request)
@@ -375,6 +409,7 @@ class JobpushSite(Site):
         self._instruments = instruments
         #: A client that has just connected is about to send a request.
         self.arrivals = Arrivals(reactor)
+        self.departures = Departures(reactor)
 
     def buildProtocol(self, addr: Any) -> Any:
         """Make a channel for a new connection; None closes that, where it could only be refused."""
@@ -388,10 +423,12 @@ class JobpushSite(Site):
     def startFactory(self) -> None:
         super().startFactory()
         self.arrivals.start()
+        self.departures.start()
         self.access_log.open()
 
     def stopFactory(self) -> None:
         self.arrivals.stop()
+        self.departures.stop()
         self.access_log.close()
         super().stopFactory()
 

@@ -11,8 +11,12 @@ channels, and the log says so.
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
 import sys
+import termios
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet import tcp, unix
@@ -41,6 +45,25 @@ def kept(transport: Any) -> int:
     while transport is not None and not isinstance(transport, PLAIN_TRANSPORTS):
         transport = getattr(transport, "transport", None)
     return transport._tempDataLen + len(transport.dataBuffer) if transport is not None and transport.connected else 0
+
+
+def waiting(transport: Any, in_kernel: bool = False) -> int:
+    """
+    Return how many bytes wait in any transport to be sent; of one over TLS, also those that are not encrypted yet.
+
+    :param in_kernel: also those that the kernel has, and whose arrival the client's host has not confirmed (tcp(7), SIOCOUTQ).
+        The kernel asks for more in pieces of a megabyte and more: by this alone it is seen that a slow client reads.
+    """
+    count = 0
+    while transport is not None and not hasattr(transport, "dataBuffer"):
+        count += sum(map(len, getattr(transport, "_appSendBuffer", ())))
+        transport = getattr(transport, "transport", None)
+    if transport is None:
+        return count
+    if in_kernel and transport.connected:
+        with suppress(OSError):
+            count += struct.unpack("i", fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+    return count + unsent(transport)
 
 
 def is_clear(transport: Any, flush: bool = False) -> bool:

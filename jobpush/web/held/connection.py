@@ -47,6 +47,9 @@ class Host(Protocol):
     def chosen(self, response: Response, connection: HeldConnection) -> Response:
         """Return what this one is sent in place of a large response: another one, where too much is unread already."""
 
+    def reads_slowly(self, connection: HeldConnection) -> None:
+        """The kernel does not take all of its response at once."""
+
     def delivered(self, connections: Sequence[HeldConnection], response: Response) -> None:
         """This response was sent to these."""
 
@@ -67,6 +70,10 @@ class HeldConnection:
     __slots__ = ("came_at", "due", "host", "socket", "summary", "transport")
 
     kind = "poll"
+
+    #: See `jobpush.web.departures.Departing`: what it writes is written at once, and nothing is written while that is not read.
+    written = 0
+    responding = False
 
     def __init__(self, host: Host, transport: Transport, summary: Summary, came_at: float) -> None:
         self.host = host
@@ -109,6 +116,7 @@ class HeldConnection:
                 continue
             if sent != size:
                 connection.transport.write(data[sent:])
+                connection.host.reads_slowly(connection)
         members[0].host.delivered(members, response)
 
     def expired(self) -> None:

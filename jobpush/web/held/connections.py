@@ -109,8 +109,6 @@ class Connections:
             )
         #: What has come while requests were held.
         self._early: dict[HeldConnection, bytes] = {}
-        #: Bytes of their last responses that waited for clients when the time for their next requests was up.
-        self._unread: dict[HeldConnection, int] = {}
         self._targets = fast_path.Targets()
         self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility], LastHold] = OrderedDict()
 
@@ -217,7 +215,6 @@ class Connections:
                 if sum(len(other) for other in self._early.values() if len(other) > EARLY_BYTES) > MOST_EARLY_BYTES:
                     connection.transport.abortConnection()
             return
-        self._unread.pop(connection, None)
         if self._turns.has_time or data.startswith(HEALTH_CHECKS):
             self._turns.now(lambda: self._look_at(connection, data))
             return
@@ -316,9 +313,9 @@ class Connections:
     def _give_channel(self, connection: HeldConnection, data: bytes) -> None:
         """Read the next request on a connection the ordinary way."""
         self.registry.wheel.clear(connection)
-        self._unread.pop(connection, None)
-        transport = connection.transport
-        channel = connection.summary.block.site.make_channel(transport.getPeer())
+        transport, site = connection.transport, connection.summary.block.site
+        site.departures.over(connection)
+        channel = site.make_channel(transport.getPeer())
         transport.protocol = channel
         channel.makeConnection(cast(ITransport, transport))
         channel.dataReceived(data)
@@ -349,9 +346,6 @@ class Connections:
 
     def _rest(self, connections: Sequence[HeldConnection]) -> None:
         """These wait for their next requests; not for ever."""
-        if self._unread:
-            for connection in connections:
-                self._unread.pop(connection, None)
         seconds = connections[0].summary.block.site.timeOut
         if seconds is not None:
             self.registry.wheel.set_all(connections, seconds)
@@ -389,21 +383,20 @@ class Connections:
         if isinstance(connection, HeldConnection):
             self.registry.wheel.clear(connection)
             self._early.pop(connection, None)
-            self._unread.pop(connection, None)
+            connection.summary.block.site.departures.over(connection)
 
     def time_is_up(self, connection: HeldConnection) -> None:
-        """See `connection.Host`. A client that has read nothing of its response in all the time is not waited for."""
+        """See `connection.Host`. One whose client still reads its response waits for as long again."""
         if connection in self.registry:
             self.registry.time_is_up(connection)
-            return
-        left = unsent(connection.transport)
-        if not left:
-            connection.transport.loseConnection()
-        elif self._unread.get(connection) == left:
-            connection.transport.abortConnection()
-        else:
+        elif unsent(connection.transport):
             self._rest([connection])
-            self._unread[connection] = left
+        else:
+            connection.transport.loseConnection()
+
+    def reads_slowly(self, connection: HeldConnection) -> None:
+        """See `connection.Host`."""
+        connection.summary.block.site.departures.begins(connection)
 
 
 def detach(channel: Channel) -> None:

@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 
 from jobpush.web.access_log import AccessLog
+from jobpush.web.departures import Departures
 from jobpush.web.principal import Principal
 
 #: Of how many different requests, and of how many header blocks, one is kept to be shared by those that are alike; and the most
@@ -27,11 +28,13 @@ class SiteLike(Protocol):
     """
     What a connection without a channel needs of its site.
 
+    :ivar departures: what ends connections whose clients do not read.
     :ivar reactor: whose time says how long requests took.
     :ivar timeOut: seconds after which a connection ends on which nothing is asked.
     """
 
     access_log: AccessLog
+    departures: Departures
     reactor: IReactorTime
     timeOut: float | None
 

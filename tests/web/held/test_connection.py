@@ -62,9 +62,13 @@ class Host:
 
     def __init__(self) -> None:
         self.notes: list[tuple[Any, ...]] = []
+        self.slow: list[HeldConnection] = []
 
     def delivered(self, connections: Sequence[HeldConnection], response: Response) -> None:
         self.notes.append(("delivered", len(connections), response.status))
+
+    def reads_slowly(self, connection: HeldConnection) -> None:
+        self.slow.append(connection)
 
     def ended(self, stream: StreamConnection) -> None:
         self.notes.append(("ended",))
@@ -106,6 +110,7 @@ class HeldConnectionTests(SynchronousTestCase):
         self.assertEqual([transport.aborted for transport in transports], [False, False, False, True, False])
         self.assertEqual(sockets[1].took, whole[:5])
         self.assertEqual(host.notes, [("delivered", 5, 200)])
+        self.assertEqual(host.slow, connections[1:3])
 
     def test_what_it_tells(self) -> None:
         """Bytes, a deadline and the end of the connection are told to its host."""

@@ -28,7 +28,6 @@ from jobpush.web.held.connection import HeldConnection, StreamConnection
 from jobpush.web.held.connections import EARLY_BYTES
 from jobpush.web.params import size_of
 from jobpush.web.site import JobpushSite
-from jobpush.web.twisted_internals import unsent
 from tests.support import Lab
 
 reactor: Any = real_reactor
@@ -855,33 +854,6 @@ class WithoutChannelsTests(TestCase):
         self.assertFalse(client.closed)
         house.lab.clock.advance(4)
         await client.until(lambda: client.closed)
-        await house.stop()
-
-    async def test_a_response_that_is_not_read(self) -> None:
-        """A client that reads some of it is waited for; one that reads nothing for the usual time is disconnected."""
-        house = House(self, True)
-        client = house.client()
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-        client.get(f"/v1/changes?since={house.lab.cursor}&wait=60&limit=10000")
-        await house.held(1)
-        (transport,) = house.transports
-        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        for number in range(3000):
-            house.lab.queue.set(str(100 + number), "QUEUED", name="n" * 1000)
-        house.lab.tick(3)
-        await house.held(0)
-        for _ in range(4):
-            house.lab.clock.advance(78)
-            await deferLater(reactor, 0.02)
-            self.assertTrue(transport.connected)
-            left = unsent(transport)
-            await client.until(lambda left=left: unsent(transport) < left)
-            await deferLater(reactor, 0.02)
-            self.assertGreater(unsent(transport), 0)
-        for _ in range(2):
-            house.lab.clock.advance(78)
-        await house.until(lambda: not transport.connected)
-        self.assertEqual((house.resource.connections._unread, house.violations()), ({}, []))
         await house.stop()
 
     async def test_pipelined_behind_the_last_response(self) -> None:
