@@ -49,6 +49,10 @@ from jobpush.events.state_directory import NAME, Files, create_file, lock_direct
 
 T = TypeVar("T")
 
+#: How many events are removed after a batch, and twice as many as it has. Of a million that are too old at once, after a week
+#: without jobpush, say, the next batches remove some each: it would take long, and as much room in the log as the events have.
+TRIMMED = 10_000
+
 #: Bytes of the write-ahead log that are kept when it begins anew: twice of what it has between two checkpoints. SQLite itself
 #: keeps it as large as it once was, after a first look at a huge queue, for as long as the service runs.
 WAL_KEPT = 16 * 1024 * 1024
@@ -295,7 +299,7 @@ class SQLiteJournal:
                 self._unsure = False
             try:
                 if events:
-                    self._trim(events[-1].seq, now)
+                    self._trim(events[-1].seq, now, TRIMMED + 2 * len(events))
             except (sqlite3.Error, JournalError) as error:
                 return str(error)
             return None
@@ -356,12 +360,12 @@ class SQLiteJournal:
             )
         self._unsure = False
 
-    def _trim(self, last: int, now: float) -> None:
-        """Remove what is beyond the retention, a thousand events at a time."""
+    def _trim(self, last: int, now: float, most: int) -> None:
+        """Remove what is beyond the retention, at most so many events: a thousand at a time, or all that are too many."""
         keep_from = last - self._retention.events
         upto = keep_from if keep_from - self.trimmed_seq >= max(1, self._retention.events // 20) else self.trimmed_seq
         oldest_allowed = now - self._retention.seconds
-        while True:
+        while upto - self.trimmed_seq < most:
             row = self._writer.execute(
                 "SELECT max(seq), max(stored_at) FROM (SELECT seq, stored_at FROM event WHERE seq > ? ORDER BY seq LIMIT 1000)",
                 (upto,),
@@ -369,6 +373,7 @@ class SQLiteJournal:
             if row[0] is None or row[1] >= oldest_allowed:
                 break
             upto = row[0]
+        upto = min(upto, self.trimmed_seq + most)
         if upto <= self.trimmed_seq:
             return
 
