@@ -45,12 +45,12 @@ from jobpush.events.journal_tables import (
     write_members,
     write_records,
 )
-from jobpush.events.state_directory import NAME, Files, create_file, lock_directory, mark_used, was_used
+from jobpush.events.state_directory import NAME, Files, create_file, lock_directory, mark_used, size_of, was_used
 
 T = TypeVar("T")
 
-#: How many events are removed after a batch, and twice as many as it has. Of a million that are too old at once, after a week
-#: without jobpush, say, the next batches remove some each: it would take long, and as much room in the log as the events have.
+#: How many events are removed after a batch, and twice as many as it has. Of a million that are too old at once each batch
+#: removes some: it would take long, and as much room in the log as they have.
 TRIMMED = 10_000
 
 #: Bytes of the write-ahead log that are kept when it begins anew: twice of what it has between two checkpoints. SQLite itself
@@ -136,6 +136,7 @@ class SQLiteJournal:
                 self._opened.callback(os.close, lock_directory(self.directory))
                 path = os.path.join(self.directory, NAME)
                 create_file(path)
+                self._files = self._opened.enter_context(closing(Files(path)))  # which is closed after SQLite's files
                 self._writer = self._connect_writer(path)
                 self._opened.callback(lambda: self._writer.close())
                 self._reader = self._connect(path)
@@ -143,7 +144,7 @@ class SQLiteJournal:
             self._upgrade()
             known = self._load()
             if self.directory is not None:
-                self._files = Files(os.path.join(self.directory, NAME))
+                self.look_at_files()
                 mark_used(self.directory)
             return known
         except sqlite3.Error as error:
@@ -239,13 +240,8 @@ class SQLiteJournal:
         return events[::-1]
 
     def size(self) -> int:
-        total = 0
-        for end in ("", "-wal", "-shm") if self.directory is not None else ():
-            try:
-                total += os.stat(os.path.join(self.directory or "", f"journal.sqlite{end}")).st_size
-            except OSError:
-                continue
-        return total
+        ends = ("", "-wal", "-shm") if self.directory is not None else ()
+        return sum(size_of(os.path.join(self.directory or "", NAME + end)) for end in ends)
 
     def close(self) -> Deferred[None]:
         def closed(_: object) -> None:
