@@ -128,25 +128,25 @@ class Files:
         path = f"{self._path}-wal"
         before = self._indexed()
         size = size_of(path)
-        if size >= before or self._indexed() != before:
+        if size >= before[0] or self._indexed() != before:
             return None
-        return f"{path} was cut from {before} to {size} bytes"
+        return f"{path} was cut from {before[0]} to {size} bytes"
 
-    def _indexed(self) -> int:
+    def _indexed(self) -> tuple[int, bytes]:
         """
-        Return how long the write-ahead log is at least, by its index (https://www.sqlite.org/walformat.html); 0 if that cannot
-        be told.
+        Return how long the write-ahead log is at least, by its index (https://www.sqlite.org/walformat.html), and the index's
+        begin, which no other moment has; 0 if that cannot be told.
         """
         try:
             if self._index is None:
                 self._index = os.open(f"{self._path}-shm", os.O_RDONLY | os.O_CLOEXEC)
             data = os.pread(self._index, 2 * _INDEX.size, 0)
         except OSError:
-            return 0
+            return 0, b""
         if len(data) < 2 * _INDEX.size or data[: _INDEX.size] != data[_INDEX.size :]:  # it is being written
-            return 0
+            return 0, b""
         _, initialized, page, frames = _INDEX.unpack_from(data)
-        return 32 + frames * (24 + (65536 if page == 1 else page)) if initialized and frames else 0
+        return (32 + frames * (24 + (65536 if page == 1 else page)) if initialized and frames else 0), data
 
     def close(self) -> None:
         """
