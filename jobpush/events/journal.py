@@ -45,9 +45,13 @@ from jobpush.events.journal_tables import (
     write_records,
 )
 from jobpush.events.journal_threads import Threads
-from jobpush.events.state_directory import NAME, Files, create_file, lock_directory, mark_used, was_used
+from jobpush.events.state_directory import NAME, Files, create_file, lock_directory, mark_used, size_of, was_used
 
 T = TypeVar("T")
+
+#: How many events are removed after a batch, and twice as many as it has. Of a million that are too old at once each batch
+#: removes some: it would take long, and as much room in the log as they have.
+TRIMMED = 10_000
 
 #: Bytes of the write-ahead log that are kept when it begins anew: twice of what it has between two checkpoints. SQLite itself
 #: keeps it as large as it once was, after a first look at a huge queue, for as long as the service runs.
@@ -112,6 +116,7 @@ class SQLiteJournal:
                 self._opened.callback(os.close, lock_directory(self.directory))
                 path = os.path.join(self.directory, NAME)
                 create_file(path)
+                self._files = self._opened.enter_context(closing(Files(path)))  # which is closed after SQLite's files
                 self._writer = self._connect_writer(path)
                 self._opened.callback(lambda: self._writer.close())
                 self._reader = self._connect(path)
@@ -119,7 +124,7 @@ class SQLiteJournal:
             self._upgrade()
             known = self._load()
             if self.directory is not None:
-                self._files = Files(os.path.join(self.directory, NAME))
+                self.look_at_files()
                 mark_used(self.directory)
             return known
         except sqlite3.Error as error:
@@ -216,13 +221,8 @@ class SQLiteJournal:
         return events[::-1]
 
     def size(self) -> int:
-        total = 0
-        for end in ("", "-wal", "-shm") if self.directory is not None else ():
-            try:
-                total += os.stat(os.path.join(self.directory or "", f"journal.sqlite{end}")).st_size
-            except OSError:
-                continue
-        return total
+        ends = ("", "-wal", "-shm") if self.directory is not None else ()
+        return sum(size_of(os.path.join(self.directory or "", NAME + end)) for end in ends)
 
     def close(self) -> Deferred[None]:
         def closed(_: object) -> None:
@@ -276,7 +276,7 @@ class SQLiteJournal:
                 self._unsure = False
             try:
                 if events:
-                    self._trim(events[-1].seq, now)
+                    self._trim(events[-1].seq, now, TRIMMED + 2 * len(events))
             except (sqlite3.Error, JournalError) as error:
                 return str(error)
             return None
@@ -337,12 +337,12 @@ class SQLiteJournal:
             )
         self._unsure = False
 
-    def _trim(self, last: int, now: float) -> None:
-        """Remove what is beyond the retention, a thousand events at a time."""
+    def _trim(self, last: int, now: float, most: int) -> None:
+        """Remove what is beyond the retention, at most so many events: a thousand at a time, or all that are too many."""
         keep_from = last - self._retention.events
         upto = keep_from if keep_from - self.trimmed_seq >= max(1, self._retention.events // 20) else self.trimmed_seq
         oldest_allowed = now - self._retention.seconds
-        while True:
+        while upto - self.trimmed_seq < most:
             row = self._writer.execute(
                 "SELECT max(seq), max(stored_at) FROM (SELECT seq, stored_at FROM event WHERE seq > ? ORDER BY seq LIMIT 1000)",
                 (upto,),
@@ -350,6 +350,7 @@ class SQLiteJournal:
             if row[0] is None or row[1] >= oldest_allowed:
                 break
             upto = row[0]
+        upto = min(upto, self.trimmed_seq + most)
         if upto <= self.trimmed_seq:
             return
 

@@ -99,12 +99,12 @@ class Files:
         self._path = path
         self._found: dict[str, tuple[int, int]] = {}
         self._size = 0
-        self.problem()
+        self._index: int | None = None
 
     def problem(self) -> str | None:
         """
-        Return what has become of them, if they are not those that were there before: what is written to them goes nowhere. (The
-        journal only grows; its write-ahead log is at least as long as SQLite's index of it says.)
+        Return what has become of them, if they are not those that were there when this was called first: what is written to
+        them goes nowhere. (The journal only grows; its write-ahead log is at least as long as SQLite's index of it says.)
         """
         for path in (self._path, f"{self._path}-wal"):
             before = self._found.get(path)
@@ -126,27 +126,36 @@ class Files:
     def _cut_log(self) -> str | None:
         """Return what has become of the write-ahead log if it is shorter than its index says, at a moment when that is so."""
         path = f"{self._path}-wal"
-        before = _indexed(f"{self._path}-shm")
+        before = self._indexed()
         size = size_of(path)
-        if size >= before or _indexed(f"{self._path}-shm") != before:
+        if size >= before[0] or self._indexed() != before:
             return None
-        return f"{path} was cut from {before} to {size} bytes"
+        return f"{path} was cut from {before[0]} to {size} bytes"
 
+    def _indexed(self) -> tuple[int, bytes]:
+        """
+        Return how long the write-ahead log is at least, by its index (https://www.sqlite.org/walformat.html), and the index's
+        begin, which no other moment has; 0 if that cannot be told.
+        """
+        try:
+            if self._index is None:
+                self._index = os.open(f"{self._path}-shm", os.O_RDONLY | os.O_CLOEXEC)
+            data = os.pread(self._index, 2 * _INDEX.size, 0)
+        except OSError:
+            return 0, b""
+        if len(data) < 2 * _INDEX.size or data[: _INDEX.size] != data[_INDEX.size :]:  # it is being written
+            return 0, b""
+        _, initialized, page, frames = _INDEX.unpack_from(data)
+        return (32 + frames * (24 + (65536 if page == 1 else page)) if initialized and frames else 0), data
 
-def _indexed(path: str) -> int:
-    """
-    Return how long the write-ahead log is at least, by its index (https://www.sqlite.org/walformat.html); 0 if that cannot be
-    told.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            header, copy = file.read(_INDEX.size), file.read(_INDEX.size)
-    except OSError:
-        return 0
-    if len(copy) < _INDEX.size or header != copy:  # it is being written
-        return 0
-    _, initialized, page, frames = _INDEX.unpack(header)
-    return 32 + frames * (24 + (65536 if page == 1 else page)) if initialized and frames else 0
+    def close(self) -> None:
+        """
+        Look no more. Not before SQLite has closed its files: when a process closes a file that it has opened twice, all of its
+        locks on it are gone (``fcntl_locking(2)``), and other processes take the journal for unused.
+        """
+        if self._index is not None:
+            os.close(self._index)
+            self._index = None
 
 
 def file_system_of(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:

@@ -28,8 +28,8 @@ class Reloads:
     """
     Parts by name.
 
-    :param begun: called before parts are read again.
-    :param ended: called after that, whatever came of it.
+    :param begun: called each time before parts are read again: systemd waits for a word that is younger than its own signal.
+    :param ended: called when nothing is read any more, whatever came of it.
     """
 
     log = Logger(namespace="jobpush.reload")
@@ -74,9 +74,9 @@ class Reloads:
         return over
 
     async def _run(self) -> None:
-        self._begun()
         while self._again:
             self._again = False
+            self._begun()
             for name, reload in tuple(self._parts.items()):
                 await self._one(name, reload)
         self._running = False

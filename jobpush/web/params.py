@@ -388,6 +388,10 @@ class Preference:
     etags: tuple[str, ...]
     wait: float | None
 
+    def has(self, etag: str) -> bool:
+        """Return whether the client has this version: RFC 9110 compares weakly, and ``*`` is any."""
+        return any(each == "*" or each.removeprefix("W/") == etag.removeprefix("W/") for each in self.etags)
+
 
 def preference(request: ClientRequest) -> Preference | None:
     """What a conditional request asks for, or None where it is not one."""

@@ -173,14 +173,6 @@ def unfinished(protocol: Any) -> int:
     return len(protocol._textBuffer.data) + len(protocol._bytesBuffer.data)
 
 
-def waiting(protocol: Any) -> int:
-    """Return how many bytes wait to be sent to a WebSocket's client, pongs among them; 0 where the connection does not tell."""
-    transport = protocol.transport
-    while not hasattr(transport, "dataBuffer") and getattr(transport, "transport", None) is not None:
-        transport = transport.transport
-    return unsent(transport) if hasattr(transport, "dataBuffer") else 0
-
-
 def let_go(protocol: Any) -> None:
     """
     End what reads the frames of a WebSocket whose connection is gone: a generator of wsproto's, and what it reads for, refer to

@@ -23,6 +23,7 @@ from jobpush.core.model import JobDescriptor, split_state
 from jobpush.core.record import UNSEEN, Change, Event, Record
 from jobpush.core.stored_event import StoredEvent
 from jobpush.core.workflow import NO_CLUSTER, Membership, Workflow, WorkflowMember
+from jobpush.events import journal as journal_module
 from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, Found, IJournal, JournalError
 from jobpush.events.journal import WAL_KEPT, Retention, SQLiteJournal
@@ -618,6 +619,25 @@ class RetentionTests(JournalCase):
         self.write(journal, change("1", "RUNNING"))
         self.assertEqual(journal.trimmed_seq, 2000, "the last thousand is not full")
         self.assertEqual(self.read(journal, since=2000), [2001, 2002, 2003, 2004, 2005])
+
+    def test_many_at_once(self) -> None:
+        """However many are too many, or too old, a batch waits for a part of them only; the next ones remove the rest."""
+        self.patch(journal_module, "TRIMMED", 20)
+        for retention in (Retention(events=5), Retention(seconds=10.0)):
+            journal = self.open()
+            self.write(journal, *(change(str(n), "RUNNING") for n in range(2200)))
+            first = journal.trimmed_seq
+            self.close()
+            self.now += 100.0
+            journal = self.open(retention=retention)
+            removed = []
+            for _ in range(3):
+                self.write(journal, change("1", "RUNNING"))
+                removed.append(journal.trimmed_seq - first)
+            self.assertEqual(removed, [22, 44, 66])
+            self.write(journal, *(change(str(n), "RUNNING") for n in range(3000)))
+            self.assertGreater(journal.trimmed_seq - first, 2000)
+            self.close()
 
     def test_by_default(self) -> None:
         """A million events, a week."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -24,6 +26,7 @@ class FilesTests(SynchronousTestCase):
         self.path = self.directory / "journal.sqlite"
         self.path.write_bytes(b"0" * 100)
         self.files = Files(str(self.path))
+        self.addCleanup(self.files.close)
         self.wal = self.directory / "journal.sqlite-wal"
 
     def test_as_usual(self) -> None:
@@ -57,6 +60,7 @@ class FilesTests(SynchronousTestCase):
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("CREATE TABLE t (x)")
             files = Files(str(self.path))
+            self.addCleanup(files.close)
             for mode in ("PASSIVE", "RESTART", "TRUNCATE"):
                 db.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 50)
                 self.assertIsNone(files.problem(), mode)
@@ -106,6 +110,15 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual((self.lab.service.feed.head, self.lab.get("/v1/jobs/memory/1").json()["job"]["state"]), (head, "RUNNING"))
         os.rename(f"{self.path}.gone", self.path)
         self.flushLoggedErrors()
+
+    def test_locks(self) -> None:
+        """Looking at the files takes no lock of SQLite's away, by which other processes know that the journal is in use."""
+        for _ in range(2):
+            self.lab.clock.advance(FILES_EVERY_S)
+        # The byte of -shm that each process that uses a journal has locked (UNIX_SHM_DMS in SQLite's os_unix.c).
+        program = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)"
+        locked = [sys.executable, "-c", program, f"{self.path}-shm"]
+        self.assertIn(b"BlockingIOError", subprocess.run(locked, capture_output=True, check=False).stderr)
 
     def test_replaced_between_two_looks(self) -> None:
         """A commit is not written to a file that nobody will find again, however soon it comes."""

@@ -66,9 +66,9 @@ class ReloadsTests(SynchronousTestCase):
             self.reloads.reload()
         self.assertEqual(self.done, ["begun", "slow"])
         waits[0].callback(None)
-        self.assertEqual(self.done, ["begun", "slow", "slow"])
+        self.assertEqual(self.done, ["begun", "slow", "begun", "slow"], "systemd waits for a word younger than its signal")
         waits[1].callback(None)
-        self.assertEqual(self.done, ["begun", "slow", "slow", "ended"])
+        self.assertEqual(self.done, ["begun", "slow", "begun", "slow", "ended"])
 
     def test_the_end(self) -> None:
         """What is being read is waited for, and nothing is read after it."""

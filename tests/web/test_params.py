@@ -295,6 +295,13 @@ class PreferenceTests(SynchronousTestCase):
         """One or several tags."""
         self.assertEqual(self.of(etags=b'"a", W/"b" ,*'), Preference(('"a"', 'W/"b"', "*"), None))
 
+    def test_versions(self) -> None:
+        """Tags are compared weakly: a proxy that compresses makes another of them; ``*`` is whatever there is."""
+        for etags, has in ((b'"a", W/"e-1"', True), (b'"e-1"', True), (b"*", True), (b'"a"', False), (b"e-1", False), (b'W/"e-11"', False)):
+            found = self.of(etags=etags)
+            assert found is not None
+            self.assertEqual(found.has('W/"e-1"'), has, etags)
+
     def test_wait(self) -> None:
         """Wherever it stands, in whatever letters, quoted or not, with parameters of its own."""
         for prefer in ([b"wait=5"], [b"respond-async, wait=5"], [b"Wait = 5"], [b'wait="5"'], [b"wait=5;x=y"], [b"respond-async", b"wait=5"]):

@@ -174,7 +174,7 @@ class Registry:
         :raise Problem: 503, if they may not.
         """
         if size > SMALL and size + self.size() > MOST_BYTES:
-            raise _full(f"the ids and filters of held requests take up nearly {MOST_BYTES} bytes; ask for fewer, or again later")
+            raise _full(f"the ids and filters of held requests take up nearly {MOST_BYTES} bytes; ask for fewer, or later")
 
     def hold(self, member: Member, hold: Hold, question: Question) -> ResponseGroup:
         """

@@ -363,7 +363,7 @@ class SocketGuard:
             mine.follower.heard()
         try:
             self._protocol.dataReceived(data)
-            if waiting(self._protocol) > BUFFER_LIMIT:
+            if waiting(self._protocol.transport) > BUFFER_LIMIT:
                 mine.abort()  # it asks, and does not read what it is answered
             elif unfinished(self._protocol) > MESSAGE_LIMIT:
                 self._close(TOO_BIG, f"a message is longer than {MESSAGE_LIMIT} characters")

@@ -279,7 +279,7 @@ class JobRoutes:
             return self._jobstatus_of(asked, deadline, found)
         job, record = found
         key = job.key
-        if asked.condition is not None and _etag(self._service, record) in asked.condition.etags:
+        if asked.condition is not None and asked.condition.has(_etag(self._service, record)):
             return self._unless_modified(asked, deadline, found)
         enough = _enough(asked.until, key)
         if enough is not None and (there := self._polls.followed(found))[0] is not job:
