@@ -41,8 +41,8 @@ MOST_CHECKS = 64
 #: Seconds for which nothing is accepted after that has failed, as where no file may be opened any more.
 PAUSE_S = 0.1
 
-#: Seconds after which a thread that computes gives the interpreter to one that waits for it; CPython's own are 5 ms. A check
-#: waits for it some five times. It concerns the whole process: only ``twistd jobpush`` has this socket.
+#: Seconds after which a thread that computes gives the interpreter to one that waits for it, as a check does some five times;
+#: CPython's own are 5 ms. It concerns the whole process: only ``twistd jobpush`` has this socket.
 SWITCH_S = 0.001
 
 Readiness = Callable[[], tuple[bool, Mapping[str, object]]]
@@ -125,6 +125,8 @@ class HealthSocket(Service):
         if self._thread is not None:
             self.note()
             self.log.info("health checks are answered at {address}", address=str(self.address))
+        else:
+            self._loop.stop()
 
     def stopService(self) -> None:
         """Answer no more, and remove the socket."""

@@ -66,6 +66,23 @@ class WaitingForATurn(_Busy, Stage):
         given = await self.both(scene, without=False)
         self.assertIn(b"ok", given[0])
 
+    async def test_pieces(self) -> None:
+        """What comes of a request while its beginning waits is read after it, on a known connection and on a new one."""
+
+        async def scene(house: House) -> Any:
+            known, new = house.client(), house.client()
+            known.get("/v1/jobs/memory/1")
+            await known.answers(1)
+            for piece in (b"GET /v1/jobs/memory/1 HTTP/1.1\r\n", b"Host: localhost\r\n", b"\r\n"):
+                for client in (known, new):
+                    client.send(piece)
+                await deferLater(reactor, 0.02)  # the service's own clock stands still: nothing is looked at
+            await new.answers(1)
+            await known.answers(2)
+            return [[b'"RUNNING"' in body for body in bodies(client.got)] for client in (known, new)]
+
+        self.assertEqual(await self.both(scene, without=False), [[True, True], [True]])
+
     async def test_left(self) -> None:
         """Who leaves meanwhile is forgotten, and the service may end: nothing is held, and nobody waits."""
 
