@@ -68,7 +68,7 @@ async def play(server: JobpushServer, count: int, clients: int, minutes: float) 
     last = 0
     for storm in (1, 2, 3):
         following = [asyncio.ensure_future(follow(server.port, number)) for number in range(clients)]
-        steps = {f"{count} jobs appear": "PENDING", "they run": "RUNNING", "they end": "COMPLETED", "they vanish": ""}
+        steps = {f"{count} jobs appear": "QUEUED", "they run": "RUNNING", "they end": "COMPLETED", "they vanish": ""}
         for step, state in steps.items():
             server.write_jobs({"id": f"{storm}{job:06}", "state": state} for job in range(count if state else 0))
             server.nudge()

@@ -121,6 +121,8 @@ class Clients:
         if put.status != 201:
             self.ledger.wrong(question, f"{put.status} {put.body[:300]!r}")
             return
+        if self.over:
+            return
         asking = asyncio.ensure_future(self.ask(reader, writer, question, agent))
         if random.random() < LEAVES:
             await asyncio.wait([asking], timeout=random.uniform(0, wait))
@@ -186,8 +188,9 @@ class Clients:
     def _send(self, writer: asyncio.StreamWriter, question: Question, agent: str) -> Asked:
         accept = "text/event-stream" if question.kind == "stream" else "application/json"
         head = f"Host: 127.0.0.1:{self._port}\r\nUser-Agent: {agent}\r\nAccept: {accept}\r\n\r\n"
+        asked = self.ledger.sent(question, writer.transport.abort)  # before: this process may have to wait for its turn
         writer.write(f"GET {question.path} HTTP/1.1\r\n{head}".encode())
-        return self.ledger.sent(question, writer.transport.abort)
+        return asked
 
     async def _follow(
         self, kind: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agent: str
@@ -202,8 +205,8 @@ class Clients:
         if kind == "stream":
             asked = self._send(writer, question, agent)
         else:
-            writer.write(handshake(path, f"127.0.0.1:{self._port}", agent))
             asked = self.ledger.sent(question, writer.transport.abort)
+            writer.write(handshake(path, f"127.0.0.1:{self._port}", agent))
         until = time.monotonic() + random.uniform(*FOLLOWS_S)
         try:
             status, headers = await read_head(reader)
