@@ -20,9 +20,6 @@ HEALTH = (b"/healthz", b"/readyz")
 
 JSON = b"application/json"
 
-#: The methods that are known; those that no route takes are answered with 405.
-METHODS = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
-
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -40,9 +37,9 @@ class Admission:
 
         :raise Problem: 400, 403, 415, 421 or 501, if it does not.
         """
-        if request.method not in METHODS:
+        if request.method != request.method.upper():
             shown = request.method.decode("latin-1")[:20]
-            raise Problem(501, f"{shown} is no method that is known here; methods are in upper case", "method", close=True)
+            raise Problem(501, f"{shown} is no method: methods are in upper case", "method", close=True)
         self._check_host(request)
         if request.path not in HEALTH:
             _check_origin(request)

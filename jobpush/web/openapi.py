@@ -130,6 +130,19 @@ _WORKFLOW_NAME = _path("name", "The workflow's name; one that was found in tags 
 
 def paths() -> dict[str, Schema]:
     """Every address, with its methods."""
+    found = _paths()
+    for path, methods in found.items():
+        for operation in methods.values():
+            problems = [400] if path in ("/healthz", "/readyz") else [400, 403, 421]
+            if "requestBody" in operation:
+                problems += [413, 415]
+            for problem in problems:
+                operation["responses"].setdefault(str(problem), {"$ref": f"#/components/responses/{problem}"})
+    return found
+
+
+def _paths() -> dict[str, Schema]:
+    """The same, without the answers that each may give to whoever asks in a way in which nothing may be asked."""
     return {
         "/v1/jobs": {
             "get": _operation(
@@ -285,10 +298,12 @@ def paths() -> dict[str, Schema]:
 _PROBLEM_TEXTS = {
     400: "A parameter is wrong; `parameter` names it.",
     401: "Who asks must say who he is, or what he says is not so, or not any more.",
-    403: "The page of another site may not read here.",
+    403: "The page of another site may not ask here, or what the request was made with is not for this.",
     404: "There is none.",
     410: "The journal no longer holds what follows this cursor: take a snapshot, and go on from its cursor.",
     413: "Too long, or too many.",
+    415: "A body is application/json, and says so.",
+    421: "The Host is no name or address that the service is known by.",
     426: "This needs an upgrade to WebSocket.",
     429: "Too many; come back after Retry-After seconds.",
     501: "WebSocket is not installed here.",

@@ -93,7 +93,7 @@ class UnreadTests(SynchronousTestCase):
         """A request that has not come in full in 30 seconds is answered so, whatever of it has come, on a kept connection too."""
         get = b"GET /own HTTP/1.1\r\nHost: localhost\r\n"
         for first in (b"", get + b"\r\n"):
-            for begin in (b"G", get, get + b"Content-Length: 9\r\n\r\nhalf"):
+            for begin in (b"G", get, get + b"Content-Length: 9\r\n\r\nhalf", get + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab"):
                 one = self.connect()
                 one.dataReceived(first)
                 one.transport.clear()
@@ -107,6 +107,34 @@ class UnreadTests(SynchronousTestCase):
                 self.assertTrue(one.transport.value().startswith(b"HTTP/1.1 408 "), one.transport.value())
                 self.assertIn(b"the request has not come in 30 seconds", one.transport.value())
                 self.assertEqual(list(self.site.arrivals), [])
+
+    def test_too_slow_behind_another(self) -> None:
+        """So is one whose beginning came while the one before it was not answered yet."""
+        waiting: list[Any] = []
+
+        class Later(Resource):
+            isLeaf = True
+
+            def render(self, request: Any) -> Any:
+                request.setHeader(b"content-length", b"2")
+                waiting.append(request)
+                return NOT_DONE_YET
+
+        self.site.resource = Later()
+        for begin in (b"G", b"GET /own HTTP/1.1\r\nHost: x", b"POST /own HTTP/1.1\r\nContent-Length: 90\r\n\r\n"):
+            one = self.connect()
+            one.dataReceived(b"GET /own HTTP/1.1\r\nHost: x\r\n\r\n" + begin)
+            self.clock.advance(100.0)
+            request = waiting.pop()
+            request.write(b"ok")
+            request.finish()
+            one.transport.clear()
+            for _ in range(14):
+                self.assertEqual(one.transport.value(), b"")
+                self.clock.advance(2.0)
+                one.dataReceived(b"T")
+            self.clock.advance(3.0)
+            self.assertTrue(one.transport.value().startswith(b"HTTP/1.1 408 "), (begin, one.transport.value()))
 
     def test_nothing_comes(self) -> None:
         """A connection on which nothing comes is closed without a word."""

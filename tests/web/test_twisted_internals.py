@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+import socket
+from pathlib import Path
+from typing import Any
 
 from twisted.internet import abstract
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet import reactor as real_reactor
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.task import deferLater
+from twisted.protocols import tls
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http import HTTPChannel
 
 from jobpush.web import twisted_internals
-from jobpush.web.twisted_internals import unexpected
+from jobpush.web.twisted_internals import unexpected, unsent, waiting
 from tests.service_process import ROOT
 from tests.support import Lab
+
+reactor: Any = real_reactor
 
 #: Names of Twisted's that begin with an underscore, and that this code base has none of its own of.
 PRIVATE = (
     "_buffer", "_dataBuffer", "_tempDataBuffer", "_tempDataLen", "_waitingForTransport", "_receivedHeaderSize",
     "_receivedHeaderCount", "_respondToBadRequestAndDisconnect", "_send100Continue", "_protocolUpgradeForWebsockets", "_wsp",
     "_escape", "_logDateTime", "_logFormatter", "_logFile", "_openLogFile", "_disconnected", "_handlingRequest", "_savedTimeOut",
-    "_transferDecoder", "_UnsafeNoResource", "_textBuffer", "_bytesBuffer",
+    "_transferDecoder", "_UnsafeNoResource", "_textBuffer", "_bytesBuffer", "_appSendBuffer",
 )  # fmt: skip
 
 
@@ -64,6 +74,45 @@ class TrialTests(SynchronousTestCase):
         lab.set("1", "SUSPENDED")
         self.assertEqual(held.json()["job"]["state"], "SUSPENDED")
         self.assertTrue([text for text in logged if "with their HTTP channels" in text and "a test says so" in text])
+
+
+class WaitingTests(TestCase):
+    """`waiting`."""
+
+    async def test_plain(self) -> None:
+        """What Twisted keeps, and what the kernel has, of a connection whose client does not read."""
+        made: list[Any] = []
+        factory = ServerFactory()
+        factory.buildProtocol = lambda addr: made.append(Protocol()) or made[-1]  # type: ignore[method-assign,func-returns-value]
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        with socket.create_connection(("127.0.0.1", port.getHost().port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+            while not made:
+                await deferLater(reactor, 0.01)
+            (transport,) = (protocol.transport for protocol in made)
+            self.assertEqual((waiting(transport), waiting(transport, in_kernel=True)), (0, 0))
+            transport.write(b"x" * 10_000_000)
+            await deferLater(reactor, 0.3)
+            kept = waiting(transport)
+            self.assertEqual(kept, unsent(transport))
+            self.assertGreater(kept, 0)
+            self.assertGreater(waiting(transport, in_kernel=True), kept)
+            transport.abortConnection()
+        await port.stopListening()
+        self.assertEqual(waiting(transport, in_kernel=True), waiting(transport))
+
+    def test_tls(self) -> None:
+        """Over TLS also what is not encrypted yet; of a transport that is none of Twisted's, nothing is known."""
+
+        class Plain:
+            _tempDataLen, dataBuffer, offset, connected = 5, b"xxx", 1, 0
+
+        class Tls:
+            _appSendBuffer = (b"ab", b"c")
+            transport = Plain()
+
+        self.assertEqual((waiting(Tls()), waiting(Plain()), waiting(object())), (10, 7, 0))
+        self.assertIn("_appSendBuffer", Path(inspect.getsourcefile(tls) or "").read_text())
 
 
 class OneFileTests(SynchronousTestCase):

@@ -49,6 +49,7 @@ PRINTED = {
     "docs/guide.md": [rf"mock/\S+ {ENDED} ", r"\nhistory\n", r'"phase":"DONE"'],
     "docs/protocol.md": [r'"events":\[\{', r'"phase":"DONE"'],
     "docs/workflows.md": [r'"done":true', r'"name":"w7"', r"event: workflow\b"],
+    "docs/security.md": [r"not known by the name evil\.example", r'"clusters":\['],
     "docs/writing-an-adapter.md": [r"PASSED \(successes=2[0-9]\)"],
 }
 PRINTED_WITH_SOCKET = {
