@@ -260,7 +260,10 @@ class JobRoutes:
                 return Problem(404, text, "jobId").response()
             stale_s, state = health.rounded(monitor.stale_s), monitor.status.health
             return Problem(404, text, "id", stale_s=stale_s, health=state).response()
-        cursor = self._service.feed.cursor()
+        # A look that is not over may have found it: the cursor must not be ahead of its events, which are not told here.
+        found = self._known(attrs.evolve(asked, key=self._polls.canonical(asked.key)))
+        began_at = asked.began_at if asked.since is None else asked.since
+        cursor = self._service.feed.cursor(None if found is None else began_at)
         if simple:
             return json_response(b"null", cursor, [(b"jobpush-timed-out", b"1")], closing=closing)
         body = wire.dumps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from unittest import mock
 
 from twisted.internet.defer import Deferred
@@ -230,6 +231,29 @@ class UnknownJobTests(LabCase):
         answer = self.lab.get("/jobstatus?jobId=99&timeout=2")
         self.lab.tick(3)
         self.assertEqual((answer.status, answer.json(), answer.header("jobpush-timed-out")), (200, None, "1"))
+
+    def found_and_not_told(self, end: Callable[[], None]) -> None:
+        """
+        A look may have found the job at the end, and not be over, as accounting is still asked: then the cursor is not ahead of
+        the job's events, which come with the next request.
+        """
+        self.patch(self.lab.service, "look_up", lambda jobs: Deferred())
+        cursor = self.lab.cursor
+        paths = (f"/jobstatus?jobId=99&since={cursor}&timeout=5", f"/v1/jobs/memory/99?since={cursor}&wait=5", "/v1/jobs/memory/99?wait=5")
+        answers = [self.lab.get(path) for path in paths]
+        self.lab.set("99", "RUNNING")
+        self.assertNotEqual(self.lab.cursor, cursor)
+        self.assertTrue(all(answer.held for answer in answers))
+        end()
+        self.assertEqual([(answer.status, answer.header("jobpush-cursor")) for answer in answers], [(200, cursor)] * 3)
+
+    def test_found_when_the_time_is_up(self) -> None:
+        """See `found_and_not_told`."""
+        self.found_and_not_told(lambda: self.lab.tick(6))
+
+    def test_found_at_the_end_of_the_service(self) -> None:
+        """See `found_and_not_told`."""
+        self.found_and_not_told(self.lab.service.announce_end)
 
     def test_the_end_of_the_service_proves_nothing(self) -> None:
         """Who looks for a job when the service ends is told to come back."""
