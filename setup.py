@@ -68,7 +68,9 @@ setup(
         "jobpush.web": ["dashboard/*"],
         "jobpush_adapters": ["py.typed"],
         "jobpush_client": ["py.typed"],
-        "jobpush_samples": ["jobpush.toml", "jobpush.service", "jobpush.socket", "hooks/*", "parsl/*.py", "snakemake/*"],
+        "jobpush_samples": [
+            "jobpush.toml", "jobpush.service", "jobpush.socket", "nginx.conf", "haproxy.cfg", "hooks/*", "parsl/*.py", "snakemake/*",
+        ],
     },
     include_package_data=False,
     # Twisted finds plugins by scanning directories: an import hook would hide them.

@@ -43,6 +43,8 @@ SAMPLE_EPILOG = """\
   toml       jobpush.toml, a configuration with each setting explained: /etc/jobpush
   unit       jobpush.service, for systemd: /etc/systemd/system
   socket     jobpush.socket, beside it: a restart refuses no connection
+  nginx      nginx.conf, for nginx in front of the service: /etc/nginx/conf.d
+  haproxy    haproxy.cfg, for HAProxy in front of the service: /etc/haproxy
   hooks      the hooks of Slurm, Grid Engine and PBS: /usr/local/lib/jobpush
   parsl      jobpush_parsl.py, a provider for Parsl: beside your program
   snakemake  config.yaml, a profile for Snakemake: a directory of its own

@@ -23,6 +23,8 @@ SAMPLES = {
     "toml": "jobpush.toml",
     "unit": "jobpush.service",
     "socket": "jobpush.socket",
+    "nginx": "nginx.conf",
+    "haproxy": "haproxy.cfg",
     "hooks": "hooks",
     "parsl": "parsl",
     "snakemake": "snakemake",
