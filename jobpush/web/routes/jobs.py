@@ -250,7 +250,8 @@ class JobRoutes:
                 return Problem(404, text, "jobId").response()
             stale_s, state = health.rounded(monitor.stale_s), monitor.status.health
             return Problem(404, text, "id", stale_s=stale_s, health=state).response()
-        cursor = self._service.feed.cursor()
+        # It was not known then. A look that had begun before may have shown it since: its events are after this cursor.
+        cursor = self._service.feed.cursor(asked.began_at)
         if simple:
             return json_response(b"null", cursor, [(b"jobpush-timed-out", b"1")], closing=closing)
         body = wire.dumps(
