@@ -277,6 +277,7 @@ class SQLiteJournal:
             if found is not None:
                 raise JournalError(found)
             if self._unsure:
+                self._reopen()  # perhaps that failed as well, the last time
                 self._check_head(self.last_seq)
             try:
                 self._transaction(write)
