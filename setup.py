@@ -69,7 +69,8 @@ setup(
         "jobpush_adapters": ["py.typed"],
         "jobpush_client": ["py.typed"],
         "jobpush_samples": [
-            "jobpush.toml", "jobpush.service", "jobpush.socket", "jobpush-health", "hooks/*", "parsl/*.py", "snakemake/*",
+            "jobpush.toml", "jobpush.service", "jobpush.socket", "jobpush-health", "nginx.conf", "haproxy.cfg",
+            "hooks/*", "parsl/*.py", "snakemake/*",
         ],
     },
     include_package_data=False,

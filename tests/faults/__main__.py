@@ -20,32 +20,46 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.faults.checker import Checker
-from tests.faults.clients import KINDS, Client
+from tests.faults.clients import KINDS, Client, Witness
 from tests.faults.faults import Faults
 from tests.faults.history import History
+from tests.faults.machine import Machine
+from tests.faults.metrics import check_end, check_held, scrape
 from tests.faults.service import Service
 from tests.faults.world import Json, Window, World
+from tests.proxies import KINDS as KINDS_OF_PROXIES
+from tests.proxies import Proxy, missing
 
 #: The names of what ``tests.faults.broken`` puts in; that is loaded by the service's process alone.
-BREAKS = ("doubled", "lost", "deadlines", "wedge")
+BREAKS = ("doubled", "lost", "deadlines", "wedge", "held", "early", "ahead", "metrics", "proxied")
 
 #: Seconds without faults at the begin and at the end; at the end states stand still.
 CALM_S = 3.0
 STILL_S = 5.0
 
 
-async def play(service: Service, history: History, world: World, seconds: float, clients: int, draw: random.Random) -> None:
+async def play(service: Service, history: History, world: World, seconds: float, clients: int, draw: random.Random, machine: Machine, proxies: Sequence[Proxy]) -> None:
     """Run it all, and check."""
-    await service.up(Window.now(), world)
+    starting = Window.now()
+    starting.wall = history.versions[0].before
+    world.down.append(starting)
+    await service.up(starting, world)
     await asyncio.to_thread(service.ready)
     watching = asyncio.ensure_future(world.watch_itself())
     made = [kind(f"{kind.kind} {n}", world, history, random.Random(draw.random())) for n in range(clients) for kind in KINDS]
+    for number, client in enumerate(made):  # of each kind, some ask the service itself, some through each proxy
+        place = number // len(KINDS) % (len(proxies) + 1)
+        if place:
+            assert proxies[place - 1].cuts_s is not None
+            client.through(proxies[place - 1].name, proxies[place - 1].port, float(proxies[place - 1].cuts_s or 0))
+    made.append(Witness("witness", world, history, random.Random(draw.random())))
     running = [asyncio.ensure_future(client.run()) for client in made]
     changing = asyncio.ensure_future(change(history, random.Random(draw.random())))
-    faults = Faults(world, service, history, random.Random(draw.random()))
+    faults = Faults(world, service, history, random.Random(draw.random()), machine)
     try:
         await asyncio.sleep(CALM_S)
         await faults.play(asyncio.get_running_loop().time() + seconds - CALM_S - STILL_S)
+        await check_held(service, world, len(faults.deaf))
         changing.cancel()
         await asyncio.sleep(STILL_S)
         world.ending.set()
@@ -83,12 +97,14 @@ async def check(service: Service, history: History, world: World, made: Sequence
         await asyncio.sleep(0.1)
     if held:
         world.violation("held", f"{held} requests are held of clients that are gone")
+    samples = await scrape(service)
     told: list[Json] = await asyncio.to_thread(service.events)
     if await asyncio.to_thread(service.stop) not in (0, -signal.SIGTERM):
         world.violation("end", "SIGTERM without any client did not end the service in order")
     events = await asyncio.to_thread(service.journal_events)
     if [event["cursor"] for event in told] != [event["cursor"] for event in events]:
         world.violation("since=0", f"{len(told)} events were told, and the journal has {len(events)}")
+    check_end(world, samples, events)
     Checker(world, history, events).check(service, until)
 
 
@@ -104,7 +120,7 @@ def report(world: World, history: History, clients: int) -> str:
         "",
         f"Ended and started again: {kills + world.faults['SIGTERM']}. Versions of the file: {len(history.versions)}; "
         f"requeues: {history.requeued}; ids used again: {history.reused}; "
-        f"jobs not known yet: {world.unknown}; clients that hung up: {world.hung_up}; phases without faults: {world.calms}.",
+        f"calls for the journal that failed: {world.calls_failed}; jobs not known yet: {world.unknown}; clients that hung up: {world.hung_up}; phases without faults: {world.calms}; metrics compared: {world.compared}; requests and streams that proxies cut: {world.cut_by_proxies}.",
         f"In all: {sum(world.faults.values())} faults, {clients * len(KINDS)} clients, {sum(world.requests.values())} requests, "
         f"{sum(world.deliveries.values())} deliveries, {sum(world.violations.values())} violations.",
         *(f"{count} x {kind}" for kind, count in world.violations.items()),
@@ -129,13 +145,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     draw = random.Random(given.seed)
     with TemporaryDirectory(prefix="jobpush-faults-") as directory:
         service = Service(Path(directory), given.broken)
+        machine = Machine(Path(directory))
+        service.machine = machine.environment
         history = History(service.jobs_path, random.Random(draw.random()))
         world = World(service.port, *((6.0, 0.5) if given.minutes < 2 else (20.0, 1.0)))
+        cuts_s = 5 if given.minutes < 2 else 30
+        absent = missing()
+        proxies = [make(Path(directory, name), service.port, cuts_s) for name, make in KINDS_OF_PROXIES.items() if name not in absent]
+        for name in absent:
+            print(f"{name} is not installed: no client asks through it")
         try:
-            asyncio.run(play(service, history, world, 60 * given.minutes, given.clients, draw))
+            for proxy in proxies:
+                proxy.start()
+            asyncio.run(play(service, history, world, 60 * given.minutes, given.clients, draw, machine, proxies))
         except AssertionError as error:
             world.violation("failed", f"{error}; {error.__cause__!r}")
         finally:
+            for proxy in proxies:
+                proxy.stop()
             if service.process is not None:
                 service.stop()
         if given.log:

@@ -9,7 +9,8 @@ from jobpush.core.record import Event
 from jobpush.events import reader
 from jobpush.events.reader import Page
 from jobpush.runtime.timer_wheel import Timed, TimerWheel
-from jobpush.web.held.members import Member
+from jobpush.web.held.connection import HeldConnection
+from jobpush.web.held.members import DeferredMember, Held, Member
 from jobpush.web.held.registry import Registry
 from jobpush.web.responses import Response
 
@@ -60,7 +61,68 @@ def wedge() -> None:
     Registry.answer = answer  # type: ignore[method-assign]
 
 
-BY_NAME = {"doubled": doubled, "lost": lost, "deadlines": deadlines, "wedge": wedge}
+def held() -> None:
+    """Some of those that are gone stay held."""
+    right, count = Registry.leave, itertools.count(1)
+
+    def leave(self: Registry, member: Held) -> None:
+        if not (isinstance(member, HeldConnection | DeferredMember) and next(count) % 2):
+            right(self, member)
+
+    Registry.leave = leave  # type: ignore[method-assign]
+
+
+def early() -> None:
+    """What has a deadline ends sooner."""
+    right = TimerWheel.set
+
+    def sooner(self: TimerWheel, item: Timed, seconds: float) -> None:
+        right(self, item, seconds * 0.6)
+
+    TimerWheel.set = sooner  # type: ignore[method-assign]
+
+
+def ahead() -> None:
+    """The cursor of some pages is that of an event that is not in them."""
+    right, count = reader._page, itertools.count(1)
+
+    def page(events: Sequence[Event], seq: int, limit: int) -> Page:
+        made = right(events, seq, limit)
+        if len(made.events) > 1 and next(count) % 3 == 0:
+            return Page(made.events[:-1], made.seq, more=made.more)
+        return made
+
+    reader._page = page
+
+
+def metrics() -> None:
+    """One poll more is said to be held than are."""
+    right = Registry.by_kind
+
+    def by_kind(self: Registry) -> dict[str, int]:
+        counts = right(self)
+        return {**counts, "poll": counts["poll"] + 1}
+
+    Registry.by_kind = by_kind  # type: ignore[method-assign]
+
+
+def proxied() -> None:
+    """What was asked through a proxy is not answered, when it was held."""
+    right = Registry.answer
+
+    def answer(self: Registry, members: Sequence[Member], response: Response) -> None:
+        own = [member for member in members if b"x-forwarded-for" not in asked_with(member)]
+        if own:
+            right(self, own, response)
+
+    def asked_with(member: Member) -> bytes:
+        summary = getattr(member, "summary", None)
+        return b"" if summary is None else summary.block.raw.lower()
+
+    Registry.answer = answer  # type: ignore[method-assign]
+
+
+BY_NAME = {"held": held, "early": early, "ahead": ahead, "metrics": metrics, "proxied": proxied, "doubled": doubled, "lost": lost, "deadlines": deadlines, "wedge": wedge}
 
 
 def put_in(name: str) -> None:

@@ -59,6 +59,8 @@ class Checker:
             self.state(state)
         for barrier in self.world.barriers:
             self.barrier(barrier)
+        for unknown in self.world.unknowns:
+            self.unknown(*unknown)
         self.stood(until)
         for line in service.log.splitlines():
             if "Traceback" in line or "an invariant of held requests is violated" in line or "#critical" in line:
@@ -102,6 +104,17 @@ class Checker:
             if all(jobs and jobs[0]["phase"] == "DONE" and jobs[0]["settled"] for jobs in last):
                 self.world.violation("not told", f"{found.who}: at {found.cursor} all of {found.jobs} had ended")
 
+    def unknown(self, who: str, job: str, at: float, branch: int) -> None:
+        """A job is only unknown before anything was told of it."""
+        events = self.branches[branch].of_job.get(job, ())
+        told = [event["cursor"] for event in events if self.heard(event) < at]
+        if told:
+            self.world.violation("unknown", f"{who}: 404 for job {job}, and {told[0]} was told before")
+
+    def heard(self, event: Json) -> float:
+        """Return when an event was first told, by this host's clock; by its date, where nobody was told."""
+        return self.world.heard.get(event["cursor"], moment(event))
+
     # -- the file
 
     def stood(self, until: float) -> None:
@@ -112,7 +125,7 @@ class Checker:
                     continue
                 replaced = sum(w.wall_end is not None and w.wall_end <= begin for w in self.replacements)
                 events = self.branches[replaced].of_job.get(stood.id, ())
-                at = [event for event in events if moment(event) <= end]
+                at = [event for event in events if self.heard(event) <= end]
                 if not at or at[-1]["job"]["state"] != stood.state:
                     last = at[-1]["job"]["state"] if at else "nothing"
                     text = f"{stood.id} stood as {stood.state} for {end - begin:.1f} s and was told {last}"
@@ -126,7 +139,7 @@ class Checker:
     def free(self, begin: float, end: float) -> list[tuple[float, float]]:
         """Return the parts of a span in which the service could look."""
         parts = [(begin, end)]
-        for window in (*self.world.down, *self.world.stopped):
+        for window in (*self.world.down, *self.world.stopped, *self.world.failing, *self.world.crowded):
             low, high = window.wall, window.wall_end or time.time()
             cut = []
             for first, last in parts:

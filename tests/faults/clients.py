@@ -26,6 +26,9 @@ T = TypeVar("T")
 SIGN_OF_LIFE_S = 15.0
 
 
+#: Seconds for which a proxy tries to reach a service that is away.
+PROXY_S = 5.0
+
 #: Seconds for which an answer that is late already is waited for.
 GIVE_UP_S = 1.0
 
@@ -72,6 +75,9 @@ class Client:
 
     kind = "changes"
 
+    #: How many events it wants at once.
+    limits = (1, 3, 50, 500)
+
     def __init__(self, name: str, world: World, history: History, draw: random.Random) -> None:
         self.name = name
         self.world = world
@@ -79,10 +85,17 @@ class Client:
         self.draw = draw
         self.keeps = draw.random() < 0.6
         self.filter = self.choose()
+        self.port = world.port
+        self.cuts_s: float | None = None  # after how many quiet seconds a proxy gives up, if it asks through one
         self.connection = Connection(world.port)
         self.stretch: Stretch | None = None
         self.branch = world.branch  # of the journal, when the last request was made
         self.began = 0.0  # when the last request was made that was answered
+
+    def through(self, name: str, port: int, cuts_s: float) -> None:
+        """It asks through a proxy from now on."""
+        self.name, self.port, self.cuts_s = f"{self.name} by {name}", port, cuts_s
+        self.connection = Connection(port)
 
     def choose(self) -> Filter:
         """Return what it wants."""
@@ -103,7 +116,7 @@ class Client:
         """Ask once, and note what was told."""
         stretch = self.stretch or await self.begin()
         wait = self.wait()
-        limit = self.draw.choice([1, 3, 50, 500])
+        limit = self.draw.choice(self.limits)
         if self.draw.random() < 0.2:
             fields = {"since": stretch.end, "wait": round(wait, 2), "limit": limit, **self.filter.fields}
             answer = await self.ask("/v1/changes", wait, json.dumps(fields))
@@ -117,14 +130,19 @@ class Client:
         """Ask, and go away while the request is held."""
         if self.stretch is not None:
             path = f"/v1/changes?since={self.stretch.end}&wait=20&{self.filter.query}"
-            with suppress(asyncio.TimeoutError, TimeoutError):
+            with suppress(asyncio.TimeoutError, TimeoutError), self.world.under_way("poll"):
                 await asyncio.wait_for(self.connection.get(path), self.draw.uniform(0.01, 1.0))
             self.connection.close()
             self.world.hung_up += 1
 
     def wait(self) -> float:
         """Return for how long a request is to be held."""
-        return self.draw.choice([0.0, self.draw.uniform(0.3, 2.0), self.draw.uniform(2.0, self.world.longest)])
+        return self.draw.choice([0.0, self.draw.uniform(0.3, 2.0), self.draw.uniform(2.0, self.longest)])
+
+    @property
+    def longest(self) -> float:
+        """For how many seconds a request of it is held at most; longer than a proxy has patience."""
+        return self.world.longest if self.cuts_s is None else max(self.world.longest, self.cuts_s * 1.3)
 
     async def begin(self) -> Stretch:
         """Return a new stretch, from now on."""
@@ -150,21 +168,34 @@ class Client:
         self.branch = branch = world.branch
         world.requests[self.kind] += 1
         try:
-            answer = await self.patiently(self.connection.get(path, self.keeps, body), began, wait, path)
+            with world.under_way("poll"):
+                answer = await self.patiently(self.connection.get(path, self.keeps, body), began, wait, path)
         except Ended as error:
             self.was_cut(began, f"{path}: {error}")
             raise
         now = time.monotonic()
-        if (late := world.late(began, now, wait)) > 0 and not world.was_down(began, now):
+        if (late := world.late(began, now, wait)) > 0:
             world.violation("late", f"{self.name}: {path} was answered {late + 3:.1f} s after its time")
         if answer.status == 200:
-            self.check_time_out(answer, now - began, wait, world.was_down(began, now), path)
+            self.check_time_out(answer, now - began, wait, world.may_be_cut(now), path)
             if world.branch != branch:
                 raise Ended("the journal was replaced while the answer came")
             self.began = began
             return answer
-        self.refused(answer, began, now, path)
+        if not self.proxy_said(answer.status, began, now, wait):
+            self.refused(answer, began, now, path)
+        if answer.status >= 500:
+            raise Quiet
         return None
+
+    def proxy_said(self, status: int, began: float, now: float, wait: float) -> bool:
+        """Return whether this is an answer of the proxy's, that it may give: its patience is over, or the service away."""
+        if self.cuts_s is None:
+            return False
+        if status == 504 and now - began >= self.cuts_s - 0.5 and self.world.late(began, now, wait) <= 0:
+            self.world.cut_by_proxies += 1
+            return True
+        return status in (502, 503, 504) and self.world.may_fail(now, PROXY_S)
 
     async def patiently(self, coming: Awaitable[T], began: float, wait: float, what: str) -> T:
         """
@@ -178,8 +209,6 @@ class Client:
             if self.world.late(began, now, wait) > GIVE_UP_S:
                 task.cancel()
                 await asyncio.wait({task})
-                if self.world.was_down(began, now):
-                    raise Ended(f"no answer in {now - began:.1f} s")
                 self.world.violation("no answer", f"{self.name}: {what}, in {now - began:.1f} s")
                 raise Quiet
         return task.result()
@@ -193,27 +222,29 @@ class Client:
     def was_cut(self, began: float, what: str) -> None:
         """The connection has ended: because of a fault?"""
         self.world.ended[self.kind] += 1
-        if not self.world.was_down(began, time.monotonic()):
+        now = time.monotonic()
+        if self.cuts_s is not None and now - max(began, self.connection.read_at) >= self.cuts_s - 0.5:
+            self.world.cut_by_proxies += 1
+        elif not self.world.may_be_cut(now, 0.0 if self.cuts_s is None else PROXY_S):
             self.world.violation("cut", f"{self.name}: {what}")
 
     def refused(self, answer: Answer, began: float, now: float, path: str) -> None:
         """An answer that is not 200: is it right?"""
         if answer.status == 410:
             self.lost(path)
-        elif answer.status == 404 and self.may_be_unknown():
+        elif answer.status == 404 and isinstance(self, OneJob):
             self.world.unknown += 1
+            self.world.unknowns.append((self.name, self.job, time.time() - (now - began), self.branch))
             self.filter, self.stretch = self.choose(), None
-        elif not (answer.status == 503 and self.world.was_down(began, now)):
+        elif not (answer.status == 503 and self.world.may_fail(now)):
             self.world.violation("status", f"{self.name}: {path}: {answer.status} {answer.body[:200]!r}")
             self.stretch = None
 
-    def may_be_unknown(self) -> bool:
-        """Return whether its job may be one that the service does not know."""
-        return self.stretch is None or not self.stretch.told or self.stretch.branch != self.world.branch
-
     def lost(self, what: str) -> None:
-        """Its cursor is said to be lost: only if the journal was replaced since it was told."""
+        """Its cursor is said to be lost: only if the journal was replaced since it was told; by a proxy that may be late."""
         self.world.resets[self.kind] += 1
+        if self.cuts_s is not None:
+            self.branch = self.world.branch  # it tries again to reach a service that is away
         if self.stretch is not None and self.stretch.branch == self.branch:
             self.world.violation("cursor lost", f"{self.name}: {what}")
         self.stretch = None
@@ -245,8 +276,11 @@ class Client:
 
     def check_prompt(self, event: Json) -> None:
         """Who waited for an event was told soon."""
-        now, age = time.monotonic(), time.time() - moment(event)
-        if now - age > self.began and self.world.late(now - age, now, 0.0) > 0 and not self.world.was_down(now - age, now):
+        now, wall = time.monotonic(), time.time()
+        first = self.world.heard.setdefault(event["cursor"], wall)
+        age = wall - (min(first, moment(event)) if self.world.clock_is_right else first)
+        failed = sum(max(0.0, window.overlap(now - age, now)) for window in self.world.failing)  # nothing is told meanwhile
+        if now - age > self.began and self.world.late(now - age, now, failed) > 0:
             self.world.violation("told late", f"{self.name}: {event['cursor']} after {age:.1f} s")
 
     async def finish(self) -> None:
@@ -333,6 +367,7 @@ class Stream(Client):
     """Follows by server-sent events."""
 
     kind = "SSE"
+    counted_as = "stream"
 
     async def once(self) -> None:
         stretch = self.stretch or await self.begin()
@@ -342,7 +377,8 @@ class Stream(Client):
         self.began = began
         until = began + self.draw.uniform(1.0, 2 * self.world.longest)
         try:
-            await self.read(stretch.end, until, branch)
+            with self.world.under_way(self.counted_as):
+                await self.read(stretch.end, until, branch)
         except (OSError, EOFError, Ended, WebSocketException) as error:
             self.was_cut(began, repr(error))
             raise Ended(str(error)) from None
@@ -356,7 +392,9 @@ class Stream(Client):
         path = f"/v1/events?last_event_id={since}&{self.filter.query}"
         status, _ = await self.patiently(self.connection.begin(path), began, 0.0, path)
         if status != 200:
-            if not (status == 503 and self.world.was_down(began, time.monotonic())):
+            if self.proxy_said(status, began, time.monotonic(), 0.0):
+                raise Ended(f"{status} of a proxy")
+            if not (status == 503 and self.world.may_fail(time.monotonic())):
                 self.world.violation("status", f"{self.name}: {status}")
             return
         lines, fields = self.connection.lines(), dict[str, str]()
@@ -382,7 +420,7 @@ class Stream(Client):
         try:
             await asyncio.wait({task, ending}, timeout=max(0.05, until - began), return_when=asyncio.FIRST_COMPLETED)
             now = time.monotonic()
-            if self.world.late(began, now, wait) > 0 and not self.world.was_down(began, now):
+            if self.world.late(began, now, wait) > 0:
                 self.world.violation("late", f"{self.name}: nothing came for {now - began:.1f} s")
             return task.result() if task.done() else None
         finally:
@@ -413,21 +451,48 @@ class Socket(Stream):
     """Follows by a WebSocket."""
 
     kind = "WebSocket"
+    counted_as = "socket"
 
     async def read(self, since: str, until: float, branch: int) -> None:
-        url = f"ws://127.0.0.1:{self.world.port}/v1/socket?since={since}&{self.filter.query}"
+        url = f"ws://127.0.0.1:{self.port}/v1/socket?since={since}&{self.filter.query}"
         socket_ = await self.patiently(opened(url), time.monotonic(), 0.0, url)
         try:
             while time.monotonic() < until and not self.world.ending.is_set() and self.world.branch == branch:
                 text = await self.in_time(socket_.recv(decode=True), 600.0, until)
                 if text is None:
                     return
+                self.connection.read_at = time.monotonic()
                 message = json.loads(text)
                 if message["type"] == "error":
                     self.world.violation("status", f"{self.name}: {message}")
                 self.told("bookmark" if message["type"] == "selected" else message["type"], message.get("cursor", ""), text)
         finally:
             socket_.transport.abort()
+
+
+class Witness(Client):
+    """Is told everything, always, and so knows when each event was told by this host's clock."""
+
+    kind = "witness"
+    limits = (1000,)
+
+    def choose(self) -> Filter:
+        return Filter("", lambda event: True)
+
+    def wait(self) -> float:
+        return self.world.longest
+
+    async def hang_up(self) -> None:
+        await self.once()
+
+    async def begin(self) -> Stretch:
+        answer = await self.ask("/v1/changes?since=0&limit=1", 0.0)
+        if answer is None:
+            raise Ended("no cursor")
+        cursor = answer.json["cursor"] if not answer.json["events"] else answer.json["events"][0]["cursor"]
+        for event in answer.json["events"]:
+            self.world.heard.setdefault(event["cursor"], time.time())
+        return self.begin_at(cursor)
 
 
 class NeverReads:

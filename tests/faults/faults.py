@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 
 from tests.faults.clients import NeverReads
 from tests.faults.history import History
+from tests.faults.machine import Machine, MachineFaults
+from tests.faults.metrics import check_held
 from tests.faults.service import Service
 from tests.faults.world import Window, World
 
@@ -16,11 +18,12 @@ from tests.faults.world import Window, World
 class Faults:
     """Each method is one fault; it returns when that is over."""
 
-    def __init__(self, world: World, service: Service, history: History, draw: random.Random) -> None:
+    def __init__(self, world: World, service: Service, history: History, draw: random.Random, machine: Machine) -> None:
         self.world = world
         self.service = service
         self.history = history
         self.draw = draw
+        self.machine = MachineFaults(world, service, machine, random.Random(draw.random()))
         self.deaf: list[NeverReads] = []
 
     @property
@@ -33,6 +36,7 @@ class Faults:
             "-wal lost": self.lose_wal,
             "backup restored": self.restore,
             "never reads": self.never_read,
+            **self.machine.by_name(),
         }
 
     @property
@@ -56,6 +60,7 @@ class Faults:
             ends = min(until, clock() + self.draw.uniform(20.0, 40.0))
             await asyncio.gather(self.storm(self.of_process, decks[0], ends), self.storm(self.of_jobs, decks[1], ends))
             await self.sleep(self.draw.uniform(5.0, 10.0))
+            await check_held(self.service, self.world, len(self.deaf))
             self.world.calms += 1
 
     async def storm(self, faults: dict[str, Callable[[], Awaitable[None]]], deck: list[str], until: float) -> None:

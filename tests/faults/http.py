@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ class Connection:
     def __init__(self, port: int) -> None:
         self.port = port
         self.requests = 0
+        self.read_at = 0.0  # when something of a stream came, by the monotonic clock
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -84,6 +86,7 @@ class Connection:
         try:
             while size := int(await self._reader.readuntil(b"\r\n"), 16):
                 data += (await self._reader.readexactly(size + 2))[:-2]
+                self.read_at = time.monotonic()
                 *whole, data = data.split(b"\n")
                 for line in whole:
                     yield line.decode()

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +43,7 @@ class Service(ServiceProcess):
         super().__init__(directory, "--queue", queue, "--state", str(self.state), "--debug-invariants")
         self.broken = broken
         self.backup: Path | None = None
+        self.machine: Mapping[str, str] = {}
 
     def start(self, seconds: float = 30.0) -> None:
         """Start it; returns at once."""
@@ -49,7 +51,7 @@ class Service(ServiceProcess):
             self.process = subprocess.Popen(
                 [sys.executable, "-c", START, self.broken, "--nodaemon", "--pidfile=", "jobpush", "--port", str(self.port),
                  *self.arguments],
-                cwd=ROOT, env=twistd_environment(None), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=ROOT, env=twistd_environment(self.machine), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
     async def up(self, window: Window, world: World, seconds: float = 30.0) -> None:

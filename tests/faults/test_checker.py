@@ -109,6 +109,14 @@ class CheckerTests(SynchronousTestCase):
         self.world.barriers = [Barrier("c", ["1"], "e-3", [], False, 0)]
         self.assertEqual(self.found(), {"not told": 1})
 
+    def test_unknown(self) -> None:
+        """A 404 for a job is right only before anything was told of it, to anybody."""
+        self.world.heard = {"e-1": self.now - 19}
+        self.world.unknowns = [("c", "1", self.now - 19.2, 0), ("c", "7", self.now, 0)]
+        self.assertEqual(self.found(), {})
+        self.world.unknowns = [("c", "1", self.now - 18, 0)]
+        self.assertEqual(self.found(), {"unknown": 1})
+
     def test_log(self) -> None:
         """A traceback, and a violated invariant."""
         self.assertEqual(self.found("fine\nTraceback (most recent call last):\n"), {"log": 1})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,9 @@ import attrs
 
 #: Seconds by which an answer may be late.
 LATE_S = 3.0
+
+#: Seconds within which a client sees that its connection has ended.
+CUT_S = 1.0
 
 Json = dict[str, Any]
 
@@ -23,7 +27,7 @@ def number(cursor: str) -> int:
 
 
 def moment(event: Json) -> float:
-    """Return when an event was, in seconds since the epoch."""
+    """Return when an event was by the service's clock, in seconds since the epoch."""
     return datetime.fromisoformat(str(event["at"]).replace("Z", "+00:00")).timestamp()
 
 
@@ -105,6 +109,19 @@ class Barrier:
 
 
 @attrs.define(eq=False)
+class Asking:
+    """
+    One request that is under way, or was.
+
+    :ivar kind: as the service counts it: poll, stream or socket.
+    """
+
+    kind: str
+    began: float = attrs.field(factory=time.monotonic)
+    ended: float | None = None
+
+
+@attrs.define(eq=False)
 class World:
     """
     :ivar longest: seconds for which a client waits at most.
@@ -112,6 +129,16 @@ class World:
     :ivar branch: how often the journal was replaced by an older one.
     :ivar down: when the service was not there.
     :ivar stopped: when it was stopped, or this process itself was late.
+    :ivar failing: when some of the journal's writes or syncs failed.
+    :ivar crowded: when the service could open hardly any files.
+    :ivar clock_is_right: whether the service's clock was never set.
+    :ivar heard: by cursor, when an event was first heard of: seconds since the epoch, by this host's clock.
+    :ivar calls_failed: how many calls for the journal's files failed.
+    :ivar asking: the requests that are under way.
+    :ivar asked: those, and those that ended not long ago.
+    :ivar compared: how often metrics were compared.
+    :ivar cut_by_proxies: how often a proxy gave up a request, or a stream, in its time.
+    :ivar unknowns: 404s: of whom, which job, when it was asked, in which branch.
     :ivar unknown: how often a job was not known that may be unknown.
     :ivar hung_up: how often a client hung up while its request was held.
     :ivar calms: how often there were no faults for a while.
@@ -124,6 +151,16 @@ class World:
     branch: int = 0
     down: list[Window] = attrs.field(factory=list)
     stopped: list[Window] = attrs.field(factory=list)
+    failing: list[Window] = attrs.field(factory=list)
+    crowded: list[Window] = attrs.field(factory=list)
+    clock_is_right: bool = True
+    heard: dict[str, float] = attrs.field(factory=dict)
+    asking: set[Asking] = attrs.field(factory=set)
+    asked: list[Asking] = attrs.field(factory=list)
+    compared: int = 0
+    calls_failed: int = 0
+    cut_by_proxies: int = 0
+    unknowns: list[tuple[str, str, float, int]] = attrs.field(factory=list)
     lost: list[list[Json]] = attrs.field(factory=list)
     stretches: list[Stretch] = attrs.field(factory=list)
     states: list[State] = attrs.field(factory=list)
@@ -140,19 +177,39 @@ class World:
     calms: int = 0
     ending: asyncio.Event = attrs.field(factory=asyncio.Event)
 
+    @contextmanager
+    def under_way(self, kind: str) -> Iterator[None]:
+        """A request of that kind is under way meanwhile."""
+        one = Asking(kind)
+        self.asking.add(one)
+        self.asked.append(one)
+        try:
+            yield
+        finally:
+            one.ended = time.monotonic()
+            self.asking.discard(one)
+
     def violation(self, kind: str, text: str) -> None:
         """Note that something was wrong."""
         self.violations[kind] += 1
         if self.violations[kind] <= 5:
             self.first.append(f"{kind}: {text}")
 
-    def was_down(self, begin: float, end: float) -> bool:
-        """Return whether the service was taken away, or not yet back, at some time in that span."""
-        return any(window.overlap(begin, end) >= 0 for window in self.down)
+    def may_be_cut(self, at: float, more: float = 0.0) -> bool:
+        """
+        Return whether a connection may end then, or be refused: only while the service is away, or may open no files.
+
+        :param more: seconds by which that may be seen later.
+        """
+        return any(window.overlap(at - CUT_S - more, at) >= 0 for window in (*self.down, *self.crowded))
+
+    def may_fail(self, at: float, more: float = 0.0) -> bool:
+        """Return whether 503 may be answered then."""
+        return self.may_be_cut(at, more) or any(window.overlap(at - CUT_S, at) >= 0 for window in self.failing)
 
     def late(self, begin: float, end: float, wait: float) -> float:
         """Return by how many seconds an answer was late, beyond what is allowed and what it was stopped for."""
-        stopped = sum(max(0.0, window.overlap(begin, end)) for window in self.stopped)
+        stopped = sum(max(0.0, window.overlap(begin, end)) for window in (*self.stopped, *self.down, *self.crowded))
         return end - begin - wait - stopped - LATE_S
 
     async def watch_itself(self) -> None:

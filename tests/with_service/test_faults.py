@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -11,6 +13,10 @@ from tests.faults.__main__ import BREAKS
 from tests.service_process import ROOT, twistd_environment
 
 pytestmark = pytest.mark.service
+
+
+#: Faults of the machine.
+MACHINE = ("journal: disk full", "journal: syncs fail", "journal: n-th call fails", "clock set", "few descriptors")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -26,25 +32,42 @@ def test_faults() -> None:
     result = run("--seed", "1", "--minutes", "0.75", "--clients", "3")
     assert result.returncode == 0, result.stdout + result.stderr
     assert " 0 violations" in result.stdout
-    for fault in ("kill -9", "SIGTERM", "SIGSTOP", "-wal lost", "backup restored", "crowd", "file empty"):
+    for fault in ("kill -9", "SIGTERM", "SIGSTOP", "-wal lost", "backup restored", "crowd", "file empty", *MACHINE):
         assert f"| {fault} |" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("broken", "kinds"),
-    [
-        ("doubled", ["twice or out of order"]),
-        ("lost", ["not told"]),
-        ("deadlines", ["late", "no answer"]),
-        ("wedge", ["no answer", "held"]),
-    ],
-)
-def test_finds(broken: str, kinds: list[str]) -> None:
+#: For each fault that is put in, what it may be found as.
+FOUND_AS = {
+    "doubled": ["twice or out of order"],
+    "lost": ["not told"],
+    "deadlines": ["late", "no answer"],
+    "wedge": ["no answer", "held"],
+    "held": ["held", "metrics"],
+    "early": ["early"],
+    "ahead": ["not told"],
+    "metrics": ["metrics"],
+    "proxied": ["no answer", "status"],
+}
+
+
+@pytest.fixture(scope="module")
+def broken() -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
+    """A run with each fault, four at a time."""
+    with ThreadPoolExecutor(4) as threads:
+        yield {name: threads.submit(run, "--seed", "1", "--minutes", "0.3", "--clients", "3", "--break", name) for name in FOUND_AS}
+
+
+def test_each_is_tried() -> None:
+    """No fault that can be put in is left out."""
+    assert sorted(FOUND_AS) == sorted(BREAKS)
+
+
+@pytest.mark.parametrize("name", FOUND_AS)
+def test_finds(name: str, broken: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
     """A fault of the service is found, and named for what it is."""
-    assert broken in BREAKS
-    result = run("--seed", "1", "--minutes", "0.3", "--clients", "2", "--break", broken)
+    result = broken[name].result()
     assert result.returncode == 1, result.stdout + result.stderr
-    assert any(f"x {kind}\n" in result.stdout for kind in kinds), result.stdout
+    assert any(f"x {kind}\n" in result.stdout for kind in FOUND_AS[name]), result.stdout
 
 
 def test_out_of_range() -> None:

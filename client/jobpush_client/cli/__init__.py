@@ -45,6 +45,8 @@ SAMPLE_EPILOG = """\
   unit       jobpush.service, for systemd: /etc/systemd/system
   socket     jobpush.socket, beside it: a restart refuses no connection
   health     jobpush-health, a check for monitoring: /usr/local/lib/jobpush
+  nginx      nginx.conf, for nginx in front of the service: /etc/nginx/conf.d
+  haproxy    haproxy.cfg, for HAProxy in front of the service: /etc/haproxy
   hooks      the hooks of Slurm, Grid Engine and PBS: /usr/local/lib/jobpush
   parsl      jobpush_parsl.py, a provider for Parsl: beside your program
   snakemake  config.yaml, a profile for Snakemake: a directory of its own

@@ -24,6 +24,8 @@ SAMPLES = {
     "unit": "jobpush.service",
     "socket": "jobpush.socket",
     "health": "jobpush-health",
+    "nginx": "nginx.conf",
+    "haproxy": "haproxy.cfg",
     "hooks": "hooks",
     "parsl": "parsl",
     "snakemake": "snakemake",

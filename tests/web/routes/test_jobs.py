@@ -378,6 +378,28 @@ class AliasTests(LabCase):
             query.callback(None)
         self.lab.queue.pending = None
 
+    def test_cursor_of_unknown(self) -> None:
+        """
+        Where a look that had begun before the question shows the job, and the next one does not come in time, what was told of
+        the job is after the cursor of the answer that has no job.
+        """
+        self.lab.queue.pending = []
+        self.lab.queue.set("78", "RUNNING")
+        self.lab.clock.advance(1.0)
+        answers = [self.lab.get("/jobstatus?jobId=78&timeout=3"), self.lab.get("/v1/jobs/memory/78?wait=3")]
+        before, self.lab.queue.pending = self.lab.queue.pending, []
+        self.assertEqual(len(before), 1)
+        before[0].callback(None)
+        self.lab.clock.run(3.1)
+        self.assertIn("78", self.lab.states())
+        self.assertEqual((answers[0].json(), answers[1].json()["job"]), (None, None))
+        for answer in answers:
+            told = self.lab.get(f"/v1/changes?since={answer.header('jobpush-cursor')}&wait=0&job=78").json()["events"]
+            self.assertEqual([event["job"]["state"] for event in told], ["QUEUED", "RUNNING"])
+        for query in self.lab.queue.pending:
+            query.callback(None)
+        self.lab.queue.pending = None
+
 
 class ReadingTests(LabCase):
     """Jobs that are looked for in the journal."""

@@ -1,0 +1,40 @@
+"""What is excused, and for how long."""
+
+from __future__ import annotations
+
+import time
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.faults.world import Window, World
+
+
+class ExcusedTests(SynchronousTestCase):
+    """`World`."""
+
+    def setUp(self) -> None:
+        self.now = time.monotonic() - 100
+        self.world = World(0)
+
+    def window(self, begin: float, end: float) -> Window:
+        """A span of time."""
+        return Window(self.now + begin, self.now + end)
+
+    def test_cut(self) -> None:
+        """A connection may end while the service is away, and within a second; not whenever its request overlaps that."""
+        self.world.down = [self.window(0, 2)]
+        ends = [-0.1, 0.1, 2.9, 3.1]
+        self.assertEqual([self.world.may_be_cut(self.now + end) for end in ends], [False, True, True, False])
+        self.assertEqual(self.world.may_be_cut(self.now + 7.9, 5.0), True)
+
+    def test_fails(self) -> None:
+        """503 may come while the journal fails, and no connection may end for that."""
+        self.world.failing = [self.window(0, 2)]
+        self.assertEqual((self.world.may_fail(self.now + 1), self.world.may_be_cut(self.now + 1)), (True, False))
+        self.assertEqual(self.world.may_fail(self.now + 3.1), False)
+
+    def test_late(self) -> None:
+        """Only the time for which the service was away or stopped is given, not all of the request's."""
+        self.world.down, self.world.stopped = [self.window(0, 2)], [self.window(5, 6)]
+        self.assertAlmostEqual(self.world.late(self.now - 1, self.now + 9, 4.0), 0.0)
+        self.assertAlmostEqual(self.world.late(self.now - 1, self.now + 10, 4.0), 1.0)
