@@ -23,7 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_faults() -> None:
     """All faults once or more, clients of each kind: no violation."""
-    result = run("--seed", "1", "--minutes", "0.75", "--clients", "3")
+    result = run("--seed", "1", "--minutes", "0.75", "--clients", "3", "--source", "mock")
     assert result.returncode == 0, result.stdout + result.stderr
     assert " 0 violations" in result.stdout
     for fault in ("kill -9", "SIGTERM", "SIGSTOP", "-wal lost", "backup restored", "crowd", "file empty"):
@@ -42,9 +42,27 @@ def test_faults() -> None:
 def test_finds(broken: str, kinds: list[str]) -> None:
     """A fault of the service is found, and named for what it is."""
     assert broken in BREAKS
-    result = run("--seed", "1", "--minutes", "0.3", "--clients", "2", "--break", broken)
+    result = run("--seed", "1", "--minutes", "0.3", "--clients", "2", "--source", "mock", "--break", broken)
     assert result.returncode == 1, result.stdout + result.stderr
     assert any(f"x {kind}\n" in result.stdout for kind in kinds), result.stdout
+
+
+def test_faults_of_slurm() -> None:
+    """The same with a scripted Slurm, whose commands fail."""
+    result = run("--seed", "1", "--minutes", "0.4", "--clients", "2", "--source", "slurm")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " 0 violations" in result.stdout
+    for fault in ("squeue hangs", "squeue half", "another cluster's answers", "slurmdbd away", "array"):
+        assert f"| {fault} |" in result.stdout
+
+
+def test_finds_of_slurm() -> None:
+    """Each of the faults that this source is to find, and each by the check that is for it."""
+    broken = [word for name in ("slow", "unseen", "invented", "endless") for word in ("--break", name)]
+    result = run("--seed", "1", "--minutes", "0.3", "--clients", "2", "--source", "slurm", *broken)
+    assert result.returncode == 1, result.stdout + result.stderr
+    for kind in ("told late", "state not told", "invented", "success not proved", "ending not told"):
+        assert f"x {kind}\n" in result.stdout, result.stdout
 
 
 def test_out_of_range() -> None:
