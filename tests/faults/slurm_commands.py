@@ -83,7 +83,7 @@ def main() -> int:
     elif name == "sacct":
         status, out, err = sacct(fault)
     elif name == "sdiag":
-        status, out, err = 0, b"\tDBD Agent queue size: %s\n" % (read("waiting") or b"0"), b""
+        status, out, err = 0, b"DBD Agent queue size: %s\n" % (read("waiting") or b"0"), b""
     else:
         status, out, err = 0, CONFIG.format(cluster="far" if fault == "foreign" else "lab").encode(), b""
     if fault == "slow":
