@@ -359,11 +359,13 @@ class Outcomes:
         listed.
     :ivar no_record: the ids of those that it has no record of, although it reaches back to when they were last seen, and has
         caught up with what happened since.
+    :ivar whole: whether it was asked about all of them; if not, about the others the next time.
     """
 
     jobs: Mapping[str, JobDescriptor] = attrs.field(factory=dict)
     still_open: frozenset[str] = frozenset()
     no_record: frozenset[str] = frozenset()
+    whole: bool = True
 
 
 @attrs.frozen

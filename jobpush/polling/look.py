@@ -323,7 +323,8 @@ class Look:
             outcomes = NOTHING_ASKED
         else:
             self.status.accounting_error = None
-        self._accounting_pause = 1.0 if outcomes.jobs else min(LONGEST_ACCOUNTING_PAUSE_S, 2 * self._accounting_pause)
+        progress = outcomes.jobs or not outcomes.whole
+        self._accounting_pause = 1.0 if progress else min(LONGEST_ACCOUNTING_PAUSE_S, 2 * self._accounting_pause)
         self._accounting_due = self._reactor.seconds() + self._accounting_pause
         return outcomes
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -90,7 +90,9 @@ class PastAttempts:
             await self._publisher.apply(queue.cluster, lambda known: told(known, found))
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(QueueError, JournalError):
+        if failure.check(CancelledError):
+            return  # given up
+        if failure.check(QueueError, JournalError, TimeoutError):
             self.log.warn("{cluster}: accounting: {error}", cluster=self._queue.cluster, error=str(failure.value))
         else:
             self.log.failure("accounting of {cluster} could not be asked", failure, cluster=self._queue.cluster)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
+import attrs
+
+from jobpush.core.model import JobDescriptor, Outcome, Outcomes, Phase
 from jobpush.core.record import Event
 from jobpush.events import reader
 from jobpush.events.reader import Page
+from jobpush.events.tracker import JobStatusTracker, Selects, Subscription
 from jobpush.runtime.timer_wheel import Timed, TimerWheel
 from jobpush.web.held.connection import HeldConnection
 from jobpush.web.held.members import DeferredMember, Held, Member
 from jobpush.web.held.registry import Registry
 from jobpush.web.responses import Response
+from jobpush_adapters.slurm import accounting, queue
 
 #: Seconds by which deadlines are late.
 LATE_S = 6.0
@@ -122,9 +127,54 @@ def proxied() -> None:
     Registry.answer = answer  # type: ignore[method-assign]
 
 
-BY_NAME = {"held": held, "early": early, "ahead": ahead, "metrics": metrics, "proxied": proxied, "doubled": doubled, "lost": lost, "deadlines": deadlines, "wedge": wedge}
+def slow() -> None:
+    """Streams are told of events later than these are known."""
+    right = JobStatusTracker.subscribe
+
+    def subscribe(
+        self: JobStatusTracker, selection: Selects, since: int, deliver: Callable[[Sequence[Event], int], None]
+    ) -> Subscription:
+        from twisted.internet import reactor
+
+        def later(events: Sequence[Event], last: int) -> None:
+            reactor.callLater(LATE_S, deliver, events, last)  # type: ignore[attr-defined]
+
+        return right(self, selection, since, later)
+
+    JobStatusTracker.subscribe = subscribe  # type: ignore[method-assign]
 
 
-def put_in(name: str) -> None:
-    """Put that fault into this process."""
-    BY_NAME[name]()
+def unseen() -> None:
+    """Jobs of Slurm that run are taken for ones that wait."""
+    _change_rows(lambda job: attrs.evolve(job, phase=Phase.QUEUED) if job.phase is Phase.RUNNING else job)
+
+
+def invented() -> None:
+    """Jobs of Slurm that did not succeed are taken for successful ones."""
+    _change_rows(lambda job: attrs.evolve(job, outcome=Outcome.COMPLETED) if job.outcome else job)
+
+
+def _change_rows(change: Callable[[JobDescriptor], JobDescriptor]) -> None:
+    right = queue.parse_row
+
+    def parse_row(cluster: str, row: bytes, now: float) -> JobDescriptor:
+        return change(right(cluster, row, now))
+
+    queue.parse_row = parse_row
+
+
+def endless() -> None:
+    """What accounting says of ends is not heard."""
+    accounting.outcomes = lambda *asked, **how: Outcomes()
+
+
+BY_NAME = {
+    "doubled": doubled, "lost": lost, "deadlines": deadlines, "wedge": wedge, "held": held, "early": early, "ahead": ahead,
+    "metrics": metrics, "proxied": proxied, "slow": slow, "unseen": unseen, "invented": invented, "endless": endless,
+}  # fmt: skip
+
+
+def put_in(names: str) -> None:
+    """Put those faults, with commas between their names, into this process."""
+    for name in names.split(","):
+        BY_NAME[name]()

@@ -40,6 +40,7 @@ class Checker:
         self.world = world
         self.history = history
         self.branches = [Branch(found) for found in (*world.lost, events)]
+        self.arrays: set[str] = set()  # whose states are made of those of their tasks
 
     def check(self, service: Service, until: float) -> None:
         """Note every violation."""
@@ -51,7 +52,7 @@ class Checker:
             for event in branch.events:
                 job = event["job"]
                 begun = job["confidence"] == "inferred" and job["outcome"] is None
-                if (job["id"], job["state"]) not in ever and job["state"] not in CONCLUDED and not begun:
+                if job["id"] not in self.arrays and (job["id"], job["state"]) not in ever and job["state"] not in CONCLUDED and not begun:
                     self.world.violation("invented", f"{job['id']} was told {job['state']}, which never stood in the file")
         for stretch in self.world.stretches:
             self.stretch(stretch)

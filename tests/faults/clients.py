@@ -308,7 +308,7 @@ class OneJob(Client):
     async def once(self) -> None:
         stretch = self.stretch or await self.begin()
         wait = self.wait()
-        answer = await self.ask(f"/v1/jobs/mock/{quote(self.job)}?since={stretch.end}&wait={wait:.2f}", wait)
+        answer = await self.ask(f"/v1/jobs/{self.history.cluster}/{quote(self.job)}?since={stretch.end}&wait={wait:.2f}", wait)
         if answer is not None and self.stretch is stretch:
             if answer.json["job"] is None:  # a job that is not known yet, and no look was there in time
                 return
@@ -353,7 +353,7 @@ class Barriers(Client):
         live = [row.id for row in self.history.rows.values() if row.state in NEXT] or ["101"]
         jobs, wait = self.draw.sample(live, min(len(live), self.draw.randint(1, 4))), self.wait()
         mode = self.draw.choice(["all", "any"])
-        answer = await self.ask(f"/v1/wait?{'&'.join(f'job=mock/{job}' for job in jobs)}&mode={mode}&wait={wait:.2f}", wait)
+        answer = await self.ask(f"/v1/wait?{'&'.join(f'job={self.history.cluster}/{job}' for job in jobs)}&mode={mode}&wait={wait:.2f}", wait)
         if answer is not None:
             body = answer.json
             met = [found["job"].partition("/")[2] for found in body["met"]]

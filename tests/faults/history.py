@@ -80,7 +80,10 @@ class History:
     The jobs, and the file that they are in.
 
     :param path: of the file.
+    :cvar cluster: the name of the queue.
     """
+
+    cluster = "mock"
 
     def __init__(self, path: Path, draw: random.Random) -> None:
         self.path = path

@@ -29,17 +29,25 @@ START = (
 #: Seconds between two looks of the service.
 INTERVAL_S = 0.2
 
+#: Seconds after which a command of the scripted Slurm has failed, and for which a job may lack a record of its end.
+TIMEOUT_S = 2.0
+GRACE_S = 5.0
+
 
 class Service(ServiceProcess):
     """
     :param directory: for its state, its log and the jobs file.
-    :param broken: the fault that is put into it, by name; none if empty.
+    :param broken: the faults that are put into it, by name, with commas between them; none if empty.
+    :param source: of its jobs, "mock" or "slurm".
     """
 
-    def __init__(self, directory: Path, broken: str = "") -> None:
+    def __init__(self, directory: Path, broken: str = "", source: str = "mock") -> None:
         self.jobs_path = directory / "jobs.json"
         self.state = directory / "state"
         queue = f"mock:file={self.jobs_path}:interval={INTERVAL_S}"
+        if source == "slurm":
+            times = f"interval={INTERVAL_S}:timeout={TIMEOUT_S}:grace={GRACE_S}"
+            queue = f"slurm:bin={directory / 'bin'}:probe=no:{times}"
         super().__init__(directory, "--queue", queue, "--state", str(self.state), "--debug-invariants")
         self.broken = broken
         self.backup: Path | None = None

@@ -627,6 +627,13 @@ class AskingTests(LookCase):
         self.assertEqual(self.world.states()["1"], "FAILED")
         self.assertEqual([after - before for before, after in itertools.pairwise(self.asked)], [1, 2, 4])
 
+    def test_of_some_there_was_no_time(self) -> None:
+        """Then it is asked of them in the next look, as long as that is so."""
+        self.patch(self.world.queue, "outcomes", lambda jobs: self.asked.append(1) or succeed(Outcomes(whole=len(self.asked) > 20)))
+        del self.world.queue.jobs["1"]
+        self.world.clock.run(30, step=1)
+        self.assertGreater(len(self.asked), 20)
+
     def test_nothing_to_ask(self) -> None:
         """It is not asked while no job is missing, nor where there is none."""
         self.world.clock.run(60, step=1)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError, TimeoutError
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import Outcome, PastAttempt, QueueFacts
-from jobpush.polling.past_attempts import EVERY_S, LONGEST_S
+from jobpush.polling.past_attempts import EVERY_S, LONGEST_S, PastAttempts
 from tests.support import LabCase
 
 PREEMPTED = PastAttempt(0, Outcome.PREEMPTED, None, 15, None, 100.0, 160.0)
@@ -97,6 +101,15 @@ class PastAttemptsTests(LabCase):
         self.lab.queue.past = {"5": PREEMPTED}
         self.lab.tick(20)
         self.assertEqual(self.previous()["outcome"], "PREEMPTED")
+
+    def test_no_answer(self) -> None:
+        """One that is given up, as at the end of the service, is no fault of jobpush, nor is one that does not come."""
+        none: Any = None
+        past = PastAttempts(self.lab.clock, self.lab.clock.seconds, self.lab.queue, none, lambda: True)
+        for error, logged in ((CancelledError(), []), (TimeoutError(10.0, "Deferred"), ["warn"])):
+            with capturedLogs() as events:
+                past._failed(Failure(error))
+            self.assertEqual([event["log_level"].name for event in events], logged)
 
     def test_fault(self) -> None:
         """What is no `QueueError` is a fault of ours, and logged as one."""

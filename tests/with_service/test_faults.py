@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.__main__ import BREAKS
+from tests.faults.__main__ import BREAKS, SLURM_BREAKS
 from tests.service_process import ROOT, twistd_environment
 
 pytestmark = pytest.mark.service
@@ -68,6 +68,15 @@ def test_finds(name: str, broken: dict[str, Future[subprocess.CompletedProcess[s
     result = broken[name].result()
     assert result.returncode == 1, result.stdout + result.stderr
     assert any(f"x {kind}\n" in result.stdout for kind in FOUND_AS[name]), result.stdout
+
+
+def test_finds_of_slurm() -> None:
+    """Each of the faults that this source is to find, and each by the check that is for it."""
+    broken = [word for name in SLURM_BREAKS for word in ("--break", name)]
+    result = run("--seed", "1", "--minutes", "0.3", "--clients", "2", "--source", "slurm", *broken)
+    assert result.returncode == 1, result.stdout + result.stderr
+    for kind in ("told late", "state not told", "invented", "success not proved", "ending not told"):
+        assert f"x {kind}\n" in result.stdout, result.stdout
 
 
 def test_out_of_range() -> None:

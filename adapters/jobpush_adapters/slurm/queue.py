@@ -148,6 +148,8 @@ class SlurmQueue(Watching, CommandQueue):
         self._accounting_error: str | None = None
         # Since when records wait to be sent to it, as far as that was asked.
         self._behind_since: float | None = None
+        # The job that accounting is asked about first the next time, where it was not asked about all.
+        self._asked_next: str | None = None
         self._merged = MergedRanges(reactor, self._tasks_of)
 
     def watch(self, nudge: Callable[[Sequence[str]], None]) -> Callable[[], Deferred[None] | None]:
@@ -306,15 +308,32 @@ class SlurmQueue(Watching, CommandQueue):
         ended: dict[str, JobDescriptor] = {}
         still_open: set[str] = set()
         missing: set[str] = set()
+        jobs = self._from_the_next(jobs)
+        began = self._reactor.seconds()
         for begin in range(0, len(jobs), SACCT_IDS):
+            self._asked_next = jobs[begin].id
+            if begin and self._reactor.seconds() - began >= self.timeout / 2:
+                return Outcomes(ended, frozenset(still_open), frozenset(missing), whole=False)
             some = {job.id: job for job in jobs[begin : begin + SACCT_IDS]}
-            caught_up = await self._waiting_records() == 0
-            stdout = await self._sacct(list(some))
+            try:
+                caught_up = await self._waiting_records() == 0
+                stdout = await self._sacct(list(some))
+            except QueueError as error:
+                if not begin:
+                    raise
+                self.log.warn("{cluster}: accounting: {error}", cluster=self.cluster, error=str(error))
+                return Outcomes(ended, frozenset(still_open), frozenset(missing), whole=False)
             told = accounting.outcomes(stdout, some, self._wall(), self._whole_codes, caught_up)
             ended.update(told.jobs)
             still_open |= told.still_open
             missing |= told.no_record
+        self._asked_next = None
         return Outcomes(ended, frozenset(still_open), frozenset(missing))
+
+    def _from_the_next(self, jobs: Sequence[JobDescriptor]) -> Sequence[JobDescriptor]:
+        """Return the jobs, beginning with the one that there was no time for when accounting was asked last."""
+        place = next((place for place, job in enumerate(jobs) if job.id == self._asked_next), 0)
+        return [*jobs[place:], *jobs[:place]]
 
     async def _waiting_records(self) -> int | None:
         """

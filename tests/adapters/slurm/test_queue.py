@@ -418,6 +418,26 @@ class OutcomeTests(ScriptedCase):
         job = JobDescriptor("slurm", "1", Phase.RUNNING, submitted_at=1.0)
         self.assertIn("slurmdbd: down", str(self.failureResultOf(self.queue.outcomes([job]), QueueError).value))
 
+    def test_slow(self) -> None:
+        """What there is no time for, or what fails after other answers, is asked first the next time; no answer is lost."""
+        jobs = [JobDescriptor("slurm", str(number), Phase.RUNNING, submitted_at=1795330673.0) for number in range(1, 1102)]
+        firsts: list[str] = []
+
+        def answer(argv: Sequence[str]) -> CommandResult | bytes:
+            firsts.append(argv[-1].split(",")[0])
+            if len(firsts) == 4:
+                return CommandResult(1, b"", b"slurmdbd: down\n")
+            self.clock.rightNow += 6.0
+            return b""
+
+        self.answers["sacct"] = answer
+        told = [self.result(self.queue.outcomes(jobs)) for _ in range(3)]
+        self.assertEqual([(len(one.no_record), one.whole) for one in told], [(1000, False), (500, False), (1000, False)])
+        self.assertEqual(firsts, ["1", "501", "1001", "400", "400", "900"])
+        self.answers["sacct"] = lambda argv: b""
+        whole = self.result(self.queue.outcomes(jobs))
+        self.assertEqual((len(whole.no_record), whole.whole), (1101, True))
+
     def test_caught_up(self) -> None:
         """No record means something only where slurmctld has nothing left to send; where sdiag says nothing, it does not."""
         self.answers["sacct"] = lambda argv: b""
