@@ -174,7 +174,7 @@ class Client:
             self.was_cut(began, f"{path}: {error}")
             raise
         now = time.monotonic()
-        if (late := world.late(began, now, wait)) > 0:
+        if (late := self.late(began, now, wait)) > 0:
             world.violation("late", f"{self.name}: {path} was answered {late + 3:.1f} s after its time")
         if answer.status == 200:
             self.check_time_out(answer, now - began, wait, world.may_be_cut(now), path)
@@ -206,12 +206,16 @@ class Client:
         task = asyncio.ensure_future(coming)
         while not (await asyncio.wait({task}, timeout=0.5))[0]:
             now = time.monotonic()
-            if self.world.late(began, now, wait) > GIVE_UP_S:
+            if self.late(began, now, wait) > GIVE_UP_S:
                 task.cancel()
                 await asyncio.wait({task})
                 self.world.violation("no answer", f"{self.name}: {what}, in {now - began:.1f} s")
                 raise Quiet
         return task.result()
+
+    def late(self, began: float, now: float, wait: float) -> float:
+        """Return by how many seconds an answer was late. A proxy asks again, for the whole time, when the service is back."""
+        return self.world.late(began if self.cuts_s is None else self.world.asked_again(began, now), now, wait)
 
     def check_time_out(self, answer: Answer, took: float, wait: float, down: bool, path: str) -> None:
         """A time-out does not come early."""
@@ -420,7 +424,7 @@ class Stream(Client):
         try:
             await asyncio.wait({task, ending}, timeout=max(0.05, until - began), return_when=asyncio.FIRST_COMPLETED)
             now = time.monotonic()
-            if self.world.late(began, now, wait) > 0:
+            if self.late(began, now, wait) > 0:
                 self.world.violation("late", f"{self.name}: nothing came for {now - began:.1f} s")
             return task.result() if task.done() else None
         finally:

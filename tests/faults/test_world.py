@@ -38,3 +38,12 @@ class ExcusedTests(SynchronousTestCase):
         self.world.down, self.world.stopped = [self.window(0, 2)], [self.window(5, 6)]
         self.assertAlmostEqual(self.world.late(self.now - 1, self.now + 9, 4.0), 0.0)
         self.assertAlmostEqual(self.world.late(self.now - 1, self.now + 10, 4.0), 1.0)
+
+    def test_asked_again(self) -> None:
+        """What a proxy repeats begins anew when the service is back; not for what was over before."""
+        self.assertEqual(self.world.asked_again(self.now - 9, self.now), self.now - 9)
+        self.world.down.append(Window(self.now - 5, self.now - 4))
+        self.assertEqual(self.world.asked_again(self.now - 9, self.now), self.now - 4)
+        self.assertEqual(self.world.asked_again(self.now - 1, self.now), self.now - 1)
+        self.world.down.append(Window(self.now - 2))
+        self.assertEqual(self.world.asked_again(self.now - 9, self.now), self.now)

@@ -212,6 +212,11 @@ class World:
         stopped = sum(max(0.0, window.overlap(begin, end)) for window in (*self.stopped, *self.down, *self.crowded))
         return end - begin - wait - stopped - LATE_S
 
+    def asked_again(self, begin: float, end: float) -> float:
+        """Return when a request came to the service, at the latest, that a proxy repeats after the service was away."""
+        away = [window for window in (*self.down, *self.crowded) if window.overlap(begin - CUT_S, end) >= 0]
+        return max([begin, *(end if window.end is None else window.end for window in away)])
+
     async def watch_itself(self) -> None:
         """Note when this process itself was late."""
         while True:
