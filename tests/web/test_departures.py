@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.web import resource
 from jobpush.web.departures import PROGRESS_S, SLOWEST_B_PER_S, Departures
-from jobpush.web.site import JobpushChannel, JobpushSite
+from jobpush.web.site import JobpushSite
 from tests.web.held.test_connections import Client, House
 from tests.web.held.test_fast_path import ask
 
@@ -27,17 +27,7 @@ class ClockedHouse(House):
 
     def make_site(self) -> JobpushSite:
         self.connected: list[Any] = []
-        house = self
-
-        class Channel(JobpushChannel):
-            def connectionMade(self) -> None:
-                if self.transport not in house.connected:
-                    house.connected.append(self.transport)
-                super().connectionMade()
-
-        site = JobpushSite(self.resource, self.lab.clock, self.log)
-        site.protocol = Channel
-        return site
+        return JobpushSite(self.resource, self.lab.clock, self.log)
 
     def fill(self) -> None:
         """Let there be events of about 3.9 MB."""
@@ -52,7 +42,12 @@ class ClockedHouse(House):
         self.port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
         client = self.client()
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
-        await self.until(lambda: len(self.connected) == len(self.clients), lambda: f"{self.connected} {self.clients}")
+
+        def accepted() -> list[Any]:
+            return [transport for transport in self.transports if transport not in self.connected]
+
+        await self.until(accepted)
+        self.connected += accepted()
         return client
 
 

@@ -31,11 +31,11 @@ def ask(client: Client, route: str, prefix: str) -> None:
     if route == "GET changes":
         client.get(f"/v1/changes?{urlencode({'since': 'now', 'wait': 60, 'user': users}, doseq=True)}")
     elif route == "POST changes":
-        client.get("/v1/changes", "Content-Type: application/json", method="POST", body=json.dumps({"since": "now", "wait": 60, "user": users}).encode())
+        client.get("/v1/changes", method="POST", body=json.dumps({"since": "now", "wait": 60, "user": users}).encode())
     elif route == "GET wait":
         client.get(f"/v1/wait?{urlencode({'wait': 60, 'job': jobs}, doseq=True)}")
     elif route == "POST wait":
-        client.get("/v1/wait", "Content-Type: application/json", method="POST", body=json.dumps({"wait": 60, "jobs": jobs}).encode())
+        client.get("/v1/wait", method="POST", body=json.dumps({"wait": 60, "jobs": jobs}).encode())
     elif route == "events":
         client.get(f"/v1/events?{urlencode({'user': users}, doseq=True)}")
     else:
