@@ -164,6 +164,7 @@ class WorkflowRoutes:
 
     async def put(self, request: ClientRequest, name: str) -> Response:
         """Say which jobs a workflow has, and which follow which. The same once more changes nothing."""
+        _check_sees_all(request)
         check_workflow(name, "name", found=False)
         params = Params(self._service, body_of(request), _PUT)
         members = await self._service.cooperator.run(self._members(params))
@@ -194,6 +195,7 @@ class WorkflowRoutes:
 
     async def delete(self, request: ClientRequest, name: str) -> Response:
         """Forget a workflow; its jobs stay what they are. One that was found comes back with its next job."""
+        _check_sees_all(request)
         check_workflow(name, "name")
         if name not in self._service.workflows.records:
             raise _no_workflow(name)
@@ -212,6 +214,16 @@ class WorkflowRoutes:
             if task is not None and (key[0], task[0]) in members:
                 del members[key]
         return members
+
+
+def _check_sees_all(request: ClientRequest) -> None:
+    """
+    Workflows that clients put have no owner: who sees his own jobs alone would learn of others' by putting them into one.
+
+    :raise Problem: 403, if whoever asks does not see everybody's jobs.
+    """
+    if request.visibility.user is not None:
+        raise Problem(403, "where users see their own jobs alone, only operators put and delete workflows; tag the jobs instead")
 
 
 def _no_workflow(name: str) -> Problem:

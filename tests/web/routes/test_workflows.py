@@ -273,6 +273,17 @@ class VisibilityTests(LabCase):
         self.assertIsInstance(routes.workflow(asked(ALL)), Ready)
         self.assertEqual(self.assertRaises(Problem, routes.workflow, asked(Visibility("lee"))).status, 404)
 
+    def test_put_and_delete(self) -> None:
+        """Who sees his own jobs alone puts and deletes none: he would learn of others' jobs. Operators do."""
+        self.lab.serve(policy=Policy(private=True), authenticators=[Says()])
+        body = json.dumps({"jobs": ["memory/1"]}).encode()
+        for who, expected in (("lee", [403, 403]), ("kim+operator", [200, 204])):
+            headers = {"x-test-user": who, "content-type": "application/json"}
+            answers = [self.lab.request(method, "/v1/workflows/w7", headers=headers, data=data)
+                       for method, data in (("PUT", body), ("DELETE", None))]  # fmt: skip
+            self.assertEqual([answer.status for answer in answers], expected, who)
+            self.assertNotIn(b"memory/1", answers[0].body() if expected[0] == 403 else b"")
+
     def test_list(self) -> None:
         """It is not in lists."""
         self.assertEqual(len(self.lab.get("/v1/workflows").json()["workflows"]), 1)
