@@ -120,7 +120,7 @@ class TestHealth:
             assert not (tmp_path / "s" / "health.sock").exists()
             service.stop()
         assert list(run.iterdir()) == []
-        silent = service_of(tmp_path, "--health", "none", RUNTIME_DIRECTORY=str(run))
+        silent = service_of(tmp_path, "--health", "none", "--socket", "none", RUNTIME_DIRECTORY=str(run))
         silent.start()
         assert (list(run.iterdir()), (tmp_path / "state" / "health.sock").exists()) == ([], False)
         silent.stop()
