@@ -223,7 +223,7 @@ def _check_sees_all(request: ClientRequest) -> None:
     :raise Problem: 403, if whoever asks does not see everybody's jobs.
     """
     if request.visibility.user is not None:
-        raise Problem(403, "where users see their own jobs alone, only operators put and delete workflows; tag the jobs instead")
+        raise Problem(403, "where users see their own jobs alone, only operators put and delete workflows; use tags")
 
 
 def _no_workflow(name: str) -> Problem:
