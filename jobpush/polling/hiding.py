@@ -34,17 +34,15 @@ class Hiding:
 
     def why(self) -> str | None:
         """Return which scheduler hides jobs, and how that is known; None if none is known to."""
-        kept = self._kept()
         for cluster, facts in self._facts().items():
-            evidence = kept.get(cluster) if facts is None else facts.evidence if facts.hides_jobs else None
+            evidence = self._kept().get(cluster) if facts is None else facts.evidence if facts.hides_jobs else None
             if evidence is not None:
                 return f"{cluster} hides users' jobs from each other ({evidence})"
         return None
 
     def unknown(self) -> tuple[str, ...]:
         """Return the clusters of which it is not known."""
-        kept = self._kept()
-        return tuple(name for name, facts in self._facts().items() if facts is None and name not in kept)
+        return tuple(name for name, facts in self._facts().items() if facts is None and name not in self._kept())
 
     def checked(self) -> None:
         """A scheduler has said whether it hides jobs, or clusters came or went."""

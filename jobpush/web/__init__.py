@@ -116,8 +116,6 @@ class ApiResource(Resource):
             self._check(request)
         except Problem as problem:
             return _refuse(request, problem)
-        # What passed here alone must not leave its headers for a request of another address on its connection.
-        request.admitted = request.path not in _OPEN
         if self.registry.closing:
             request.setHeader(b"connection", b"close")
             if getattr(request.channel, "persistent", False):
@@ -126,36 +124,32 @@ class ApiResource(Resource):
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
         if request.path in _OPEN or request.path.startswith(_OPEN_BELOW):
             return self._render(request)
-        if not self.identity and self.access.settled(ANONYMOUS):
-            try:
-                request.visibility = self.access.visibility(ANONYMOUS)
-            except Problem as problem:
-                return _refuse(request, problem)
-            return self._answer(request)
-        finding = Deferred.fromCoroutine(self._identify(request))
-        result: list[Any] = []
-        finding.addCallbacks(lambda _: result.append(self._answer(request)), lambda why: result.append(_failed(request, why)))
-        if not result:  # it is found out on a thread, or not known yet
-            finding.addCallback(lambda _: _send(request, result[0]))
-            return NOT_DONE_YET
-        return result[0]
+        Deferred.fromCoroutine(self._identify(request)).addErrback(self._failed, request)
+        return NOT_DONE_YET
 
     async def _identify(self, request: ClientRequest) -> None:
         """
-        Find out who asks, and whose jobs that one may see.
+        Find out who asks, and whose jobs that one may see, and answer.
 
         :raise Problem: if that is not said, or wrong; the connection ends.
         """
         principal = await self.identity.principal(request)
-        if not self.access.settled(principal):
-            await self.access.known()
-        request.visibility = self.access.visibility(principal)
+        request.visibility = await self.access.found_out(principal)
         request.principal = principal
+        if request in self._requests:  # the client has not left meanwhile
+            # The next request on the connection that has the same headers is asked by the same. What is answered whoever asks
+            # leaves no headers for a request of another address.
+            request.admitted = True
+            self._render(request)
 
-    def _answer(self, request: ClientRequest) -> Any:
-        """It is known who asks: the next request on the connection that has the same headers is asked by the same."""
-        request.admitted = True
-        return self._render(request)
+    def _failed(self, failure: Failure, request: ClientRequest) -> None:
+        """It could not be found out who asks."""
+        problem = failure.value
+        if not isinstance(problem, Problem):
+            LOG.failure("who asks could not be found out", failure)
+            problem = fault(close=True)
+        if request in self._requests:
+            _refuse(request, problem)
 
     def _render(self, request: ClientRequest) -> Any:
         try:
@@ -211,21 +205,6 @@ def _refuse(request: ClientRequest, problem: Problem) -> int:
     return NOT_DONE_YET
 
 
-def _failed(request: ClientRequest, failure: Failure) -> int:
-    """It could not be found out who asks."""
-    if isinstance(failure.value, Problem):
-        return _refuse(request, failure.value)
-    LOG.failure("who asks could not be found out", failure)
-    return _refuse(request, fault(close=True))
-
-
-def _send(request: ClientRequest, result: Any) -> None:
-    """What `Request.render` of Twisted's does with what a resource returns."""
-    if result is not NOT_DONE_YET and not request.finished:
-        request.write(result)
-        request.finish()
-
-
 def resource(
     service: JobPush,
     policy: Policy = Policy(),  # noqa: B008
@@ -268,7 +247,7 @@ def resource(
     turns = Turns(reactor)
     access = Access(reactor, service.hiding, policy)
     connections = Connections(
-        reactor, registry, routes.ask, service.moment, service.instruments, turns, not keep_channels, access.visibility
+        reactor, registry, routes.ask, service.moment, service.instruments, turns, access.visibility, not keep_channels
     )
     answering = Answering(reactor, service.cooperator, registry, connections, routes.ask, access.visibility)
     pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)

@@ -104,14 +104,23 @@ class Access:
 
     # -- what is not known yet
 
-    def settled(self, principal: Principal) -> bool:
-        """Return whether it is known what a principal may see."""
-        try:
-            return self.visibility(principal).settled
-        except Problem as problem:
-            return problem.status != 503
+    async def found_out(self, principal: Principal) -> Visibility:
+        """
+        Return whose jobs a principal may see, when that is known, or as far as it is after `PATIENCE_S`.
 
-    def known(self) -> Deferred[None]:
+        :raise Problem: as `visibility` does.
+        """
+        try:
+            visibility = self.visibility(principal)
+            if visibility.settled:
+                return visibility
+        except Problem as problem:
+            if problem.status != 503:
+                raise
+        await self._known()
+        return self.visibility(principal)
+
+    def _known(self) -> Deferred[None]:
         """Fire when it is known whether jobs are hidden, at the latest after `PATIENCE_S`."""
         waiting: Deferred[None] = Deferred(lambda waited: self._waiting.remove(waited))
         self._waiting.append(waiting)

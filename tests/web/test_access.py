@@ -166,6 +166,18 @@ class UserTests(AccessCase):
         self.assertEqual([job["id"] for job in asked.json()["jobs"]], ["1"])
         self.assertFalse(self.lab.resource.busy)
 
+    def test_left_before_it_is_found_out(self) -> None:
+        """Nothing is held, or looked for, for a client that has left by then."""
+        says = Says()
+        says.waits = []
+        self.lab.serve(authenticators=[says])
+        left = self.ask("/v1/changes?since=now&wait=600", "kim")
+        left.deferred.cancel()
+        self.lab.treq.flush()
+        for waiting in says.waits:
+            waiting.callback(None)
+        self.assertEqual((self.lab.registry.held, self.lab.resource.busy), (0, False))
+
 
 class NotKnownTests(AccessCase):
     """Before the scheduler has said whether it hides jobs."""

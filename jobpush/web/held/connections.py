@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobpush.core.filters import ALL, Visibility
+from jobpush.core.filters import Visibility
 from jobpush.events.instruments import Instruments
 from jobpush.runtime.turns import Turns
 from jobpush.web import twisted_internals
@@ -72,8 +72,8 @@ class Connections:
     :param registry: what holds their requests.
     :param ask: makes an outcome of a question; raises no `Problem`.
     :param moment: the published head, and how many jobs have been dropped from the table.
-    :param visibility: returns whose jobs a principal may see; raises `Problem` where it gets no answer.
     :param turns: in which requests are answered.
+    :param visibility: returns whose jobs a principal may see; raises `Problem` where it gets no answer.
     :param enabled: without it every request is held with its channel.
     """
 
@@ -87,8 +87,8 @@ class Connections:
         moment: Callable[[], tuple[int, int]],
         instruments: Instruments,
         turns: Turns,
+        visibility: Callable[[Principal], Visibility],
         enabled: bool = True,
-        visibility: Callable[[Principal], Visibility] = lambda principal: ALL,
     ) -> None:
         self.registry = registry
         self.unread = Unread()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet import reactor as real_reactor
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from jobpush.core.model import QueueFacts
@@ -13,7 +15,10 @@ from jobpush.web.access import Policy
 from jobpush.web.identity import IAuthenticator, Identity
 from jobpush.web.principal import Principal, Role
 from jobpush.web.requests import ClientRequest
+from tests.support import Says
 from tests.web.held.test_connections import Client, House, Stage, bodies, stream_of
+
+reactor: Any = real_reactor
 
 OPEN = QueueFacts(sees_all=True)
 HIDES = QueueFacts(sees_all=True, hides_jobs=True, evidence="a test")
@@ -36,8 +41,8 @@ class ByConnection:
 class JudgingStage(Stage):
     """A service with job 1, which is kim's, and job 2, which is lee's."""
 
-    async def scene_of(self, scene: Any, **policy: Any) -> Any:
-        """Play it, with who asks known by the connection."""
+    async def scene_of(self, scene: Any, says: Says | None = None, without: bool = True, **policy: Any) -> Any:
+        """Play it, with who asks known by the connection, or by a header."""
         by = ByConnection()
 
         async def played(house: House) -> Any:
@@ -54,7 +59,7 @@ class JudgingStage(Stage):
 
             return await scene(house, client)
 
-        return await self.both(played, policy=Policy(**policy), identity=Identity([by]))
+        return await self.both(played, without, policy=Policy(**policy), identity=Identity([says or by]))
 
     @staticmethod
     def says(house: House, facts: QueueFacts | None) -> None:
@@ -106,6 +111,23 @@ class PollTests(JudgingStage):
             return found
 
         self.assertEqual(await self.scene_of(scene), [["kim"], ["lee"], ["kim", "lee"], ["kim"]])
+
+    async def test_what_is_open_leaves_nothing(self) -> None:
+        """After what is answered whoever asks, the same headers are looked at: what they say may be wrong."""
+
+        async def scene(house: House, client: Any) -> Any:
+            given = []
+            for path in ("/dashboard/main.js", "/healthz", "/docs"):
+                each = client("")
+                each.get(path, "Authorization: wrong")
+                await each.until(lambda each=each: b"HTTP/1.1 200" in each.got)
+                await deferLater(reactor, 0.1)  # the whole of it
+                each.get("/v1/jobs/memory/1", "Authorization: wrong")
+                await each.until(lambda each=each: each.got.count(b"HTTP/1.1 ") == 2)
+                given.append(each.got.rpartition(b"HTTP/1.1 ")[2][:3])
+            return given
+
+        self.assertEqual(await self.scene_of(scene, says=Says("authorization"), without=False), [b"401"] * 3)
 
     async def test_it_begins_to_hide(self) -> None:
         """One's own goes on; another's is as one that does not exist; nobody is told 401; an operator sees nothing of it."""
