@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
@@ -87,6 +88,11 @@ def nothing_at(request: ClientRequest) -> Problem:
     """404 for the address of a request."""
     path = request.path.decode("utf-8", "replace")[:200]
     return Problem(404, f"there is nothing at {path}")
+
+
+def try_later(detail: str) -> Problem:
+    """503, until there is room again. Not all come back at once."""
+    return Problem(503, detail, headers={"Retry-After": str(random.randint(2, 10))})
 
 
 def who_are_you(detail: str, wrong: bool = False) -> Problem:

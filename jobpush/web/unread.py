@@ -7,10 +7,9 @@ ask for much and read nothing could take all of it.
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-from jobpush.web.problems import Problem
+from jobpush.web.problems import try_later
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import kept
 
@@ -49,6 +48,6 @@ class Unread:
         before = self.bytes
         if before and before + len(response.body) > self._most:
             text = "too many bytes of answers wait for clients that do not read them; try again later, or ask for less at once"
-            return Problem(503, text, headers={"Retry-After": str(random.randint(2, 10))}).response()
+            return try_later(text).response()
         self._connections[connection] = None
         return response

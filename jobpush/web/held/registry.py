@@ -6,7 +6,6 @@ What can be asked about held requests follows from what is here: nothing is coun
 
 from __future__ import annotations
 
-import random
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -38,7 +37,7 @@ from jobpush.web.held.stream_group import (
 )
 from jobpush.web.params import journal_fails
 from jobpush.web.principal import Principal
-from jobpush.web.problems import Problem, fault
+from jobpush.web.problems import Problem, fault, try_later
 from jobpush.web.responses import Response
 
 #: Descriptors kept for everything but held requests: listening, the journal, commands, requests that are not held.
@@ -165,7 +164,7 @@ class Registry:
         if key not in self._groups:
             self.check_bytes(size)
         if len(self._members) >= self.limit:
-            raise _full(f"{self.limit} requests are held already, as many as this server may; try again later")
+            raise try_later(f"{self.limit} requests are held already, as many as this server may; try again later")
 
     def check_bytes(self, size: int) -> None:
         """
@@ -174,7 +173,7 @@ class Registry:
         :raise Problem: 503, if they may not.
         """
         if size > SMALL and size + self.size() > MOST_BYTES:
-            raise _full(f"the ids and filters of held requests take up nearly {MOST_BYTES} bytes; ask for fewer, or later")
+            raise try_later(f"the ids and filters of held requests take up nearly {MOST_BYTES} bytes; ask for fewer, or later")
 
     def hold(self, member: Member, hold: Hold, question: Question) -> ResponseGroup:
         """
@@ -342,7 +341,7 @@ class Registry:
     def fresh(
         self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
     ) -> Deferred[None]:
-        """See `response_group.GroupRegistry`."""
+        """See `schedulers.Looks`."""
         return self._schedulers.fresh(clusters, jobs, client)
 
     def settle(self, group: ResponseGroup, outcome: Outcome) -> None:
@@ -402,7 +401,7 @@ class Registry:
         A cluster is served no more: answer what is held for it ``timed_out``, tell streams that name it what is left to be
         told, and end them. What is held for all clusters stays.
         """
-        for group in set(self._members.values()):
+        for group in self.groups():
             if isinstance(group, StreamGroup):
                 if cluster in named_clusters(group.selection):
                     group.close()
@@ -414,7 +413,7 @@ class Registry:
         Answer every held request ``timed_out``, tell streams what is left to be told, and end them. From now on nobody is held.
         """
         self.closing = True
-        for group in set(self._members.values()):
+        for group in self.groups():
             if isinstance(group, Streams):
                 group.close()
             elif group.wake is None:
@@ -460,8 +459,3 @@ class Registry:
                 yield "a group can be joined that cannot be waited in"
         if self.held > self.limit:
             yield f"{self.held} requests are held, more than {self.limit}"
-
-
-def _full(detail: str) -> Problem:
-    """503, until there is room again."""
-    return Problem(503, detail, headers={"Retry-After": str(random.randint(2, 10))})

@@ -6,7 +6,7 @@ The members of a group may be connections without channels or requests with a De
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -15,13 +15,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.core.filters import Targets, named_clusters
-from jobpush.core.model import JobKey
 from jobpush.core.record import Event
 from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Member
 from jobpush.web.held.questions import Hold, LookRequest, Outcome, Question
+from jobpush.web.held.schedulers import Looks
 from jobpush.web.problems import fault
 from jobpush.web.responses import Rendering, Response
 
@@ -38,22 +38,12 @@ MAKING_S = 5.0
 _NOTHING = Targets(frozenset())
 
 
-class GroupRegistry(Protocol):
+class GroupRegistry(Looks, Protocol):
     """What a response group needs of the registry."""
 
     tracker: JobStatusTracker
     cooperator: Cooperator
     wheel: TimerWheel
-
-    def fresh(
-        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
-    ) -> Deferred[None]:
-        """
-        Fire when a look at each of these clusters that begins now is published, and accounting has been asked about those of
-        these jobs that it did not show. Cancelling is allowed.
-
-        :param client: the name of who asks.
-        """
 
     def answer(self, members: Sequence[Member], response: Response) -> None:
         """Answer these members of a group; they are held no more."""

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from jobpush.core.model import JobKey
 
 
-class Schedulers(Protocol):
-    """What the registry asks of those that watch the schedulers."""
+class Looks(Protocol):
+    """What takes looks at schedulers for those who wait."""
 
     def fresh(
         self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
@@ -22,6 +22,10 @@ class Schedulers(Protocol):
 
         :param client: the name of who asks.
         """
+
+
+class Schedulers(Looks, Protocol):
+    """What the registry asks of those that watch the schedulers."""
 
     def awaited(self, clusters: frozenset[str]) -> None:
         """Take note that somebody begins to wait for jobs of these clusters; of all, if none is named."""

@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from jobpush.web.held import connections, registry
 from tests.web.held.test_connections import Client, House
+from tests.web.held.test_websocket import frame
 
 UPGRADE = (
     "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==",
@@ -96,11 +97,11 @@ class BoundsTests(TestCase):
             second.get("/v1/socket", *UPGRADE)
             await second.until(lambda: b"selected" in second.got)
             users = ["b" + user for user in USERS]
-            second.send(masked(0x01, json.dumps({"select": {"user": users}}).encode()))
+            second.send(frame(0x81, json.dumps({"select": {"user": users}}).encode()))
             await second.until(lambda: b'"type":"error"' in second.got)
             self.assertIn(b'"status":503', second.got)
             size = house.registry.size()
-            second.send(masked(0x01, json.dumps({"select": {"user": users[:2]}}).encode()))
+            second.send(frame(0x81, json.dumps({"select": {"user": users[:2]}}).encode()))
             await second.until(lambda: second.got.count(b"selected") == 2)
             self.assertGreater(house.registry.size(), size, "a small one has room")
         finally:
@@ -114,7 +115,7 @@ class BoundsTests(TestCase):
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.get("/v1/socket", *UPGRADE)
             await house.until(lambda: house.registry.held == 1)
-            pings = masked(0x09, b"x" * 125) * 500
+            pings = frame(0x89, b"x" * 125) * 500
             for _ in range(300):
                 try:
                     client.socket.send(pings)
@@ -152,13 +153,6 @@ class BoundsTests(TestCase):
             await deferLater(reactor, 0.3)  # the access log
         finally:
             await house.stop()
-
-
-def masked(opcode: int, data: bytes) -> bytes:
-    """A frame of a client, with a mask that changes nothing."""
-    assert len(data) < 65536
-    length = bytes([0x80 | len(data)]) if len(data) < 126 else bytes([0x80 | 126]) + len(data).to_bytes(2, "big")
-    return bytes([0x80 | opcode]) + length + bytes(4) + data
 
 
 def _add(route: str) -> None:
