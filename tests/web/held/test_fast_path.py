@@ -15,13 +15,13 @@ from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jobpush import web
 from jobpush.core.model import QueueFacts
 from jobpush.web.held import fast_path, summary
 from jobpush.web.held.fast_path import PLAIN
-from jobpush.web.principal import Principal
+from jobpush.web.identity import Identity
 from jobpush.web.routes.jobs import JobRoutes
 from tests.service_process import ROOT
+from tests.support import NOW, Says
 from tests.web.held.test_connections import Client, House, Stage, bodies
 
 reactor: Any = real_reactor
@@ -336,14 +336,14 @@ class FastPathTests(Stage):
         """A request of a principal that has expired meanwhile is read anew."""
 
         async def scene(house: House) -> Any:
-            self.patch(web, "ANONYMOUS", Principal("anonymous", house.lab.clock.seconds() + 30))
-            watch, client = Watch(house), house.client()
-            await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/1")
+            watch, client, headers = Watch(house), house.client(), ("Authorization: kim",)
+            await ask(client, "/v1/jobs/memory/1", "/v1/jobs/memory/1", headers=headers)
             house.lab.clock.advance(31)
-            await ask(client, "/v1/jobs/memory/1")
+            await ask(client, "/v1/jobs/memory/1", headers=headers)
             self.assertEqual((len(watch.taken), len(watch.left)), (house.without_channels, house.without_channels))
 
-        await self.both(scene, without=False)
+        identity = Identity([Says("authorization", expires_at=NOW + 30)])
+        await self.both(scene, without=False, identity=identity)
 
     async def test_too_many(self) -> None:
         """The cap holds on the fast path too."""
