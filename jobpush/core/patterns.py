@@ -6,9 +6,10 @@ wrote: the time that takes is bounded, whatever both are.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable
 from fnmatch import translate
+
+from jobpush.core.bounded_cache import BoundedCache
 
 #: The most patterns of one filter, the bytes of one, and the wildcards in one.
 MOST_PATTERNS, MOST_BYTES, MOST_WILDCARDS = 100, 200, 8
@@ -60,17 +61,14 @@ class Patterns:
         return found
 
 
+def _cache(most: int) -> BoundedCache[tuple[str, ...], Patterns]:
+    return BoundedCache(Patterns, lambda texts, _: len(texts), most)
+
+
 #: Those that were used last.
-_KEPT_ONES: OrderedDict[tuple[str, ...], Patterns] = OrderedDict()
+_KEPT_ONES = _cache(_KEPT)
 
 
 def patterns(texts: tuple[str, ...]) -> Patterns:
     """Return these patterns, compiled once for all who use the same."""
-    found = _KEPT_ONES.get(texts)
-    if found is None:
-        found = _KEPT_ONES[texts] = Patterns(texts)
-        while sum(map(len, _KEPT_ONES)) > _KEPT and len(_KEPT_ONES) > 1:
-            _KEPT_ONES.popitem(last=False)
-    else:
-        _KEPT_ONES.move_to_end(texts)
-    return found
+    return _KEPT_ONES.get(texts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from fnmatch import fnmatchcase
 
 from hypothesis import given
@@ -28,8 +27,7 @@ class PatternsTests(SynchronousTestCase):
 
     def test_what_is_kept(self) -> None:
         """So many patterns of all filters, those that were used last; and of a long filter so many texts."""
-        self.patch(module, "_KEPT", 200)
-        self.patch(module, "_KEPT_ONES", OrderedDict())
+        self.patch(module, "_KEPT_ONES", module._cache(200))
         long = [tuple(f"{number}*{which}" for number in range(90)) for which in range(4)]
         for texts in long:
             patterns(("a*",))

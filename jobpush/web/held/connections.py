@@ -109,7 +109,7 @@ class Connections:
             )
         #: What has come while requests were held.
         self._early: dict[HeldConnection, bytes] = {}
-        self._targets = fast_path.Targets()
+        self._targets = fast_path.targets()
         self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility], LastHold] = OrderedDict()
 
     @property
@@ -238,7 +238,7 @@ class Connections:
         if not self.summaries.usable(block, now) or not is_clear(connection.transport):
             return False
         uri = fast_path.target_in(data, block.raw)
-        target = self._targets.read(uri) if uri is not None else None
+        target = self._targets.get(uri) if uri is not None else None
         if uri is None or target is None or self.registry.closing:
             return False
         try:

@@ -13,12 +13,12 @@ is for the ordinary way, which knows everything.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 import attrs
 from twisted.web.http import parse_qs
 
+from jobpush.core.bounded_cache import BoundedCache
 from jobpush.web.access_log import escaped
 from jobpush.web.params import decoded, size_of
 from jobpush.web.problems import Problem
@@ -66,33 +66,13 @@ class Target:
     size: int
 
 
-class Targets:
-    """
-    What the last addresses say, those that were asked for last.
-
-    :ivar size: bytes that they take up.
-    """
-
-    def __init__(self) -> None:
-        self._targets: OrderedDict[bytes, Target | None] = OrderedDict()
-        self.size = 0
-
-    def read(self, uri: bytes) -> Target | None:
-        """Return what an address says; None if it is not one of those that are taken here."""
-        try:
-            target = self._targets[uri]
-        except KeyError:
-            target = self._targets[uri] = read_target(uri)
-            self.size += _size(uri, target)
-            while len(self._targets) > MOST_TARGETS or self.size > MOST_TARGET_BYTES:
-                self.size -= _size(*self._targets.popitem(last=False))
-        else:
-            self._targets.move_to_end(uri)
-        return target
-
-
 def _size(uri: bytes, target: Target | None) -> int:
     return 3 * len(uri) + (target.size if target is not None else 0) + 500
+
+
+def targets() -> BoundedCache[bytes, Target | None]:
+    """Return a cache of what addresses say; None for one that is not taken here."""
+    return BoundedCache(read_target, _size, MOST_TARGET_BYTES, MOST_TARGETS)
 
 
 def header_block(piece: bytes, method: bytes, version: bytes, headers: Iterable[tuple[bytes, Sequence[bytes]]]) -> bytes:

@@ -526,19 +526,19 @@ class BlockTests(SynchronousTestCase):
 
     def test_what_is_kept(self) -> None:
         """The addresses that were asked for last, so many and of so many bytes: ten thousand different long ones fill no memory."""
-        targets = fast_path.Targets()
+        targets = fast_path.targets()
         long = b"/v1/changes?since=0&" + b"&".join(b"user=%d" % number for number in range(200))
-        first = targets.read(b"/v1/changes?since=0")
+        first = targets.get(b"/v1/changes?since=0")
         gc.collect()
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         for number in range(3_000):
-            self.assertIsNotNone(targets.read(b"%b&user=x%d" % (long, number)))
-            self.assertIs(targets.read(b"/v1/changes?since=0"), first, "it was asked for lately")
+            self.assertIsNotNone(targets.get(b"%b&user=x%d" % (long, number)))
+            self.assertIs(targets.get(b"/v1/changes?since=0"), first, "it was asked for lately")
         self.assertLessEqual(targets.size, fast_path.MOST_TARGET_BYTES)
         self.assertLess(tracemalloc.get_traced_memory()[0], 1.2 * fast_path.MOST_TARGET_BYTES)
         for number in range(2 * fast_path.MOST_TARGETS):
-            targets.read(b"/nothing/%d" % number)
+            targets.get(b"/nothing/%d" % number)
         self.assertLess(targets.size, 600 * fast_path.MOST_TARGETS)
 
     def test_addresses(self) -> None:
