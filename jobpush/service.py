@@ -169,6 +169,7 @@ class JobPush(MultiService):
         for cluster in set(self.table.clusters) - set(self.monitors):
             kept = len(self.table.cluster(cluster))
             self.log.info("{n} known jobs of {cluster}, which is no queue now, are kept", cluster=cluster, n=kept)
+        self.hiding.checked()
         self.tail.fill(self.journal.newest, self.journal.last_seq)
         super().startService()
         self._heartbeat.start()
@@ -207,6 +208,7 @@ class JobPush(MultiService):
         old = self.monitors[queue.cluster]
         self._options[queue.cluster] = options
         monitor = self.monitors[queue.cluster] = self._monitor(queue)
+        self.hiding.checked()
         await self._end(old)
         if not self.closing:
             self._start(monitor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+import attrs
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -13,6 +14,17 @@ from jobpush.events.interfaces import IJournal
 
 #: The name under which the journal keeps which clusters hide jobs, with how that is known.
 KEPT = "hides_jobs"
+
+
+@attrs.frozen
+class _Known:
+    """
+    :ivar why: which scheduler hides jobs, and how that is known.
+    :ivar unknown: the clusters of which it is not known.
+    """
+
+    why: str | None
+    unknown: tuple[str, ...]
 
 
 class Hiding:
@@ -30,31 +42,41 @@ class Hiding:
         self._journal = journal
         self._facts = facts
         self.on_change: list[Callable[[], None]] = []
-        self._told: tuple[str | None, tuple[str, ...]] | None = None
+        self._known: _Known | None = None
 
     def why(self) -> str | None:
         """Return which scheduler hides jobs, and how that is known; None if none is known to."""
-        for cluster, facts in self._facts().items():
-            evidence = self._kept().get(cluster) if facts is None else facts.evidence if facts.hides_jobs else None
-            if evidence is not None:
-                return f"{cluster} hides users' jobs from each other ({evidence})"
-        return None
+        return self._now().why
 
     def unknown(self) -> tuple[str, ...]:
         """Return the clusters of which it is not known."""
-        return tuple(name for name, facts in self._facts().items() if facts is None and name not in self._kept())
+        return self._now().unknown
+
+    def _now(self) -> _Known:
+        """Return what is known. Each request asks, and it changes with `checked` alone."""
+        if self._known is None:
+            self._known = self._find_out()
+        return self._known
+
+    def _find_out(self) -> _Known:
+        kept, facts = self._kept(), self._facts()
+        unknown = tuple(name for name, its in facts.items() if its is None and name not in kept)
+        for cluster, its in facts.items():
+            evidence = kept.get(cluster) if its is None else its.evidence if its.hides_jobs else None
+            if evidence is not None:
+                return _Known(f"{cluster} hides users' jobs from each other ({evidence})", unknown)
+        return _Known(None, unknown)
 
     def checked(self) -> None:
-        """A scheduler has said whether it hides jobs, or clusters came or went."""
+        """A scheduler has said whether it hides jobs, or clusters came, went or were replaced, or the journal was opened."""
         kept = self._kept()
         said = {name: facts for name, facts in self._facts().items() if facts is not None}
         now = {name: evidence for name, evidence in kept.items() if name not in said}
         now.update((name, facts.evidence) for name, facts in said.items() if facts.hides_jobs)
         if now != kept:
             self._journal.keep(KEPT, json.dumps(now)).addErrback(self._not_kept)
-        told = self.why(), self.unknown()
-        if told != self._told:
-            self._told = told
+        before, self._known = self._known, self._find_out()
+        if self._known != before:
             for call in self.on_change:
                 call()
 
