@@ -19,6 +19,7 @@ from jobpush.core.filters import Visibility
 from jobpush.events.tracker import Wake
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.web.held.connections import Connections
+from jobpush.web.held.fast_path import kept
 from jobpush.web.held.members import DeferredMember
 from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
@@ -119,9 +120,10 @@ class Answering:
             wake = Wake(gathered, self._registry.tracker.head, timed_out=True, closing=True)
             return (await self.rendered(hold.render(wake))).apply(request)
         self._registry.check(request.principal, question.size, hold.key)
+        asked = kept(question, request.method, request.uri)
         if self._connections.can_take(request):
-            self._registry.hold(self._connections.take(request), hold, question)
+            self._registry.hold(self._connections.take(request), hold, asked)
             return NOT_DONE_YET
         member = DeferredMember(request.principal, self._registry.time_is_up, self._registry.leave)
-        self._registry.hold(member, hold, question)
+        self._registry.hold(member, hold, asked)
         return (await member.deferred).apply(request)

@@ -26,7 +26,7 @@ from jobpush.web import twisted_internals
 from jobpush.web.access_log import client_address, client_words, line_format, request_line
 from jobpush.web.held import fast_path
 from jobpush.web.held.connection import HeldConnection, StreamConnection
-from jobpush.web.held.questions import Hold, Outcome, Question, Ready
+from jobpush.web.held.questions import Asked, Hold, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import Form
@@ -249,7 +249,7 @@ class Connections:
             return False
         if self._hold_again(connection, target, visibility):
             return True
-        question = Question(target.route, target.arguments, target.parameters, now, visibility, size=target.size)
+        question = fast_path.question_of(target, visibility, now)
         outcome = self._ask(question)
         if isinstance(outcome, Ready):
             try:
@@ -264,7 +264,7 @@ class Connections:
             if outcome.deadline <= now:
                 return False
             try:
-                self._hold(connection, target, outcome, question)
+                self._hold(connection, target, outcome, fast_path.Address(uri, visibility, target.size))
             except Problem as problem:
                 response = problem.response()
             else:
@@ -277,16 +277,16 @@ class Connections:
         return True
 
     def _hold(
-        self, connection: HeldConnection, target: fast_path.Target, hold: Hold, question: Question
+        self, connection: HeldConnection, target: fast_path.Target, hold: Hold, asked: Asked
     ) -> None:
         """Hold a request of a connection that waited for it. Raises `Problem`, if no more requests may be held."""
-        group = self.registry.hold(connection, hold, question)
+        group = self.registry.hold(connection, hold, asked)
         self._remember(connection, target)
         if hold.wait is not None:
             head, forgotten = self._moment()
             if target.size > LONGEST_LAST_HOLD:
                 return
-            self._last_holds[target, question.visibility] = LastHold(group, head, forgotten, hold.wait)
+            self._last_holds[target, asked.visibility] = LastHold(group, head, forgotten, hold.wait)
             if len(self._last_holds) > MOST_LAST_HOLDS:
                 self._last_holds.popitem(last=False)
 

@@ -19,7 +19,9 @@ import attrs
 from twisted.web.http import parse_qs
 
 from jobpush.core.bounded_cache import BoundedCache
+from jobpush.core.filters import Visibility
 from jobpush.web.access_log import escaped
+from jobpush.web.held.questions import Asked, Question
 from jobpush.web.params import decoded, size_of
 from jobpush.web.problems import Problem
 
@@ -64,6 +66,44 @@ class Target:
     parameters: dict[str, list[object]]
     line: str
     size: int
+
+
+@attrs.frozen(eq=False)
+class Address:
+    """
+    A question that its address says in full, kept as that: what it says takes up ten times as much. See `questions.Asked`.
+
+    :ivar uri: of a GET without a condition; `read_target` takes it.
+    """
+
+    uri: bytes
+    visibility: Visibility
+    size: int
+
+    def seen_by(self, visibility: Visibility) -> Address:
+        """See `jobpush.web.held.questions.Asked`."""
+        return attrs.evolve(self, visibility=visibility)
+
+    def again(self, now: float) -> Question:
+        """See `jobpush.web.held.questions.Asked`."""
+        target = read_target(self.uri)
+        assert target is not None
+        return question_of(target, self.visibility, now)
+
+
+def question_of(target: Target, visibility: Visibility, now: float) -> Question:
+    """Return what an address asks."""
+    return Question(target.route, target.arguments, target.parameters, now, visibility, size=target.size)
+
+
+def kept(question: Question, method: bytes, uri: bytes) -> Asked:
+    """Return what is kept of a question that came in an ordinary request: its address, if that says all of it."""
+    if method != b"GET" or question.condition is not None or len(uri) > LONGEST:
+        return question
+    target = read_target(uri)
+    if target is None or (target.route, target.arguments) != (question.route, question.arguments):
+        return question
+    return Address(uri, question.visibility, question.size)
 
 
 def _size(uri: bytes, target: Target | None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from jobpush.core.filters import Visibility
-from jobpush.web.held.questions import Hold, Outcome, Question
+from jobpush.web.held.questions import Asked, Hold, Outcome, Question
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import StreamGroup
@@ -52,7 +52,7 @@ class Judging:
                 if not visibility.settled:
                     continue
                 if isinstance(group, ResponseGroup):
-                    if visibility != group.question.visibility and group.wake is None:
+                    if visibility != group.asked.visibility and group.wake is None:
                         moved.setdefault(visibility, []).append(member)
                 elif not isinstance(group, StreamGroup):
                     member.judged(visibility)
@@ -60,7 +60,7 @@ class Judging:
                     self._registry.restrict(member, attrs.evolve(group.selection, visibility=visibility))
             for visibility, members in moved.items():
                 assert isinstance(group, ResponseGroup)
-                self._ask_again(members, attrs.evolve(group.question, visibility=visibility, came_at=self._registry.seconds()))
+                self._ask_again(members, group.asked.seen_by(visibility))
 
     def revoke(self, is_revoked: Callable[[Principal], bool]) -> None:
         """Answer what is held for these principals 401, and end their streams."""
@@ -69,7 +69,8 @@ class Judging:
                 if is_revoked(member.principal):
                     self._registry.refuse(member, Problem(401, "what this request was made with has been revoked", close=True))
 
-    def _ask_again(self, members: list[Any], question: Question) -> None:
+    def _ask_again(self, members: list[Any], asked: Asked) -> None:
+        question = asked.again(self._registry.seconds())
         meanwhile = Hold(
             key=object(),
             since=self._registry.tracker.head,
@@ -77,4 +78,4 @@ class Judging:
             render=lambda wake: _ASK_AGAIN.response(),
             deadline=question.came_at,
         )
-        self._registry.ask_again(members, question, meanwhile, self._ask(question))
+        self._registry.ask_again(members, asked, meanwhile, self._ask(question))

@@ -44,6 +44,39 @@ class Question:
     condition: Preference | None = None
     size: int = 0
 
+    def seen_by(self, visibility: Visibility) -> Question:
+        """See `Asked`."""
+        return attrs.evolve(self, visibility=visibility)
+
+    def again(self, now: float) -> Question:
+        """See `Asked`."""
+        return attrs.evolve(self, came_at=now)
+
+
+class Asked(Protocol):
+    """
+    What is kept of a question while its requests are held: enough to ask it again. There are tens of thousands of these.
+
+    :ivar visibility: whose jobs the answer may show.
+    :ivar size: bytes that the question takes up.
+    """
+
+    @property
+    def visibility(self) -> Visibility: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def seen_by(self, visibility: Visibility) -> Asked:
+        """Return the same for those to whom these jobs may be shown."""
+
+    def again(self, now: float) -> Question:
+        """
+        Return the question, as if it came now.
+
+        :param now: the reactor's time.
+        """
+
 
 class Watch(Protocol):
     """What a held question waits for."""

@@ -22,7 +22,7 @@ from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Held, Member
-from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
+from jobpush.web.held.questions import Asked, Hold, Later, Outcome, Ready
 from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.schedulers import Schedulers
 from jobpush.web.held.stream_group import (
@@ -175,16 +175,16 @@ class Registry:
         if size > SMALL and size + self.size() > MOST_BYTES:
             raise try_later(f"the ids and filters of held requests take up nearly {MOST_BYTES} bytes; ask for fewer, or later")
 
-    def hold(self, member: Member, hold: Hold, question: Question) -> ResponseGroup:
+    def hold(self, member: Member, hold: Hold, asked: Asked) -> ResponseGroup:
         """
         Hold a request until what it waits for has come or its time is up.
 
-        :param question: what was asked.
+        :param asked: what is kept of its question.
         :return: the group that it is held in.
         :raise Problem: 503, if no more requests may be held.
         """
-        self.check(member.principal, question.size, hold.key)
-        group = self._group(hold, question, member.principal.name)
+        self.check(member.principal, asked.size, hold.key)
+        group = self._group(hold, asked, member.principal.name)
         self._join(member, group)
         self._set_deadline(member, hold.deadline - self._reactor.seconds())
         self._schedulers.awaited(hold.clusters)
@@ -248,11 +248,11 @@ class Registry:
         tell(member, member.form.reset(head))
         self.follow(member, selection, head)
 
-    def _group(self, hold: Hold, question: Question, client: str | None) -> ResponseGroup:
+    def _group(self, hold: Hold, asked: Asked, client: str | None) -> ResponseGroup:
         """The group of those that wait for the same; the client is the one for which it begins, if there is none yet."""
         group = self._groups.get(hold.key)
         if group is None:
-            group = self._groups[hold.key] = ResponseGroup(self, hold, question)
+            group = self._groups[hold.key] = ResponseGroup(self, hold, asked)
             group.begin(client)
         return group
 
@@ -307,6 +307,15 @@ class Registry:
         if not self._streams and not self._catching_up.members and self._beat.running:
             self._beat.stop()
 
+    def move(self, members: Sequence[Member], group: ResponseGroup) -> None:
+        """See `response_group.GroupRegistry`."""
+        for member in members:
+            before: Any = self._members[member]
+            del before.members[member]
+            self._join(member, group)
+            if not before.members:
+                self._drop(before)
+
     def retire(self, group: Group) -> None:
         """See `response_group.GroupRegistry`."""
         if isinstance(group, ResponseGroup) and self._groups.get(group.hold.key) is group:
@@ -351,10 +360,8 @@ class Registry:
             group.made(outcome.render).addCallback(group.send)
         elif isinstance(outcome, Hold):
             client = next((member.principal.name for member in group.members), None)
-            other = self._group(outcome, group.question, client)
-            for member in list(group.members):
-                del group.members[member]
-                self._join(member, other)
+            other = self._group(outcome, group.asked, client)
+            self.move(list(group.members), other)
             self._schedulers.awaited(outcome.clusters)
             group.end()
         else:
@@ -380,20 +387,16 @@ class Registry:
         response = problem.response()
         return Ready(lambda: response)
 
-    def ask_again(self, members: Sequence[Member], question: Question, hold: Hold, outcome: Outcome) -> None:
+    def ask_again(self, members: Sequence[Member], asked: Asked, hold: Hold, outcome: Outcome) -> None:
         """
         Let held requests, which were in the same group, wait for something else. Their deadlines stay.
 
+        :param asked: what is kept of their question from now on.
         :param hold: while it is found out what that is.
         :param outcome: of their question, asked again.
         """
-        group: Any = self._members[members[0]]
-        apart = ResponseGroup(self, hold, question)
-        for member in members:
-            del group.members[member]
-            self._join(member, apart)
-        if not group.members:
-            self._drop(group)
+        apart = ResponseGroup(self, hold, asked)
+        self.move(members, apart)
         self.settle(apart, outcome)
 
     def removed(self, cluster: str) -> None:

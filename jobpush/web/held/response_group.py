@@ -18,9 +18,8 @@ from jobpush.core.filters import Targets, named_clusters
 from jobpush.core.record import Event
 from jobpush.events.tracker import Continuation, JobStatusTracker, Wake
 from jobpush.runtime.cooperate import Cooperator
-from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.members import Member
-from jobpush.web.held.questions import Hold, LookRequest, Outcome, Question
+from jobpush.web.held.questions import Asked, Hold, LookRequest, Outcome
 from jobpush.web.held.schedulers import Looks
 from jobpush.web.problems import fault
 from jobpush.web.responses import Rendering, Response
@@ -31,9 +30,6 @@ AT_ONCE = 128
 #: Different responses at the end of the service, so that clients come back at different times.
 CLOSING_RESPONSES = 8
 
-#: Seconds in which a response that takes long is made, when a request's time is up; then it is made again.
-MAKING_S = 5.0
-
 #: The selection of a group that waits for no events.
 _NOTHING = Targets(frozenset())
 
@@ -43,10 +39,12 @@ class GroupRegistry(Looks, Protocol):
 
     tracker: JobStatusTracker
     cooperator: Cooperator
-    wheel: TimerWheel
 
     def answer(self, members: Sequence[Member], response: Response) -> None:
         """Answer these members of a group; they are held no more."""
+
+    def move(self, members: Sequence[Member], group: ResponseGroup) -> None:
+        """From now on these are in another group."""
 
     def retire(self, group: ResponseGroup) -> None:
         """Let nobody join this group any more."""
@@ -61,22 +59,23 @@ class GroupRegistry(Looks, Protocol):
 class ResponseGroup(Continuation):
     """
     :param hold: what the first member waits for, and so all of them.
-    :ivar question: what they have asked.
+    :ivar asked: what is kept of their question.
     :ivar members: in the order in which they came.
     """
 
-    __slots__ = ("_looking", "_registry", "_timed_out", "hold", "members", "question")
+    __slots__ = ("_looking", "_registry", "_timed_out", "asked", "hold", "members")
 
     log = Logger()
 
-    def __init__(self, registry: GroupRegistry, hold: Hold, question: Question) -> None:
+    def __init__(self, registry: GroupRegistry, hold: Hold, asked: Asked) -> None:
         super().__init__(hold.watch.selection if hold.watch is not None else _NOTHING, hold.since)
         self.hold = hold
-        self.question = question
+        self.asked = asked
         self.members: dict[Member, None] = {}
         self._registry = registry
         self._looking: tuple[Deferred[None], ...] = ()
-        self._timed_out: tuple[object, Response] | None = None
+        #: When somebody's time was up last, and the response; or those who get it, while it is made.
+        self._timed_out: tuple[object, Response | ResponseGroup] | None = None
 
     def begin(self, client: str | None = None) -> None:
         """
@@ -99,7 +98,7 @@ class ResponseGroup(Continuation):
     @property
     def size(self) -> int:
         """Bytes that its question takes up."""
-        return self.question.size
+        return self.asked.size
 
     # -- what it waits for
 
@@ -202,21 +201,29 @@ class ResponseGroup(Continuation):
             self._registry.cooperator.soon(partial(self._send_some, responses, left, wake))
 
     def time_is_up(self, member: Member) -> None:
-        """Answer this member alone. Those whose time is up in the same second share a response."""
+        """
+        Answer this member alone. Those whose time is up in the same second share a response.
+
+        While that is made, they are in a group of their own: a connection that was answered may be back in this one at once.
+        """
         if self.wake is not None:
             return  # its response is on its way
         head = self._registry.tracker.head
         like = (head, len(self.gathered), int(self._registry.seconds()))
-        if self._timed_out is not None and self._timed_out[0] == like:
-            self._registry.answer((member,), self._timed_out[1])
-            return
+        if self._timed_out is None or self._timed_out[0] != like:
+            apart = ResponseGroup(self._registry, self.hold, self.asked)
+            gathered = list(self.gathered)  # an event that comes meanwhile is not up to this head
+            wake = apart.wake = Wake(gathered, head, timed_out=True)
+            self._timed_out = (like, apart)
 
-        def send(response: Response) -> None:
-            self._timed_out = (like, response)
-            if member in self.members:  # it may have left, or been answered, while the response was made
-                self._registry.answer((member,), response)
+            def send(response: Response) -> None:
+                if self._timed_out == (like, apart):
+                    self._timed_out = (like, response)
+                apart.send(response, wake)
 
-        self.made(lambda: self.hold.render(Wake(self.gathered, head, timed_out=True))).addCallback(send)
-        if member in self.members:
-            # The response takes more than a turn to make. A request has a deadline as long as it is held.
-            self._registry.wheel.set(member, MAKING_S)
+            self.made(lambda: self.hold.render(wake)).addCallback(send)
+        response = self._timed_out[1]
+        if isinstance(response, ResponseGroup):
+            self._registry.move((member,), response)
+        else:
+            self._registry.answer((member,), response)

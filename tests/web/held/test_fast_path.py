@@ -11,14 +11,18 @@ import tracemalloc
 from typing import Any
 from unittest import mock
 
+import attrs
 from twisted.internet import reactor as real_reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from jobpush.core.filters import Visibility
 from jobpush.core.model import QueueFacts
 from jobpush.web.held import fast_path, summary
 from jobpush.web.held.fast_path import PLAIN
+from jobpush.web.held.questions import Question
 from jobpush.web.identity import Identity
+from jobpush.web.params import Preference
 from jobpush.web.routes.jobs import JobRoutes
 from tests.service_process import ROOT
 from tests.support import NOW, Says
@@ -554,3 +558,32 @@ class BlockTests(SynchronousTestCase):
             b"/v1/jobs/memory/1/2", b"/v1/jobs/memory/", b"/v1/jobs/memory", b"/v1/jobs//1", b"/v1/workflows/", b"/v1/workflows/a/b", b"/healthz", b"/",
         ):  # fmt: skip
             self.assertIsNone(fast_path.read_target(uri), uri)
+
+    def test_what_is_kept_of_a_question(self) -> None:
+        """The address, where that is all of it: a held question takes up a tenth, and is the same when it is asked again."""
+        uri = b"/v1/jobs/memory/1?since=0&wait=5"
+        target = fast_path.read_target(uri)
+        assert target is not None
+        question = fast_path.question_of(target, Visibility("kim"), 7.0)
+        asked = fast_path.kept(question, b"GET", uri)
+        assert isinstance(asked, fast_path.Address)
+        self.assertEqual((asked.visibility, asked.size), (question.visibility, question.size))
+        self.assertGreater(asked.size, 0)
+        again = asked.seen_by(Visibility("lee")).again(9.0)
+        self.assertEqual(
+            attrs.astuple(again, recurse=False), attrs.astuple(attrs.evolve(question, visibility=Visibility("lee"), came_at=9.0), recurse=False)
+        )
+        self.assertEqual(asked.again(8.0).visibility, Visibility("kim"))
+
+    def test_of_what_all_is_kept(self) -> None:
+        """What a body or a condition says is in no address, nor is what another application in front has taken off the path."""
+        uri = b"/v1/jobs/memory/1"
+        question = Question("job", ("memory", "1"), {}, 7.0, size=3)
+        conditional = attrs.evolve(question, condition=Preference(("x",), 5.0))
+        self.assertIsInstance(fast_path.kept(question, b"GET", uri), fast_path.Address)
+        self.assertIs(fast_path.kept(question, b"POST", uri), question)
+        self.assertIs(fast_path.kept(conditional, b"GET", uri), conditional)
+        for other in (b"/api/v1/jobs/memory/1", b"/v1/jobs/memory/2", b"/v1/changes", uri + b"?since=" + b"0" * fast_path.LONGEST):
+            self.assertIs(fast_path.kept(question, b"GET", other), question, other)
+        again = conditional.seen_by(Visibility("lee")).again(9.0)
+        self.assertEqual((again.visibility, again.came_at, again.condition), (Visibility("lee"), 9.0, conditional.condition))

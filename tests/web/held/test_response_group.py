@@ -11,7 +11,7 @@ from jobpush.events.tracker import Wake
 from jobpush.runtime.cooperate import TURN_S
 from jobpush.web.held import response_group
 from jobpush.web.held.questions import Hold, LookRequest, Outcome, Question, Ready
-from jobpush.web.held.response_group import CLOSING_RESPONSES, MAKING_S
+from jobpush.web.held.response_group import CLOSING_RESPONSES
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Rendering, Response, json_response
 from tests.web.held.test_registry import Lab, Member, Watch
@@ -144,29 +144,92 @@ class ResponseTests(GroupCase):
         self.assertEqual(made[:2], [0, 1])
 
     def test_a_time_out_whose_response_takes_long(self) -> None:
-        """A request whose response is being made has a deadline still; if it takes too long, it is made again."""
-        made: list[float] = []
+        """It is made once for those whose time is up in the same second, and neither an event nor those who come change it."""
+        made: list[int] = []
         violations: list[str] = []
 
         def render(wake: Wake) -> Rendering:
-            made.append(self.lab.clock.seconds())
+            made.append(len(wake.events))
 
             def steps() -> Any:
-                while self.lab.clock.seconds() < made[0] + MAKING_S + 2:
+                for step in range(10):
                     self.lab.clock.rightNow += 2 * TURN_S
+                    if step == 5:
+                        self.lab.publish("1")
                     yield
                     violations.extend(self.lab.registry.violations())
-                return Response(200, (), b"made")
+                return Response(200, (), b"%d of %d" % (len(wake.events), len(made)))
+
+            return steps()
+
+        first = self.members(3, wait=1.0, need=2, render=render)
+        (later,) = self.members(1, wait=60.0, need=2, render=render)
+        self.lab.clock.advance(1.1)
+        self.lab.settle()
+        self.assertEqual([member.got for member in first], [[b"0 of 1"]] * 3)
+        self.assertEqual((later.got, made, violations), ([], [0], []))
+        self.lab.publish("1")
+        self.lab.settle()
+        self.assertEqual((later.got, made), ([b"2 of 2"], [0, 2]))
+        self.assertEqual(self.lab.clock.getDelayedCalls(), [])
+
+    def test_left_while_the_response_is_made(self) -> None:
+        """Nobody is left who gets it."""
+
+        def render(wake: Wake) -> Rendering:
+            def steps() -> Any:
+                self.lab.clock.rightNow += 2 * TURN_S
+                yield
+                self.lab.registry.leave(member)
+                self.lab.clock.rightNow += 2 * TURN_S
+                yield
+                return Response(200, (), b"")
 
             return steps()
 
         (member,) = self.members(1, wait=1.0, render=render)
         self.lab.clock.advance(1.1)
         self.lab.settle()
-        self.assertEqual((member.got, self.lab.registry.held, len(made)), ([b"made"], 0, 2))
-        self.assertEqual(violations, [])
-        self.assertTrue(MAKING_S <= made[1] - made[0] < MAKING_S + 0.2, made)
-        self.assertEqual(self.lab.clock.getDelayedCalls(), [])
+        self.assertEqual((member.got, self.lab.registry.held, list(self.lab.registry.violations())), ([], 0, []))
+
+    def test_back_at_once(self) -> None:
+        """A connection that is answered in time and asks the same at once waits for as long as it asks now."""
+        self.back_at_once(0)
+
+    def test_back_at_once_after_a_long_response(self) -> None:
+        """The same, where the response took some turns."""
+        self.back_at_once(3)
+
+    def back_at_once(self, turns: int) -> None:
+        """A response takes so many turns to make."""
+
+        def render(wake: Wake) -> Rendering:
+            def steps() -> Any:
+                for _ in range(turns):
+                    self.lab.clock.rightNow += 2 * TURN_S
+                    yield
+                return Response(200, (), b"timed out")
+
+            return steps()
+
+        ended: list[float] = []
+
+        class Asking(Member):
+            @classmethod
+            def deliver_all(cls, members: Sequence[Any], response: Response) -> None:
+                for member in members:
+                    ended.append(member._lab.clock.seconds())
+                    if len(ended) == 1:
+                        member._lab.hold(member, wait=20.0, render=render)
+
+        other, member = self.members(2, wait=90.0, render=render)
+        self.lab.registry.leave(member)
+        member.__class__ = Asking
+        self.lab.hold(member, wait=1.0, render=render)
+        self.lab.clock.pump([0.125] * 8 * 25)
+        self.assertEqual(len(ended), 2)
+        self.assertTrue(20.0 <= ended[1] - ended[0] < 21.0, ended)
+        self.assertIn(other, self.lab.registry)
 
     def test_the_end(self) -> None:
         """At the end of the service clients are told different times to come back; without such a time all get the same."""
