@@ -106,6 +106,7 @@ setup(
             "mypy >= 1.10",
             "mypy-zope >= 1.0.5",
             "playwright >= 1.45",
+            "pyseccomp >= 0.1.2",
             "ruff >= 0.6",
             "websockets >= 14",
         ],

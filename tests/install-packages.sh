@@ -1,9 +1,10 @@
 #!/bin/sh
 # Install what the tests against a real Slurm, a real sshd, a real browser and real proxies need, libfaketime for those that set a
-# clock, and a C compiler for the load generator of those with many clients, where that can be done: as root, on Debian.
+# clock, systemd's lists of system calls with libseccomp, and a C compiler for the load generator of those with many clients, where
+# that can be done: as root, on Debian.
 # Nothing is started: the tests start their own cluster, in a directory of their own.
 set -eu
-need="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core openssh-server openssh-client strace chromium fonts-dejavu-core faketime nginx-light haproxy curl jq"
+need="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core openssh-server openssh-client strace chromium fonts-dejavu-core faketime nginx-light haproxy curl jq systemd libseccomp2"
 command -v cc >/dev/null || need="$need gcc libc6-dev"
 missing=
 for package in $need; do

@@ -41,11 +41,12 @@ class ServiceProcess:
 
     :param arguments: of ``twistd jobpush``.
     :param files: how many files it may open, if that is not as many as this process.
+    :param unit: a systemd unit, whose restrictions it gets (`tests.sandbox`).
     """
 
     def __init__(
         self, directory: Path, *arguments: str, environment: Mapping[str, str] | None = None,
-        twistd_options: Sequence[str] = (), files: int | None = None,
+        twistd_options: Sequence[str] = (), files: int | None = None, unit: Path | None = None,
     ) -> None:
         self.directory = directory
         self.port = free_ports(1)[0]
@@ -54,7 +55,9 @@ class ServiceProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self._environment = environment or {}
         self._twistd_options = twistd_options
-        self._before = ("prlimit", f"--nofile={files}:{files}") if files is not None else ()
+        self._before: tuple[str, ...] = ("prlimit", f"--nofile={files}:{files}") if files is not None else ()
+        if unit is not None:
+            self._before += (sys.executable, "-m", "tests.sandbox", str(unit), "--")
 
     def start(self, seconds: float = 30.0) -> None:
         """Start it; returns when it answers."""
