@@ -251,8 +251,9 @@ def scope_of(selection: Selects, members: Callable[[str], Collection[JobKey] | N
             return Scope(None, owners)
         found: set[JobKey] = set()
         for name in selection.workflows:
-            of_one = members(name)
-            if of_one is None or len(found) + len(of_one) > MOST_KEYS:
+            # What is not known has no jobs: such a name is in no tag. It may have had events of its own.
+            of_one = members(name) or ()
+            if len(found) + len(of_one) > MOST_KEYS:
                 break
             found.update(of_one, ((NO_CLUSTER, name),))
         else:

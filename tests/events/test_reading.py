@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush.core import filters, wire
 from jobpush.core.filters import ALL, EVERYTHING, Scope, Selection, Visibility
+from jobpush.core.workflow import workflow_key
 from jobpush.events import event_index, journal_reading, reader
 from jobpush.events.interfaces import Found, JournalError
 from jobpush.events.reader import AT_ONCE, Older, Page
@@ -316,3 +317,9 @@ class BoundedTests(JournalReadingCase):
         with patch.object(filters, "MOST_KEYS", 5):
             self.assertEqual(filters.scope_of(Selection(workflows=names, users=users), jobs.get), Scope(None, users))
             self.assertEqual(len(filters.scope_of(Selection(workflows=frozenset({"w"})), jobs.get).keys or ()), 6)
+
+    def test_workflows_that_nobody_knows(self) -> None:
+        """They have no jobs: their own events are looked for, and not every event there is."""
+        selection = Selection(workflows=frozenset({"v", "gone"}), users=frozenset({"kim"}))
+        scope = filters.scope_of(selection, {"v": [("c", "1")]}.get)
+        self.assertEqual(scope.keys, {("c", "1"), workflow_key("v"), workflow_key("gone")})
