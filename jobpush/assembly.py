@@ -36,6 +36,7 @@ from jobpush.runtime.sd_notify import notify_of, watchdog_seconds
 from jobpush.runtime.supervision import Supervision
 from jobpush.service import DRAIN_S, JobPush
 from jobpush.settings import ConfigError
+from jobpush.tls_endpoint import TlsEndpoint
 from jobpush.web import ApiResource
 from jobpush.web.first_requests import FirstRequests
 from jobpush.web.health import readiness
@@ -98,6 +99,10 @@ class Assembly(MultiService):
         self.reloads.add("the access log", site.access_log.reopen)
         self.reloads.add("the hosts", self._reload_hosts)
         self.reloads.add("the queues", self._queues.reload)
+        for port in self._ports:
+            endpoint = getattr(port, "endpoint", None)
+            if isinstance(endpoint, TlsEndpoint):
+                self.reloads.add("the certificate", endpoint.certificates.reload)
         self._asked = asked
         self._in_terminal = False
         self._forget_signal = lambda: None

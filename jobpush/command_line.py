@@ -31,6 +31,7 @@ from jobpush.polling.queue_options import CommonOptions
 from jobpush.queues import MadeQueues, make_queues
 from jobpush.runtime.listening import InheritedSocket, inherited_sockets
 from jobpush.settings import CommandLine, ConfigError, Given, Settings, explained, make_settings, read_file
+from jobpush.tls_endpoint import PREFIX
 
 #: Connections that may wait to be accepted. Thousands of clients come back at once after each event; the default of 50
 #: makes most of them wait for a second or three until TCP tries again.
@@ -197,11 +198,16 @@ class Options(CommandLine):
                 raise ConfigError(
                     f"{where}: {error}; expected digits or an endpoint string such as tcp:8080:interface=0.0.0.0"
                 ) from None
-            if not self.settings.allow_anonymous and self._is_public(endpoint):
+            if self._is_public(endpoint) and not (self.settings.allow_anonymous or self._asks_everybody(endpoint)):
                 raise ConfigError(
-                    f"{where} is not provably loopback or a unix socket, and there is no authentication: "
-                    "whoever reaches it would see all jobs. Say --allow-anonymous if that is meant"
+                    f"{where} is not provably loopback or a unix socket, and there is no authentication: whoever reaches it "
+                    "would see all jobs. Say --allow-anonymous if that is meant; or let everybody say who he is, over TLS: "
+                    f"--private yes, and --port {PREFIX}:8443:cert=FILE:key=FILE"
                 )
+
+    def _asks_everybody(self, endpoint: str) -> bool:
+        """Return whether nobody is answered there who does not say who he is, which nobody else can overhear."""
+        return self.settings.private is True and endpoint.partition(":")[0] in (PREFIX, "ssl")
 
     def where_it_listens(self, endpoint: str | None = None) -> str:
         """Return what to call an endpoint in errors; by default all of them."""
@@ -253,7 +259,7 @@ def is_public(endpoint: str) -> bool:
     if kind == "unix":
         return False
     found = interfaces(endpoint)
-    if len(found) != 1 or kind not in ("tcp", "tcp6", "ssl", "tls"):
+    if len(found) != 1 or kind not in ("tcp", "tcp6", "ssl", "tls", PREFIX):
         return True
     try:
         return not ipaddress.ip_address(found[0]).is_loopback

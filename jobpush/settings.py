@@ -64,8 +64,8 @@ class Settings:
         default_text="the sockets that systemd has handed over (jobpush.socket), else port 8080 on loopback",
         example="8080",
         details="Endpoint strings are Twisted's, such as unix:/run/jobpush/http.sock:mode=660 or tcp:8080:interface=0.0.0.0. "
-        "What others than this host's users can reach needs allow_anonymous until there is authentication: put it behind a "
-        "proxy that authenticates.",
+        "What others than this host's users can reach needs private and TLS (jobpush-tls:8443:cert=FILE:key=FILE), or "
+        "allow_anonymous.",
     )
     hosts: tuple[str, ...] = setting(
         Many(HostName()),

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobpush.tap import Options
 from jobpush_client.cli import parser
 from tests import doc_commands, doc_shell, documents
+from tests.certificates import Authority
 from tests.fakes import Programs
 from tests.service_process import ROOT, ServiceProcess, free_ports, start_twistd, twistd_environment
 from tests.slurm_cluster import wait_until
@@ -175,10 +176,14 @@ x = 1
 
     def test_toml(self) -> None:
         """Each configuration is read, its queues and listeners too."""
+        files = Path(self.mktemp()).absolute()
+        files.mkdir()
+        pair = Authority(files).pair("site")
         for block in documents.all_blocks():
             if block.language == "toml" and block.file != "pyproject.toml":
                 path = self.mktemp()
-                Path(path).write_text(block.text)
+                text = block.text.replace("/etc/jobpush/tls/fullchain.pem", str(pair.cert))
+                Path(path).write_text(text.replace("/etc/jobpush/tls/privkey.pem", str(pair.key)))
                 options = Options()
                 options.parseOptions(["--config", path])
                 self.assertTrue(options.settings, block.name)

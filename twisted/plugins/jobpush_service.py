@@ -3,6 +3,7 @@
 from twisted.application.service import ServiceMaker
 
 from jobpush.events.listeners import LogListenerFactory
+from jobpush.tls_endpoint import TlsEndpointParser
 from jobpush_adapters.factories import GridEngineFactory, MockFactory, PbsFactory, SlurmFactory
 
 jobpush = ServiceMaker(
@@ -16,3 +17,4 @@ sge = GridEngineFactory()
 pbs = PbsFactory()
 mock = MockFactory()
 log_listener = LogListenerFactory()
+tls_endpoint = TlsEndpointParser()
