@@ -33,6 +33,7 @@ from jobpush.events.journal_tables import (
     MIGRATIONS,
     PAGE,
     Damaged,
+    check_synced,
     epochs_of,
     forget,
     keep_text,
@@ -273,6 +274,7 @@ class SQLiteJournal:
                 if not events or self._head() != events[-1].seq:
                     self._check_head(self.last_seq)
                     raise
+                check_synced(self._writer)
                 self._unsure = False
             try:
                 if events:

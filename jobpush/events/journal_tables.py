@@ -221,3 +221,20 @@ def keep_text(db: sqlite3.Connection, name: str, value: str | None) -> None:
 def kept_texts(meta: Mapping[str, str]) -> dict[str, str]:
     """Return the texts that are kept, by name."""
     return {name.removeprefix(_KEPT): value for name, value in meta.items() if name.startswith(_KEPT)}
+
+
+def check_synced(db: sqlite3.Connection) -> None:
+    """
+    Check that what is read is on the disk: a sync that failed may have left it in the kernel's memory alone.
+
+    :raise JournalError: if it may not be.
+    """
+    try:
+        busy = db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]
+        why = "a reader is in the way" if busy else None
+    except sqlite3.Error as error:
+        why = str(error)
+    if why is not None:
+        raise JournalError(
+            f"a batch whose write failed is in the journal, and it cannot be made sure that it is on the disk: {why}"
+        )

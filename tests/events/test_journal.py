@@ -163,6 +163,43 @@ class DurabilityTests(JournalCase):
         self.write(journal, change("3", "RUNNING"))
         self.assertEqual(self.read(journal), [1, 2, 3])
 
+    def test_written_and_perhaps_not_on_the_disk(self) -> None:
+        """A batch that is in the file, and of which nobody can say that it is on the disk, is not told before the next start."""
+        for how, why in (("reader", "a reader is in the way"), ("disk", "disk I/O error")):
+            journal = self.open()
+            before = journal.last_seq
+            self.write(journal, change("1", "RUNNING"))
+            reader, connect = sqlite3.connect(os.path.join(self.directory, "journal.sqlite")), journal._connect_writer
+
+            def in_the_way(path: str, how: str = how, reader: Any = reader, connect: Any = connect) -> Any:
+                made = connect(path)
+                made.execute("PRAGMA busy_timeout=0")
+                if how == "disk":
+                    made = mock.Mock(wraps=made)
+                    made.execute.side_effect = lambda text, *more: self.fail_checkpoint(made, text, *more)
+                return made
+
+            if how == "reader":  # it reads what was there before the batch: the log cannot be copied as a whole
+                reader.execute("BEGIN").execute("SELECT count(*) FROM event").fetchall()
+            with mock.patch.object(journal, "_connect_writer", in_the_way):
+                done, events = self.fails_after(journal, change("2", "RUNNING"))
+            failure = self.failureResultOf(done, JournalError)
+            self.assertIn(f"it cannot be made sure that it is on the disk: {why}", str(failure.value))
+            self.assertEqual((journal.last_seq, journal.problem), (before + 1, str(failure.value)))
+            reader.close()
+            for _ in range(2):
+                failure = self.failureResultOf(journal.commit(events, [], []), JournalError)
+                self.assertIn("restart jobpush", str(failure.value))
+            self.close()
+            self.assertEqual(self.open().last_seq, before + 2)
+            self.close()
+
+    def fail_checkpoint(self, made: Any, text: str, *more: Any) -> Any:
+        """As SQLite does when the disk refuses."""
+        if "wal_checkpoint" in text:
+            raise sqlite3.OperationalError("disk I/O error")
+        return made._mock_wraps.execute(text, *more)
+
     def test_written_and_not_read_back(self) -> None:
         """Where it is found later, after who gave the batch was told that it failed, nothing more is written: its number was not told."""
         journal = self.open()

@@ -124,12 +124,11 @@ class MachineFaults:
         window = self._failing()
         self.machine.fail(calls, 1, error)
         if await self._within(10.0, lambda: self.machine.failed > 0):
-            # A batch whose sync failed counts where it is read back whole: then the service is ready, as the documentation says.
-            if calls == WRITES and not await self._is_ready(False):
+            if not await self._is_ready(False):
                 self.world.violation("ready", f"the journal fails ({os.strerror(error)}), and /readyz says nothing of it")
             until = time.monotonic() + self.draw.uniform(0.5, 4.0) * self.world.pace
             while time.monotonic() < until:
-                if calls == WRITES and await self._is_ready(True, 0.0):
+                if await self._is_ready(True, 0.0):
                     self.world.violation("ready", f"the journal fails ({os.strerror(error)}), and /readyz says 200")
                 await asyncio.sleep(0.2)
         await self._mended(window)
