@@ -128,11 +128,11 @@ class SlurmHistory(History):
         self._tasks[row.id] = list(range(self._draw.randint(2, 6)))
 
     def step(self) -> None:
-        before = {job: (row, row.state) for job, row in self.rows.items()}
         for array in [array for array, tasks in self._tasks.items() if tasks and self._draw.random() < 0.3]:
             self._start_task(array)
         if self._draw.random() < 0.05 and sum(map(bool, self._tasks.values())) < 3:
             self.submit_array()
+        before = {job: (row, row.state) for job, row in self.rows.items()}
         self._quiet(super().step)
         for job, (row, state) in before.items():
             assert isinstance(row, SlurmRow)
