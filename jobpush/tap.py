@@ -42,6 +42,8 @@ def _who_asks(options: Options, reactor: object, service: JobPush) -> tuple[Poli
         return Policy(anonymous, settings.private), identity, None
     tokens = Tokens(service.journal, service.clocks.wall, identity.revoke)
     identity.add(TokenAuthenticator(service.reactor, tokens, service.clocks.wall))
+    for _, authenticator in options.authenticators:
+        identity.add(authenticator)
     identity.add(PeerCredentials(accounts))
     return Policy(anonymous, settings.private, identity.ways), identity, tokens
 
