@@ -2,6 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
+from jobpush.auth_types import SlurmTokenFactory
 from jobpush.events.listeners import LogListenerFactory
 from jobpush.tls_endpoint import TlsEndpointParser
 from jobpush_adapters.factories import GridEngineFactory, MockFactory, PbsFactory, SlurmFactory
@@ -17,4 +18,5 @@ sge = GridEngineFactory()
 pbs = PbsFactory()
 mock = MockFactory()
 log_listener = LogListenerFactory()
+slurm_tokens = SlurmTokenFactory()
 tls_endpoint = TlsEndpointParser()

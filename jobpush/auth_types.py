@@ -1,0 +1,72 @@
+"""
+The ways in which clients say who they are that come with jobpush: their options. What they do is loaded when one is asked for.
+(Tests: tests/test_authentication.py.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, ClassVar
+
+import attrs
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from jobpush.adapter.interfaces import BadQueueOption
+from jobpush.adapter.kinds import Path
+from jobpush.adapter.options import DeclaredOptions, option, read_options
+from jobpush.authentication import IAuthenticatorFactory
+
+
+@attrs.frozen
+class SlurmTokenOptions:
+    """The options of ``slurm-jwt``."""
+
+    jwks: str | None = option(
+        Path(),
+        None,
+        "the JWKS file with the public RSA keys (RS256), as in Slurm's AuthAltParameters=jwks=",
+        example="/etc/slurm/jwks.json",
+    )
+    key: str | None = option(
+        Path(),
+        None,
+        "instead, the file with the secret that Slurm signs with (HS256), for jobpush's user or group alone",
+        example="/etc/jobpush/jwt_hs256.key",
+    )
+
+
+class LoadedFactory(DeclaredOptions):
+    """
+    Loads what makes the authenticators when one is asked for.
+
+    :cvar maker: the full name of a function: (reactor, options) to an authenticator; raises `BadQueueOption`.
+    :cvar extra: the extra of jobpush that it needs, if it needs one.
+    """
+
+    auth_type: ClassVar[str]
+    maker: ClassVar[str]
+    extra: ClassVar[str] = ""
+
+    def generate_authenticator(self, reactor: object, options: Mapping[str, object]) -> Any:
+        read: Any = read_options(self.options_class, options)
+        try:
+            module, _, name = self.maker.rpartition(".")
+            make = getattr(import_module(module), name)
+        except ImportError as error:
+            if not self.extra:
+                raise
+            raise BadQueueOption(f"it needs the extra {self.extra}, pip install 'jobpush[{self.extra}]' ({error})") from None
+        return make(reactor, read)
+
+
+@implementer(IPlugin, IAuthenticatorFactory)
+class SlurmTokenFactory(LoadedFactory):
+    """Makes what reads Slurm's tokens."""
+
+    auth_type = "slurm-jwt"
+    auth_help = "the token of Slurm's auth/jwt (scontrol token), as X-SLURM-USER-TOKEN or a bearer token"
+    options_class = SlurmTokenOptions
+    maker = "jobpush.web.slurm_tokens.make"
+    extra = "jwt"
