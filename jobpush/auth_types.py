@@ -14,7 +14,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.kinds import Path
+from jobpush.adapter.kinds import Path, Text
 from jobpush.adapter.options import DeclaredOptions, option, read_options
 from jobpush.authentication import IAuthenticatorFactory
 
@@ -34,6 +34,21 @@ class SlurmTokenOptions:
         None,
         "instead, the file with the secret that Slurm signs with (HS256), for jobpush's user or group alone",
         example="/etc/jobpush/jwt_hs256.key",
+    )
+
+
+@attrs.frozen
+class ProxyOptions:
+    """The options of ``proxy``."""
+
+    header: str | None = option(
+        Text("NAME"),
+        None,
+        "the header in which the proxy names the user; it takes it away from what clients send",
+        example="X-Remote-User",
+    )
+    peer: str | None = option(
+        Text("USER,…"), None, "the account, or the uid, that the proxy runs as; more than one with commas", example="www-data"
     )
 
 
@@ -70,3 +85,13 @@ class SlurmTokenFactory(LoadedFactory):
     options_class = SlurmTokenOptions
     maker = "jobpush.web.slurm_tokens.make"
     extra = "jwt"
+
+
+@implementer(IPlugin, IAuthenticatorFactory)
+class ProxyFactory(LoadedFactory):
+    """Makes what believes a proxy."""
+
+    auth_type = "proxy"
+    auth_help = "a header of a trusted proxy on this host, which has found out who asks and connects to a unix socket"
+    options_class = ProxyOptions
+    maker = "jobpush.web.proxy_header.make"

@@ -12,7 +12,6 @@ import binascii
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from jwt.exceptions import PyJWTError
 from twisted.internet.interfaces import IReactorTime
 
 from jobpush.web.identity import not_so
-from jobpush.web.principal import Principal
+from jobpush.web.principal import Principal, is_user_name
 
 #: Seconds by which the clock of whoever made a token may differ from this host's.
 LEEWAY_S = 10.0
@@ -43,9 +42,6 @@ _LONGEST_S = 30 * 86400.0
 
 #: Seconds by which the two clocks may differ before a token is looked at anew.
 _DRIFT_S = 1.0
-
-#: Names that a user can have.
-_USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@+\\-]{0,254}\$?")
 
 
 class BadKeys(Exception):
@@ -251,7 +247,7 @@ def user_name(value: object) -> str:
 
     :raise BadToken: if it cannot be one.
     """
-    if not isinstance(value, str) or not _USER.fullmatch(value):
+    if not isinstance(value, str) or not is_user_name(value):
         raise BadToken("it names no user")
     return value
 
