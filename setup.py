@@ -36,6 +36,7 @@ UNIT_TESTS = [
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14.3",
     "rich >= 13",
+    "service-identity >= 24.1",
     "setuptools >= 77",
     "shtab >= 1.7",
     "towncrier >= 24.7",
@@ -98,6 +99,7 @@ setup(
         "metrics": ["prometheus_client >= 0.20"],
         "tls": ["pyOpenSSL >= 24.3"],
         "websocket": ["wsproto >= 1.2"],
+        "oidc": ["PyJWT[crypto] >= 2.8", "pyOpenSSL >= 24.3", "service-identity >= 24.1"],
         "testing": ["hypothesis >= 6.100"],
         "unit-tests": UNIT_TESTS,
         "dev": [

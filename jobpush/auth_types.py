@@ -14,7 +14,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.kinds import Path, Text
+from jobpush.adapter.kinds import Kind, Number, Path, Text
 from jobpush.adapter.options import DeclaredOptions, option, read_options
 from jobpush.authentication import IAuthenticatorFactory
 
@@ -50,6 +50,41 @@ class ProxyOptions:
     peer: str | None = option(
         Text("USER,…"), None, "the account, or the uid, that the proxy runs as; more than one with commas", example="www-data"
     )
+
+
+@attrs.frozen
+class MapOfUsers(Kind[str]):
+    """A path, or ``same``."""
+
+    placeholder = "PATH|same"
+    expected = "the path of a map of users, or same"
+
+    def read(self, value: object, directory: str = "") -> str:
+        return "same" if value == "same" else Path().read(value, directory)
+
+
+@attrs.frozen
+class OidcOptions:
+    """The options of ``oidc``."""
+
+    issuer: str | None = option(
+        Text("URL"), None, "the issuer, as its tokens have it (iss)", example="https://id.example.org/realms/hpc"
+    )
+    audience: str | None = option(Text(), None, "what its tokens for this service have as their aud", example="jobpush")
+    jwks: str | None = option(
+        Text("URL"),
+        None,
+        "where its keys are",
+        example="https://id.example.org/realms/hpc/protocol/openid-connect/certs",
+    )
+    claim: str = option(Text("NAME"), "preferred_username", "the claim that says who the user is")
+    map: str | None = option(
+        MapOfUsers(),
+        None,
+        'a TOML file of lines "what the claim says" = "user"; same: the claim is the name of the user',
+        example="/etc/jobpush/users.toml",
+    )
+    refresh: float = option(Number("seconds", 10.0), 600.0, "seconds after which its keys are fetched again")
 
 
 class LoadedFactory(DeclaredOptions):
@@ -95,3 +130,14 @@ class ProxyFactory(LoadedFactory):
     auth_help = "a header of a trusted proxy on this host, which has found out who asks and connects to a unix socket"
     options_class = ProxyOptions
     maker = "jobpush.web.proxy_header.make"
+
+
+@implementer(IPlugin, IAuthenticatorFactory)
+class OidcFactory(LoadedFactory):
+    """Makes what reads the tokens of an OpenID Connect issuer."""
+
+    auth_type = "oidc"
+    auth_help = "a bearer token of an OpenID Connect issuer, such as Keycloak"
+    options_class = OidcOptions
+    maker = "jobpush.web.oidc.make"
+    extra = "oidc"

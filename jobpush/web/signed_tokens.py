@@ -304,6 +304,12 @@ class Believed:
                 revoked(lambda principal: principal.credential in gone)
         return before != now
 
+    def forget(self) -> None:
+        """Let nobody be known by these tokens any more; who shows one again is looked at anew."""
+        self._known.clear()
+        for revoked in self.on_revoked:
+            revoked(lambda principal: principal.credential.startswith(f"{self._kind}:"))
+
     def principal(self, text: str) -> Principal:
         """
         Return whom a token names; the same object each time.
