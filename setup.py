@@ -24,6 +24,7 @@ def long_description() -> str:
 
 #: What the unit tests need.
 UNIT_TESTS = [
+    "argon2-cffi >= 23.1",
     "hypothesis >= 6.100",
     "jsonschema >= 4.20",
     "markdown-it-py >= 3",
@@ -98,6 +99,7 @@ setup(
         "jwt": ["PyJWT[crypto] >= 2.8"],
         "metrics": ["prometheus_client >= 0.20"],
         "tls": ["pyOpenSSL >= 24.3"],
+        "users": ["argon2-cffi >= 23.1"],
         "websocket": ["wsproto >= 1.2"],
         "oidc": ["PyJWT[crypto] >= 2.8", "pyOpenSSL >= 24.3", "service-identity >= 24.1"],
         "testing": ["hypothesis >= 6.100"],

@@ -87,6 +87,13 @@ class OidcOptions:
     refresh: float = option(Number("seconds", 10.0), 600.0, "seconds after which its keys are fetched again")
 
 
+@attrs.frozen
+class UsersOptions:
+    """The options of ``users``."""
+
+    file: str | None = option(Path(), None, "the file of users, as jobpush users writes it", example="/etc/jobpush/users")
+
+
 class LoadedFactory(DeclaredOptions):
     """
     Loads what makes the authenticators when one is asked for.
@@ -141,3 +148,14 @@ class OidcFactory(LoadedFactory):
     options_class = OidcOptions
     maker = "jobpush.web.oidc.make"
     extra = "oidc"
+
+
+@implementer(IPlugin, IAuthenticatorFactory)
+class UsersFactory(LoadedFactory):
+    """Makes what knows the users of a file by their passwords."""
+
+    auth_type = "users"
+    auth_help = "a name and a password (HTTP Basic, on a unix socket or over TLS) of a file of users"
+    options_class = UsersOptions
+    maker = "jobpush.web.users_file.make"
+    extra = "users"
