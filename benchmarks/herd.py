@@ -2,8 +2,9 @@
 Everyone comes back at once: ``python -m benchmarks.herd``.
 
 jobpush starts on a journal with many events (as after a restart), and 10,700 clients come back at once, each with a cursor
-20,000 events old and a filter of its own: a job, an array, a user, a workflow, or a pattern of names. Measured is the time until the last
-of them has its answer, and meanwhile how long ``/healthz`` takes, on the clients' port and on the socket for health checks.
+20,000 events old and a filter of its own: a job, an array, a user, a workflow, or a pattern of names. Measured is the time
+until the last of them has its answer, and meanwhile how long ``/healthz`` takes, on the clients' port and on the socket for
+health checks.
 nchan is measured beside it, as far as it can do the same (`KeepingNchan`). Loopback only; ends by itself.
 """
 
@@ -67,7 +68,8 @@ def jobs(clients: int, arrays: bool) -> Iterator[JobDescriptor]:
         yield JobDescriptor(
             cluster="mock", id=job_id, parent=parent, task_index=1 if arrays else None, phase=Phase.RUNNING,
             name=f"name{number}-x", user=f"user{number}", account="account", queue="batch",
-            comment=f"workflow=w{number}", workdir=f"/home/user{number}/project/run{number}", submitted_at=1795328000.0, started_at=1795328900.0,
+            comment=f"workflow=w{number}", workdir=f"/home/user{number}/project/run{number}",
+            submitted_at=1795328000.0, started_at=1795328900.0,
         )  # fmt: skip
 
 

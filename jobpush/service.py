@@ -34,6 +34,7 @@ from jobpush.polling.hiding import Hiding
 from jobpush.polling.monitor import JobStatusMonitor
 from jobpush.polling.nudges import Nudge, Nudges
 from jobpush.polling.queue_options import PollingOptions
+from jobpush.polling.scheduler_names import SchedulerNames
 from jobpush.runtime.clocks import Clocks, ClockSteps
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.heartbeat import Heartbeat
@@ -121,6 +122,7 @@ class JobPush(MultiService):
         self.monitors = {queue.cluster: self._monitor(queue) for queue in queues}
         #: The monitors of queues that were removed: what was asked of them before is answered after.
         self._removed: dict[str, JobStatusMonitor] = {}
+        self._names = SchedulerNames(journal)
         self.hiding = Hiding(journal, lambda: {name: monitor.status.facts for name, monitor in self.monitors.items()})
         self.nudges = Nudges(reactor, self.monitors)
         #: What ends the watch of a queue that learns by itself when to look, by cluster.
@@ -151,6 +153,7 @@ class JobPush(MultiService):
             checked=self._checked,
             schedule=options.schedule,
             instruments=self.instruments,
+            is_ours=lambda facts: self._names.check(queue.cluster, facts.answers_as, options.scheduler_name),
         )
 
     def _now_is(self, key: JobKey) -> JobDescriptor | None:

@@ -386,6 +386,7 @@ class QueueFacts:
         ago that was.
     :ivar evidence: how the above is known.
     :ivar problems: what an administrator should mend, one sentence each.
+    :ivar answers_as: what the scheduler says that it is called, by which it is told from others; None if it has no name.
     """
 
     sees_all: bool
@@ -398,3 +399,4 @@ class QueueFacts:
     lists_ended: bool = True
     whole_arrays: bool = False
     records_waiting: bool = False
+    answers_as: str | None = None

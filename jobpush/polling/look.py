@@ -58,9 +58,9 @@ MOST_GUESSES = 500
 
 #: Seconds from now at which an adapter cannot have begun: what it tells is no date then, but the reactor's time.
 NO_DATE_S = 86400.0
-#: The most questions that one look asks (named jobs, what may be seen, all jobs, what may be seen again, accounting), and the
+#: The most questions that one look asks (named jobs; what may be seen and all jobs, both twice; accounting), and the
 #: seconds in which what it has found is published. The disk may be slow; one that takes longer hangs.
-MOST_QUESTIONS = 5
+MOST_QUESTIONS = 6
 PUBLISHED_S = 120.0
 
 #: Seconds to which the pause between questions to accounting grows, while it has no answer.
@@ -126,6 +126,7 @@ class QueueStatus:
 class Look:
     """
     :param keep_ended: seconds for which jobs that ended stay in the table.
+    :param is_ours: given what a scheduler says of itself; raises `OtherCluster` if that is not the queue's.
     :param checked: told what the account may see, each time that this was asked.
     :param steps: says by how much the wall clock was set.
     :ivar usual: what queries for all jobs cost, by the number of rows.
@@ -143,6 +144,7 @@ class Look:
         queue: IBatchQueueService,
         publisher: Publisher,
         keep_ended: float,
+        is_ours: Callable[[QueueFacts], None],
         checked: Callable[[QueueFacts], None],
         instruments: Instruments,
         clocks: Clocks,
@@ -162,6 +164,7 @@ class Look:
         self._followed = steps.total()
         self._publisher = publisher
         self._keep_ended = keep_ended
+        self._is_ours = is_ours
         self._on_check = checked
         self._instruments = instruments
         #: When it was checked what the account may see: a date, and by the reactor's time.
@@ -228,11 +231,15 @@ class Look:
         self._follow_the_clock()
         facts = self.status.facts
         every = CHECK_EVERY_S if facts is not None and facts.sees_all else CHECK_BLIND_EVERY_S
-        if self._checked_at is None or self._reactor.seconds() - self._last_check >= every:
+        due = self._checked_at is None or self._reactor.seconds() - self._last_check >= every
+        if due:
             await self._check()
         began, set_before = self._clocks.elapsed(), self._steps.total()
         snapshot = await self._query()
         jobs = self._publisher.table.cluster(self.queue.cluster)
+        if not due and shows_others(jobs, snapshot):
+            await self._check()  # who answers now may not be who answered then: what is believed is asked for in between
+            snapshot = await self._query()
         blind = await self._hidden(jobs, snapshot)
         if blind:
             snapshot = attrs.evolve(snapshot, rejected_ids=snapshot.rejected_ids | blind)
@@ -245,6 +252,7 @@ class Look:
     async def _check(self) -> QueueFacts:
         """Ask what the account may see; its answer is in the status."""
         facts = await self._in_time(self.queue.check)
+        self._is_ours(facts)
         self._follow_the_clock()
         self._checked_at, self._last_check = self._clocks.wall(), self._reactor.seconds()
         before, self.status.facts = self.status.facts, facts
@@ -295,7 +303,7 @@ class Look:
         which cluster answers, also where other jobs stand in the place of those that are known.
         """
         self.unconfirmed = bool(newly_absent(jobs, snapshot)) or unchecked(jobs, self._checked_at)
-        doubtful = self.unconfirmed or (self.status.seen_at is not None and shows_others(jobs, snapshot))
+        doubtful = self.unconfirmed or shows_others(jobs, snapshot)
         facts = await self._check() if doubtful else self.status.facts
         if facts is not None and not facts.sees_all:
             return frozenset(job_id for job_id in (*jobs.open, *jobs.ranges) if job_id not in snapshot.jobs)

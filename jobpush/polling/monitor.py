@@ -59,6 +59,7 @@ class JobStatusMonitor:
     :param checked: told what the account may see, each time that this was asked.
     :param schedule: how often it may ask, and how seldom it may while nudges announce the changes.
     :param steps: as in `Look`.
+    :param is_ours: as in `Look`.
     """
 
     log = Logger()
@@ -75,9 +76,11 @@ class JobStatusMonitor:
         checked: Callable[[QueueFacts], None] = lambda facts: None,
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         instruments: Instruments | None = None,
+        is_ours: Callable[[QueueFacts], None] = lambda facts: None,
     ) -> None:
         self.queue = queue
-        self._look = Look(reactor, queue, publisher, keep_ended, checked, instruments or Instruments(), clocks, steps)
+        instruments = instruments or Instruments()
+        self._look = Look(reactor, queue, publisher, keep_ended, is_ours, checked, instruments, clocks, steps)
         self.status = self._look.status
         self._reactor = reactor
         self._publisher = publisher

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from jobpush.adapter.kinds import Choice, Kind, Number
+from jobpush.adapter.kinds import Choice, Kind, Number, Text
 from jobpush.adapter.options import OptionValues, declared, directory_of, option, read_options
 from jobpush.core.workflows import TAG_PATTERNS, Tag
 from jobpush.polling.schedule import FLOOR_S, RECONCILE_S, ScheduleOptions
@@ -44,6 +44,13 @@ class CommonOptions:
     floor: float = option(
         Number("seconds", least=0.01), FLOOR_S, "the fewest seconds between two queries, whatever wants them"
     )
+    scheduler_name: str | None = option(
+        Text(),
+        None,
+        "the name that the scheduler has for itself: another one that answers in its place is not believed",
+        default_text="the one that answered first (Slurm's ClusterName, the name of a PBS server)",
+        example="alpha",
+    )
     workflow: str = option(
         Choice((*TAG_PATTERNS, "no")),
         "comment",
@@ -65,10 +72,12 @@ class PollingOptions:
 
     :ivar schedule: how often it is asked.
     :ivar tag: where its jobs carry the name of their workflow; None for nowhere.
+    :ivar scheduler_name: what its scheduler is to be called; None for as it was called first.
     """
 
     schedule: ScheduleOptions = attrs.field(factory=ScheduleOptions)
     tag: Tag | None = attrs.field(factory=Tag)
+    scheduler_name: str | None = None
 
 
 def take_common_options(options: Mapping[str, object]) -> tuple[PollingOptions, Mapping[str, object]]:
@@ -80,7 +89,8 @@ def take_common_options(options: Mapping[str, object]) -> tuple[PollingOptions, 
     names = {option.name for option in declared(CommonOptions)}
     common = read_options(CommonOptions, {name: value for name, value in options.items() if name in names})
     rest = OptionValues({name: value for name, value in options.items() if name not in names}, directory_of(options))
-    return PollingOptions(ScheduleOptions(common.floor, common.reconcile), _tag(common)), rest
+    schedule = ScheduleOptions(common.floor, common.reconcile)
+    return PollingOptions(schedule, _tag(common), common.scheduler_name), rest
 
 
 def _tag(common: CommonOptions) -> Tag | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from jobpush.adapter.command import printable
 from jobpush.adapter.interfaces import OtherCluster
 from jobpush.core.model import QueueFacts
@@ -9,16 +11,32 @@ from jobpush_adapters.pbs.parse import Attributes
 from jobpush_adapters.pbs.states import duration
 
 
-def same_server(expected: str | None, name: str | None) -> str | None:
+@attrs.define
+class ServerName:
     """
-    Return the name of the server that has answered.
+    The name of the server, as in the ids of its jobs.
 
-    :param expected: the one that was asked first; None if none was.
-    :raise OtherCluster: if it is another one.
+    :ivar name: of the one that has answered; None before that.
     """
-    if expected is not None and name is not None and name != expected:
-        raise OtherCluster(f"the answers are those of the server {printable(name)}, expected {expected}; its jobs are not told")
-    return name
+
+    name: str | None = None
+    _is_believed: bool = False
+
+    def answers(self, name: str | None) -> None:
+        """
+        A server has answered.
+
+        :raise OtherCluster: if it is another one than that whose jobs were asked for.
+        """
+        if self._is_believed and self.name is not None and name is not None and name != self.name:
+            raise OtherCluster(
+                f"the answers are those of the server {printable(name)}, expected {self.name}; its jobs are not told"
+            )
+        self.name = name
+
+    def believe(self) -> None:
+        """Its jobs are asked for: the name was that of the queue's server."""
+        self._is_believed = True
 
 
 def sees_all(a: Attributes, account: str, hidden_by_default: bool) -> tuple[bool, bool, str]:

@@ -26,7 +26,7 @@ from jobpush.core.tasks import TaskSet
 from jobpush_adapters.common.commands import Commands, succeeded
 from jobpush_adapters.common.records import is_same_user
 from jobpush_adapters.pbs import accounting as pbs_accounting
-from jobpush_adapters.pbs.facts import keeps_history, pbs_facts, same_server
+from jobpush_adapters.pbs.facts import ServerName, keeps_history, pbs_facts
 from jobpush_adapters.pbs.ifl import Questions
 from jobpush_adapters.pbs.parse import ID, Attributes, describe, parent_of, parse_jobs, parse_list, parse_server
 
@@ -83,14 +83,13 @@ class _Tick:
 class OpenPbs:
     """
     :param home: PBS_HOME, for the accounting log of a server without history.
-    :ivar server: the server's name, as in the ids of its jobs.
     :ivar questions: how it is asked.
     """
 
     def __init__(
         self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str, wall: Callable[[], float]
     ) -> None:
-        self.server: str | None = None
+        self._server = ServerName()
         self._reactor = reactor
         self._wall = wall
         self._commands = commands
@@ -120,11 +119,16 @@ class OpenPbs:
 
     # -- the server
 
+    @property
+    def server(self) -> str | None:
+        """The server's name, as in the ids of its jobs."""
+        return self._server.name
+
     async def check(self) -> QueueFacts:
         began = self._wall()
         self._difference = began - self._reactor.seconds()
         server, a = parse_server(await self._commands.run("qstat", "-B", "-f", "-F", "json"))
-        self.server = same_server(self.server, server)
+        self._server.answers(server)
         self.questions.use(a.get("pbs_version", ""))
         # A difference that is not longer than a command may take is not one of the clocks.
         skew = float(a["timestamp"]) - began if a.get("timestamp", "").isdigit() else 0.0
@@ -136,7 +140,8 @@ class OpenPbs:
         elif self._following is None:
             self._following = pbs_accounting.AccountingLog(self._log)
             await self._work.reading(self._following.ended)
-        return pbs_facts(a, await self._commands.account(), self._log if self._log_readable else None)
+        facts = pbs_facts(a, await self._commands.account(), self._log if self._log_readable else None)
+        return attrs.evolve(facts, answers_as=server)
 
     # -- a tick
 
@@ -144,6 +149,7 @@ class OpenPbs:
         """Return all jobs: those of the list, and those that have ended lately."""
         if self.server is None:
             await self.check()
+        self._server.believe()
         if self._changed is not None:
             raise QueueChanged(self._changed)
         began, seconds = self._wall(), self._reactor.seconds()

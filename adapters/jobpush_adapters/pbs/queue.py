@@ -52,7 +52,9 @@ DEFAULT_HOME = "/var/spool/pbs"
 class Dialect(Protocol):
     """How one kind of PBS is asked; `PbsQueue` has the rest."""
 
-    server: str | None
+    @property
+    def server(self) -> str | None:
+        """The server's name, as in the ids of its jobs."""
 
     async def check(self) -> QueueFacts:
         """Return what the account may see, and what the server remembers."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+import attrs
+
 from jobpush.adapter.command import CommandResult, printable
 from jobpush.adapter.interfaces import IQueueReactor, QueueError
 from jobpush.adapter.work import Work
 from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
 from jobpush_adapters.common.commands import Commands, succeeded
 from jobpush_adapters.common.incremental_rows import IncrementalRows, parts
-from jobpush_adapters.pbs.facts import same_server, torque_facts
+from jobpush_adapters.pbs.facts import ServerName, torque_facts
 from jobpush_adapters.pbs.parse import ID, Attributes, from_state, number, was_started
 from jobpush_adapters.pbs.states import torque_state
 from jobpush_adapters.sge.xml import plain
@@ -28,14 +30,12 @@ _VARIABLE = re.compile(r"(?:^|,)(PBS_O_WORKDIR|workflow)=([^,]*)")
 
 
 class Torque:
-    """
-    :ivar server: the server's name, as in the ids of its jobs.
-    """
+    """A Torque server."""
 
     def __init__(
         self, reactor: IQueueReactor, commands: Commands, cluster: str, home: str, wall: Callable[[], float]
     ) -> None:
-        self.server: str | None = None
+        self._server = ServerName()
         self._wall = wall
         self._commands = commands
         self._cluster = cluster
@@ -44,15 +44,21 @@ class Torque:
         self._began = 0.0
         self._work = Work(reactor)
 
+    @property
+    def server(self) -> str | None:
+        """The server's name, as in the ids of its jobs."""
+        return self._server.name
+
     async def check(self) -> QueueFacts:
         """Return what the account may see, and how long the server remembers."""
         result = succeeded("qstat -B", await self._commands.run("qstat", "-B", "-f"))
         name, a = parse_server_text(result.stdout)
-        self.server = same_server(self.server, name)
-        return torque_facts(a, await self._commands.account())
+        self._server.answers(name)
+        return attrs.evolve(torque_facts(a, await self._commands.account()), answers_as=name)
 
     async def snapshot(self) -> Snapshot:
         """Return all jobs."""
+        self._server.believe()
         began = self._wall()
         answer, reader = jobs_text(await self._commands.run("qstat", "-t", "-x")), self._reader
         self._began = began

@@ -26,7 +26,6 @@ from jobpush.adapter.interfaces import (
     IQueueReactor,
     IRecordedJobsQueue,
     IWatchfulQueue,
-    OtherCluster,
     QueueError,
 )
 from jobpush.adapter.work import Work
@@ -142,7 +141,6 @@ class SlurmQueue(Watching, CommandQueue):
         self._library = find_library(self._commands.directory) if probe is not False and on_this_host else None
         self._probe_wanted = bool(probe)
         self._whole_codes = False
-        self._cluster_name: str | None = None
         # When accounting was asked last, and why it did not answer.
         self._accounting_asked: float | None = None
         self._accounting_error: str | None = None
@@ -237,7 +235,6 @@ class SlurmQueue(Watching, CommandQueue):
         which = ["-M", self._clusters] if self._clusters else []
         result = await self._commands.run("scontrol", *which, "show", "config")
         config = parse_config(succeeded("scontrol", result).stdout)
-        self._is_the_same_cluster(config)
         self._whole_codes = version_of(config) >= accounting.WHOLE_CODES
         hides = bool({"jobs", "all"} & set(config.get("PrivateData", "none").lower().split(",")))
         has_accounting = config.get("AccountingStorageType", "").endswith("slurmdbd")
@@ -278,22 +275,8 @@ class SlurmQueue(Watching, CommandQueue):
             remembers_by="MinJobAge",
             evidence=evidence,
             problems=tuple(problems),
+            answers_as=config.get("ClusterName"),
         )
-
-    def _is_the_same_cluster(self, config: Mapping[str, str]) -> None:
-        """
-        Check that the answer is of the cluster that was asked first.
-
-        :raise OtherCluster: naming both, if it is not.
-        """
-        name = config.get("ClusterName")
-        if self._cluster_name is None:
-            self._cluster_name = name
-        elif name != self._cluster_name:
-            raise OtherCluster(
-                f"the answers are those of the cluster {printable(name or 'without a name')}, expected {self._cluster_name} "
-                "(ClusterName); its jobs are not told"
-            )
 
     async def _admin_level(self, account: str) -> str:
         try:

@@ -15,10 +15,16 @@ class FactTests(SynchronousTestCase):
     """What the server says of itself."""
 
     def test_another_server(self) -> None:
-        """Its answers are not believed."""
-        self.assertEqual([pbs_facts.same_server(expected, "a") for expected in (None, "a")], ["a", "a"])
-        error = self.assertRaises(OtherCluster, pbs_facts.same_server, "a", "b")
+        """Its answers are not believed, once jobs were asked for of the one before; until then the service says which is ours."""
+        server = pbs_facts.ServerName()
+        for name in ("b", "a", "a"):
+            server.answers(name)
+            self.assertEqual(server.name, name)
+        server.believe()
+        error = self.assertRaises(OtherCluster, server.answers, "b")
         self.assertEqual(str(error), "the answers are those of the server b, expected a; its jobs are not told")
+        self.assertEqual(server.name, "a")
+        server.answers("a")
 
     def test_recorded(self) -> None:
         """History on, everybody sees everything."""

@@ -211,6 +211,8 @@ class ServerTests(TorqueCase):
         facts = self.result(self.queue.check())
         self.assertEqual((facts.sees_all, facts.remembers_s, facts.evidence), (True, 300.0, "query_other_jobs=False, and kim is one of the server's managers"))
         self.assertEqual(self.queue.canonical_id("5"), "5.torque1.example")
+        self.assertEqual(facts.answers_as, "torque1.example")
+        self.queue.snapshot()  # its jobs are asked for: it is believed to be ours
         self.server = CommandResult(0, b"Server torque2\n", b"")
         self.assertIn("of the server torque2, expected torque1.example", self.failure(self.queue.check()))
         self.assertEqual(self.queue.canonical_id("5"), "5.torque1.example")

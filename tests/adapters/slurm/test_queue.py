@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from jobpush.adapter.command import CommandResult
-from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, OtherCluster, QueueError
+from jobpush.adapter.interfaces import IBatchQueueService, InvalidJobId, QueueError
 from jobpush.adapter.testing import QueueUnderTest, makeQueueServiceTests
 from jobpush.core.model import STATES as FLAT_STATES
 from jobpush.core.model import JobDescriptor, Phase, QueueFacts, Snapshot
@@ -498,16 +498,11 @@ class WhereTests(ScriptedCase):
         self.assertEqual((scontrol, sdiag), ("scontrol -M beta show config", "sdiag -M beta"))
         self.assertIn("sacct -n -P -X -D --clusters=beta -o ", sacct)
 
-    def test_another_clusters_answer(self) -> None:
-        """Its jobs are not ours: the check fails, naming both, until the first cluster answers again."""
-        config = {"name": b"ours"}
-        self.answers["scontrol"] = lambda argv: b"ClusterName = " + config["name"] + b"\nPrivateData = none\n"
-        self.result(self.queue.check())
-        config["name"] = b"theirs"
-        for _ in range(2):
-            self.assertIn("of the cluster theirs, expected ours", str(self.failureResultOf(self.queue.check(), OtherCluster).value))
-        config["name"] = b"ours"
-        self.assertTrue(self.result(self.queue.check()).sees_all)
+    def test_what_it_is_called(self) -> None:
+        """By its name the service tells it from others."""
+        for config, name in ((b"ClusterName = ours\nPrivateData = none\n", "ours"), (b"PrivateData = none\n", None)):
+            self.answers["scontrol"] = lambda argv, config=config: config  # type: ignore[misc]
+            self.assertEqual(self.result(self.queue.check()).answers_as, name)
 
     def test_configuration(self) -> None:
         """The path that is given, or else that of this process's environment; on another host only what is given."""
