@@ -9,9 +9,12 @@ from typing import Any
 from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.auth_types import SlurmTokenFactory
 from jobpush.runtime.reload import CannotReload
+from jobpush.web import resource
 from jobpush.web.access import Policy
+from jobpush.web.identity import Identity
 from jobpush.web.signed_tokens import keys_of
 from jobpush.web.slurm_tokens import SlurmTokens
+from jobpush.web.tokens import TokenAuthenticator, Tokens
 from tests.signed import SECRET, claims, hs256, jwks, rs256
 from tests.support import USER_HEADER, LabCase, Pending, Says
 
@@ -84,6 +87,23 @@ class RequestTests(SlurmTokenCase):
         self.keys = keys_of(jwks(1))
         self.assertEqual(self.tokens.reload(), "its keys have changed")
         self.assertEqual(other.status, 401)
+
+    def test_a_token_of_ours(self) -> None:
+        """One that is made with Slurm's does not outlast it."""
+        wall = self.lab.clocks.wall
+        identity = Identity([self.tokens])
+        ours = Tokens(self.lab.service.journal, wall, identity.revoke)
+        identity.add(TokenAuthenticator(self.lab.clock, ours, wall))
+        self.lab.resource = resource(self.lab.service, Policy(private=True), identity, ours, max_held=100)
+        self.lab.registry = self.lab.resource.registry
+        self.lab.treq.__init__(self.lab.resource)  # type: ignore[misc]
+        made = self.lab.request("POST", "/v1/tokens", headers={TOKEN: self.token()})
+        self.assertEqual(made.status, 201)
+        text = made.json()["token"]
+        self.assertEqual(self.jobs(authorization=f"Bearer {text}"), ["1"])
+        self.assertEqual(self.ask(authorization=f"Bearer {text}", x_slurm_user_token=self.token("lee")).status, 400)
+        self.lab.clock.advance(71)
+        self.assertEqual(self.ask(authorization=f"Bearer {text}").status, 401)
 
     def test_nothing_reads_it(self) -> None:
         """Where Slurm's tokens are not for this service they are not passed over."""
