@@ -13,7 +13,7 @@ from jobpush.runtime.reload import CannotReload
 from jobpush.web.access import Policy
 from jobpush.web.fetching import FetchError
 from jobpush.web.oidc import OidcTokens
-from jobpush.web.signed_tokens import keys_of
+from jobpush.web.signed_tokens import BadToken, keys_of
 from jobpush.web.slurm_tokens import SlurmTokens
 from tests.signed import claims, entry, hs256, jwks, public_pem, rs256
 from tests.support import USER_HEADER, LabCase, Pending, Says
@@ -78,6 +78,12 @@ class TokenTests(OidcCase):
             self.token(iat=date + 11), hs256(good, public_pem(0)), rs256(good, 3, kid="k0", jwk=entry(3)),
         ):  # fmt: skip
             self.assertEqual(self.ask(token, **{USER_HEADER: "kim"}).status, 401)
+
+    def test_another_issuer_with_these_keys(self) -> None:
+        """What is asked of a token before its signature is looked at is asked again of what was signed."""
+        good = {"iss": ISSUER, "aud": "jobpush", "preferred_username": "kim"}
+        self.assertEqual(self.tokens._user_of(good), "kim")
+        self.assertRaises(BadToken, self.tokens._user_of, {**good, "iss": "https://evil.example"})
 
     def test_beside_slurm(self) -> None:
         """Each bearer token goes to who has made it; two that name two users are 400."""
