@@ -30,7 +30,7 @@ MEASURE = {
     "jobpush": "assembly service",
     "jobpush/web": "answering departures health_socket signed_tokens site tokens users_file",
     "jobpush/web/held": "connections following judging registry response_group stream_group websocket",
-    "jobpush/web/routes": "barriers common jobs workflows",
+    "jobpush/web/routes": "barriers common jobs tokens workflows",
     "adapters/jobpush_adapters/mock": "queue",
     "adapters/jobpush_adapters/pbs": "openpbs",
     "adapters/jobpush_adapters/sge": "left queue",
