@@ -24,17 +24,20 @@ def long_description() -> str:
 
 #: What the unit tests need.
 UNIT_TESTS = [
+    "argon2-cffi >= 23.1",
     "hypothesis >= 6.100",
     "jsonschema >= 4.20",
     "markdown-it-py >= 3",
     "openapi-spec-validator >= 0.7.1",
     "orjson >= 3.9",
     "prometheus_client >= 0.20",
+    "PyJWT[crypto] >= 2.8",
     "pyOpenSSL >= 24.3",
     "pytest >= 8",
     "pytest-timeout >= 2.3",
     "pytest-twisted >= 1.14.3",
     "rich >= 13",
+    "service-identity >= 24.1",
     "setuptools >= 77",
     "shtab >= 1.7",
     "towncrier >= 24.7",
@@ -93,9 +96,12 @@ setup(
         "cli": ["rich >= 13", "shtab >= 1.7"],
         "client": ["treq >= 24.9"],
         "fast": ["orjson >= 3.9"],
+        "jwt": ["PyJWT[crypto] >= 2.8"],
         "metrics": ["prometheus_client >= 0.20"],
         "tls": ["pyOpenSSL >= 24.3"],
+        "users": ["argon2-cffi >= 23.1"],
         "websocket": ["wsproto >= 1.2"],
+        "oidc": ["PyJWT[crypto] >= 2.8", "pyOpenSSL >= 24.3", "service-identity >= 24.1"],
         "testing": ["hypothesis >= 6.100"],
         "unit-tests": UNIT_TESTS,
         "dev": [

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.application.service import MultiService
+from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
@@ -103,9 +103,18 @@ class Assembly(MultiService):
             endpoint = getattr(port, "endpoint", None)
             if isinstance(endpoint, TlsEndpoint):
                 self.reloads.add("the certificate", endpoint.certificates.reload)
+        self._add_authenticators()
         self._asked = asked
         self._in_terminal = False
         self._forget_signal = lambda: None
+
+    def _add_authenticators(self) -> None:
+        """Start and stop what ``--auth`` has made with this, and read it again on SIGHUP, if it is for that."""
+        for kind, authenticator in self._options.authenticators:
+            if IService.providedBy(authenticator):
+                authenticator.setServiceParent(self)
+            if hasattr(authenticator, "reload"):
+                self.reloads.add(f"auth {kind}", authenticator.reload)
 
     def _health_socket(self) -> HealthSocket | None:
         """Make what answers health checks, the first of what is started here."""

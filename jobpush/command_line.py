@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
@@ -16,6 +17,7 @@ from jobpush import __version__
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueService
 from jobpush.adapter.options import declared, help_text
 from jobpush.adapter.registry import queue_factories
+from jobpush.authentication import authenticator_factories, make_authenticator_from_table
 from jobpush.events.interfaces import IJobStatusListener
 from jobpush.events.listeners import distinct, listener_factories, make_listener_from_table
 from jobpush.listen_addresses import (
@@ -55,6 +57,7 @@ class Options(CommandLine):
         self.settings = Settings()
         self.made = MadeQueues({})
         self.listeners: list[IJobStatusListener] = []
+        self.authenticators: list[tuple[str, Any]] = []
         self.nudge_addresses: list[UnixAddress | UdpAddress] = []
         self.nudge_secret: bytes | None = None
         self.inherited: tuple[InheritedSocket, ...] = ()
@@ -84,6 +87,22 @@ class Options(CommandLine):
                 raise SystemExit(0)
         raise usage.UsageError(f"there is no queue or listener type {kind!r}; see --help-queues")
 
+    def opt_help_auth(self) -> None:
+        """Show the types of --auth that are installed"""
+        print("Ways in which clients say who they are, for --auth TYPE:")
+        for factory in authenticator_factories():
+            print(f"  {factory.auth_type:<12} {factory.auth_help}")
+        print("Without any: the socket, where the kernel says who asks, and tokens that are made there (jobpush login)")
+        raise SystemExit(0)
+
+    def opt_help_auth_type(self, kind: str) -> None:
+        """Show the options of a type of --auth"""
+        for factory in authenticator_factories():
+            if factory.auth_type == kind:
+                print(f"--auth {kind}[:key=value:…]: {factory.auth_help}\n\n{factory.arg_string_format}")
+                raise SystemExit(0)
+        raise usage.UsageError(f"there is no auth type {kind!r}; see --help-auth")
+
     def opt_version(self) -> None:
         """Show the version of jobpush"""
         print(f"jobpush {__version__}")
@@ -100,6 +119,7 @@ class Options(CommandLine):
             self.made = make_queues(reactor, self.settings)
             self.inherited = inherited_sockets(reactor)
             self._make_listeners(reactor)
+            self._make_authenticators(reactor)
             self._read_nudges()
             self._check_port(reactor)
             self._check_static()
@@ -149,6 +169,13 @@ class Options(CommandLine):
                 if shared is not None:
                     raise BadQueueOption(f"two listeners are called {shared!r}: tell them apart with name=")
 
+    def _make_authenticators(self, reactor: object) -> None:
+        """What is asked who a client is, beside the socket and tokens, each with its type."""
+        for asked in self.settings.auth:
+            with explained(asked):
+                made = make_authenticator_from_table(reactor, asked.type, asked.options)
+                self.authenticators.append((asked.type, made))
+
     def _read_nudges(self) -> None:
         """Where nudges come in, and what those from other hosts are signed with."""
         settings = self.settings
@@ -172,9 +199,9 @@ class Options(CommandLine):
 
     @property
     def knows_users(self) -> bool:
-        """Whether somebody can say who he is: on a unix socket."""
+        """Whether somebody can say who he is: on a unix socket, or as ``--auth`` has it."""
         ours = any(endpoint.startswith("unix:") for endpoint in self.endpoints)
-        return ours or self._handed_over or isinstance(self.users_address, UnixSocket)
+        return bool(self.settings.auth) or ours or self._handed_over or isinstance(self.users_address, UnixSocket)
 
     @property
     def _handed_over(self) -> bool:

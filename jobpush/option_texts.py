@@ -4,7 +4,7 @@ The sample configuration file and the reference page, made from what declares th
     python -m jobpush.option_texts sample slurm log > etc/jobpush.toml
     python -m jobpush.option_texts reference > docs/options.md
 
-Both list the types of queues and listeners that are installed.
+Both list the types of queues, listeners and authenticators that are installed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from jobpush.adapter.kinds import Many
 from jobpush.adapter.options import DeclaredOptions, Option, declared
 from jobpush.adapter.registry import queue_factories
+from jobpush.authentication import authenticator_factories
 from jobpush.events.listeners import listener_factories
 from jobpush.polling.queue_options import CommonOptions
 from jobpush.setting import AnySetting, Place
@@ -27,7 +28,7 @@ AnyOption = Option[Any]
 
 
 class Factory(Protocol):
-    """A factory of queues or listeners."""
+    """A factory of queues, listeners or authenticators."""
 
     @property
     def arg_string_format(self) -> str:
@@ -76,6 +77,13 @@ _LISTENER_HEAD = """\
 As `--listener TYPE:key=value:…`, or as a table `[[listener]]` with `type = "TYPE"`.
 """
 
+_AUTH_HEAD = """\
+## Options of a way to say who one is
+
+As `--auth TYPE:key=value:…`, or as a table `[[auth]]` with `type = "TYPE"`. `twistd jobpush --help-auth-type TYPE` shows them
+too. What they mean is told in [who asks](identity.md).
+"""
+
 
 def sample(active: Collection[str] = ()) -> str:
     """
@@ -86,6 +94,7 @@ def sample(active: Collection[str] = ()) -> str:
     tables = {
         "queue": _tables("queue", queue_factories(), active, declared(CommonOptions)),
         "listener": _tables("listener", listener_factories(), active, ()),
+        "auth": _tables("auth", authenticator_factories(), active, ()),
     }
     parts = [_SAMPLE_HEAD]
     for item in settings_at(Place.FILE):
@@ -98,8 +107,9 @@ def reference() -> str:
     sections = [_section(item) for item in settings_at(Place.BOTH)]
     queues = [_type_section(factory.queue_type, factory.queue_help, factory) for factory in queue_factories()]
     listeners = [_type_section(factory.listener_type, factory.listener_help, factory) for factory in listener_factories()]
+    ways = [_type_section(factory.auth_type, factory.auth_help, factory) for factory in authenticator_factories()]
     every = f"### Every type\n\n{_bullets(declared(CommonOptions))}"
-    return "\n".join([_PAGE_HEAD, *sections, _QUEUE_HEAD, every, *queues, _LISTENER_HEAD, *listeners])
+    return "\n".join([_PAGE_HEAD, *sections, _QUEUE_HEAD, every, *queues, _LISTENER_HEAD, *listeners, _AUTH_HEAD, *ways])
 
 
 def _sentences(item: AnySetting) -> str:

@@ -212,6 +212,15 @@ class Settings:
         name="listener",
         details="It is told every event, in order, and goes on where it stopped.",
     )
+    auth: tuple[Component, ...] = setting(
+        Many(ComponentKind("auth")),
+        (),
+        "A way in which clients say who they are, beside the socket and tokens",
+        switch_help="A way in which clients say who they are, as TYPE or TYPE:key=value:…; see --help-auth",
+        default_text="the socket, and tokens that are made there",
+        details="`twistd jobpush --help-auth` lists the types, `--help-auth-type TYPE` the options of one. What they mean "
+        "stands in docs/identity.md.",
+    )
 
 
 def settings_at(place: Place) -> tuple[AnySetting, ...]:

@@ -26,6 +26,7 @@ from jobpush.web import resource
 from jobpush.web.access import Anonymous, Policy
 from jobpush.web.identity import Identity, Roles
 from jobpush.web.peers import PeerCredentials, no_answer
+from jobpush.web.proxy_header import ProxyHeader
 from jobpush.web.site import JobpushSite
 from jobpush.web.tokens import TokenAuthenticator, Tokens
 
@@ -42,7 +43,10 @@ def _who_asks(options: Options, reactor: object, service: JobPush) -> tuple[Poli
         return Policy(anonymous, settings.private), identity, None
     tokens = Tokens(service.journal, service.clocks.wall, identity.revoke)
     identity.add(TokenAuthenticator(service.reactor, tokens, service.clocks.wall))
-    identity.add(PeerCredentials(accounts))
+    for _, authenticator in options.authenticators:
+        identity.add(authenticator)
+    uids = [each.proxies for _, each in options.authenticators if isinstance(each, ProxyHeader)]
+    identity.add(PeerCredentials(accounts, frozenset().union(*uids), settings.allow_anonymous))
     return Policy(anonymous, settings.private, identity.ways), identity, tokens
 
 

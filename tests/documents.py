@@ -22,6 +22,7 @@ LANGUAGES = frozenset({"sh", "python", "pycon", "toml", "text"})
 #: What a block may need, and how a list of blocks that were not run says it.
 NEEDS = {
     "browser": "a browser and somebody who looks",
+    "auth": "somebody who is known by another way than the socket or a token",
     "gridengine": "a Grid Engine to submit to",
     "hosts": "other hosts",
     "packages": "an index to install packages from",

@@ -4,7 +4,7 @@
 # that can be done: as root, on Debian.
 # Nothing is started: the tests start their own cluster, in a directory of their own.
 set -eu
-need="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core openssh-server openssh-client strace chromium fonts-dejavu-core faketime nginx-light haproxy curl jq systemd libseccomp2"
+need="slurmctld slurmd slurm-client slurm-wlm-basic-plugins slurm-wlm-jwt-plugin munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core openssh-server openssh-client strace chromium fonts-dejavu-core faketime nginx-light haproxy curl jq systemd libseccomp2"
 command -v cc >/dev/null || need="$need gcc libc6-dev"
 missing=
 for package in $need; do

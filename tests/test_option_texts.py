@@ -66,7 +66,7 @@ class SampleTests(SynchronousTestCase):
         for line in (ROOT / "etc" / "jobpush.toml").read_text().splitlines():
             setting = line[2:] if line.startswith("# ") and (" = " in line or line.startswith("# [[")) else line
             lines.append(setting)
-        text = "\n".join(lines).replace('"/usr/share/jobpush/site"', '"/"')
+        text = "\n".join(lines).partition("[[auth]]")[0].replace('"/usr/share/jobpush/site"', '"/"')
         path = self.write(text)
         secret = os.open(os.path.join(os.path.dirname(path), "nudge.secret"), os.O_CREAT | os.O_WRONLY, 0o640)
         os.write(secret, b"0123456789abcdef0123456789abcdef")

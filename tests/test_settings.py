@@ -48,6 +48,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "nudge_secret": ("secret", "secret"),
     "queues": ("mock:seed=4", {"seed": "4"}),
     "listeners": ("log:name=x", {"name": "x"}),
+    "auth": ("ldap:server=x", {"server": "x"}),
 }
 
 FLAGS = {"allow_anonymous": True, "keep_channels": True, "new_epoch": True, "debug_invariants": True}
@@ -84,7 +85,7 @@ class TableTests(SynchronousTestCase):
 
     def test_names_are_distinct(self) -> None:
         """No two options have a name or a letter on the command line in common."""
-        names = [item.switch for item in settings_at(Place.COMMAND_LINE)] + ["help", "version", "help-queues", "help-queue-type"]
+        names = [item.switch for item in settings_at(Place.COMMAND_LINE)] + ["help", "version", "help-queues", "help-queue-type", "help-auth", "help-auth-type"]
         letters = [item.short for item in settings_at(Place.COMMAND_LINE) if item.short]
         self.assertEqual((len(names), len(letters)), (len(set(names)), len(set(letters))))
 
@@ -205,7 +206,7 @@ class FileTests(SynchronousTestCase):
         """An unknown key is named with all that are known."""
         self.assertEqual(
             self.refused("prot = 8080"),
-            "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, host, interval, "
+            "unknown key 'prot'; known are [[auth]], [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, host, interval, "
             "keep_channels, keep_days, keep_events, max_held, nudge, nudge_secret, operator, port, private, socket, state, static",
         )
 

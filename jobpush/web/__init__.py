@@ -25,6 +25,7 @@ from jobpush.runtime.host_names import KnownHosts
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.runtime.turns import Turns
 from jobpush.service import JobPush
+from jobpush.web import audit
 from jobpush.web.access import Access, Policy
 from jobpush.web.admission import HEALTH, Admission
 from jobpush.web.answering import Answering, Routes
@@ -133,8 +134,12 @@ class ApiResource(Resource):
 
         :raise Problem: if that is not said, or wrong; the connection ends.
         """
-        principal = await self.identity.principal(request)
-        request.visibility = await self.access.found_out(principal)
+        try:
+            principal = await self.identity.principal(request)
+            request.visibility = await self.access.found_out(principal)
+        except Problem as problem:
+            audit.refused(request, problem)
+            raise
         request.principal = principal
         if request in self._requests:  # the client has not left meanwhile
             # The next request on the connection that has the same headers is asked by the same. What is answered whoever asks

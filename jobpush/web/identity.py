@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import Attribute, Interface
 
 from jobpush.web.principal import ANONYMOUS, Principal, Role
-from jobpush.web.problems import Problem, who_are_you
+from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
+
+
+class Refused(Problem):
+    """
+    What a client says of itself is not so.
+
+    :ivar who: whom it has named, for the log; empty if that is not known.
+    :ivar why: as the log has it, which may say more than the client is told. Never a secret.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        parameter: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        who: str = "",
+        why: str = "",
+    ) -> None:
+        super().__init__(status, detail, parameter, headers, close=True)
+        self.who = who
+        self.why = why or detail
+
+
+def not_so(detail: str, who: str = "", why: str = "") -> Refused:
+    """401: what proves who asks is wrong."""
+    return Refused(401, detail, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}, who=who, why=why)
+
+
+def only(request: ClientRequest, name: str) -> str | None:
+    """
+    Return the value of a header, without white space around it; None if the request does not have it.
+
+    :raise Problem: 400, if it has several; the connection ends.
+    """
+    values = request.requestHeaders.getRawHeaders(name.lower().encode("ascii")) or ()
+    if len(values) > 1:
+        raise Problem(400, f"the request has several {name} headers", name, close=True)
+    return values[0].strip().decode("ascii", "surrogateescape") if values else None
 
 
 def bearer(request: ClientRequest) -> str | None:
@@ -19,14 +59,8 @@ def bearer(request: ClientRequest) -> str | None:
 
     :raise Problem: 400, if there are several; the connection ends.
     """
-    values = request.requestHeaders.getRawHeaders(b"authorization") or ()
-    if len(values) > 1:
-        raise Problem(400, "the request has several Authorization headers", "Authorization", close=True)
-    for value in values:
-        kind, _, text = value.strip().partition(b" ")
-        if kind.lower() == b"bearer":
-            return text.strip().decode("ascii", "surrogateescape")
-    return None
+    kind, _, text = (only(request, "Authorization") or "").partition(" ")
+    return text.strip() if kind.lower() == "bearer" else None
 
 
 class IAuthenticator(Interface):
@@ -41,6 +75,17 @@ class IAuthenticator(Interface):
 
         Fails with a `Problem`, 401, if what it says is not so. The connection ends.
         """
+
+
+@runtime_checkable
+class Revoking(Protocol):
+    """
+    An authenticator whose credentials may end before their time.
+
+    :ivar on_revoked: is called when some do, with what says of a principal whether it was known by one.
+    """
+
+    on_revoked: list[Callable[[Callable[[Principal], bool]], None]]
 
 
 @attrs.frozen
@@ -95,6 +140,8 @@ class Identity:
 
     def add(self, authenticator: IAuthenticator) -> None:
         """Ask one more, after those of its sort."""
+        if isinstance(authenticator, Revoking):
+            authenticator.on_revoked.append(self.revoke)
         self._authenticators = sorted((*self._authenticators, authenticator), key=lambda each: not each.explicit)
 
     @property
@@ -114,17 +161,19 @@ class Identity:
         :raise Problem: 401, if what it says is not so; 400, if it says that it is two. The connection ends.
         """
         found: Principal | None = None
+        unread = self._unread(request)
         for authenticator in self._authenticators:
-            if not authenticator.explicit and (found is not None or bearer(request) is not None):
+            if not authenticator.explicit and (found is not None or unread):
                 break
             principal = await authenticator.principal(request)
             if principal is None:
                 continue
             if found is not None and principal.name != found.name:
-                raise Problem(400, f"the request says that it is {found.name}, and that it is {principal.name}", close=True)
-            found = found or principal
-        if found is None and self._authenticators and bearer(request) is not None:
-            raise who_are_you("nothing here reads this bearer token", wrong=True)
+                both = f"the request says that it is {found.name}, and that it is {principal.name}"
+                raise Refused(400, both, who=f"{found.name}, {principal.name}")
+            found = principal if found is None else _both(found, principal)
+        if found is None and unread:
+            raise not_so(f"nothing here reads this {unread}")
         if found is None:
             return ANONYMOUS
         if not self._roles.named:
@@ -132,7 +181,22 @@ class Identity:
         groups = await self._groups_of(found.name) if self._roles.need_groups else frozenset[str]()
         return attrs.evolve(found, roles=found.roles | self._roles.of(found.name, groups))
 
+    def _unread(self, request: ClientRequest) -> str:
+        """Return what a request shows to prove who asks, and must not be passed over; empty if it shows nothing."""
+        if not self._authenticators:
+            return ""
+        if bearer(request) is not None:
+            return "bearer token"
+        return "X-SLURM-USER-TOKEN" if only(request, "X-SLURM-USER-TOKEN") is not None else ""
+
     def revoke(self, is_revoked: Callable[[Principal], bool]) -> None:
         """Those of whom this is so are nobody any more, with what was held for them."""
         for call in self.on_revoked:
             call(is_revoked)
+
+
+def _both(one: Principal, other: Principal) -> Principal:
+    """Return who has said in two ways that it is the same: it may do what both are for, until the first of them ends."""
+    ends = [each.expires_at for each in (one, other) if each.expires_at is not None]
+    scopes, roles = one.scopes & other.scopes, one.roles | other.roles
+    return attrs.evolve(one, expires_at=min(ends, default=None), scopes=scopes, roles=roles)

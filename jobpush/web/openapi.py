@@ -298,14 +298,14 @@ def _paths() -> dict[str, Schema]:
 _PROBLEM_TEXTS = {
     400: "A parameter is wrong; `parameter` names it.",
     401: "Who asks must say who he is, or what he says is not so, or not any more.",
-    403: "The page of another site may not ask here, or what the request was made with is not for this.",
+    403: "The page of another site may not ask here, or what the request was made with is not for this, or not from there.",
     404: "There is none.",
     410: "The journal no longer holds what follows this cursor: take a snapshot, and go on from its cursor.",
     413: "Too long, or too many.",
     415: "A body is application/json, and says so.",
     421: "The Host is no name or address that the service is known by.",
     426: "This needs an upgrade to WebSocket.",
-    429: "Too many; come back after Retry-After seconds.",
+    429: "Too many, or too many wrong passwords before; come back after Retry-After seconds.",
     501: "WebSocket is not installed here.",
     503: "As many requests are held as may be, or it is not known yet what may be shown; come back after Retry-After seconds.",
 }
@@ -316,7 +316,7 @@ def _with_who_asks(every: Schema) -> Schema:
     for path, operations in every.items():
         if path.startswith("/v1/") or path == "/jobstatus":
             for operation in operations.values():
-                for status in (401, 503):
+                for status in (401, 429, 503):
                     operation["responses"].setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     return every
 

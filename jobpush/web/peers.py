@@ -6,14 +6,14 @@ import socket
 import struct
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobpush.runtime.accounts import Accounts, NoAnswer
 from jobpush.web.identity import IAuthenticator
 from jobpush.web.principal import Principal
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, who_are_you
 from jobpush.web.requests import ClientRequest
 
 #: As the kernel has it: pid, uid, gid (unix(7), SO_PEERCRED).
@@ -25,20 +25,24 @@ class PeerCredentials:
     """
     The user whose process has connected to a unix socket. A uid without a name is nobody.
 
-    :param proxies: the uids of proxies: what they ask is asked for others, who are said elsewhere.
+    :param proxies: the uids of proxies: what they ask is asked for others. Who asks without being named by one is nobody: 401.
+    :param anonymous: nobody is answered too, where the administrator has said so.
     """
 
     how = "use the unix socket"
     explicit = False
 
-    def __init__(self, accounts: Accounts, proxies: frozenset[int] = frozenset()) -> None:
+    def __init__(self, accounts: Accounts, proxies: frozenset[int] = frozenset(), anonymous: bool = False) -> None:
+        self._anonymous = anonymous
         self._accounts = accounts
         self._proxies = proxies
 
     def principal(self, request: ClientRequest) -> Deferred[Principal | None]:
         uid = peer_uid(request.channel.transport)
-        if uid is None or uid in self._proxies:
+        if uid is None:
             return succeed(None)
+        if uid in self._proxies:
+            return succeed(None) if self._anonymous else fail(who_are_you("the proxy has not said who asks"))
         named = self._accounts.name_of(uid)
         return named.addCallbacks(lambda name: Principal(name, credential="peer") if name else None, no_answer)
 

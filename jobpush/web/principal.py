@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import enum
+import re
 
 import attrs
+
+#: Names that users have: those of this host, of a directory server, with a domain.
+_USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@+\\-]{0,254}\$?")
+
+
+def is_user_name(text: str) -> bool:
+    """Return whether a user may have that name."""
+    return _USER.fullmatch(text) is not None
 
 
 class Role(enum.Enum):

@@ -73,8 +73,11 @@ class PeerTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(self.asks(Transport(self.pair(socket.AF_INET)))))
 
     def test_a_proxy(self) -> None:
-        """What a proxy asks is asked for others: it is not taken for its own account."""
-        self.assertIsNone(self.successResultOf(self.asks(Transport(self.pair()), proxies=frozenset({os.getuid()}))))
+        """What a proxy asks is asked for others: it is not taken for its own account, but for nobody."""
+        transport, proxies = Transport(self.pair()), frozenset({os.getuid()})
+        problem = self.failureResultOf(self.asks(transport, proxies=proxies), Problem).value
+        self.assertEqual((problem.status, problem.close), (401, True))
+        self.assertIsNone(self.successResultOf(self.asks(transport, proxies=proxies, anonymous=True)))
         self.assertEqual(self.accounts.asked, [])
 
     def test_no_answer(self) -> None:

@@ -5,15 +5,18 @@ that they make there.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ pytestmark = [
 
 #: Accounts that each Debian has.
 KIM, LEE = "daemon", "games"
+PROXY = "www-data"
 
 #: Becomes another user, after everything is loaded (that one may not be able to read this interpreter), and sends what it is given
 #: over a unix socket, printing what comes until the end.
@@ -57,14 +61,14 @@ sys.exit(jobpush_client.cli.main(sys.argv[3:]))
 class Site:
     """jobpush on a jobs file with private jobs, and its users."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
         self.jobs = directory / "jobs"
         self.set("RUNNING")
         self.socket = directory / "jobpush.sock"
         self.service = ServiceProcess(
             directory / "service", "--queue", f"mock:file={self.jobs}:interval=0.1", "--state", str(directory / "state"), "--private", "yes",
-            "--socket", f"unix:{self.socket}", "--operator", "@mail",
+            "--socket", f"unix:{self.socket}", "--operator", "@mail", *options,
         )  # fmt: skip
         self.begun: list[subprocess.Popen[str]] = []
         self.service.start()
@@ -122,12 +126,61 @@ def site() -> Iterator[Site]:
     # The accounts must be able to go there.
     directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="jp-"))
     directory.chmod(0o755)
-    started = Site(directory)
+    add_user(directory)
+    proxy, users = f"proxy:header=X-Remote-User:peer={PROXY}", f"users:file={directory}/users"
+    started = Site(directory, "--auth", proxy, "--auth", users)
     try:
         yield started
     finally:
         started.stop()
         shutil.rmtree(directory)
+
+
+def add_user(directory: Path, password: str = "correct horse") -> None:
+    """Give lee a password."""
+    subprocess.run(
+        [sys.executable, "-m", "jobpush_client.cli", "users", "add", LEE, "--file", str(directory / "users"), "--stdin"],
+        input=f"{password}\n", text=True, check=True, env=twistd_environment({}),
+    )  # fmt: skip
+
+
+def test_passwords(site: Site) -> None:
+    """On the socket, whoever's process it is; on the port they are refused. A new password is one after SIGHUP. No password is logged."""
+
+    def ask(password: str) -> Any:
+        said = base64.b64encode(f"{LEE}:{password}".encode()).decode()
+        (answer,) = site.says(KIM, f"GET /v1/jobs HTTP/1.1\r\nAuthorization: Basic {said}\r\nX: ")
+        return answer.get("status") or [job["id"] for job in answer["jobs"]]
+
+    assert ask("correct horse") == ["2"]
+    assert (ask("wrong horse"), ask("wrong horse"), ask("correct horse")) == (401, 429, ["2"])
+    said = base64.b64encode(f"{LEE}:correct horse".encode()).decode()
+    assert site.service.get("/v1/jobs", headers={"Authorization": f"Basic {said}"}).status == 403
+    add_user(site.directory, "battery staple")
+    assert site.service.process is not None
+    site.service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "auth users: 1 users" in site.service.log, 20)
+    time.sleep(1)
+    assert ask("battery staple") == ["2"]
+    assert ask("correct horse") == 401
+    for word in ("horse", "staple", said):
+        assert word not in site.service.log
+    assert f"refused: {LEE} from uid {pwd.getpwnam(KIM).pw_uid} on a unix socket, GET /v1/jobs: 401 the name or" in site.service.log
+
+
+def test_a_proxy(site: Site) -> None:
+    """It alone may name users, on the socket; who is not named is nobody; its own account is nobody too. Each refusal is in the log."""
+    named = "X-Remote-User: %s\r\n"
+    for user, header, expected in (
+        (PROXY, named % KIM, ["1"]), (PROXY, named % LEE, ["2"]), (PROXY, named % "mail", ["1", "2"]), (PROXY, "", 401), (PROXY, named % KIM * 2, 400),
+        (PROXY, named % "", 400), (KIM, named % KIM, 403), (KIM, named % LEE, 403), (KIM, "", ["1"]),
+    ):  # fmt: skip
+        answers = site.says(user, *[f"GET /v1/jobs HTTP/1.1\r\n{header}X: "] * (3 if isinstance(expected, list) else 1))
+        found = [answer.get("status") or [job["id"] for job in answer["jobs"]] for answer in answers]
+        assert found == [expected] * len(answers), (user, header)
+    assert site.service.get("/v1/jobs", headers={"X-Remote-User": KIM}).status == 403
+    assert f"from uid {pwd.getpwnam(KIM).pw_uid} on a unix socket, GET /v1/jobs: 403 X-Remote-User" in site.service.log
+    assert "from 127.0.0.1, GET /v1/jobs: 403 X-Remote-User" in site.service.log
 
 
 def test_each_sees_his_own(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -88,6 +89,30 @@ def service(tmp_path: Path, authority: Authority) -> Iterator[TlsService]:
     started.start()
     yield started
     started.stop()
+
+
+def test_passwords(tmp_path: Path, authority: Authority) -> None:
+    """They are taken over TLS."""
+    write_jobs(tmp_path / "jobs", '{"id": "1", "user": "root", "state": "RUNNING"}\n{"id": "2", "user": "kim", "state": "RUNNING"}\n')
+    subprocess.run(
+        [sys.executable, "-m", "jobpush_client.cli", "users", "add", "kim", "--file", str(tmp_path / "users"), "--stdin"],
+        input="correct horse\n", text=True, check=True, env=twistd_environment({}),
+    )  # fmt: skip
+    service = TlsService(
+        tmp_path / "run", authority, authority.pair("first"), "--queue", f"mock:file={tmp_path}/jobs:interval=0.1", "--private", "yes",
+        "--auth", f"users:file={tmp_path}/users",
+    )  # fmt: skip
+    service.start()
+    try:
+        service.ready()
+        for password, expected in (("correct horse", 200), ("wrong horse", 401)):
+            said = base64.b64encode(f"kim:{password}".encode()).decode()
+            answer = service.get("/v1/jobs", headers={"Authorization": f"Basic {said}"})
+            assert answer.status == expected
+            if expected == 200:
+                assert [job["id"] for job in answer.json["jobs"]] == ["2"]
+    finally:
+        service.stop()
 
 
 def test_renewed_while_held(service: TlsService, tmp_path: Path, authority: Authority) -> None:

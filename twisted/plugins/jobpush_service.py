@@ -2,6 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
+from jobpush.auth_types import OidcFactory, ProxyFactory, SlurmTokenFactory, UsersFactory
 from jobpush.events.listeners import LogListenerFactory
 from jobpush.tls_endpoint import TlsEndpointParser
 from jobpush_adapters.factories import GridEngineFactory, MockFactory, PbsFactory, SlurmFactory
@@ -17,4 +18,8 @@ sge = GridEngineFactory()
 pbs = PbsFactory()
 mock = MockFactory()
 log_listener = LogListenerFactory()
+oidc = OidcFactory()
+proxy = ProxyFactory()
+slurm_tokens = SlurmTokenFactory()
 tls_endpoint = TlsEndpointParser()
+users = UsersFactory()

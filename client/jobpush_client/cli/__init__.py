@@ -148,6 +148,12 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     login.add_argument("--label", help="what you call it (default: the name of this host)")
     login.add_argument("--print", action="store_true", help="print it in place of keeping it, for JOBPUSH_TOKEN")
+    users = command("users", "add, remove or list those who may sign in with a password (--auth users of the service)")
+    users.add_argument("action", choices=("add", "remove", "list"), help="add also gives a new password and other roles")
+    users.add_argument("name", nargs="?", metavar="NAME", help="of the user")
+    users.add_argument("--file", default="/etc/jobpush/users", metavar="PATH", help="the file (default: /etc/jobpush/users)")
+    users.add_argument("--role", action="append", default=[], choices=("operator", "admin"), help="repeatable (default: none)")
+    users.add_argument("--stdin", action="store_true", help="take the password from standard input")
     token = command("token", "list or revoke the tokens that you have made")
     token.add_argument("action", choices=("list", "revoke"), help="what to do with them")
     token.add_argument("ids", nargs="*", metavar="ID", help="of those that are revoked; or all")

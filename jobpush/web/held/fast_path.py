@@ -25,11 +25,12 @@ from jobpush.web.held.questions import Asked, Question
 from jobpush.web.params import decoded, size_of
 from jobpush.web.problems import Problem
 
-#: Headers that no route looks at, and that change nothing in how a request is read; also those that begin like this.
+#: Headers that no route looks at, and that change nothing in how a request is read, beyond who asks: that belongs to the kept
+#: bytes, until it expires. Also those that begin like this.
 PLAIN = frozenset(
     {
         b"host", b"user-agent", b"referer", b"origin", b"cache-control", b"pragma", b"dnt", b"forwarded", b"via", b"priority",
-        b"authorization",
+        b"authorization", b"x-slurm-user-token", b"x-slurm-user-name",
     }
 )  # fmt: skip
 PLAIN_BEGINS = (b"accept", b"sec-", b"x-forwarded-")

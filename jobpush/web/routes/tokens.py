@@ -33,7 +33,10 @@ class TokenRoutes:
         label = params.text("label") or ""
         if len(label) > MOST_LABEL or not label.isprintable():
             raise Problem(400, f"label: expected at most {MOST_LABEL} printable characters", "label")
-        text, token = await self._tokens.make(principal.name, scopes & principal.scopes, _hours(params), label)
+        hours = _hours(params)
+        if principal.expires_at is not None:  # what is made of a credential does not outlast it
+            hours = min(hours, (principal.expires_at - self._service.reactor.seconds()) / 3600.0)
+        text, token = await self._tokens.make(principal.name, scopes & principal.scopes, hours, label)
         return self._json({"token": text, **_fields(token)}, 201)
 
     def list(self, request: ClientRequest) -> Response:

@@ -18,13 +18,17 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.core.filters import Visibility
 from jobpush.core.model import QueueFacts
+from jobpush.web.access import Policy
 from jobpush.web.held import fast_path, summary
 from jobpush.web.held.fast_path import PLAIN
 from jobpush.web.held.questions import Question
 from jobpush.web.identity import Identity
 from jobpush.web.params import Preference
 from jobpush.web.routes.jobs import JobRoutes
+from jobpush.web.signed_tokens import keys_of
+from jobpush.web.slurm_tokens import SlurmTokens
 from tests.service_process import ROOT
+from tests.signed import claims, jwks, rs256
 from tests.support import NOW, Says
 from tests.web.held.test_connections import Client, House, Stage, bodies
 
@@ -348,6 +352,29 @@ class FastPathTests(Stage):
 
         identity = Identity([Says("authorization", expires_at=NOW + 30)])
         await self.both(scene, without=False, identity=identity)
+
+    async def test_tokens_of_slurm(self) -> None:
+        """Who sends one keeps the fast path, until it ends; another one on the same connection is read as what it is."""
+
+        async def scene(house: House) -> Any:
+            lab = house.lab
+            house.resource.identity.add(SlurmTokens(lab.clock, lambda: keys_of(jwks(0)), lab.clocks.wall))
+            lab.queue.set("2", "RUNNING", user="kim")
+            lab.tick()
+            watch, client = Watch(house), house.client()
+            kim, lee = (rs256(claims(lab.clocks.wall(), sun=user, exp=lab.clocks.wall() + 10)) for user in ("kim", "lee"))
+            first = (f"X-SLURM-USER-TOKEN: {kim}", "X-SLURM-USER-NAME: kim")
+            given = []
+            for headers in (first, first, (f"Authorization: Bearer {lee}",), (f"X-SLURM-USER-TOKEN: {lee}",), (f"X-SLURM-USER-TOKEN: {lee}",), first):
+                await ask(client, "/v1/changes?since=0&wait=0", headers=headers)
+                given.append(b"kim" in bodies(client.got)[-1])
+            self.assertEqual((given, len(watch.taken)), ([True, True, False, False, False, True], 2 * house.without_channels))
+            lab.clock.advance(21)
+            await ask(client, "/v1/jobs/memory/2", headers=first)
+            self.assertEqual(len(watch.taken), 2 * house.without_channels)
+            return re.findall(rb"HTTP/1.1 (\d+)", client.got)[-1]
+
+        self.assertEqual(await self.both(scene, without=False, policy=Policy(private=True)), b"401")
 
     async def test_too_many(self) -> None:
         """The cap holds on the fast path too."""
