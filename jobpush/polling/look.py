@@ -192,10 +192,9 @@ class Look:
 
         :return: False where it is not, or where the answer is not enough: then all must be asked for.
         """
-        queue = self.queue
+        queue, began = self.queue, self._reactor.seconds()
         if not INamedJobsQueue.providedBy(queue) or not self._worth_naming(names, queue.most_named):
             return False
-        began = self._reactor.seconds()
         self.status.named += 1
         self.status.queries += 1
         snapshot = await self._in_time(lambda: queue.named(names))
@@ -223,8 +222,8 @@ class Look:
             if self.queue.task_of(name) is not None or (record is not None and _in_family(record)):
                 return False  # an array's range, its tasks and their sum are compared as a whole
         named_s = self._usual_named.usual(len(names))
-        worth = NAMED_WORTH * (NAMED_S * len(names) if named_s is None else named_s) < self.cost
-        return worth and self.status.health == "ok" and len(names) <= most
+        seconds = NAMED_S * len(names) if named_s is None else named_s
+        return NAMED_WORTH * seconds < self.cost and self.status.health == "ok" and len(names) <= most
 
     async def at_all(self) -> None:
         """One query for all jobs, whatever comes of it published. Raises where it failed."""
@@ -237,8 +236,8 @@ class Look:
         began, set_before = self._clocks.elapsed(), self._steps.total()
         snapshot = await self._query()
         jobs = self._publisher.table.cluster(self.queue.cluster)
-        if not due and shows_others(jobs, snapshot):
-            await self._check()  # who answers now may not be who answered then: what is believed is asked for in between
+        if not due and shows_others(jobs, snapshot):  # who says now who he is may not be who has answered: ask in between
+            await self._check()
             snapshot = await self._query()
         blind = await self._hidden(jobs, snapshot)
         if blind:
