@@ -22,7 +22,7 @@ from jobpush.runtime.clocks import give_elapsed
 from jobpush.runtime.reload import has_terminal, noted
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S
-from jobpush.web import resource
+from jobpush.web import Each, resource
 from jobpush.web.access import Anonymous, Policy
 from jobpush.web.identity import Identity, Roles
 from jobpush.web.peers import PeerCredentials, no_answer
@@ -84,6 +84,8 @@ def makeService(options: Options) -> IService:
         settings.keep_channels,
         settings.debug_invariants,
         options.hosts(settings),
+        Each(settings.max_held_each, settings.max_requests_each),
+        settings.max_requests,
     )
     site = JobpushSite(root, reactor, settings.access_log, service.instruments)
     return Assembly(reactor, options, service, site, root, asked)

@@ -8,6 +8,7 @@ import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -32,7 +33,7 @@ from jobpush.web.app import make_app
 from jobpush.web.dispatch import Dispatch
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.judging import Judging
-from jobpush.web.held.registry import RESERVE, Registry
+from jobpush.web.held.registry import MOST_BYTES, RESERVE, Registry
 from jobpush.web.identity import Identity
 from jobpush.web.metrics import Metrics
 from jobpush.web.principal import ANONYMOUS, Principal
@@ -48,6 +49,7 @@ from jobpush.web.routes.pages import PageRoutes
 from jobpush.web.routes.streams import StreamRoutes
 from jobpush.web.routes.tokens import TokenRoutes
 from jobpush.web.routes.workflows import WorkflowRoutes
+from jobpush.web.shares import PARTS, REQUESTS_S, Shares
 from jobpush.web.static import Static
 from jobpush.web.tokens import Tokens
 
@@ -122,7 +124,13 @@ class ApiResource(Resource):
                 request.channel.persistent = 0
         self._requests[request] = None
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
+        if request.path in HEALTH:
+            return self._render(request)
         if request.path in _OPEN or request.path.startswith(_OPEN_BELOW):
+            try:
+                self.registry.shares.ask(ANONYMOUS)
+            except Problem as problem:
+                return _refuse(request, problem)
             return self._render(request)
         Deferred.fromCoroutine(self._identify(request)).addErrback(self._failed, request)
         return NOT_DONE_YET
@@ -134,6 +142,7 @@ class ApiResource(Resource):
         :raise Problem: if that is not said, or wrong; the connection ends.
         """
         principal = await self.identity.principal(request)
+        self.registry.shares.ask(principal)
         request.visibility = await self.access.found_out(principal)
         request.principal = principal
         if request in self._requests:  # the client has not left meanwhile
@@ -205,6 +214,19 @@ def _refuse(request: ClientRequest, problem: Problem) -> int:
     return NOT_DONE_YET
 
 
+@attrs.frozen
+class Each:
+    """
+    How much one principal may take. Who does not say who he is has one share with all who do not.
+
+    :ivar held: requests that are held; None for a quarter of all where clients can say who they are, else for all.
+    :ivar requests: a second, in the long run; None for a thousand where clients can say who they are, else for any number.
+    """
+
+    held: int | None = None
+    requests: int | None = None
+
+
 def resource(
     service: JobPush,
     policy: Policy = Policy(),  # noqa: B008
@@ -215,6 +237,8 @@ def resource(
     keep_channels: bool = False,
     debug_invariants: bool = False,
     hosts: Iterable[str] = (),
+    each: Each = Each(),  # noqa: B008
+    max_requests: int | None = None,
 ) -> ApiResource:
     """
     Make the API as a resource.
@@ -228,10 +252,13 @@ def resource(
     :param debug_invariants: check each second what must be so of held requests, and log as an error what is not.
     :param hosts: names and addresses that the service is known by beside those of this host; ``*.example.org`` is every name
         below ``example.org``.
+    :param each: how much one principal may take.
+    :param max_requests: how many requests a second all principals together may send in the long run; by default any number.
     """
     reactor: IReactorTime = service.reactor
     limit = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
-    registry = Registry(reactor, service.cooperator, service.tracker, service, limit, TimerWheel(reactor))
+    shares = _shares(reactor, limit, each, max_requests, bool(identity))
+    registry = Registry(reactor, service.cooperator, service.tracker, service, limit, TimerWheel(reactor), shares)
     polls = Polls(service)
     jobs, barriers, workflows = JobRoutes(service, polls), BarrierRoutes(service, polls), WorkflowRoutes(service, polls)
     routes = Routes(
@@ -262,6 +289,14 @@ def resource(
     judging = Judging(registry, access.visibility, routes.ask)
     dispatch, identity = Dispatch(app, handlers, errors), identity or Identity()
     return ApiResource(app, dispatch, service, access, admission, identity, registry, connections, judging, turns)
+
+
+def _shares(reactor: IReactorTime, limit: int, each: Each, max_requests: int | None, identified: bool) -> Shares:
+    """Make what says how much one principal may take. Where nobody says who he is, that is all but for what was asked for."""
+    held = each.held if each.held is not None else max(1, limit // PARTS) if identified else None
+    rate = each.requests if each.requests is not None else REQUESTS_S if identified else None
+    size = MOST_BYTES // PARTS if identified else None
+    return Shares(reactor, held, size, rate, max_requests, burst=limit if held is None else held)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:

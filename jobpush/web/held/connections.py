@@ -247,7 +247,11 @@ class Connections:
             return False
         if Scope.READ not in block.principal.scopes:
             return False
+        shares, principal = self.registry.shares, block.principal
+        if not shares.may_ask(principal):
+            return False
         if self._hold_again(connection, target, visibility):
+            shares.asked(principal)
             return True
         question = fast_path.question_of(target, visibility, now)
         outcome = self._ask(question)
@@ -268,9 +272,11 @@ class Connections:
             except Problem as problem:
                 response = problem.response()
             else:
+                shares.asked(principal)
                 return True
         else:
             return False
+        shares.asked(principal)
         self._remember(connection, target)
         self.registry.wheel.clear(connection)
         HeldConnection.deliver_all([connection], response)
@@ -297,7 +303,7 @@ class Connections:
             last is None
             or (last.head, last.forgotten) != self._moment()
             or not self.registry.can_be_joined(last.group)
-            or self.registry.held >= self.registry.limit
+            or not self.registry.has_room(connection.principal)
         ):
             return False
         self.registry.join(connection, last.group, jittered(last.wait))
