@@ -16,6 +16,7 @@ from jobpush.assembly import Assembly
 from jobpush.command_line import Options, is_public
 from jobpush.events.journal import Retention, SQLiteJournal
 from jobpush.events.journal_threads import Threads
+from jobpush.listen_addresses import UnixSocket
 from jobpush.polling.nudge_sockets import IDatagramReactor, NudgeSocket
 from jobpush.runtime.accounts import Accounts
 from jobpush.runtime.clocks import give_elapsed
@@ -87,7 +88,8 @@ def makeService(options: Options) -> IService:
         Each(settings.max_held_each, settings.max_requests_each),
         settings.max_requests,
     )
-    site = JobpushSite(root, reactor, settings.access_log, service.instruments)
+    has_socket = isinstance(options.users_address, UnixSocket)
+    site = JobpushSite(root, reactor, settings.access_log, service.instruments, has_socket)
     return Assembly(reactor, options, service, site, root, asked)
 
 

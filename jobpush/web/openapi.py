@@ -307,16 +307,20 @@ _PROBLEM_TEXTS = {
     426: "This needs an upgrade to WebSocket.",
     429: "Too many; come back after Retry-After seconds.",
     501: "WebSocket is not installed here.",
-    503: "As many requests are held as may be, or it is not known yet what may be shown; come back after Retry-After seconds.",
+    503: "As many requests are held or come as may be, or it is not known yet what may be shown; come back after Retry-After seconds.",
 }
 
 
 def _with_who_asks(every: Schema) -> Schema:
-    """The same, where each address that may show a job says what becomes of those who may not see it, or may not yet."""
+    """
+    The same, where each address that may show a job says what becomes of those who may not see it, or may not yet; and each but
+    those of health checks of those who ask too often.
+    """
     for path, operations in every.items():
-        if path.startswith("/v1/") or path == "/jobstatus":
+        if path not in ("/healthz", "/readyz"):
+            shows_jobs = path.startswith("/v1/") or path == "/jobstatus"
             for operation in operations.values():
-                for status in (401, 503):
+                for status in (401, 429, 503) if shows_jobs else (429, 503):
                     operation["responses"].setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     return every
 

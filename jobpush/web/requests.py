@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from typing import Any, BinaryIO, Protocol, cast
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.python.failure import Failure
@@ -44,6 +45,7 @@ class Transport(Protocol):
     def resumeProducing(self) -> None: ...
     def unregisterProducer(self) -> None: ...
     def getPeer(self) -> IAddress: ...
+    def getHost(self) -> IAddress: ...
 
 
 class Channel(Protocol):
@@ -128,6 +130,11 @@ class ClientRequest(Protocol):
     def finish(self) -> None: ...
     def processingFailed(self, reason: Failure, /) -> object: ...
     def render(self, resource: object, /) -> None: ...
+
+
+def is_local(address: object) -> bool:
+    """Return whether an address is that of a unix socket."""
+    return isinstance(address, UNIXAddress)
 
 
 def client_request(request: IRequest | object) -> ClientRequest:

@@ -54,16 +54,17 @@ class Shares:
 
     def refuse_one(self, limit: str, principal: Principal, detail: str) -> Problem:
         """Count a refusal, and return it: 429, for this principal has taken its share."""
-        self._count(limit, "one")
+        self.note(limit, "one")
         who = f"for {principal.name}" if principal.name else "for all who do not say who they are"
         return Problem(429, f"{who}: {detail}; try again later", headers={"Retry-After": str(random.randint(2, 10))})
 
     def refuse_all(self, limit: str, detail: str) -> Problem:
         """Count a refusal, and return it: 503, for nobody may take more."""
-        self._count(limit, "all")
+        self.note(limit, "all")
         return try_later(detail)
 
-    def _count(self, limit: str, of: str) -> None:
+    def note(self, limit: str, of: str) -> None:
+        """Count a refusal by a limit of one principal's or of all: ``one``, ``all``."""
         self.refused[limit, of] = self.refused.get((limit, of), 0) + 1
 
     # -- requests a second

@@ -24,7 +24,7 @@ def violations(
     :param streams: the groups of streams; the last is that of those that catch up, which may have no members.
     :param wheel: keeps the deadlines.
     """
-    groups = {*held.values(), *joinable.values(), *streams}
+    groups: set[ResponseGroup | AnyStreams] = {*held.values(), *joinable.values(), *streams}
     in_groups = [member for group in groups for member in group.members]
     if len(in_groups) != len(held) or set(in_groups) != set(held):
         yield f"{len(held)} requests are held, {len(in_groups)} are in groups"
@@ -36,7 +36,8 @@ def violations(
             yield "a held request has no deadline"
         if (member.due is not None) != (member in deadlines):
             yield "a held request's deadline is not the one that the timer wheel keeps"
-    for each in (*joinable.values(), *streams[:-1]):
+    can_be_joined: list[ResponseGroup | AnyStreams] = [*joinable.values(), *streams[:-1]]
+    for each in can_be_joined:
         if not each.members:
             yield "a group without members can be joined"
     for key, waiting in joinable.items():
