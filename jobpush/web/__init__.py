@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -27,7 +28,7 @@ from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.runtime.turns import Turns
 from jobpush.service import JobPush
 from jobpush.web.access import Access, Policy
-from jobpush.web.admission import HEALTH, Admission
+from jobpush.web.admission import HEALTH, READYZ, Admission
 from jobpush.web.answering import Answering, Routes
 from jobpush.web.app import make_app
 from jobpush.web.dispatch import Dispatch
@@ -53,9 +54,12 @@ from jobpush.web.shares import PARTS, REQUESTS_S, Shares
 from jobpush.web.static import Static
 from jobpush.web.tokens import Tokens
 
+#: What is for operators where it is known who asks.
+_METRICS = b"/metrics"
+
 #: Addresses that are answered whoever asks, and what those of more of them begin with: they show no job. As the client has
 #: written them: what is written otherwise is not one of these.
-_OPEN = frozenset((*HEALTH, b"/metrics", b"/", b"/dashboard", b"/docs", b"/openapi.json"))
+_OPEN = frozenset((*HEALTH, _METRICS, b"/", b"/dashboard", b"/docs", b"/openapi.json"))
 _OPEN_BELOW = b"/dashboard/"
 
 LOG = Logger(namespace="jobpush.web")
@@ -125,8 +129,11 @@ class ApiResource(Resource):
         self._requests[request] = None
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
         if request.path in HEALTH:
-            return self._render(request)
-        if request.path in _OPEN or request.path.startswith(_OPEN_BELOW):
+            if request.path != READYZ or not self.identity or self.access.is_open():
+                return self._render(request)
+            Deferred.fromCoroutine(self._readyz(request)).addErrback(self._failed, request)
+            return NOT_DONE_YET
+        if (request.path in _OPEN and not (request.path == _METRICS and self.identity)) or request.path.startswith(_OPEN_BELOW):
             try:
                 self.registry.shares.ask(ANONYMOUS)
             except Problem as problem:
@@ -149,6 +156,13 @@ class ApiResource(Resource):
             # The next request on the connection that has the same headers is asked by the same. What is answered whoever asks
             # leaves no headers for a request of another address.
             request.admitted = True
+            self._render(request)
+
+    async def _readyz(self, request: ClientRequest) -> None:
+        """Answer whoever asks whether the service is ready; what else there is to say depends on who it is."""
+        with suppress(Problem):
+            request.principal = await self.identity.principal(request)
+        if request in self._requests:
             self._render(request)
 
     def _failed(self, failure: Failure, request: ClientRequest) -> None:
@@ -277,17 +291,23 @@ def resource(
         reactor, registry, routes.ask, service.moment, service.instruments, turns, access.visibility, not keep_channels
     )
     answering = Answering(reactor, service.cooperator, registry, connections, routes.ask, access.visibility)
-    pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
+    identity = identity if identity is not None else Identity()
+
+    def operates(principal: Principal) -> bool:
+        return principal.sees_all or not identity or access.is_open()
+
+    pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None, operates)
     streams = StreamRoutes(service, registry, connections, access.visibility)
     token_routes = TokenRoutes(service, tokens) if tokens is not None else None
-    app, handlers, errors = make_app(answering, streams, workflows, OperationRoutes(service, registry), pages, token_routes)
+    operations = OperationRoutes(service, registry, operates)
+    app, handlers, errors = make_app(answering, streams, workflows, operations, pages, token_routes)
     if debug_invariants:
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
     admission = Admission(KnownHosts(hosts))
     judging = Judging(registry, access.visibility, routes.ask)
-    dispatch, identity = Dispatch(app, handlers, errors), identity or Identity()
+    dispatch = Dispatch(app, handlers, errors)
     return ApiResource(app, dispatch, service, access, admission, identity, registry, connections, judging, turns)
 
 

@@ -116,7 +116,7 @@ def make_app(
     route("GET", "/dashboard/<name>", pages.dashboard_file)
     route("GET", "/openapi.json", pages.openapi)
     route("GET", "/docs", pages.docs)
-    route("GET", "/metrics", pages.metrics_text)
+    route("GET", "/metrics", pages.metrics_text, Scope.METRICS)
     route("GET", "/", pages.root)
     routes = Map([rule.empty() for rule in app.url_map.iter_rules()], converters=app.url_map.converters, merge_slashes=False)
     if pages.files is not None:

@@ -276,14 +276,16 @@ def _paths() -> dict[str, Schema]:
         },
         "/readyz": {
             "get": _operation(
-                "readyz", "operations", "Can it do its work, and what is missing?", "",
+                "readyz", "operations", "Can it do its work, and what is missing?",
+                "Where jobs are hidden from who does not say who he is, others than operators are told the status alone.",
                 {**_answers("Readiness", "It can."), "503": _answers("Readiness", "It cannot.", status=503)["503"]},
             )
         },
         "/metrics": {
             "get": _operation(
-                "metrics", "operations", "Measurements for Prometheus", "",
-                _answers("", "Text in Prometheus' format.", media="text/plain"),
+                "metrics", "operations", "Measurements for Prometheus",
+                "Where jobs are hidden from who does not say who he is: for operators, and their tokens with the scope metrics.",
+                _answers("", "Text in Prometheus' format.", 401, media="text/plain"),
             )
         },
         "/openapi.json": {

@@ -260,6 +260,7 @@ SCHEMAS: dict[str, Schema] = {
             "journal": object_of({"events": INTEGER, "bytes": INTEGER, "missing": list_of(TEXT)}),
             "queues": {"type": "object", "additionalProperties": {"type": "object"}},
             "nudges": {"type": "object", "additionalProperties": {"type": "object"}},
-        }
+        },
+        ("causes", "version", "held", "journal", "queues", "nudges"),
     ),
 }  # fmt: skip
