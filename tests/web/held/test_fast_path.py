@@ -26,7 +26,7 @@ from jobpush.web.identity import Identity
 from jobpush.web.params import Preference
 from jobpush.web.routes.jobs import JobRoutes
 from tests.service_process import ROOT
-from tests.support import NOW, USER_HEADER, Says
+from tests.support import NOW, Says
 from tests.web.held.test_connections import Client, House, Stage, bodies
 
 reactor: Any = real_reactor
@@ -495,7 +495,7 @@ class LimitTests(Stage):
 
         async def scene(house: House) -> Any:
             clients = [house.client() for _ in range(3)]
-            users = [f"{USER_HEADER}: {name}" for name in ("kim", "kim", "lee")]
+            users = [f"Authorization: {name}" for name in ("kim", "kim", "lee")]
             for client, user in zip(clients, users, strict=True):
                 await ask(client, "/v1/jobs/memory/1", headers=(user,))
             path = f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60"
@@ -511,7 +511,7 @@ class LimitTests(Stage):
             self.assertEqual(house.registry.shares.refused, {("held", "one"): 2})
             return [house.plain(client.got) for client in clients]
 
-        given = await self.both(scene, identity=Identity([Says()]), each=Each(held=1))
+        given = await self.both(scene, identity=Identity([Says("authorization")]), each=Each(held=1))
         statuses = [re.findall(rb"HTTP/1.1 (\d+)", got) for got in given]
         self.assertEqual(statuses, [[b"200"] * 2, [b"200", b"429", b"429"], [b"200"] * 2])
 
