@@ -48,10 +48,12 @@ from jobpush.web.routes.jobs import JobRoutes
 from jobpush.web.routes.operations import OperationRoutes
 from jobpush.web.routes.pages import PageRoutes
 from jobpush.web.routes.streams import StreamRoutes
+from jobpush.web.routes.tickets import TicketRoutes
 from jobpush.web.routes.tokens import TokenRoutes
 from jobpush.web.routes.workflows import WorkflowRoutes
 from jobpush.web.shares import PARTS, REQUESTS_S, Shares
 from jobpush.web.static import Static
+from jobpush.web.tickets import Tickets
 from jobpush.web.tokens import Tokens
 
 #: What is for operators where it is known who asks.
@@ -115,7 +117,7 @@ class ApiResource(Resource):
 
     def _admit(self, request: ClientRequest) -> Any:
         request.connections = self.connections
-        request.principal, request.visibility = ANONYMOUS, NOTHING
+        request.principal, request.visibility, request.ticket = ANONYMOUS, NOTHING, None
         request.unread = self.connections.unread
         guard(request)
         try:
@@ -154,8 +156,8 @@ class ApiResource(Resource):
         request.principal = principal
         if request in self._requests:  # the client has not left meanwhile
             # The next request on the connection that has the same headers is asked by the same. What is answered whoever asks
-            # leaves no headers for a request of another address.
-            request.admitted = True
+            # leaves no headers for a request of another address, nor does what a ticket has opened.
+            request.admitted = request.ticket is None
             self._render(request)
 
     async def _readyz(self, request: ClientRequest) -> None:
@@ -253,6 +255,7 @@ def resource(
     hosts: Iterable[str] = (),
     each: Each = Each(),  # noqa: B008
     max_requests: int | None = None,
+    tickets: Tickets | None = None,
 ) -> ApiResource:
     """
     Make the API as a resource.
@@ -268,6 +271,7 @@ def resource(
         below ``example.org``.
     :param each: how much one principal may take.
     :param max_requests: how many requests a second all principals together may send in the long run; by default any number.
+    :param tickets: if clients may open streams with tickets.
     """
     reactor: IReactorTime = service.reactor
     limit = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
@@ -300,7 +304,8 @@ def resource(
     streams = StreamRoutes(service, registry, connections, access.visibility)
     token_routes = TokenRoutes(service, tokens) if tokens is not None else None
     operations = OperationRoutes(service, registry, operates)
-    app, handlers, errors = make_app(answering, streams, workflows, operations, pages, token_routes)
+    ticket_routes = TicketRoutes(service, tickets) if tickets is not None else None
+    app, handlers, errors = make_app(answering, streams, workflows, operations, pages, token_routes, ticket_routes)
     if debug_invariants:
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor

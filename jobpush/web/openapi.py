@@ -60,6 +60,7 @@ _LIMIT = _query(
 )
 _UNTIL = _query("until", enum_of(["change", "started", "terminal"]), "Hold until it has changed, begun or ended; `started` and "
                 "`terminal` answer at once if it is so already.")  # fmt: skip
+_TICKET = _query("ticket", TEXT, "What POST /v1/tickets gave for these filters: who asks is who got it. It is good once.")
 _NEW_TOKEN = {
     "scopes": {**list_of(enum_of(Scope)), "description": "What it is good for; all, if there are none."},
     "hours": {**NUMBER, "exclusiveMinimum": 0, "maximum": MOST_HOURS, "description": f"For how long; by default {HOURS:g}."},
@@ -196,7 +197,7 @@ def _paths() -> dict[str, Schema]:
                 "getEvents", "streams", "Changes as server-sent events",
                 "`event:` is job, workflow, bookmark or reset, `id:` the cursor. Last-Event-ID goes on where a stream was cut off.",
                 _answers("", "A stream without an end.", 400, 503, media="text/event-stream"),
-                [*_filters(), _JOB_PARAMETER, _SINCE, _query("last_event_id", TEXT, "As the header, for who can send none."),
+                [*_filters(), _JOB_PARAMETER, _SINCE, _TICKET, _query("last_event_id", TEXT, "As the header, for who can send none."),
                  _header("Last-Event-ID", "The id of the last event that was received.")],
             )
         },
@@ -207,7 +208,7 @@ def _paths() -> dict[str, Schema]:
                 {"101": {"description": "It is a WebSocket now."}, **{
                     str(status): {"$ref": f"#/components/responses/{status}"} for status in (400, 403, 426, 501, 503)
                 }},
-                [*_filters(), _JOB_PARAMETER, _SINCE],
+                [*_filters(), _JOB_PARAMETER, _SINCE, _TICKET],
             )
         },
         "/v1/workflows": {
@@ -251,6 +252,14 @@ def _paths() -> dict[str, Schema]:
                 "revokeToken", "identity", "A token is good no more", "What is held with it is answered with 401.",
                 {"204": {"description": "It is so now."}, "404": {"$ref": "#/components/responses/404"}},
                 [{"name": "id", "in": "path", "required": True, "schema": TEXT, "description": "Its id, or `all`."}],
+            )
+        },
+        "/v1/tickets": {
+            "post": _operation(
+                "makeTicket", "identity", "A ticket for a stream",
+                "For EventSource and WebSocket, which send no header: it opens one stream, with these filters, within 30 s.",
+                _answers("NewTicket", "It is good from now on.", 400, 403, 429, status=201),
+                body={**_body(_posted([*_filters(), _JOB_PARAMETER])), "required": False},
             )
         },
         "/v1/nudge": {

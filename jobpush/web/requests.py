@@ -92,6 +92,7 @@ class ClientRequest(Protocol):
     :ivar connections: what takes its connection when it is answered.
     :ivar unread: the bound on what was answered and is not read, a `jobpush.web.unread.Unread`.
     :ivar came_at: the reactor's time at which its headers had come.
+    :ivar ticket: with which it opens a stream, a `jobpush.web.tickets.Ticket`; None without one.
     :ivar below: the path below that of the API, not quoted any more; set by what finds its route.
     """
 
@@ -114,6 +115,7 @@ class ClientRequest(Protocol):
     connections: IdleConnections | None
     unread: Any
     came_at: float
+    ticket: Any
     below: str
 
     def getHeader(self, name: bytes, /) -> bytes | None: ...

@@ -48,6 +48,7 @@ class JobpushRequest(Request):
     :ivar principal: who asks; set by the same.
     :ivar visibility: whose jobs it may be shown; set by the same.
     :ivar connections: what takes its connection when it is answered; set by the same.
+    :ivar ticket: with which it opens a stream; set by the same.
     :ivar unread: the bound on what was answered and is not read; set by the same.
     :ivar received: bytes of its body that have come.
     :ivar gone: the client has left.
@@ -61,6 +62,7 @@ class JobpushRequest(Request):
     visibility: Visibility = NOTHING
     connections: IdleConnections | None = None
     unread: Any = None
+    ticket: Any = None
     gone = False
     received = 0
 

@@ -9,6 +9,7 @@ from jobpush.core.model import QueueFacts
 from jobpush.web import resource
 from jobpush.web.access import Policy
 from jobpush.web.identity import Identity, Roles
+from jobpush.web.tickets import TicketAuthenticator, Tickets
 from jobpush.web.tokens import KEPT, MOST_OF_ONE, PREFIX, TokenAuthenticator, Tokens
 from tests.support import USER_HEADER, Lab, LabCase, Pending, Says
 
@@ -19,7 +20,10 @@ def serve_with_tokens(lab: Lab, says: Says) -> Identity:
     identity = Identity([says])
     tokens = Tokens(lab.service.journal, wall, identity.revoke)
     identity.add(TokenAuthenticator(lab.clock, tokens, wall))
-    lab.resource = resource(lab.service, Policy(), identity, tokens, max_held=100)
+    tickets = Tickets(lab.clock)
+    identity.add(TicketAuthenticator(lab.clock, tickets))
+    identity.on_revoked.append(tickets.revoke)
+    lab.resource = resource(lab.service, Policy(), identity, tokens, max_held=100, tickets=tickets)
     lab.registry = lab.resource.registry
     lab.treq.__init__(lab.resource)  # type: ignore[misc]
     return identity
