@@ -79,6 +79,7 @@ class Assembly(MultiService):
         self._api = api
         self._site = site
         site.arrivals.give_up_idle.append(api.connections.give_up_idle)
+        site.arrivals.on_refused.append(partial(api.registry.shares.note, "connections", "all"))
         self._health = self._health_socket()
         first = FirstRequests(api.turns, site)
         self._ports = [listening_service(reactor, endpoint, first) for endpoint in options.endpoints]

@@ -158,6 +158,30 @@ class Settings:
         example=20000,
         details="In a systemd unit that limit is LimitNOFILE.",
     )
+    max_held_each: int | None = setting(
+        WholeNumber(least=1),
+        None,
+        "How many requests may be held at once for one user, and for all together who do not say who they are",
+        default_text="a quarter of max_held where users can say who they are, else max_held",
+        example=5000,
+        details="One more is answered with 429; with 503 where max_held is reached.",
+    )
+    max_requests: int | None = setting(
+        WholeNumber(least=1),
+        None,
+        "How many requests a second are answered in the long run",
+        default_text="any number",
+        example=5000,
+        details="Others are answered with 503. As many as may be held may come at once: they do, after an event.",
+    )
+    max_requests_each: int | None = setting(
+        WholeNumber(least=1),
+        None,
+        "How many requests a second are answered in the long run to one user, and to all together who do not say who they are",
+        default_text="1000 where users can say who they are, else any number",
+        example=200,
+        details="Others are answered with 429. As many as may be held for one may come at once: they do, after an event.",
+    )
     keep_channels: bool = setting(
         YesNo(),
         False,

@@ -16,38 +16,44 @@ from jobpush.assembly import Assembly
 from jobpush.command_line import Options, is_public
 from jobpush.events.journal import Retention, SQLiteJournal
 from jobpush.events.journal_threads import Threads
+from jobpush.listen_addresses import UnixSocket
 from jobpush.polling.nudge_sockets import IDatagramReactor, NudgeSocket
 from jobpush.runtime.accounts import Accounts
 from jobpush.runtime.clocks import give_elapsed
 from jobpush.runtime.reload import has_terminal, noted
 from jobpush.service import JobPush
 from jobpush.settings import DAY_S
-from jobpush.web import resource
+from jobpush.web import Each, resource
 from jobpush.web.access import Anonymous, Policy
 from jobpush.web.identity import Identity, Roles
 from jobpush.web.peers import PeerCredentials, no_answer
 from jobpush.web.proxy_header import ProxyHeader
 from jobpush.web.site import JobpushSite
+from jobpush.web.tickets import TicketAuthenticator, Tickets
 from jobpush.web.tokens import TokenAuthenticator, Tokens
 
 __all__ = ["Options", "is_public", "makeService"]
 
 
-def _who_asks(options: Options, reactor: object, service: JobPush) -> tuple[Policy, Identity, Tokens | None]:
+def _who_asks(options: Options, reactor: object, service: JobPush) -> tuple[Policy, Identity, Tokens | None, Tickets | None]:
     """What the options say on who may see what, and how it is found out who asks."""
     settings = options.settings
     accounts = Accounts(reactor)
     identity = Identity((), Roles(frozenset(settings.operators)), lambda name: accounts.groups_of(name).addErrback(no_answer))
     anonymous = Anonymous.ALWAYS if settings.allow_anonymous else Anonymous.OPEN
     if not options.knows_users:
-        return Policy(anonymous, settings.private), identity, None
+        return Policy(anonymous, settings.private), identity, None, None
     tokens = Tokens(service.journal, service.clocks.wall, identity.revoke)
     identity.add(TokenAuthenticator(service.reactor, tokens, service.clocks.wall))
     for _, authenticator in options.authenticators:
         identity.add(authenticator)
     uids = [each.proxies for _, each in options.authenticators if isinstance(each, ProxyHeader)]
     identity.add(PeerCredentials(accounts, frozenset().union(*uids), settings.allow_anonymous))
-    return Policy(anonymous, settings.private, identity.ways), identity, tokens
+    ways = identity.ways
+    tickets = Tickets(service.reactor)
+    identity.add(TicketAuthenticator(service.reactor, tickets))
+    identity.on_revoked.append(tickets.revoke)
+    return Policy(anonymous, settings.private, ways), identity, tokens, tickets
 
 
 def makeService(options: Options) -> IService:
@@ -77,7 +83,7 @@ def makeService(options: Options) -> IService:
             cast(IDatagramReactor, reactor), service.nudges, address, options.nudge_secret, bool(settings.nudge)
         )
         socket.setServiceParent(service)
-    policy, identity, tokens = _who_asks(options, reactor, service)
+    policy, identity, tokens, tickets = _who_asks(options, reactor, service)
     root = resource(
         service,
         policy,
@@ -88,8 +94,12 @@ def makeService(options: Options) -> IService:
         settings.keep_channels,
         settings.debug_invariants,
         options.hosts(settings),
+        Each(settings.max_held_each, settings.max_requests_each),
+        settings.max_requests,
+        tickets,
     )
-    site = JobpushSite(root, reactor, settings.access_log, service.instruments)
+    has_socket = isinstance(options.users_address, UnixSocket)
+    site = JobpushSite(root, reactor, settings.access_log, service.instruments, has_socket)
     return Assembly(reactor, options, service, site, root, asked)
 
 

@@ -38,6 +38,9 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "keep_days": ("0.5", 0.5),
     "interval": ("3", 3.0),
     "max_held": ("7", 7),
+    "max_held_each": ("3", 3),
+    "max_requests": ("900", 900),
+    "max_requests_each": ("90", 90),
     "access_log": ("log", "log"),
     "static": ("site", "site"),
     "health": ("unix:/run/x:mode=666", UnixSocket("/run/x", 0o666)),
@@ -207,7 +210,8 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(
             self.refused("prot = 8080"),
             "unknown key 'prot'; known are [[auth]], [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, host, interval, "
-            "keep_channels, keep_days, keep_events, max_held, nudge, nudge_secret, operator, port, private, socket, state, static",
+            "keep_channels, keep_days, keep_events, max_held, max_held_each, max_requests, max_requests_each, nudge, nudge_secret, operator, "
+            "port, private, socket, state, static",
         )
 
     def test_wrong_values(self) -> None:

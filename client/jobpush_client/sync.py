@@ -152,7 +152,7 @@ class Client:
         """
         Make a token for whoever asks: its ``token`` is in the answer and nowhere else, with ``id``, ``user``, ``expires_at``.
 
-        :param scopes: of ``read``, ``watch``, ``nudge``, ``workflow``; by default all.
+        :param scopes: of ``read``, ``watch``, ``nudge``, ``workflow``, ``metrics``; by default all.
         :param hours: for how long it is good; by default 12.
         """
         return self._run(self._session.make_token(scopes, hours, label))

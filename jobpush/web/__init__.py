@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
+import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -27,13 +29,13 @@ from jobpush.runtime.turns import Turns
 from jobpush.service import JobPush
 from jobpush.web import audit
 from jobpush.web.access import Access, Policy
-from jobpush.web.admission import HEALTH, Admission
+from jobpush.web.admission import HEALTH, READYZ, Admission
 from jobpush.web.answering import Answering, Routes
 from jobpush.web.app import make_app
 from jobpush.web.dispatch import Dispatch
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.judging import Judging
-from jobpush.web.held.registry import RESERVE, Registry
+from jobpush.web.held.registry import MOST_BYTES, RESERVE, Registry
 from jobpush.web.identity import Identity
 from jobpush.web.metrics import Metrics
 from jobpush.web.principal import ANONYMOUS, Principal
@@ -47,14 +49,20 @@ from jobpush.web.routes.jobs import JobRoutes
 from jobpush.web.routes.operations import OperationRoutes
 from jobpush.web.routes.pages import PageRoutes
 from jobpush.web.routes.streams import StreamRoutes
+from jobpush.web.routes.tickets import TicketRoutes
 from jobpush.web.routes.tokens import TokenRoutes
 from jobpush.web.routes.workflows import WorkflowRoutes
+from jobpush.web.shares import PARTS, REQUESTS_S, Shares
 from jobpush.web.static import Static
+from jobpush.web.tickets import Tickets
 from jobpush.web.tokens import Tokens
+
+#: What is for operators where it is known who asks.
+_METRICS = b"/metrics"
 
 #: Addresses that are answered whoever asks, and what those of more of them begin with: they show no job. As the client has
 #: written them: what is written otherwise is not one of these.
-_OPEN = frozenset((*HEALTH, b"/metrics", b"/", b"/dashboard", b"/docs", b"/openapi.json"))
+_OPEN = frozenset((*HEALTH, _METRICS, b"/", b"/dashboard", b"/docs", b"/openapi.json"))
 _OPEN_BELOW = b"/dashboard/"
 
 LOG = Logger(namespace="jobpush.web")
@@ -110,7 +118,7 @@ class ApiResource(Resource):
 
     def _admit(self, request: ClientRequest) -> Any:
         request.connections = self.connections
-        request.principal, request.visibility = ANONYMOUS, NOTHING
+        request.principal, request.visibility, request.ticket = ANONYMOUS, NOTHING, None
         request.unread = self.connections.unread
         guard(request)
         try:
@@ -123,7 +131,16 @@ class ApiResource(Resource):
                 request.channel.persistent = 0
         self._requests[request] = None
         request.notifyFinish().addBoth(lambda _: self._requests.pop(request, None))
-        if request.path in _OPEN or request.path.startswith(_OPEN_BELOW):
+        if request.path in HEALTH:
+            if request.path != READYZ or not self.identity or self.access.is_open():
+                return self._render(request)
+            Deferred.fromCoroutine(self._readyz(request)).addErrback(self._failed, request)
+            return NOT_DONE_YET
+        if (request.path in _OPEN and not (request.path == _METRICS and self.identity)) or request.path.startswith(_OPEN_BELOW):
+            try:
+                self.registry.shares.ask(ANONYMOUS)
+            except Problem as problem:
+                return _refuse(request, problem)
             return self._render(request)
         Deferred.fromCoroutine(self._identify(request)).addErrback(self._failed, request)
         return NOT_DONE_YET
@@ -134,17 +151,23 @@ class ApiResource(Resource):
 
         :raise Problem: if that is not said, or wrong; the connection ends.
         """
-        try:
+        with audit.refusals(request):
             principal = await self.identity.principal(request)
+        self.registry.shares.ask(principal)
+        with audit.refusals(request):
             request.visibility = await self.access.found_out(principal)
-        except Problem as problem:
-            audit.refused(request, problem)
-            raise
         request.principal = principal
         if request in self._requests:  # the client has not left meanwhile
             # The next request on the connection that has the same headers is asked by the same. What is answered whoever asks
-            # leaves no headers for a request of another address.
-            request.admitted = True
+            # leaves no headers for a request of another address, nor does what a ticket has opened.
+            request.admitted = request.ticket is None
+            self._render(request)
+
+    async def _readyz(self, request: ClientRequest) -> None:
+        """Answer whoever asks whether the service is ready; what else there is to say depends on who it is."""
+        with suppress(Problem):
+            request.principal = await self.identity.principal(request)
+        if request in self._requests:
             self._render(request)
 
     def _failed(self, failure: Failure, request: ClientRequest) -> None:
@@ -210,6 +233,19 @@ def _refuse(request: ClientRequest, problem: Problem) -> int:
     return NOT_DONE_YET
 
 
+@attrs.frozen
+class Each:
+    """
+    How much one principal may take. Who does not say who he is has one share with all who do not.
+
+    :ivar held: requests that are held; None for a quarter of all where clients can say who they are, else for all.
+    :ivar requests: a second, in the long run; None for a thousand where clients can say who they are, else for any number.
+    """
+
+    held: int | None = None
+    requests: int | None = None
+
+
 def resource(
     service: JobPush,
     policy: Policy = Policy(),  # noqa: B008
@@ -220,6 +256,9 @@ def resource(
     keep_channels: bool = False,
     debug_invariants: bool = False,
     hosts: Iterable[str] = (),
+    each: Each = Each(),  # noqa: B008
+    max_requests: int | None = None,
+    tickets: Tickets | None = None,
 ) -> ApiResource:
     """
     Make the API as a resource.
@@ -233,10 +272,14 @@ def resource(
     :param debug_invariants: check each second what must be so of held requests, and log as an error what is not.
     :param hosts: names and addresses that the service is known by beside those of this host; ``*.example.org`` is every name
         below ``example.org``.
+    :param each: how much one principal may take.
+    :param max_requests: how many requests a second all principals together may send in the long run; by default any number.
+    :param tickets: if clients may open streams with tickets.
     """
     reactor: IReactorTime = service.reactor
     limit = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
-    registry = Registry(reactor, service.cooperator, service.tracker, service, limit, TimerWheel(reactor))
+    shares = _shares(reactor, limit, each, max_requests, bool(identity))
+    registry = Registry(reactor, service.cooperator, service.tracker, service, limit, TimerWheel(reactor), shares)
     polls = Polls(service)
     jobs, barriers, workflows = JobRoutes(service, polls), BarrierRoutes(service, polls), WorkflowRoutes(service, polls)
     routes = Routes(
@@ -255,18 +298,33 @@ def resource(
         reactor, registry, routes.ask, service.moment, service.instruments, turns, access.visibility, not keep_channels
     )
     answering = Answering(reactor, service.cooperator, registry, connections, routes.ask, access.visibility)
-    pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None)
+    identity = identity if identity is not None else Identity()
+
+    def operates(principal: Principal) -> bool:
+        return principal.sees_all or not identity or access.is_open()
+
+    pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None, operates)
     streams = StreamRoutes(service, registry, connections, access.visibility)
     token_routes = TokenRoutes(service, tokens) if tokens is not None else None
-    app, handlers, errors = make_app(answering, streams, workflows, OperationRoutes(service, registry), pages, token_routes)
+    operations = OperationRoutes(service, registry, operates)
+    ticket_routes = TicketRoutes(service, tickets) if tickets is not None else None
+    app, handlers, errors = make_app(answering, streams, workflows, operations, pages, token_routes, ticket_routes)
     if debug_invariants:
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
     admission = Admission(KnownHosts(hosts))
     judging = Judging(registry, access.visibility, routes.ask)
-    dispatch, identity = Dispatch(app, handlers, errors), identity or Identity()
+    dispatch = Dispatch(app, handlers, errors)
     return ApiResource(app, dispatch, service, access, admission, identity, registry, connections, judging, turns)
+
+
+def _shares(reactor: IReactorTime, limit: int, each: Each, max_requests: int | None, identified: bool) -> Shares:
+    """Make what says how much one principal may take. Where nobody says who he is, that is all but for what was asked for."""
+    held = each.held if each.held is not None else max(1, limit // PARTS) if identified else None
+    rate = each.requests if each.requests is not None else REQUESTS_S if identified else None
+    size = MOST_BYTES // PARTS if identified else None
+    return Shares(reactor, held, size, rate, max_requests, burst=limit if held is None else held)
 
 
 def _check_invariants(registry: Registry, connections: Connections) -> None:

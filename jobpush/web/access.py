@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jobpush.core.filters import ALL, Visibility
 from jobpush.polling.hiding import Hiding
-from jobpush.web.principal import Principal
+from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem, not_yet_known, who_are_you
 
 #: Seconds for which a request waits until it is known whether jobs may be shown to whoever sent it.
@@ -76,6 +76,13 @@ class Access:
         if self.policy.private or self._hiding.why() is not None:
             return Visibility(principal.name)
         return Visibility(principal.name, settled=False) if self._hiding.unknown() else ALL
+
+    def is_open(self) -> bool:
+        """Return whether who does not say who he is is shown all jobs now."""
+        try:
+            return self.visibility(ANONYMOUS) == ALL
+        except Problem:
+            return False
 
     def _of_nobody(self) -> Visibility:
         why = self.refusal()

@@ -8,6 +8,7 @@ Lines are kept back for a moment and go out together: after one event there may 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -175,12 +177,23 @@ def escaped(data: bytes) -> str:
 
 def request_line(request: ClientRequest) -> str:
     """Return a request's first line, as the log has it."""
-    return escaped(request.method + b" " + request.uri + b" " + request.clientproto)
+    return escaped(request.method + b" " + without_ticket(request.uri) + b" " + request.clientproto)
+
+
+def without_ticket(uri: bytes) -> bytes:
+    """Return an address as the log has it: without the tickets in its query, however their name is written."""
+    path, mark, query = uri.partition(b"?")
+    if not mark or (b"icket" not in query and b"%" not in query):
+        return uri
+    parts = re.split(rb"([&;])", query)
+    shown = [b"ticket=-" if unquote_to_bytes(part.partition(b"=")[0]) == b"ticket" else part for part in parts]
+    return path + mark + b"".join(shown)
 
 
 def client_words(request: ClientRequest) -> str:
     """Return what the client says of itself (the referrer and the user agent), as the log has it."""
-    return f'"{escaped(request.getHeader(b"referer") or b"-")}" "{escaped(request.getHeader(b"user-agent") or b"-")}"'
+    referrer = without_ticket(request.getHeader(b"referer") or b"-")
+    return f'"{escaped(referrer)}" "{escaped(request.getHeader(b"user-agent") or b"-")}"'
 
 
 def client_address(client: tuple[Any, ...]) -> str:

@@ -16,7 +16,8 @@ from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
 
 #: Addresses that are answered whatever the Host is: whoever checks a service's health names it as it likes.
-HEALTH = (b"/healthz", b"/readyz")
+READYZ = b"/readyz"
+HEALTH = (b"/healthz", READYZ)
 
 JSON = b"application/json"
 

@@ -26,6 +26,7 @@ from jobpush.web.responses import Response
 from jobpush.web.routes.operations import OperationRoutes
 from jobpush.web.routes.pages import PageRoutes
 from jobpush.web.routes.streams import StreamRoutes
+from jobpush.web.routes.tickets import TicketRoutes
 from jobpush.web.routes.tokens import TokenRoutes
 from jobpush.web.routes.workflows import WorkflowRoutes
 from jobpush.web.static import Static
@@ -45,12 +46,14 @@ def make_app(
     operations: OperationRoutes,
     pages: PageRoutes,
     tokens: TokenRoutes | None = None,
+    tickets: TicketRoutes | None = None,
 ) -> tuple[Klein, Mapping[str, Handler], Sequence[ErrorHandler]]:
     """
     Make Klein's application.
 
     :param answering: answers the routes whose requests may be held.
     :param tokens: if tokens can be made here.
+    :param tickets: if tickets can.
     :return: the application, the handlers of its routes by their endpoints, and those of errors.
     """
     app = Klein()
@@ -109,6 +112,8 @@ def make_app(
         at_once("GET", "/v1/tokens", tokens.list)
         at_once("POST", "/v1/tokens", tokens.make)
         at_once("DELETE", "/v1/tokens/<token_id>", tokens.revoke)
+    if tickets is not None:
+        at_once("POST", "/v1/tickets", tickets.make, Scope.WATCH)
     at_once("GET", "/healthz", operations.healthz)
     at_once("GET", "/readyz", operations.readyz)
     at_once("POST", "/v1/nudge", operations.nudge, Scope.NUDGE)
@@ -116,7 +121,7 @@ def make_app(
     route("GET", "/dashboard/<name>", pages.dashboard_file)
     route("GET", "/openapi.json", pages.openapi)
     route("GET", "/docs", pages.docs)
-    route("GET", "/metrics", pages.metrics_text)
+    route("GET", "/metrics", pages.metrics_text, Scope.METRICS)
     route("GET", "/", pages.root)
     routes = Map([rule.empty() for rule in app.url_map.iter_rules()], converters=app.url_map.converters, merge_slashes=False)
     if pages.files is not None:

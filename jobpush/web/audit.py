@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from twisted.logger import Logger
 
 from jobpush.web.access_log import escaped
@@ -32,6 +35,16 @@ def refused(request: ClientRequest, problem: Problem) -> None:
             status=problem.status,
             why=_text(problem.why if isinstance(problem, Refused) else problem.detail),
         )
+
+
+@contextmanager
+def refusals(request: ClientRequest) -> Iterator[None]:
+    """Write of what is refused meanwhile, and let the problem pass."""
+    try:
+        yield
+    except Problem as problem:
+        refused(request, problem)
+        raise
 
 
 def where(request: ClientRequest) -> str:

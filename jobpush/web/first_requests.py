@@ -44,7 +44,7 @@ class FirstRequests(Factory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """Make a connection; None closes it, where it could only be refused."""
-        return NewConnection(self, addr) if self.site.arrivals.has_room() else None
+        return NewConnection(self, addr) if self.site.arrivals.has_room(addr) else None
 
 
 @implementer(IProtocol)

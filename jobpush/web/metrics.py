@@ -131,6 +131,10 @@ class Metrics:
             "held_requests", "Requests that are held", ["kind"], {(kind,): count for kind, count in registry.by_kind().items()}
         )
         yield _gauge("held_requests_limit", "As many may be held", [], {(): registry.limit})
+        yield _counter(
+            "refused", "Requests that were refused by a limit, that of one principal or that of all", ["limit", "of"],
+            registry.shares.refused,
+        )  # fmt: skip
         yield _counter("answers", "HTTP answers", ["status"], {(str(status),): count for status, count in answers.items()})
 
     def _machine(self) -> Iterator[Metric]:

@@ -60,6 +60,7 @@ _LIMIT = _query(
 )
 _UNTIL = _query("until", enum_of(["change", "started", "terminal"]), "Hold until it has changed, begun or ended; `started` and "
                 "`terminal` answer at once if it is so already.")  # fmt: skip
+_TICKET = _query("ticket", TEXT, "What POST /v1/tickets gave for these filters: who asks is who got it. It is good once.")
 _NEW_TOKEN = {
     "scopes": {**list_of(enum_of(Scope)), "description": "What it is good for; all, if there are none."},
     "hours": {**NUMBER, "exclusiveMinimum": 0, "maximum": MOST_HOURS, "description": f"For how long; by default {HOURS:g}."},
@@ -196,7 +197,7 @@ def _paths() -> dict[str, Schema]:
                 "getEvents", "streams", "Changes as server-sent events",
                 "`event:` is job, workflow, bookmark or reset, `id:` the cursor. Last-Event-ID goes on where a stream was cut off.",
                 _answers("", "A stream without an end.", 400, 503, media="text/event-stream"),
-                [*_filters(), _JOB_PARAMETER, _SINCE, _query("last_event_id", TEXT, "As the header, for who can send none."),
+                [*_filters(), _JOB_PARAMETER, _SINCE, _TICKET, _query("last_event_id", TEXT, "As the header, for who can send none."),
                  _header("Last-Event-ID", "The id of the last event that was received.")],
             )
         },
@@ -207,7 +208,7 @@ def _paths() -> dict[str, Schema]:
                 {"101": {"description": "It is a WebSocket now."}, **{
                     str(status): {"$ref": f"#/components/responses/{status}"} for status in (400, 403, 426, 501, 503)
                 }},
-                [*_filters(), _JOB_PARAMETER, _SINCE],
+                [*_filters(), _JOB_PARAMETER, _SINCE, _TICKET],
             )
         },
         "/v1/workflows": {
@@ -253,6 +254,14 @@ def _paths() -> dict[str, Schema]:
                 [{"name": "id", "in": "path", "required": True, "schema": TEXT, "description": "Its id, or `all`."}],
             )
         },
+        "/v1/tickets": {
+            "post": _operation(
+                "makeTicket", "identity", "A ticket for a stream",
+                "For EventSource and WebSocket, which send no header: it opens one stream, with these filters, within 30 s.",
+                _answers("NewTicket", "It is good from now on.", 400, 403, 429, status=201),
+                body={**_body(_posted([*_filters(), _JOB_PARAMETER])), "required": False},
+            )
+        },
         "/v1/nudge": {
             "post": _operation(
                 "postNudge", "operations", "Look now", "For schedulers' hooks. What it says is never believed: it only causes a query.",
@@ -276,14 +285,16 @@ def _paths() -> dict[str, Schema]:
         },
         "/readyz": {
             "get": _operation(
-                "readyz", "operations", "Can it do its work, and what is missing?", "",
+                "readyz", "operations", "Can it do its work, and what is missing?",
+                "Where jobs are hidden from who does not say who he is, others than operators are told the status alone.",
                 {**_answers("Readiness", "It can."), "503": _answers("Readiness", "It cannot.", status=503)["503"]},
             )
         },
         "/metrics": {
             "get": _operation(
-                "metrics", "operations", "Measurements for Prometheus", "",
-                _answers("", "Text in Prometheus' format.", media="text/plain"),
+                "metrics", "operations", "Measurements for Prometheus",
+                "Where jobs are hidden from who does not say who he is: for operators, and their tokens with the scope metrics.",
+                _answers("", "Text in Prometheus' format.", 401, media="text/plain"),
             )
         },
         "/openapi.json": {
@@ -307,16 +318,20 @@ _PROBLEM_TEXTS = {
     426: "This needs an upgrade to WebSocket.",
     429: "Too many, or too many wrong passwords before; come back after Retry-After seconds.",
     501: "WebSocket is not installed here.",
-    503: "As many requests are held as may be, or it is not known yet what may be shown; come back after Retry-After seconds.",
+    503: "As many requests are held or come as may be, or it is not known yet what may be shown; come back after Retry-After seconds.",
 }
 
 
 def _with_who_asks(every: Schema) -> Schema:
-    """The same, where each address that may show a job says what becomes of those who may not see it, or may not yet."""
+    """
+    The same, where each address that may show a job says what becomes of those who may not see it, or may not yet; and each but
+    those of health checks of those who ask too often.
+    """
     for path, operations in every.items():
-        if path.startswith("/v1/") or path == "/jobstatus":
+        if path not in ("/healthz", "/readyz"):
+            shows_jobs = path.startswith("/v1/") or path == "/jobstatus"
             for operation in operations.values():
-                for status in (401, 429, 503):
+                for status in (401, 429, 503) if shows_jobs else (429, 503):
                     operation["responses"].setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     return every
 

@@ -248,6 +248,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Token": object_of(_TOKEN),
     "NewToken": object_of({"token": {**TEXT, "description": "It is in this answer and nowhere else."}, **_TOKEN}),
+    "NewTicket": object_of({"ticket": TEXT, "user": TEXT, "expires_in_s": NUMBER}),
     "Tokens": object_of({"tokens": list_of(ref("Token"))}),
     "Nudged": object_of({"clusters": list_of(TEXT), "jobs": list_of(TEXT)}),
     "Health": object_of({"status": TEXT, "version": TEXT}),
@@ -260,6 +261,7 @@ SCHEMAS: dict[str, Schema] = {
             "journal": object_of({"events": INTEGER, "bytes": INTEGER, "missing": list_of(TEXT)}),
             "queues": {"type": "object", "additionalProperties": {"type": "object"}},
             "nudges": {"type": "object", "additionalProperties": {"type": "object"}},
-        }
+        },
+        ("causes", "version", "held", "journal", "queues", "nudges"),
     ),
 }  # fmt: skip

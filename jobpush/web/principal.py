@@ -30,6 +30,7 @@ class Scope(enum.Enum):
     WATCH = "watch"
     NUDGE = "nudge"
     WORKFLOW = "workflow"
+    METRICS = "metrics"
 
 
 #: Everything that a credential without restrictions is for.

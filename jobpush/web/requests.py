@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from typing import Any, BinaryIO, Protocol, cast
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.python.failure import Failure
@@ -44,6 +45,7 @@ class Transport(Protocol):
     def resumeProducing(self) -> None: ...
     def unregisterProducer(self) -> None: ...
     def getPeer(self) -> IAddress: ...
+    def getHost(self) -> IAddress: ...
 
 
 class Channel(Protocol):
@@ -90,6 +92,7 @@ class ClientRequest(Protocol):
     :ivar connections: what takes its connection when it is answered.
     :ivar unread: the bound on what was answered and is not read, a `jobpush.web.unread.Unread`.
     :ivar came_at: the reactor's time at which its headers had come.
+    :ivar ticket: with which it opens a stream, a `jobpush.web.tickets.Ticket`; None without one.
     :ivar below: the path below that of the API, not quoted any more; set by what finds its route.
     """
 
@@ -112,6 +115,7 @@ class ClientRequest(Protocol):
     connections: IdleConnections | None
     unread: Any
     came_at: float
+    ticket: Any
     below: str
 
     def getHeader(self, name: bytes, /) -> bytes | None: ...
@@ -128,6 +132,11 @@ class ClientRequest(Protocol):
     def finish(self) -> None: ...
     def processingFailed(self, reason: Failure, /) -> object: ...
     def render(self, resource: object, /) -> None: ...
+
+
+def is_local(address: object) -> bool:
+    """Return whether an address is that of a unix socket."""
+    return isinstance(address, UNIXAddress)
 
 
 def client_request(request: IRequest | object) -> ClientRequest:

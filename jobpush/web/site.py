@@ -4,15 +4,11 @@ The HTTP server around the resource: limits that hold while a request arrives, e
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
@@ -22,6 +18,7 @@ from twisted.web.server import Request, Site
 from jobpush.core.filters import NOTHING, Visibility
 from jobpush.events.instruments import Instruments
 from jobpush.web.access_log import AccessLog, client_words, line_format, request_line
+from jobpush.web.arrivals import ARRIVE_S, Arrivals
 from jobpush.web.departures import Departures
 from jobpush.web.held.websocket import SocketGuard
 from jobpush.web.principal import ANONYMOUS, Principal
@@ -36,21 +33,8 @@ BODY_LIMIT = 2 * 1024 * 1024
 #: Seconds for which a refused client may go on sending, so that it can read why before the connection is gone.
 LINGER_S = 2.0
 
-#: Seconds after which a connection ends on which nothing is asked; in which a request must have come in full; and between two
-#: looks for those that have not.
+#: Seconds after which a connection ends on which nothing is asked.
 IDLE_S = 75
-ARRIVE_S = 30.0
-LOOK_S = 1.0
-
-#: Seconds for which a connection may be silent before it is given up for another one.
-GRACE_S = 2.0
-
-#: Descriptors that no connection may have, and how many of these clients may take that are being told so.
-KEPT = 128
-REFUSED_AT_ONCE = 28
-
-#: Seconds between two lines of the log on connections that were refused.
-SAY_EVERY_S = 10.0
 
 WEB = Logger(namespace="jobpush.web")
 
@@ -64,6 +48,7 @@ class JobpushRequest(Request):
     :ivar principal: who asks; set by the same.
     :ivar visibility: whose jobs it may be shown; set by the same.
     :ivar connections: what takes its connection when it is answered; set by the same.
+    :ivar ticket: with which it opens a stream; set by the same.
     :ivar unread: the bound on what was answered and is not read; set by the same.
     :ivar received: bytes of its body that have come.
     :ivar gone: the client has left.
@@ -77,6 +62,7 @@ class JobpushRequest(Request):
     visibility: Visibility = NOTHING
     connections: IdleConnections | None = None
     unread: Any = None
+    ticket: Any = None
     gone = False
     received = 0
 
@@ -261,159 +247,36 @@ class JobpushChannel(GuardedChannel):
             self.refuse(Problem(408, f"the request has not come in {ARRIVE_S:g} seconds", "request"))
 
 
-class Arriving(Protocol):
-    """A connection whose next request is on its way."""
-
-    @property
-    def transport(self) -> Any: ...
-    def refuse(self, problem: Problem, /) -> None: ...
-    def too_slow(self) -> None: ...
-
-
-class Arrivals:
-    """
-    The connections whose next request is on its way, and the room for connections. A part of the descriptors that the process
-    may have open is kept: for the schedulers' commands, for the journal, for files that are served.
-
-    :param reactor: whose time is used.
-    :ivar give_up_idle: each ends one connection on which nothing is asked, and returns whether there was one.
-    """
-
-    def __init__(self, reactor: IReactorTime) -> None:
-        self._reactor = reactor
-        #: When the request of each has begun, or the connection; in this order.
-        self._begun: dict[Arriving, float] = {}
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = reactor
-        self.give_up_idle: list[Callable[[], bool]] = []
-        self._first_kept = first_kept_descriptor()
-        self._said_at: float | None = None
-        self._any_file = -1
-        self._none_idle_at = -GRACE_S
-
-    def __bool__(self) -> bool:
-        return bool(self._begun)
-
-    def __iter__(self) -> Iterator[Arriving]:
-        return iter(self._begun)
-
-    def start(self) -> None:
-        """Look for requests that take too long from now on."""
-        self._any_file = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._loop.start(LOOK_S, now=False)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._loop.running:
-            self._loop.stop()
-            os.close(self._any_file)
-            self._any_file = -1
-
-    def begins(self, channel: Arriving) -> None:
-        """A connection, or a request on it, has begun."""
-        if channel not in self._begun:
-            self._begun[channel] = self._reactor.seconds()
-            if self.is_kept(channel.transport) and not self._make_room():
-                self._refuse(channel)
-
-    def is_kept(self, transport: Any) -> bool:
-        """Return whether a connection has a descriptor that is kept for other things."""
-        number = descriptor(transport)
-        return number is not None and number >= self._first_kept
-
-    def arrived(self, channel: Arriving) -> None:
-        """A request has come in full, or will not come any more."""
-        self._begun.pop(channel, None)
-
-    def _look(self) -> None:
-        now = self._reactor.seconds()
-        for channel, begun in list(self._begun.items()):
-            if now - begun < ARRIVE_S:
-                break
-            del self._begun[channel]
-            channel.too_slow()
-
-    def _make_room(self) -> bool:
-        """End a connection that asks for nothing, if there is one: first those whose request has not come."""
-        now = self._reactor.seconds()
-        oldest = next(iter(self._begun))
-        if now - self._begun[oldest] >= GRACE_S:
-            del self._begun[oldest]
-            oldest.transport.abortConnection()
-            return True
-        if now - self._none_idle_at < 1.0:
-            return False
-        if any(give_up() for give_up in self.give_up_idle):
-            return True
-        self._none_idle_at = now
-        return False
-
-    def has_room(self) -> bool:
-        """Return whether one more connection may be looked at, if only to be told that there are too many."""
-        try:
-            number = os.dup(self._any_file) if self._any_file >= 0 else 0
-        except OSError:
-            return False
-        if not number:
-            return True
-        os.close(number)
-        if number < self._first_kept + REFUSED_AT_ONCE:
-            return True
-        self._say()
-        return False
-
-    def _refuse(self, channel: Arriving) -> None:
-        self._say()
-        del self._begun[channel]
-        channel.refuse(Problem(503, "there are too many connections", headers={"retry-after": "5"}))
-
-    def _say(self) -> None:
-        now = self._reactor.seconds()
-        if self._said_at is None or now - self._said_at >= SAY_EVERY_S:
-            self._said_at = now
-            WEB.error("connections are refused: all but {n} of the files that this process may open are open", n=KEPT)
-
-
-def first_kept_descriptor() -> int:
-    """Return the first descriptor that no connection may have. The lowest that is free is the next one to be used."""
-    soft, _ = getrlimit(RLIMIT_NOFILE)
-    return max(soft - KEPT, soft // 2) if soft != RLIM_INFINITY else sys.maxsize
-
-
-def descriptor(transport: Any) -> int | None:
-    """Return the descriptor of a connection; None if it has none, as in tests."""
-    while transport is not None:
-        number = getattr(transport, "fileno", lambda: None)()
-        if isinstance(number, int):
-            return number
-        transport = getattr(transport, "transport", None)
-    return None
-
-
 class JobpushSite(Site):
     """
     A site with limits, problems and an access log. Its root may be any resource, with jobpush's below it.
 
     :param access_log: the path of the access log, a new file each day; None writes to the service's log.
     :param instruments: where responses are counted.
+    :param reserved: see `Arrivals`.
     """
 
     protocol: Any = JobpushChannel
     requestFactory = JobpushRequest
 
     def __init__(
-        self, resource: IResource, reactor: IReactorTime, access_log: str | None = None, instruments: Instruments | None = None
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        access_log: str | None = None,
+        instruments: Instruments | None = None,
+        reserved: bool = False,
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=IDLE_S, parsePOSTFormSubmission=False)
         self.access_log = AccessLog(reactor, access_log)
         self._instruments = instruments
         #: A client that has just connected is about to send a request.
-        self.arrivals = Arrivals(reactor)
+        self.arrivals = Arrivals(reactor, reserved)
         self.departures = Departures(reactor)
 
     def buildProtocol(self, addr: Any) -> Any:
         """Make a channel for a new connection; None closes that, where it could only be refused."""
-        return self.make_channel(addr) if self.arrivals.has_room() else None
+        return self.make_channel(addr) if self.arrivals.has_room(addr) else None
 
     def make_channel(self, addr: IAddress | None) -> IProtocol:
         """Make a channel, for a connection that is there already."""

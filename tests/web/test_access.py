@@ -245,3 +245,55 @@ class NotKnownTests(AccessCase):
 def _json(answer: tuple[int, Any, bytes]) -> dict[str, Any]:
     found = json.loads(answer[2])
     return found if isinstance(found, dict) else {"value": found}
+
+
+class OperatorTests(AccessCase):
+    """``/metrics`` and ``/readyz``, where clients can say who they are."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.serve(authenticators=[Says()])
+
+    def both(self, user: str | None) -> tuple[int, int, list[str]]:
+        """The statuses of both, and what ``/readyz`` tells."""
+        ready = self.ask("/readyz", user)
+        return self.ask("/metrics", user).status, ready.status, list(ready.json())
+
+    def test_hidden(self) -> None:
+        """Operators see both, three times; a user may not see metrics, who is nobody must say who he is; both know whether it is ready."""
+        self.says(HIDES)
+        everything = list(self.ask("/readyz", "root+operator").json())
+        self.assertIn("queues", everything)
+        for _ in range(3):
+            self.assertEqual(self.both("root+operator"), (200, 200, everything))
+            self.assertEqual(self.both("kim"), (403, 200, ["status"]))
+            self.assertEqual(self.both(None), (401, 200, ["status"]))
+        self.assertEqual(self.ask("/readyz", "wrong").json(), {"status": "ready"})
+
+    def test_not_ready(self) -> None:
+        """Whoever asks, the status says that it is not."""
+        self.says(HIDES)
+        self.lab.service.announce_end()
+        answer = self.ask("/readyz")
+        self.assertEqual((answer.status, answer.json()), (503, {"status": "not ready"}))
+
+    def test_unknown(self) -> None:
+        """While it is not known whether jobs are hidden, nobody but operators is told more; health checks do not wait for it."""
+        self.says(None)
+        self.assertEqual(self.ask("/readyz").json(), {"status": "ready"})
+        metrics = self.ask("/metrics")
+        self.assertTrue(metrics.held)
+        self.lab.clock.advance(PATIENCE_S)
+        self.assertEqual((metrics.status, self.ask("/metrics", "root+operator").status), (503, 200))
+
+    def test_open(self) -> None:
+        """Where everybody is shown all jobs, both are for everybody, as where nobody can say who he is."""
+        for facts, policy in ((OPEN, Policy()), (HIDES, Policy(Anonymous.ALWAYS))):
+            self.lab.serve(policy=policy, authenticators=[Says()])
+            self.says(facts)
+            for user in (None, "kim"):
+                metrics, ready, told = self.both(user)
+                self.assertEqual((metrics, ready, "queues" in told), (200, 200, True))
+        self.lab.serve()
+        self.says(HIDES)
+        self.assertEqual(self.both(None)[0], 200)

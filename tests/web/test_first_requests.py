@@ -14,9 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
 from jobpush.runtime.turns import Turns
-from jobpush.web import site
+from jobpush.web import arrivals
+from jobpush.web.arrivals import ARRIVE_S
 from jobpush.web.first_requests import FirstRequests
-from jobpush.web.site import ARRIVE_S, JobpushChannel, JobpushSite
+from jobpush.web.site import JobpushChannel, JobpushSite
 from tests.support import one_turn
 
 
@@ -159,14 +160,14 @@ class FirstRequestsTests(SynchronousTestCase):
         """Of the descriptors that no connection may have, the channel decides what becomes: one is given up, or this is refused."""
         self.patch(self.site.arrivals, "_first_kept", 100)
         idle = self.connect(99)
-        self.clock.advance(site.GRACE_S)
+        self.clock.advance(arrivals.GRACE_S)
         ours = self.connect(100)
         self.assertEqual((idle.connected, len(self.channels)), (False, 1))
         with capturedLogs():
             refused = self.connect(101)
         self.assertIn(b"503", refused.value())
         self.assertEqual(ours.value(), b"")
-        self.patch(self.site.arrivals, "has_room", lambda: False)
+        self.patch(self.site.arrivals, "has_room", lambda address: False)
         self.assertIsNone(self.factory.buildProtocol(None))
 
     def test_behind_another_protocol(self) -> None:

@@ -13,6 +13,7 @@ from treq.testing import StubTreq
 from jobpush import __version__
 from jobpush.web import resource
 from jobpush.web.openapi import document
+from jobpush.web.tickets import Tickets
 from jobpush.web.tokens import Tokens
 from tests.support import LabCase, quoted
 
@@ -46,7 +47,8 @@ class DocumentTests(LabCase):
         super().setUp()
         self.document = document()
         tokens = Tokens(self.lab.journal, self.lab.clocks.wall, lambda is_revoked: None)
-        self.lab.resource = resource(self.lab.service, tokens=tokens, max_held=100)
+        tickets = Tickets(self.lab.clock)
+        self.lab.resource = resource(self.lab.service, tokens=tokens, max_held=100, tickets=tickets)
         self.lab.treq = StubTreq(self.lab.resource)
         validate(self.document)
 

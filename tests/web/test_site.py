@@ -8,13 +8,11 @@ from twisted.internet import reactor as real_reactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransportWithDisconnection
-from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from jobpush.web import site
 from jobpush.web.site import JobpushSite
 from tests.web.held.test_connections import House, bodies
 
@@ -143,38 +141,6 @@ class UnreadTests(SynchronousTestCase):
         self.assertTrue(one.transport.connected)
         self.clock.advance(2.0)
         self.assertEqual((one.transport.connected, one.transport.value()), (False, b""))
-
-    def connect_as(self, number: int) -> Any:
-        """Connect with a socket of that number."""
-        transport = StringTransportWithDisconnection()
-        transport.fileno = lambda: number  # type: ignore[attr-defined]
-        channel: Any = self.site.buildProtocol(None)
-        transport.protocol = channel
-        channel.makeConnection(transport)
-        self.addCleanup(channel.setTimeout, None)
-        return channel
-
-    def test_room(self) -> None:
-        """
-        When only the descriptors are left that are kept, the oldest connection goes whose request has not come; then one on which
-        nothing is asked; then nobody, and the new one is told so and closed.
-        """
-        first = site.first_kept_descriptor()
-        old, other = self.connect_as(first - 2), self.connect_as(first - 1)
-        self.clock.advance(site.GRACE_S)
-        new = self.connect_as(first)
-        self.assertEqual([one.transport.connected for one in (old, other, new)], [False, True, True])
-        newer = self.connect_as(first + 1)
-        self.assertEqual([one.transport.connected for one in (other, new, newer)], [False, True, True])
-        idle = [True]
-        self.site.arrivals.give_up_idle.append(lambda: bool(idle and idle.pop()))
-        self.assertEqual(self.connect_as(first).transport.value(), b"")
-        with capturedLogs() as logs:
-            refused = [self.connect_as(first + 2) for _ in range(2)]
-        for one in refused:
-            self.assertTrue(one.transport.value().startswith(b"HTTP/1.1 503 "))
-            self.assertIn(b"retry-after: 5", one.transport.value().lower())
-        self.assertEqual(len([event for event in logs if "connections are refused" in (event["log_format"] or "")]), 1)
 
 
 class FaultTests(SynchronousTestCase):

@@ -54,7 +54,7 @@ PRINTED = {
 }
 PRINTED_WITH_SOCKET = {
     "docs/identity.md": [
-        r"mock/4711 COMPLETED", r'"user":"root"', r": a token for http://localhost:8080 until \S+ \(nudge, read, watch, workflow\), kept in ",
+        r"mock/4711 COMPLETED", r'"user":"root"', r": a token for http://localhost:8080 until \S+ \(metrics, nudge, read, watch, workflow\), kept in ",
         r"\njp_\S{40,}\n", r"  until \S+  read  ",
     ],
 }  # fmt: skip

@@ -143,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     )
     login.add_argument("--hours", type=seconds, metavar="HOURS", help="for how long it is good (default: 12)")
     login.add_argument(
-        "--scope", action="append", choices=("read", "watch", "nudge", "workflow"),
+        "--scope", action="append", choices=("read", "watch", "nudge", "workflow", "metrics"),
         help="what it is good for (repeatable; default: all)",
     )  # fmt: skip
     login.add_argument("--label", help="what you call it (default: the name of this host)")

@@ -2,7 +2,7 @@
 
 import { byId, h, replace } from "./dom.js";
 import { JobPage } from "./job.js";
-import { Stream, get, load } from "./server.js";
+import { Stream, Unknown, get, load, signIn, ticket, token } from "./server.js";
 import { STATES, colour } from "./states.js";
 import { Store } from "./store.js";
 import { Table } from "./table.js";
@@ -119,11 +119,16 @@ async function begin() {
       if (byId("page-job").hidden === false) pages.job.fetch();
       if (byId("page-workflow").hidden === false) pages.workflow.fetch();
       if (byId("page-workflows").hidden === false) pages.workflows.show();
-      stream = new Stream(serverFilters, cursor, { event: changed, reset: begin, state: setConnection });
+      stream = new Stream(serverFilters, cursor, { event: changed, reset: begin, state: setConnection, unknown: askWho });
+      document.body.classList.toggle("signed-in", Boolean(token()));
       loading = null;
       return;
     } catch (error) {
       if (aborter.signal.aborted) return;
+      if (error instanceof Unknown) {
+        askWho(error);
+        return;
+      }
       failures += 1;
       setConnection("away");
       wrong(word("error", { why: error.message }));
@@ -131,6 +136,52 @@ async function begin() {
     }
   }
 }
+
+// -- who is there
+
+// The server asks who that is: the jobs of before are not shown any more, and a token is asked for.
+function askWho(error) {
+  loading?.abort();
+  loading = null;
+  stream?.close();
+  stream = null;
+  store.clear();
+  arrange();
+  setConnection("away");
+  wrong("");
+  byId("sign-in-why").textContent = token() ? word("refused", { why: error.message }) : "";
+  signIn("");
+  byId("sign-in").hidden = false;
+  byId("sign-out").hidden = true;
+  byId("token").focus();
+}
+
+// With a token the page opens on the jobs of its owner, unless the address says otherwise.
+async function takeToken(text) {
+  signIn(text);
+  byId("token").value = "";
+  try {
+    const { user } = await ticket({});
+    byId("sign-in").hidden = true;
+    byId("sign-out").hidden = false;
+    byId("sign-out").title = user;
+    if (!new URLSearchParams(location.search).has("user")) byId("filter-user").value = user;
+    begin();
+    look();
+  } catch (error) {
+    askWho(error);
+  }
+}
+
+byId("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = byId("token").value.trim();
+  if (text) takeToken(text);
+});
+byId("sign-out").addEventListener("click", () => {
+  signIn("");
+  location.reload();
+});
 
 function changed(event) {
   if (event.job) {
@@ -335,8 +386,11 @@ readAddress();
 theme(read("jobpush.theme", matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 say(read("jobpush.language", (navigator.languages ?? [navigator.language]).some((code) => code.toLowerCase().startsWith("ko")) ? "ko" : "en"));
 route();
-begin();
-look();
+if (token()) takeToken(token());
+else {
+  begin();
+  look();
+}
 setInterval(look, HEALTH_MS);
 setInterval(() => {
   clusters();

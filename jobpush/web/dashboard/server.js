@@ -4,7 +4,39 @@ const SILENCE_MS = 95_000; // a bookmark comes every minute at least
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 
+// The token that somebody has signed in with: for this tab alone, and gone when it is closed. What is in localStorage stays after
+// that, for every tab and whoever sits there next.
+const TOKEN = "jobpush.token";
+
 export class NotFound extends Error {}
+
+// Whoever asks must say who he is, or has not said so.
+export class Unknown extends Error {}
+
+export function token() {
+  try {
+    return sessionStorage.getItem(TOKEN) ?? "";
+  } catch {
+    return signedIn;
+  }
+}
+
+let signedIn = "";
+
+export function signIn(text) {
+  signedIn = text;
+  try {
+    if (text) sessionStorage.setItem(TOKEN, text);
+    else sessionStorage.removeItem(TOKEN);
+  } catch {
+    // where nothing may be kept, the page itself remembers it
+  }
+}
+
+function headers(more = {}) {
+  const shown = token();
+  return { accept: "application/json", ...(shown ? { authorization: `Bearer ${shown}` } : {}), ...more };
+}
 
 export function address(path, parameters = {}) {
   const url = new URL(path, document.baseURI);
@@ -19,8 +51,9 @@ export function address(path, parameters = {}) {
 }
 
 export async function get(path, parameters = {}, signal = undefined) {
-  const response = await fetch(address(path, parameters), { headers: { accept: "application/json" }, cache: "no-store", signal });
+  const response = await fetch(address(path, parameters), { headers: headers(), cache: "no-store", signal });
   const fields = await response.json().catch(() => ({}));
+  if (response.status === 401) throw new Unknown(fields.detail ?? "401");
   if (response.status === 404) throw new NotFound(fields.detail ?? "404");
   if (!response.ok && path !== "readyz") throw new Error(fields.detail ?? `HTTP ${response.status}`);
   return fields;
@@ -37,18 +70,25 @@ export async function load(filters, page, signal) {
   }
 }
 
-// What a stream must be opened with where the server asks who is there: EventSource can send no header, so there will be a ticket
-// that is used once. There is no authentication yet, and no ticket.
-async function ticket() {
-  return {};
+// What a stream is opened with by who has signed in: EventSource can send no header, so it is a ticket, which opens one stream.
+export async function ticket(filters) {
+  if (!token()) return {};
+  const fields = Object.fromEntries(Object.entries(filters).filter(([, value]) => value).map(([name, value]) => [name === "workflow" ? "workflows" : name, value]));
+  const response = await fetch(address("v1/tickets"), {
+    method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify(fields), cache: "no-store",
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (response.status === 401) throw new Unknown(answer.detail ?? "401");
+  if (!response.ok) throw new Error(answer.detail ?? `HTTP ${response.status}`);
+  return answer;
 }
 
 // The changes after a cursor, for ever: over restarts of the server, lost networks and a laptop's sleep.
 export class Stream {
-  constructor(filters, cursor, { event, reset, state }) {
+  constructor(filters, cursor, { event, reset, state, unknown }) {
     this.filters = filters;
     this.cursor = cursor;
-    this.told = { event, reset, state };
+    this.told = { event, reset, state, unknown };
     this.failures = 0;
     this.heard = Date.now();
     this.closed = false;
@@ -65,11 +105,12 @@ export class Stream {
     this.told.state(this.failures ? "away" : "connecting");
     let source;
     try {
-      const parameters = { ...this.filters, ...(await ticket()), last_event_id: this.cursor };
+      const opens = (await ticket(this.filters)).ticket;
       if (this.closed) return;
-      source = new EventSource(address("v1/events", parameters));
-    } catch {
-      this.retry();
+      source = new EventSource(address("v1/events", { ...this.filters, ticket: opens, last_event_id: this.cursor }));
+    } catch (error) {
+      if (error instanceof Unknown) this.told.unknown(error);
+      else this.retry();
       return;
     }
     this.source = source;

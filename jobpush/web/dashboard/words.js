@@ -20,6 +20,8 @@ const WORDS = {
     "No workflows are known. Jobs that carry a tag, such as sbatch --comment workflow=NAME, make one.", gantt: "When its jobs waited and ran",
     waited: "waited", ran: "ran", now: "now", tasksOf: "tasks {from} to {to}: {state}", taskOf: "task {task}: {state}", more: "and {n} more",
     observed: "seen in the queue", accounting: "accounting", inferred: "concluded", timelineOf: "Timeline of {job}", error: "This could not be loaded: {why}",
+    signIn: "Sign in", signOut: "Sign out", token: "Token", refused: "This token was refused: {why}",
+    signInHow: "This server asks who you are. Paste a token: on a login node, jobpush login --print makes one.",
     parent: "Part of", code: "exit {code}", bySignal: "signal {signal}",
   },
   ko: {
@@ -41,6 +43,8 @@ const WORDS = {
     "알려진 워크플로가 없습니다. sbatch --comment workflow=NAME 처럼 태그를 단 작업이 워크플로가 됩니다.", gantt: "작업이 기다리고 실행된 시간",
     waited: "대기", ran: "실행", now: "지금", tasksOf: "태스크 {from}–{to}: {state}", taskOf: "태스크 {task}: {state}", more: "외 {n}개",
     observed: "큐에서 확인", accounting: "계정 기록", inferred: "추론", timelineOf: "{job}의 타임라인", error: "불러오지 못했습니다: {why}",
+    signIn: "로그인", signOut: "로그아웃", token: "토큰", refused: "토큰이 거부되었습니다: {why}",
+    signInHow: "이 서버는 사용자를 확인합니다. 토큰을 붙여 넣으세요. 로그인 노드에서 jobpush login --print 로 만들 수 있습니다.",
     parent: "상위 작업", code: "종료 코드 {code}", bySignal: "시그널 {signal}",
   },
 };

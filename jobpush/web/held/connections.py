@@ -34,7 +34,7 @@ from jobpush.web.held.summary import SiteLike, Summaries, Summary
 from jobpush.web.params import jittered
 from jobpush.web.principal import ANONYMOUS, Principal, Scope
 from jobpush.web.problems import Problem, fault
-from jobpush.web.requests import HEALTH_CHECKS, Channel, ClientRequest
+from jobpush.web.requests import HEALTH_CHECKS, Channel, ClientRequest, is_local
 from jobpush.web.responses import Response
 from jobpush.web.twisted_internals import PLAIN_TRANSPORTS, is_clear, slim, unsent
 from jobpush.web.unread import Unread
@@ -178,10 +178,16 @@ class Connections:
         if answered and self._is_free(channel) and is_clear(channel.transport, flush=True):
             self._rest([self._take(channel, request)])
 
-    def give_up_idle(self) -> bool:
-        """End one connection on which nothing is asked, if there is one: about the one that has been so for longest."""
+    def give_up_idle(self, local: bool | None = None) -> bool:
+        """
+        End one connection on which nothing is asked, if there is one: about the one that has been so for longest.
+
+        :param local: whether it is one of a unix socket; None for any.
+        """
         for item in self.registry.wheel.soonest_first():
-            if isinstance(item, HeldConnection) and item not in self.registry:
+            if not isinstance(item, HeldConnection) or item in self.registry:
+                continue
+            if local is None or is_local(item.transport.getHost()) is local:
                 item.transport.abortConnection()
                 return True
         return False
@@ -247,7 +253,11 @@ class Connections:
             return False
         if Scope.READ not in block.principal.scopes:
             return False
+        shares, principal = self.registry.shares, block.principal
+        if not shares.may_ask(principal):
+            return False
         if self._hold_again(connection, target, visibility):
+            shares.asked(principal)
             return True
         question = fast_path.question_of(target, visibility, now)
         outcome = self._ask(question)
@@ -268,9 +278,11 @@ class Connections:
             except Problem as problem:
                 response = problem.response()
             else:
+                shares.asked(principal)
                 return True
         else:
             return False
+        shares.asked(principal)
         self._remember(connection, target)
         self.registry.wheel.clear(connection)
         HeldConnection.deliver_all([connection], response)
@@ -297,7 +309,7 @@ class Connections:
             last is None
             or (last.head, last.forgotten) != self._moment()
             or not self.registry.can_be_joined(last.group)
-            or self.registry.held >= self.registry.limit
+            or not self.registry.has_room(connection.principal)
         ):
             return False
         self.registry.join(connection, last.group, jittered(last.wait))

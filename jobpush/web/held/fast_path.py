@@ -20,7 +20,7 @@ from twisted.web.http import parse_qs
 
 from jobpush.core.bounded_cache import BoundedCache
 from jobpush.core.filters import Visibility
-from jobpush.web.access_log import escaped
+from jobpush.web.access_log import escaped, without_ticket
 from jobpush.web.held.questions import Asked, Question
 from jobpush.web.params import decoded, size_of
 from jobpush.web.problems import Problem
@@ -179,4 +179,4 @@ def read_target(uri: bytes) -> Target | None:
         parameters = decoded(parse_qs(query, True))
     except Problem:
         return None
-    return Target(route, arguments, parameters, escaped(b"GET " + uri + b" HTTP/1.1"), size_of(parameters))
+    return Target(route, arguments, parameters, escaped(b"GET " + without_ticket(uri) + b" HTTP/1.1"), size_of(parameters))

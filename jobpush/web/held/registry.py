@@ -21,6 +21,8 @@ from jobpush.events.interfaces import JournalError
 from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import Cooperator
 from jobpush.runtime.timer_wheel import TimerWheel
+from jobpush.web.held.held_requests import HeldRequests
+from jobpush.web.held.invariants import violations
 from jobpush.web.held.members import Held, Member
 from jobpush.web.held.questions import Asked, Hold, Later, Outcome, Ready
 from jobpush.web.held.response_group import ResponseGroup
@@ -37,8 +39,9 @@ from jobpush.web.held.stream_group import (
 )
 from jobpush.web.params import journal_fails
 from jobpush.web.principal import Principal
-from jobpush.web.problems import Problem, fault, try_later
+from jobpush.web.problems import Problem, fault
 from jobpush.web.responses import Response
+from jobpush.web.shares import Shares
 
 #: Descriptors kept for everything but held requests: listening, the journal, commands, requests that are not held.
 RESERVE = 256
@@ -65,6 +68,7 @@ class Registry:
     :param reactor: the clock.
     :param limit: how many requests may be held at once.
     :param wheel: keeps the deadlines; of other things too, if they share it.
+    :param shares: how much of it one principal may take; by default all.
     """
 
     log = Logger()
@@ -77,7 +81,9 @@ class Registry:
         schedulers: Schedulers,
         limit: int,
         wheel: TimerWheel,
+        shares: Shares | None = None,
     ) -> None:
+        self.shares = shares if shares is not None else Shares(reactor)
         self.tracker = tracker
         self.cooperator = cooperator
         self.limit = limit
@@ -86,7 +92,7 @@ class Registry:
         self._reactor = reactor
         self._schedulers = schedulers
         #: Every held request, with its group.
-        self._members: dict[Held, Group] = {}
+        self._members: HeldRequests[Group] = HeldRequests()
         #: The groups that can be joined: by what they wait for, and by what they follow.
         self._groups: dict[Hashable, ResponseGroup] = {}
         self._streams: dict[Selection, AnyStreamGroup] = {}
@@ -125,7 +131,7 @@ class Registry:
 
     def of(self, name: str) -> list[Held]:
         """The held requests of the principal with that name."""
-        return [member for member in self._members if member.principal.name == name]
+        return list(self._members.of(name))
 
     def size(self, name: str | None = None) -> int:
         """
@@ -133,11 +139,11 @@ class Registry:
 
         :param name: of a principal: those that a request of it is held for; by default all.
         """
-        groups = {id(group): group for member, group in self._members.items() if name in (None, member.principal.name)}
-        catching_up = sum(
-            member.size for member in self._catching_up.members if name in (None, member.principal.name)
-        )
-        return catching_up + sum(group.size for group in groups.values())
+        members = self._members.keys() if name is None else self._members.of(name)
+        groups = {id(group): group for group in map(self._members.__getitem__, members)}
+        catching_up = self._catching_up.members
+        own = sum(member.size for member in catching_up if member in members) if id(self._catching_up) in groups else 0
+        return own + sum(group.size for group in groups.values())
 
     def groups(self) -> list[Group]:
         """The groups of held requests."""
@@ -159,21 +165,35 @@ class Registry:
 
         :param size: bytes that its question takes up.
         :param key: of what it waits for: the question of those that wait for it already takes up nothing more.
-        :raise Problem: 503, if the limit is reached.
+        :raise Problem: 429, if this principal has its share; 503, if as many are held as may be of all.
         """
         if key not in self._groups:
-            self.check_bytes(size)
+            self.check_bytes(principal, size)
         if len(self._members) >= self.limit:
-            raise try_later(f"{self.limit} requests are held already, as many as this server may; try again later")
+            detail = f"{self.limit} requests are held already, as many as this server may; try again later"
+            raise self.shares.refuse_all("held", detail)
+        if not self.has_room(principal):
+            raise self.shares.refuse_one("held", principal, f"{self.shares.held} requests are held already, as many as may be")
 
-    def check_bytes(self, size: int) -> None:
+    def has_room(self, principal: Principal) -> bool:
+        """Return whether one more request of this principal may be held."""
+        most = self.shares.held
+        return len(self._members) < self.limit and (most is None or len(self._members.of(principal.name)) < most)
+
+    def check_bytes(self, principal: Principal, size: int) -> None:
         """
         Check that the questions of held requests may take up so many bytes more.
 
-        :raise Problem: 503, if they may not.
+        :raise Problem: 429, if those of this principal may not; 503, if those of all may not.
         """
-        if size > SMALL and size + self.size() > MOST_BYTES:
-            raise try_later(f"the ids and filters of held requests take up nearly {MOST_BYTES} bytes; ask for fewer, or later")
+        if size <= SMALL:
+            return
+        if size + self.size() > MOST_BYTES:
+            detail = f"the ids and filters of held requests take up nearly {MOST_BYTES} bytes; ask for fewer, or later"
+            raise self.shares.refuse_all("bytes", detail)
+        most = self.shares.size
+        if most is not None and size + self.size(principal.name) > most:
+            raise self.shares.refuse_one("bytes", principal, f"ids and filters of held requests take up nearly {most} bytes")
 
     def hold(self, member: Member, hold: Hold, asked: Asked) -> ResponseGroup:
         """
@@ -181,7 +201,7 @@ class Registry:
 
         :param asked: what is kept of its question.
         :return: the group that it is held in.
-        :raise Problem: 503, if no more requests may be held.
+        :raise Problem: 429 or 503, if no more requests may be held (`check`).
         """
         self.check(member.principal, asked.size, hold.key)
         group = self._group(hold, asked, member.principal.name)
@@ -197,7 +217,7 @@ class Registry:
         Hold a request in a group that can be joined.
 
         :param seconds: until its time is up.
-        :raise Problem: 503, if no more requests may be held.
+        :raise Problem: 429 or 503, if no more requests may be held (`check`).
         """
         self.check(member.principal)
         self._join(member, group)
@@ -219,7 +239,7 @@ class Registry:
         """
         Hold a stream that is told elsewhere what it has missed; it has signs of life.
 
-        :raise Problem: 503, if no more requests may be held.
+        :raise Problem: 429 or 503, if no more requests may be held (`check`).
         """
         if member in self._members:
             self.leave(member)
@@ -441,24 +461,7 @@ class Registry:
         Every held request is in its group and in no other, has a deadline if it is one that is answered once, and each group
         that can be joined has members.
         """
-        groups: set[Group] = {*self._members.values(), *self._groups.values(), *self._streams.values(), self._catching_up}
-        in_groups = [member for group in groups for member in group.members]
-        if len(in_groups) != len(self._members) or set(in_groups) != set(self._members):
-            yield f"{len(self._members)} requests are held, {len(in_groups)} are in groups"
-        deadlines = set(self.wheel)
-        for member, group in self._members.items():
-            if member not in group.members:
-                yield f"a held {member.kind} is not in its group"
-            if isinstance(group, ResponseGroup) and group.wake is None and member.due is None:
-                yield "a held request has no deadline"
-            if (member.due is not None) != (member in deadlines):
-                yield "a held request's deadline is not the one that the timer wheel keeps"
-        joinable: list[Group] = [*self._groups.values(), *self._streams.values()]
-        for group in joinable:
-            if not group.members:
-                yield "a group without members can be joined"
-        for key, waiting in self._groups.items():
-            if waiting.hold.key != key or waiting.wake is not None:
-                yield "a group can be joined that cannot be waited in"
+        yield from self._members.violations(self.shares.held)
+        yield from violations(self._members, self._groups, (*self._streams.values(), self._catching_up), self.wheel)
         if self.held > self.limit:
             yield f"{self.held} requests are held, more than {self.limit}"

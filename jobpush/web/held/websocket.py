@@ -303,7 +303,7 @@ class SocketFollower(Follower[tuple[bytes, ...]]):
         try:
             selection, since, size = self._read(text)
             if size > self.size:
-                self._registry.check_bytes(size - self.size)
+                self._registry.check_bytes(self.principal, size - self.size)
         except Problem as problem:
             fields = json.loads(problem.body())
             tell(self, (message("error", **{name: value for name, value in fields.items() if name != "type"}),))

@@ -4,6 +4,8 @@ The routes for operators and hooks: health, readiness, nudges.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from jobpush import __version__
@@ -12,15 +14,21 @@ from jobpush.polling.nudges import BadNudge, json_object
 from jobpush.service import JobPush
 from jobpush.web import health
 from jobpush.web.held.registry import Registry
+from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Response, json_response
 
 
 class OperationRoutes:
-    """``/healthz``, ``/readyz``, ``/v1/nudge``."""
+    """
+    ``/healthz``, ``/readyz``, ``/v1/nudge``.
 
-    def __init__(self, service: JobPush, registry: Registry) -> None:
+    :param operates: returns whether a principal may see what is for operators.
+    """
+
+    def __init__(self, service: JobPush, registry: Registry, operates: Callable[[Principal], bool]) -> None:
+        self._operates = operates
         self._service = service
         self._registry = registry
 
@@ -29,8 +37,10 @@ class OperationRoutes:
         return self._json({"status": "ok", "version": __version__})
 
     def readyz(self, request: ClientRequest) -> Response:
-        """Whether it can do its work, and what is missing."""
+        """Whether it can do its work, and to operators what is missing."""
         ready, fields = health.readiness(self._service, self._registry.held)
+        if not self._operates(request.principal):
+            fields = {"status": fields["status"]}
         return self._json(fields, 200 if ready else 503)
 
     def nudge(self, request: ClientRequest) -> Response:

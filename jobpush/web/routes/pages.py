@@ -5,7 +5,7 @@ What people and programs read about the service: the dashboard, the interface's 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from werkzeug.exceptions import NotFound
 from jobpush.core import wire
 from jobpush.web.metrics import Metrics
 from jobpush.web.openapi import document
+from jobpush.web.principal import Principal
+from jobpush.web.problems import Problem
 from jobpush.web.reference import page
 from jobpush.web.requests import ClientRequest
 from jobpush.web.static import Static
@@ -41,11 +43,13 @@ class PageRoutes:
     """
     ``/``, ``/dashboard``, ``/docs``, ``/openapi.json``, ``/metrics``.
 
+    :param operates: returns whether a principal may see what is for operators.
     :ivar files: the site's own files, if it has any.
     """
 
-    def __init__(self, metrics: Metrics, static_files: Static | None) -> None:
+    def __init__(self, metrics: Metrics, static_files: Static | None, operates: Callable[[Principal], bool]) -> None:
         self._metrics = metrics
+        self._operates = operates
         self.files = static_files
 
     def root(self, request: ClientRequest) -> object:
@@ -83,6 +87,8 @@ class PageRoutes:
 
     def metrics_text(self, request: ClientRequest) -> bytes:
         """For Prometheus."""
+        if not self._operates(request.principal):
+            raise Problem(403, "metrics are for operators, and for their tokens with the scope metrics")
         kind, body = self._metrics.text()
         return self._text(request, kind, body)
 

@@ -22,8 +22,8 @@ from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
 from jobpush.web.routes.common import SELECTION
 
-_EVENTS = SELECTION | {"since", "last_event_id"}
-_SOCKET = SELECTION | {"since"}
+_EVENTS = SELECTION | {"since", "last_event_id", "ticket"}
+_SOCKET = SELECTION | {"since", "ticket"}
 
 
 class StreamRoutes:
@@ -51,7 +51,7 @@ class StreamRoutes:
     async def events(self, request: ClientRequest) -> object:
         """Server-sent events."""
         params = Params(self._service, decoded(request.args), _EVENTS, request.visibility)
-        selection = params.selection()
+        selection = _opened(request, params)
         size = 0 if self._registry.follows(selection) else params.size
         header = request.getHeader(b"last-event-id")
         text = header.decode("latin-1") if header else params.text("last_event_id") or params.text("since")
@@ -73,7 +73,8 @@ class StreamRoutes:
     def socket(self, request: ClientRequest) -> object:
         """A WebSocket."""
         params = Params(self._service, decoded(request.args), _SOCKET, request.visibility)
-        selection = params.selection()
+        selection = _opened(request, params)
+        ticket = request.ticket
         text = params.text("since")
         since: int | None = self._service.feed.head
         if text is not None:
@@ -86,6 +87,8 @@ class StreamRoutes:
         def read(fields: dict[str, Any]) -> tuple[Selection, int | None, int]:
             chosen_by = Params.of_fields(self._service, fields["select"], SELECTION, self._visibility(principal))
             chosen = chosen_by.selection()
+            if ticket is not None and not ticket.opens(chosen):
+                raise Problem(403, "this socket was opened with a ticket for other filters", "select")
             size = 0 if self._registry.follows(chosen) else chosen_by.size
             since = fields.get("since")
             return chosen, resolve(self._service, since, "since") if since is not None else None, size
@@ -105,3 +108,11 @@ class StreamRoutes:
             if problem.status != 410:
                 raise
             return None
+
+
+def _opened(request: ClientRequest, params: Params) -> Selection:
+    """Return what a stream follows, which its ticket must allow, if it was opened with one."""
+    selection = params.selection()
+    if request.ticket is not None and not request.ticket.opens(selection):
+        raise Problem(403, "this ticket is for other filters than the stream", "ticket", close=True)
+    return selection

@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobpush.core.filters import Visibility
 from jobpush.core.model import QueueFacts
+from jobpush.web import Each
 from jobpush.web.access import Policy
 from jobpush.web.held import fast_path, summary
 from jobpush.web.held.fast_path import PLAIN
@@ -515,6 +516,45 @@ class LimitTests(Stage):
 
         given = await self.both(scene, max_held=1)
         self.assertEqual([re.findall(rb"HTTP/1.1 (\d+)", got) for got in given], [[b"200"] * 3, [b"200", b"503", b"503", b"200"]])
+
+    async def test_each(self) -> None:
+        """Whose share is taken is told 429, the others are held; where nothing has happened since, too."""
+
+        async def scene(house: House) -> Any:
+            clients = [house.client() for _ in range(3)]
+            users = [f"Authorization: {name}" for name in ("kim", "kim", "lee")]
+            for client, user in zip(clients, users, strict=True):
+                await ask(client, "/v1/jobs/memory/1", headers=(user,))
+            path = f"/v1/jobs/memory/1?since={house.lab.cursor}&wait=60"
+            clients[0].get(path, users[0])
+            await house.held(1)
+            await ask(clients[1], path, path, headers=(users[1],))
+            clients[2].get(path, users[2])
+            await house.held(2)
+            house.lab.set("1", "SUSPENDED")
+            for client in (clients[0], clients[2]):
+                await client.answers(2)
+            self.assertEqual(house.violations(), [])
+            self.assertEqual(house.registry.shares.refused, {("held", "one"): 2})
+            return [house.plain(client.got) for client in clients]
+
+        given = await self.both(scene, identity=Identity([Says("authorization")]), each=Each(held=1))
+        statuses = [re.findall(rb"HTTP/1.1 (\d+)", got) for got in given]
+        self.assertEqual(statuses, [[b"200"] * 2, [b"200", b"429", b"429"], [b"200"] * 2])
+
+    async def test_requests_a_second(self) -> None:
+        """They are counted on both paths, each once."""
+
+        async def scene(house: House) -> Any:
+            client = house.client()
+            given = await ask(client, *["/v1/jobs/memory/1"] * 6)
+            house.lab.clock.advance(1.0)
+            return [given, await ask(client, *["/v1/jobs/memory/1"] * 4)]
+
+        given = await self.both(scene, without=False, each=Each(held=3, requests=3))
+        statuses = [re.findall(rb"HTTP/1.1 (\d+)", got) for got in given]
+        self.assertEqual(statuses[0], [b"200"] * 3 + [b"429"] * 3)
+        self.assertEqual(statuses[1][6:] or statuses[1], [b"200"] * 3 + [b"429"])
 
 
 class BlockTests(SynchronousTestCase):

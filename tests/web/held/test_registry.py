@@ -27,6 +27,7 @@ from jobpush.web.held.registry import Registry
 from jobpush.web.principal import ANONYMOUS, Principal
 from jobpush.web.problems import Problem
 from jobpush.web.responses import Response
+from jobpush.web.shares import Shares
 from tests.support import a_job
 
 JOBS = ("1", "2", "3")
@@ -69,7 +70,7 @@ class Member:
 class Lab:
     """A registry with a tracker, a clock that the test moves, and looks that the test ends."""
 
-    def __init__(self, limit: int = 1000) -> None:
+    def __init__(self, limit: int = 1000, each: int | None = None) -> None:
         self.clock = Clock()
         self.cooperator = Cooperator(self.clock)
         self.head = 0
@@ -77,7 +78,8 @@ class Lab:
         self.looks: list[Deferred[None]] = []
         self.askers: list[str | None] = []
         self.awaited_clusters: list[frozenset[str]] = []
-        self.registry = Registry(self.clock, self.cooperator, self.tracker, self, limit, TimerWheel(self.clock))
+        shares = Shares(self.clock, each)
+        self.registry = Registry(self.clock, self.cooperator, self.tracker, self, limit, TimerWheel(self.clock), shares)
         #: Clusters that are served no more.
         self.removed: set[str] = set()
 
@@ -137,10 +139,10 @@ class RegistryModel(RuleBasedStateMachine):
     A member stands for a connection: it may be held again when it was answered, in the same group as before, and it may leave.
     """
 
-    @initialize(limit=st.sampled_from((3, 6, 1000)))
-    def begin(self, limit: int) -> None:
-        self.lab = Lab(limit)
-        self.limit = limit
+    @initialize(limit=st.sampled_from((3, 6, 1000)), each=st.sampled_from((2, None)))
+    def begin(self, limit: int, each: int | None) -> None:
+        self.lab = Lab(limit, each)
+        self.limit, self.each = limit, each
         self.members = [Member(self.lab, Principal(name)) for name in ("kim", "lee") for _ in range(5)]
         #: Those that are held: the job, how many events it still needs, the first and the last time at which it may time out.
         self.held: dict[Member, tuple[str, int, float, float]] = {}
@@ -160,6 +162,12 @@ class RegistryModel(RuleBasedStateMachine):
             with pytest.raises(Problem) as raised:
                 self.lab.hold(member, job, wait, need, key=key)
             assert raised.value.status == 503
+            return
+        own = [other for other in self.held if other.principal.name == member.principal.name]
+        if self.each is not None and len(own) >= self.each:
+            with pytest.raises(Problem) as raised:
+                self.lab.hold(member, job, wait, need, key=key)
+            assert raised.value.status == 429
             return
         self.lab.hold(member, job, wait, need, key=key)
         now = self.lab.clock.seconds()
@@ -245,7 +253,7 @@ class RegistryModel(RuleBasedStateMachine):
             assert answer.startswith(b"closing")
         self.held.clear()
         self.what_must_be_so()
-        self.begin(self.limit)
+        self.begin(self.limit, self.each)
 
 
 class RegistryModelTests(RegistryModel.TestCase):  # type: ignore[name-defined, misc]

@@ -8,7 +8,8 @@ from typing import Any
 from jobpush.core.model import QueueFacts
 from jobpush.web import resource
 from jobpush.web.access import Policy
-from jobpush.web.identity import Identity
+from jobpush.web.identity import Identity, Roles
+from jobpush.web.tickets import TicketAuthenticator, Tickets
 from jobpush.web.tokens import KEPT, MOST_OF_ONE, PREFIX, TokenAuthenticator, Tokens
 from tests.support import USER_HEADER, Lab, LabCase, Pending, Says
 
@@ -19,7 +20,10 @@ def serve_with_tokens(lab: Lab, says: Says) -> Identity:
     identity = Identity([says])
     tokens = Tokens(lab.service.journal, wall, identity.revoke)
     identity.add(TokenAuthenticator(lab.clock, tokens, wall))
-    lab.resource = resource(lab.service, Policy(), identity, tokens, max_held=100)
+    tickets = Tickets(lab.clock)
+    identity.add(TicketAuthenticator(lab.clock, tickets))
+    identity.on_revoked.append(tickets.revoke)
+    lab.resource = resource(lab.service, Policy(), identity, tokens, max_held=100, tickets=tickets)
     lab.registry = lab.resource.registry
     lab.treq.__init__(lab.resource)  # type: ignore[misc]
     return identity
@@ -66,7 +70,7 @@ class MakeTests(TokenCase):
         self.assertTrue(token.startswith(PREFIX) and len(token) > 40)
         self.assertEqual(
             {name: self.made[name] for name in ("user", "label", "scopes")},
-            {"user": "kim", "label": "", "scopes": ["nudge", "read", "watch", "workflow"]},
+            {"user": "kim", "label": "", "scopes": ["metrics", "nudge", "read", "watch", "workflow"]},
         )
         jobs = self.ask("GET", "/v1/jobs", token=token).json()["jobs"]
         self.assertEqual([job["id"] for job in jobs], ["1"])
@@ -210,3 +214,18 @@ class RevokeWithoutDiskTests(TokenCase):
         self.assertEqual(self.ask("DELETE", "/v1/tokens/all", "kim").status, 503)
         self.lab.journal._writer.execute("PRAGMA query_only=0")
         self.assertEqual(self.ask("GET", "/v1/jobs", token=token).status, 401)
+
+
+class ScraperTests(TokenCase):
+    """A token for metrics."""
+
+    def test_metrics(self) -> None:
+        """An operator's is good for metrics and for no jobs; a user's is not, nor is an operator's with other scopes."""
+        scraper = self.make("root+operator", scopes=["metrics"])
+        users, reads = self.make("kim"), self.make("root+operator", scopes=["read"])
+        self.assertEqual(self.ask("GET", "/metrics", token=scraper).status, 403)  # roles come from the configuration
+        self.identity._roles = Roles(operators=frozenset({"root"}))
+        for _ in range(3):
+            self.assertEqual(self.ask("GET", "/metrics", token=scraper).status, 200)
+            self.assertEqual(self.ask("GET", "/v1/jobs", token=scraper).status, 403)
+            self.assertEqual([self.ask("GET", "/metrics", token=token).status for token in (users, reads)], [403, 403])
