@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from treq.testing import StubTreq
 
-from jobpush.web import resource
+from jobpush.web import Each, resource
 from jobpush.web.access import Policy
 from jobpush.web.identity import Identity
 from jobpush.web.openapi import document
+from jobpush.web.tickets import Tickets
 from jobpush.web.tokens import Tokens
 from tests.support import USER_HEADER, LabCase, Pending, Says
 
@@ -32,6 +33,7 @@ WHOLE: dict[str, dict[str, object]] = {
     "/v1/workflows/{name}": {"jobs": ["memory/1", "memory/2"]},
     "/v1/nudge": {},
     "/v1/tokens": {},
+    "/v1/tickets": {},
 }
 
 
@@ -57,7 +59,8 @@ class FieldTests(LabCase):
         super().setUp()
         tokens = Tokens(self.lab.journal, self.lab.clocks.wall, lambda is_revoked: None)
         identity = Identity([Says()])
-        self.lab.resource = resource(self.lab.service, Policy(), identity, tokens, max_held=100)
+        tickets = Tickets(self.lab.clock)
+        self.lab.resource = resource(self.lab.service, Policy(), identity, tokens, tickets=tickets, max_held=100, each=Each(requests=10**9))
         self.lab.treq = StubTreq(self.lab.resource)
 
     def check(self, answer: Pending, field: str, asked: object) -> bool:
