@@ -38,6 +38,12 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "keep_days": ("0.5", 0.5),
     "interval": ("3", 3.0),
     "max_held": ("7", 7),
+    "owner_workflows": ("3", 3),
+    "owner_workflow_jobs": ("4", 4),
+    "owner_workflow_mb": ("5", 5),
+    "max_workflows": ("6", 6),
+    "max_workflow_jobs": ("8", 8),
+    "max_workflow_mb": ("9", 9),
     "access_log": ("log", "log"),
     "static": ("site", "site"),
     "health": ("unix:/run/x:mode=666", UnixSocket("/run/x", 0o666)),
@@ -206,7 +212,8 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(
             self.refused("prot = 8080"),
             "unknown key 'prot'; known are [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, host, interval, "
-            "keep_channels, keep_days, keep_events, max_held, nudge, nudge_secret, operator, port, private, socket, state, static",
+            "keep_channels, keep_days, keep_events, max_held, max_workflow_jobs, max_workflow_mb, max_workflows, nudge, nudge_secret, "
+            "operator, owner_workflow_jobs, owner_workflow_mb, owner_workflows, port, private, socket, state, static",
         )
 
     def test_wrong_values(self) -> None:

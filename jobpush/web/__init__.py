@@ -233,7 +233,10 @@ def resource(
     limit = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
     registry = Registry(reactor, service.cooperator, service.tracker, service, limit, TimerWheel(reactor))
     polls = Polls(service)
-    jobs, barriers, workflows = JobRoutes(service, polls), BarrierRoutes(service, polls), WorkflowRoutes(service, polls)
+    identity = identity or Identity()
+    service.workflows.tell_owners(bool(identity))
+    jobs, barriers = JobRoutes(service, polls), BarrierRoutes(service, polls)
+    workflows = WorkflowRoutes(service, polls, bool(identity))
     routes = Routes(
         {
             "jobs": jobs.list,
@@ -260,7 +263,7 @@ def resource(
         check.start(CHECK_S, now=False)
     admission = Admission(KnownHosts(hosts))
     judging = Judging(registry, access.visibility, routes.ask)
-    dispatch, identity = Dispatch(app, handlers, errors), identity or Identity()
+    dispatch = Dispatch(app, handlers, errors)
     return ApiResource(app, dispatch, service, access, admission, identity, registry, connections, judging, turns)
 
 
