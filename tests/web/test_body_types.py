@@ -42,7 +42,7 @@ def bodies() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         for method, operation in methods.items():
             if "requestBody" in operation:
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
-                yield method.upper(), path.replace("{name}", "w").replace("{owner}", "-"), path, schema["properties"]
+                yield method.upper(), path.replace("{name}", "w").replace("{owner}", "kim"), path, schema["properties"]
 
 
 def with_field(whole: dict[str, object], field: str, value: bytes) -> bytes:
