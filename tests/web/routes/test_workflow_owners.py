@@ -294,11 +294,13 @@ class PathsTests(Stage):
             await clients["lee"].until(lambda: len(bodies(clients["lee"].got)) > counts["lee"])
             self.assertEqual(house.registry.held, 1)
             self.assertEqual(bool(watch.taken), house.without_channels)
+            house.lab.clock.advance(61)
+            await clients["kim"].until(lambda: len(bodies(clients["kim"].got)) > counts["kim"])
             statuses = {who: re.findall(rb"HTTP/1.1 (\d+)", client.got) for who, client in clients.items()}
             return [given, statuses, [house.plain(clients[who].got) for who in ("lee", "pat+operator")]]
 
         for policy, kims in ((PRIVATE, b"404"), (OPEN, b"200")):
-            given = await self.both(scene, without=False, identity=Identity([Says("authorization")]), policy=policy)
+            given = await self.both(scene, identity=Identity([Says("authorization")]), policy=policy)
             self.assertEqual(given[1]["lee"], [b"201", b"200", b"200", kims, b"200", b"200", b"200"])
             self.assertEqual(given[1]["pat+operator"][:3], [b"404", b"404", b"200"])
             self.assertIn(b"lee/w", given[2][0])
