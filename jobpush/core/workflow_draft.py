@@ -98,10 +98,10 @@ class Draft:
     def finish(self, found: WorkflowChanges) -> None:
         """Add what has changed."""
         before = self.record.subject
-        if not self.members and self.failure == before.first_failure:
+        new = self.record.last_seq == 0
+        if not self.members and (new or self.failure == before.first_failure):
             return
         after = self._describe()
-        new = self.record.last_seq == 0
         if new or after.visible() != before.visible():
             previous = None if new else before.state
             if after.phase is Phase.DONE and self._begun is not None and self._begun.phase is not Phase.DONE:

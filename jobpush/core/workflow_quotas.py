@@ -107,18 +107,8 @@ class Room:
         self._total = total
 
     def take_for_tag(self, owner: str, more: Usage) -> None:
-        """Take room for a job that joins the workflow in its tag. Raises `NoRoom`."""
+        """Take room for a workflow found in a tag, or a job that joins it. Raises `NoRoom`."""
         self.take(owner, more, SHARE_OF_TAGS)
-
-    def has_room_for_tag(self, owner: str) -> bool:
-        """Return whether an owner has room for one more workflow found in a tag."""
-        before = self._taken.get(owner), self._total
-        try:
-            self.take_for_tag(owner, Usage(1, 1, WORKFLOW_BYTES + MEMBER_BYTES))
-        except NoRoom:
-            return False
-        self._taken[owner], self._total = before[0] or Usage(), before[1]
-        return True
 
 
 def _check(after: Usage, more: Usage, quota: Usage, whose: str, of_whom: str, share: float = 1.0) -> None:

@@ -352,12 +352,16 @@ class Workflows:
         else:
             self.usage[owner] = after
 
-    def _has_room(self, drafts: Mapping[str, Draft], name: str, job: JobDescriptor, room: Room) -> bool:
-        """Return whether a job may join the workflow in its tag; what it takes up is taken then."""
+    def _has_room(self, drafts: Mapping[str, Draft], name: str, job: JobDescriptor | None, room: Room) -> bool:
+        """
+        Return whether there is room for the workflow in a tag, and for a job that joins it; it is taken then.
+
+        :param job: None if none joins it.
+        """
         new = name not in self.records and name not in drafts
+        size = member_size(job.key, WorkflowMember.of(job)) if job is not None else 0
         try:
-            size = member_size(job.key, WorkflowMember.of(job)) + WORKFLOW_BYTES * new
-            room.take_for_tag(owner_of(name), Usage(int(new), 1, size))
+            room.take_for_tag(owner_of(name), Usage(int(new), int(job is not None), size + WORKFLOW_BYTES * new))
         except NoRoom as error:
             self.refused["tag", error.whose] += 1
             return False
@@ -398,11 +402,7 @@ class Workflows:
             draft = drafts.get(found)
             if (draft is not None and job.key in draft.members) or self._has_room(drafts, found, job, room):
                 self._draft(drafts, found, at).seen(self._now(job) or job, at, job.key)
-        elif (
-            array is not None
-            and found not in self._of.get(array, ())
-            and (found in drafts or found in self.records or room.has_room_for_tag(owner_of(found)))
-        ):
+        elif array is not None and found not in self._of.get(array, ()) and self._has_room(drafts, found, None, room):
             self._draft(drafts, found, at).part_seen(job, at)  # its array comes after it in the same batch
 
     def _draft(self, drafts: dict[str, Draft], name: str, at: float) -> Draft:

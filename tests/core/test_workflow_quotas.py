@@ -65,13 +65,5 @@ class RoomTests(TestCase):
     def test_of_tags(self) -> None:
         """They take up three quarters of what there is in all: clients can always put some."""
         room = self.room({"kim": Usage(4), "lee": Usage(2)})
-        self.assertFalse(room.has_room_for_tag("pat"))
         self.assertRaises(NoRoom, room.take_for_tag, "pat", Usage(1))
         room.take("pat", Usage(1))
-
-    def test_to_ask_takes_nothing(self) -> None:
-        """Whether there is room may be asked again and again."""
-        room = self.room({}, owner=Usage(1, 1, WORKFLOW_BYTES + MEMBER_BYTES), total=Usage(2, 2, 10 * WORKFLOW_BYTES))
-        self.assertEqual([room.has_room_for_tag("kim") for _ in range(3)], [True] * 3)
-        room.take_for_tag("kim", Usage(1, 1, WORKFLOW_BYTES))
-        self.assertFalse(room.has_room_for_tag("kim"))
