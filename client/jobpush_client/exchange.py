@@ -339,7 +339,7 @@ class Session:
     # -- workflows
 
     def workflow(self, name: str) -> Exchange[WorkflowStatus]:
-        """A workflow as it is now."""
+        """A workflow as it is now. ``NAME`` is one's own, ``OWNER/NAME`` another's, ``-/NAME`` nobody's, in all calls."""
         return WorkflowStatus((yield from self.ask(Request("GET", f"/v1/workflows/{quote(name, safe='/')}"))))
 
     def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]]) -> Exchange[WorkflowStatus]:
