@@ -136,16 +136,19 @@ def newly_absent(known: ClusterJobs, snapshot: Snapshot) -> list[JobRecord]:
 
 def shows_others(known: ClusterJobs, snapshot: Snapshot) -> bool:
     """
-    Return whether a snapshot may be another cluster's though it misses none of the live jobs: it shows another job by the id of
-    a live one, or there is no live one and it shows jobs that are not known.
+    Return whether a snapshot may be another cluster's: it shows another job by the id of a live one, or jobs that are not known
+    and none of the live ones.
     """
     rows = snapshot.jobs
     changed = snapshot.fresh if known.follows(snapshot) and snapshot.fresh is not None else rows
+    asked = snapshot.partial  # for named jobs: what it shows of others says nothing
     for job_id in changed:
         record = known.records.get(job_id)
         if record is None:
-            if not known.open and not known.ranges and not snapshot.partial:
+            shown = snapshot.rejected_ids
+            if not asked and not any(live in rows or live in shown for live in (*known.open, *known.ranges)):
                 return True
+            asked = True
         elif record.subject is not rows[job_id] and not record.subject.terminal and is_another(record.subject, rows[job_id]):
             return True
     return False

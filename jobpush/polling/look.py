@@ -58,9 +58,9 @@ MOST_GUESSES = 500
 
 #: Seconds from now at which an adapter cannot have begun: what it tells is no date then, but the reactor's time.
 NO_DATE_S = 86400.0
-#: The most questions that one look asks (named jobs, what may be seen, all jobs, what may be seen again, accounting), and the
+#: The most questions that one look asks (named jobs; what may be seen and all jobs, both twice; accounting), and the
 #: seconds in which what it has found is published. The disk may be slow; one that takes longer hangs.
-MOST_QUESTIONS = 5
+MOST_QUESTIONS = 6
 PUBLISHED_S = 120.0
 
 #: Seconds to which the pause between questions to accounting grows, while it has no answer.
@@ -231,11 +231,15 @@ class Look:
         self._follow_the_clock()
         facts = self.status.facts
         every = CHECK_EVERY_S if facts is not None and facts.sees_all else CHECK_BLIND_EVERY_S
-        if self._checked_at is None or self._reactor.seconds() - self._last_check >= every:
+        due = self._checked_at is None or self._reactor.seconds() - self._last_check >= every
+        if due:
             await self._check()
         began, set_before = self._clocks.elapsed(), self._steps.total()
         snapshot = await self._query()
         jobs = self._publisher.table.cluster(self.queue.cluster)
+        if not due and shows_others(jobs, snapshot):
+            await self._check()  # who answers now may not be who answered then: what is believed is asked for in between
+            snapshot = await self._query()
         blind = await self._hidden(jobs, snapshot)
         if blind:
             snapshot = attrs.evolve(snapshot, rejected_ids=snapshot.rejected_ids | blind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -50,7 +51,7 @@ class SlurmChecker(Checker):
                 if job["state"] != "COMPLETED" or job["id"] in self.arrays:
                     continue
                 if (job["id"], submitted(event)) not in self.slurm.proved:
-                    text = f"{job['id']} submitted at {submitted(event)}: {event['cursor']}"
+                    text = f"{job['id']} submitted at {submitted(event)}: {event['cursor']}: {json.dumps(job)}"
                     self.world.violation("success not proved", text)
         for job, state in untold(self.slurm.endings, self.branches[-1].events, time.time()).items():
             ending = self.slurm.endings[job]

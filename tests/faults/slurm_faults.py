@@ -10,7 +10,7 @@ from tests.faults.faults import Faults
 from tests.faults.machine import Machine
 from tests.faults.service import TIMEOUT_S, Service
 from tests.faults.slurm_history import SlurmHistory
-from tests.faults.world import World
+from tests.faults.world import Window, World
 
 #: How a command fails: what the report calls it, which command ("": all), and what the command is told.
 FAILS = {
@@ -55,9 +55,13 @@ class SlurmFaults(Faults):
 
     async def fail(self, name: str, how: str) -> None:
         """A command fails for a while."""
+        window = Window.now()
+        if name != "sacct":
+            self.world.silent.append(window)
         self.slurm.break_command(name, how)
         await self.sleep(0.5, self.draw.uniform(1.0, 5.0))
         self.slurm.mend_command(name)
+        window.close()
         if how in ("hang", "slow"):
             await asyncio.sleep(TIMEOUT_S + 1.0)
         self.slurm.answers()

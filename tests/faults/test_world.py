@@ -33,6 +33,18 @@ class ExcusedTests(SynchronousTestCase):
         self.assertEqual((self.world.may_fail(self.now + 1), self.world.may_be_cut(self.now + 1)), (True, False))
         self.assertEqual(self.world.may_fail(self.now + 3.1), False)
 
+    def test_unknown(self) -> None:
+        """503 may come while a scheduler has not answered since the start, and such an answer takes longer; not once it has."""
+        self.world.down = [self.window(-50, -40), self.window(0, 1)]
+        self.assertFalse(self.world.may_fail(self.now + 3))
+        self.world.silent = [self.window(-45, -44), self.window(0.5, 4), self.window(9, 12), self.window(30, 31)]
+        at = {3: True, 9.5: True, 17.9: True, 18.1: False, 30.5: False, -39: True}
+        self.assertEqual({each: self.world.may_fail(self.now + each) for each in at}, at)
+        self.assertAlmostEqual(self.world.late(self.now + 3, self.now + 12, 1.0), 0.0)
+        self.assertAlmostEqual(self.world.late(self.now + 20, self.now + 24, 1.0), 0.0)
+        self.world.silent = [Window(self.now + 0.5)]
+        self.assertTrue(self.world.may_fail(self.now + 90))
+
     def test_late(self) -> None:
         """Only the time for which the service was away or stopped is given, not all of the request's."""
         self.world.down, self.world.stopped = [self.window(0, 2)], [self.window(5, 6)]

@@ -18,6 +18,11 @@ LATE_S = 3.0
 #: Seconds within which a client sees that its connection has ended.
 CUT_S = 1.0
 
+#: Seconds for which a request is held while it is not known what may be shown; and seconds after the start, or after a scheduler
+#: answers again, within which that is known.
+PATIENCE_S = 5.0
+KNOWN_S = 6.0
+
 Json = dict[str, Any]
 
 
@@ -131,6 +136,7 @@ class World:
     :ivar stopped: when it was stopped, or this process itself was late.
     :ivar failing: when some of the journal's writes or syncs failed.
     :ivar crowded: when the service could open hardly any files.
+    :ivar silent: when the scheduler gave no answer that can be believed.
     :ivar clock_is_right: whether the service's clock was never set.
     :ivar heard: by cursor, when an event was first heard of: seconds since the epoch, by this host's clock.
     :ivar calls_failed: how many calls for the journal's files failed.
@@ -153,6 +159,7 @@ class World:
     stopped: list[Window] = attrs.field(factory=list)
     failing: list[Window] = attrs.field(factory=list)
     crowded: list[Window] = attrs.field(factory=list)
+    silent: list[Window] = attrs.field(factory=list)
     clock_is_right: bool = True
     heard: dict[str, float] = attrs.field(factory=dict)
     asking: set[Asking] = attrs.field(factory=set)
@@ -205,12 +212,23 @@ class World:
 
     def may_fail(self, at: float, more: float = 0.0) -> bool:
         """Return whether 503 may be answered then."""
-        return self.may_be_cut(at, more) or any(window.overlap(at - CUT_S, at) >= 0 for window in self.failing)
+        failing = any(window.overlap(at - CUT_S, at) >= 0 for window in self.failing)
+        return failing or self.may_be_cut(at, more) or self.may_be_unknown(at)
+
+    def may_be_unknown(self, at: float) -> bool:
+        """Return whether the service may not know then whether jobs are hidden: the scheduler has not answered since its start."""
+        started = heard = max((window.end for window in self.down if window.end is not None and window.end <= at), default=at)
+        since = [window for window in self.silent if window.overlap(started, at) >= 0]
+        for window in sorted(since, key=lambda window: window.begin):
+            if window.begin - heard >= KNOWN_S:
+                return False
+            heard = max(heard, at if window.end is None else window.end)
+        return bool(since) and at - heard < KNOWN_S
 
     def late(self, begin: float, end: float, wait: float) -> float:
         """Return by how many seconds an answer was late, beyond what is allowed and what it was stopped for."""
         stopped = sum(max(0.0, window.overlap(begin, end)) for window in (*self.stopped, *self.down, *self.crowded))
-        return end - begin - wait - stopped - LATE_S
+        return end - begin - wait - stopped - LATE_S - (PATIENCE_S if self.may_be_unknown(begin) else 0.0)
 
     def asked_again(self, begin: float, end: float) -> float:
         """Return when a request came to the service, at the latest, that a proxy repeats after the service was away."""

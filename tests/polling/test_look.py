@@ -239,6 +239,8 @@ class NamedTests(NudgedCase):
         """Then too all are asked for."""
         self.queue.set("2", "QUEUED")
         self.queue.set("1", "RUNNING")
+        self.queue.set("3", "RUNNING")
+        self.monitor.nudge([])
         self.lab.clock.run(10)
         self.all_is_expensive()
         queries = self.queries
@@ -763,6 +765,26 @@ class StatusTests(LookCase):
                 lab.queue.set(job_id, state, submitted_at=NOW - 60)
             lab.clock.run(30, step=0.5)
             self.assertEqual((lab.states(), self.status(lab)["health"]), (ours, "ok"))
+
+    def test_another_cluster_that_is_gone_when_it_is_asked(self) -> None:
+        """Who is asked who he is may not be who has answered: what is believed is asked for between two such questions."""
+        lab = self.lab()
+        lab.queue.set("1", "RUNNING", submitted_at=NOW - 60)
+        lab.start()
+        snapshot, ours = lab.queue.snapshot, dict(lab.queue.jobs)
+
+        def theirs() -> Deferred[Snapshot]:
+            lab.queue.jobs.clear()
+            lab.queue.set("990001", "RUNNING", submitted_at=NOW - 30)
+            lab.queue.snapshot = snapshot  # type: ignore[method-assign]
+            answer = snapshot()
+            lab.queue.jobs.clear()
+            lab.queue.jobs.update(ours)
+            return answer
+
+        lab.queue.snapshot = theirs  # type: ignore[method-assign]
+        lab.tick(3)
+        self.assertEqual((lab.states(), lab.steps("1")), ({"1": "RUNNING"}, ["RUNNING"]))
 
     def test_counts(self) -> None:
         """Queries, failures and rows."""
