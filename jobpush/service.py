@@ -20,6 +20,7 @@ from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue
 from jobpush.core.job_table import JobTable
 from jobpush.core.model import JobDescriptor, JobKey, QueueFacts
 from jobpush.core.workflow import NO_CLUSTER
+from jobpush.core.workflow_quotas import Quotas
 from jobpush.core.workflows import Tag, Workflows
 from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import IJobStatusListener, IJournal
@@ -68,6 +69,7 @@ class JobPush(MultiService):
     :param options: of the queues, by the name of the cluster.
     :param keep_workflows: seconds for which workflows that ended are known.
     :param reactor: its time is for intervals and deadlines only: it may be that of the wall clock, or another.
+    :param quotas: how much room there is for workflows.
     :param clocks: for dates, and for the ages of answers; a test has its own.
     :ivar monitors: by the name of the cluster.
     :ivar instruments: what is counted and timed while it runs.
@@ -88,6 +90,7 @@ class JobPush(MultiService):
         options: Mapping[str, PollingOptions] | None = None,
         keep_workflows: float = 7 * 86400.0,
         clocks: Clocks = Clocks(),  # noqa: B008
+        quotas: Quotas = Quotas(),  # noqa: B008
     ) -> None:
         super().__init__()
         self.reactor = reactor
@@ -99,7 +102,7 @@ class JobPush(MultiService):
         self.tail = Tail()
         #: Where the jobs of a cluster carry the names of their workflows.
         self._tags: dict[str, Tag] = {}
-        self.workflows = Workflows(self._tags, self._now_is)
+        self.workflows = Workflows(self._tags, self._now_is, quotas)
         self.instruments = Instruments()
         self.cooperator = Cooperator(reactor)
         self._heartbeat = Heartbeat(reactor, self.instruments.stall_s)

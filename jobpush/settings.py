@@ -22,6 +22,7 @@ from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.adapter.kinds import HostName, Kind, Many, Number, Path, Text, WholeNumber, YesNo, YesNoAuto, is_toml_of, to_toml
 from jobpush.adapter.options import declared
 from jobpush.adapter.registry import Component, ComponentKind
+from jobpush.core.workflow_quotas import Quotas
 from jobpush.events.journal import Retention
 from jobpush.listen_addresses import HealthAddress, HealthAddressKind, Nowhere, Port, UnixSocket, UnixSocketKind
 from jobpush.polling.nudge_sockets import AddressKind, UdpAddress, UnixAddress
@@ -181,6 +182,29 @@ class Settings:
         default_text="1000 where users can say who they are, else any number",
         example=200,
         details="Others are answered with 429. As many as may be held for one may come at once: they do, after an event.",
+    )
+    owner_workflows: int = setting(
+        WholeNumber(),
+        Quotas().owner.workflows,
+        "How many workflows one user may have, put or found in jobs' tags",
+        details="Those that are nobody's count as one user's. What is more is refused (429); of tags, passed over.",
+    )
+    owner_workflow_jobs: int = setting(
+        WholeNumber(), Quotas().owner.members, "How many jobs all workflows of one user may have"
+    )
+    owner_workflow_mb: int = setting(
+        WholeNumber(most=2**20), Quotas().owner.size // 2**20, "How many MiB of memory all workflows of a user take up at most"
+    )
+    max_workflows: int = setting(
+        WholeNumber(),
+        Quotas().total.workflows,
+        "How many workflows there may be in all",
+        details="What is more is refused (503). What is found in jobs' tags takes up at most three quarters of what there may "
+        "be in all, of workflows, jobs and memory.",
+    )
+    max_workflow_jobs: int = setting(WholeNumber(), Quotas().total.members, "How many jobs all workflows may have")
+    max_workflow_mb: int = setting(
+        WholeNumber(most=2**20), Quotas().total.size // 2**20, "How many MiB of memory all workflows take up at most"
     )
     keep_channels: bool = setting(
         YesNo(),

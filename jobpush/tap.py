@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 from jobpush.assembly import Assembly
 from jobpush.command_line import Options, is_public
+from jobpush.core.workflow_quotas import Quotas, Usage
 from jobpush.events.journal import Retention, SQLiteJournal
 from jobpush.events.journal_threads import Threads
 from jobpush.listen_addresses import UnixSocket
@@ -33,6 +34,8 @@ from jobpush.web.tickets import TicketAuthenticator, Tickets
 from jobpush.web.tokens import TokenAuthenticator, Tokens
 
 __all__ = ["Options", "is_public", "makeService"]
+
+MIB = 1024 * 1024
 
 
 def _who_asks(options: Options, reactor: object, service: JobPush) -> tuple[Policy, Identity, Tokens | None, Tickets | None]:
@@ -77,6 +80,10 @@ def makeService(options: Options) -> IService:
         options.listeners,
         options=options.made.options,
         keep_workflows=retention.seconds,
+        quotas=Quotas(
+            Usage(settings.owner_workflows, settings.owner_workflow_jobs, settings.owner_workflow_mb * MIB),
+            Usage(settings.max_workflows, settings.max_workflow_jobs, settings.max_workflow_mb * MIB),
+        ),
     )
     for address in options.nudge_addresses:
         socket = NudgeSocket(

@@ -41,6 +41,12 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_held_each": ("3", 3),
     "max_requests": ("900", 900),
     "max_requests_each": ("90", 90),
+    "owner_workflows": ("3", 3),
+    "owner_workflow_jobs": ("4", 4),
+    "owner_workflow_mb": ("5", 5),
+    "max_workflows": ("6", 6),
+    "max_workflow_jobs": ("8", 8),
+    "max_workflow_mb": ("9", 9),
     "access_log": ("log", "log"),
     "static": ("site", "site"),
     "health": ("unix:/run/x:mode=666", UnixSocket("/run/x", 0o666)),
@@ -210,8 +216,9 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(
             self.refused("prot = 8080"),
             "unknown key 'prot'; known are [[auth]], [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, host, interval, "
-            "keep_channels, keep_days, keep_events, max_held, max_held_each, max_requests, max_requests_each, nudge, nudge_secret, operator, "
-            "port, private, socket, state, static",
+            "keep_channels, keep_days, keep_events, max_held, max_held_each, max_requests, max_requests_each, max_workflow_jobs, max_workflow_mb, "
+            "max_workflows, nudge, nudge_secret, operator, owner_workflow_jobs, owner_workflow_mb, owner_workflows, port, private, socket, state, "
+            "static",
         )
 
     def test_wrong_values(self) -> None:

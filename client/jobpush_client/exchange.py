@@ -339,24 +339,24 @@ class Session:
     # -- workflows
 
     def workflow(self, name: str) -> Exchange[WorkflowStatus]:
-        """A workflow as it is now."""
-        return WorkflowStatus((yield from self.ask(Request("GET", f"/v1/workflows/{quote(name, safe='')}"))))
+        """A workflow as it is now. ``NAME`` is one's own, ``OWNER/NAME`` another's, ``-/NAME`` nobody's, in all calls."""
+        return WorkflowStatus((yield from self.ask(Request("GET", f"/v1/workflows/{quote(name, safe='/')}"))))
 
     def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]]) -> Exchange[WorkflowStatus]:
         """Say which jobs a workflow has."""
         body = json.dumps({"jobs": list(jobs), "edges": [list(edge) for edge in edges]}).encode()
-        return WorkflowStatus((yield from self.ask(Request("PUT", f"/v1/workflows/{quote(name, safe='')}", body))))
+        return WorkflowStatus((yield from self.ask(Request("PUT", f"/v1/workflows/{quote(name, safe='/')}", body))))
 
     def delete_workflow(self, name: str) -> Exchange[None]:
         """Forget a workflow; its jobs are not touched."""
-        yield from self.ask(Request("DELETE", f"/v1/workflows/{quote(name, safe='')}"))
+        yield from self.ask(Request("DELETE", f"/v1/workflows/{quote(name, safe='/')}"))
 
     def wait_for_workflow(self, name: str, until: str, timeout: float | None) -> Exchange[WorkflowStatus]:
         """Until it has started or ended."""
         deadline = None if timeout is None else self._clock() + timeout
         while True:
             hold = self._held(deadline)
-            path = f"/v1/workflows/{quote(name, safe='')}?{urlencode({'until': until, 'wait': hold})}"
+            path = f"/v1/workflows/{quote(name, safe='/')}?{urlencode({'until': until, 'wait': hold})}"
             answer = yield from self.ask(Request("GET", path, hold=hold), deadline)
             if not answer["timed_out"]:
                 return WorkflowStatus(answer)

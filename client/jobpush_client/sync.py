@@ -133,7 +133,7 @@ class Client:
         return self._iterate(self._session.events(filters, jobs, since))
 
     def workflow(self, name: str) -> WorkflowStatus:
-        """A workflow as it is now."""
+        """A workflow as it is now. ``NAME`` is one's own, ``OWNER/NAME`` another's, ``-/NAME`` nobody's, in all calls."""
         return self._run(self._session.workflow(name))
 
     def put_workflow(self, name: str, jobs: Iterable[str], edges: Iterable[tuple[str, str]] = ()) -> WorkflowStatus:

@@ -16,11 +16,15 @@ from jobpush.core.aggregate import whole_phase, worst
 from jobpush.core.model import STARTED_PHASES, Confidence, JobDescriptor, JobKey, Outcome, Phase, split_state
 from jobpush.core.record import Record
 
-#: What a name given by a client may be. One that was found in jobs' tags has ``@`` and the user after it.
+#: What the name may be that a workflow has among those of its owner. In its name as it is kept, ``@`` and the owner follow; one
+#: that is nobody's, as it was put by somebody who did not say who he is, has none.
 WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
 #: The place of the cluster in a workflow's key.
 NO_CLUSTER = ""
+
+#: What stands for the owner where a workflow that is nobody's is named in full.
+NOBODY = "-"
 
 #: The outcomes that are no failure.
 GOOD_OUTCOMES = frozenset({Outcome.COMPLETED, Outcome.MOVED})
@@ -106,6 +110,7 @@ class Workflow:
     """
     A workflow as it was at one moment: the unit of its answers and events.
 
+    :ivar name: as it is kept: ``NAME@OWNER``, or ``NAME`` of one that is nobody's.
     :ivar phase: as an array's: the first that any job is in of running, finishing, starting, suspended, queued, held, unknown,
         done; but once something has begun, it does not go back to queued.
     :ivar outcome: the worst of its jobs', once all have ended.
@@ -113,6 +118,7 @@ class Workflow:
     :ivar counts: the number of its jobs (and arrays' tasks) per state.
     :ivar found: whether it was found in jobs' tags, rather than put by a client.
     :ivar deleted: whether this is the last that is told of it.
+    :ivar named: whether it is told as ``OWNER/NAME``: where clients say who they are.
     """
 
     name: str
@@ -125,6 +131,7 @@ class Workflow:
     ended_at: float | None = None
     found: bool = False
     deleted: bool = False
+    named: bool = False
 
     kind: ClassVar[str] = "workflow"
     each_event_is_a_step: ClassVar[bool] = False
@@ -166,8 +173,13 @@ class Workflow:
 
     @property
     def user(self) -> str | None:
-        """The user whose jobs it was found in."""
-        return self.name.partition("@")[2] or None if self.found else None
+        """Its owner: who put it, or the user whose jobs it was found in; None if it is nobody's."""
+        return owner_of(self.name) or None
+
+    @property
+    def told_name(self) -> str:
+        """Its name as clients are told it."""
+        return full_name(self.name) if self.named else self.name
 
     @property
     def total(self) -> int:
@@ -211,6 +223,32 @@ class Membership:
 
 #: The record of a workflow.
 WorkflowRecord = Record[Workflow, Membership]
+
+
+def owner_of(name: str) -> str:
+    """Return the owner of the workflow of that name, as it is kept; empty if it is nobody's."""
+    return name.partition("@")[2]
+
+
+def full_name(name: str) -> str:
+    """Return a name as it is kept in the form ``OWNER/NAME``; that of one that is nobody's as it is."""
+    own, _, owner = name.partition("@")
+    return f"{owner}/{own}" if owner else name
+
+
+def kept_name(text: str, asker: str = "") -> str:
+    """
+    Return a name that a client wrote as it is kept. What is no name stays none.
+
+    :param text: ``OWNER/NAME``, ``NAME@OWNER``, or ``NAME`` for one of the asker's own; ``-/NAME`` is one that is nobody's.
+    :param asker: the user who wrote it; empty for who did not say who he is.
+    """
+    owner, slash, own = text.rpartition("/")
+    if slash:
+        if not owner or not WORKFLOW_NAME.fullmatch(own):
+            return text
+        return own if owner == NOBODY else f"{own}@{owner}"
+    return f"{text}@{asker}" if asker and "@" not in text else text
 
 
 def workflow_key(name: str) -> JobKey:

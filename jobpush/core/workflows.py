@@ -8,13 +8,25 @@ into force in the turn in which they become visible.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 
 import attrs
 
-from jobpush.core.model import JobDescriptor, JobKey, Phase
-from jobpush.core.record import Change, Changes, Event, Record, Subject
-from jobpush.core.workflow import NOT_SEEN, FirstFailure, Membership, Tally, Workflow, WorkflowMember, WorkflowRecord
+from jobpush.core.model import JobDescriptor, JobKey
+from jobpush.core.record import Change, Event, Record, Subject
+from jobpush.core.workflow import (
+    NOT_SEEN,
+    Membership,
+    Tally,
+    Workflow,
+    WorkflowMember,
+    WorkflowRecord,
+    full_name,
+    owner_of,
+)
+from jobpush.core.workflow_draft import Draft, WorkflowChanges
+from jobpush.core.workflow_quotas import WORKFLOW_BYTES, NoRoom, Quotas, Room, Usage, member_size, usage_of
 
 #: Seconds without a change after which a workflow that was found, and whose jobs have all ended, counts as complete.
 QUIET_S = 60.0
@@ -49,35 +61,28 @@ class Tag:
         return f"{found[1]}@{job.user or ''}" if found is not None and found[1] else None
 
 
-@attrs.define(eq=False)
-class WorkflowChanges(Changes[WorkflowRecord]):
-    """
-    What a batch changes in the workflows; nothing is in force before `Workflows.publish`.
-
-    :ivar members: the members that are new or changed, by the workflow's name; all of them, where the record has none yet.
-    :ivar tallies: the sums of the members then, by the workflow's name.
-    """
-
-    members: dict[str, Mapping[JobKey, WorkflowMember]] = attrs.field(factory=dict)
-    tallies: dict[str, Tally] = attrs.field(factory=dict)
-
-    def put(self, record: WorkflowRecord, members: Mapping[JobKey, WorkflowMember], tally: Tally) -> None:
-        """Replace a workflow's record."""
-        name = record.subject.name
-        self.records[name], self.members[name], self.tallies[name] = record, members, tally
-
-
 class Workflows:
     """
     All workflows.
 
     :param tags: by cluster.
+    :param quotas: how much room there is.
     :param now_is: (key) to what a job is now that was moved to another cluster; None if nothing is known of it.
+    :ivar usage: what is taken up, by owner.
+    :ivar refused: how often something was refused for want of room, by what asked for it (``tag`` or ``put``) and whose room
+        was full (``owner`` or ``all``).
     """
 
     def __init__(
-        self, tags: Mapping[str, Tag] | None = None, now_is: Callable[[JobKey], JobDescriptor | None] = lambda _: None
+        self,
+        tags: Mapping[str, Tag] | None = None,
+        now_is: Callable[[JobKey], JobDescriptor | None] = lambda _: None,
+        quotas: Quotas = Quotas(),  # noqa: B008
     ) -> None:
+        self.quotas = quotas
+        self.usage: dict[str, Usage] = {}
+        self.refused: Counter[tuple[str, str]] = Counter()
+        self._named = False
         self.records: dict[str, WorkflowRecord] = {}
         self._tags: Mapping[str, Tag] = tags if tags is not None else {}
         self._tallies: dict[str, Tally] = {}
@@ -97,7 +102,26 @@ class Workflows:
             tally = Tally()
             for member in record.detail.members.values():
                 tally.add(member)
-            self._put(record, record.detail.members, tally)
+            self._put(self._told(record), record.detail.members, tally)
+
+    def tell_owners(self, named: bool) -> None:
+        """
+        Tell names as ``OWNER/NAME``, or as ``NAME@OWNER``. Either is understood.
+
+        :param named: whether clients can say who they are.
+        """
+        self._named = named
+        self.records.update({name: self._told(record) for name, record in self.records.items()})
+
+    def _told(self, record: WorkflowRecord) -> WorkflowRecord:
+        subject = record.subject
+        if subject.named is self._named:
+            return record
+        return attrs.evolve(record, subject=attrs.evolve(subject, named=self._named))
+
+    def told_name(self, name: str) -> str:
+        """Return how the name of a workflow, as it is kept, is told to clients."""
+        return full_name(name) if self._named else name
 
     def names_of(self, subject: Subject) -> Collection[str]:
         """
@@ -115,7 +139,8 @@ class Workflows:
         if own is None and whole is None and job.key not in self._moved:
             return (found,) if found is not None else ()
         moved = {name: None for key in self._moved.get(job.key, ()) for name in self._of.get(key, ())}
-        return {**(own or {}), **(whole or {}), **moved, **({found: None} if found is not None else {})}
+        names = {**(own or {}), **(whole or {}), **moved, **({found: None} if found is not None else {})}
+        return [name for name in names if may_have(name, job)]
 
     def keys_of(self, name: str) -> Collection[JobKey] | None:
         """
@@ -148,15 +173,16 @@ class Workflows:
 
         :param arrays: those of which anything has changed: their counts may have, without an event of their own.
         """
-        drafts: dict[str, _Draft] = {}
+        drafts: dict[str, Draft] = {}
+        room = Room(self.usage, self.quotas)
         for count, event in enumerate(events):
             if count % 256 == 255:
                 yield
-            self._draft_all(drafts, event.job, event.at)
+            self._draft_all(drafts, event.job, event.at, room)
         for count, array in enumerate(arrays if events else ()):
             if count % 256 == 255:
                 yield
-            self._draft_all(drafts, array, events[-1].at)
+            self._draft_all(drafts, array, events[-1].at, room)
         found = WorkflowChanges()
         for draft in drafts.values():
             draft.finish(found)
@@ -168,12 +194,13 @@ class Workflows:
         Return the workflows of jobs that are known already, and carry tags of workflows that are not: at the start, where the
         tags are new. A workflow of which no job is left that has not ended is passed over.
         """
-        drafts: dict[str, _Draft] = {}
+        drafts: dict[str, Draft] = {}
+        room = Room(self.usage, self.quotas)
         for count, job in enumerate(jobs):
             if count % 256 == 255:
                 yield
             name = self.tagged(job)
-            if name is not None and name not in self.records:
+            if name is not None and name not in self.records and self._has_room(drafts, name, job, room):
                 self._draft(drafts, name, now).seen(job, now, job.key)
         found = WorkflowChanges()
         for draft in drafts.values():
@@ -193,7 +220,8 @@ class Workflows:
         """
         Return what changes when a client says which jobs a workflow has: nothing if it has them already.
 
-        :param known: returns what is known of a job, if anything.
+        :param known: returns what is known of a job, if anything. One that the workflow may not have is as one that is unknown.
+        :raise NoRoom: it would take up more than there is room for.
         """
         found = WorkflowChanges()
         before = self.records.get(name)
@@ -201,10 +229,19 @@ class Workflows:
             return found
         members: dict[JobKey, WorkflowMember] = {}
         for count, key in enumerate(keys):
-            members[key] = _member(before, key, self._now(known(key)))
+            job = known(key)
+            members[key] = _member(before, key, self._now(job) if job is not None and may_have(name, job) else None)
             if count % 256 == 255:
                 yield
-        draft = _Draft(before or Record(Workflow(name), Membership()), self._tallies.get(name), now)
+        taken = usage_of(members, edges) - (usage_of(before.detail.members, before.detail.edges) if before else Usage())
+        try:
+            Room(self.usage, self.quotas).take(owner_of(name), taken)
+        except NoRoom as error:
+            self.refused["put", error.whose] += 1
+            raise
+        if before is not None and before.subject.found:
+            before = attrs.evolve(before, subject=attrs.evolve(before.subject, found=False))
+        draft = Draft(before or Record(Workflow(name, named=self._named), Membership()), self._tallies.get(name), now)
         draft.replace(members, edges)
         draft.finish(found)
         return found
@@ -281,6 +318,7 @@ class Workflows:
             dropped = self.records.pop(name, None)
             self._tallies.pop(name, None)
             if dropped is not None:
+                self._use(name, Usage() - usage_of(dropped.detail.members, dropped.detail.edges))
                 self._forget_members(name, dropped.detail.members)
 
     # -- inside
@@ -288,8 +326,14 @@ class Workflows:
     def _put(self, record: WorkflowRecord, members: Mapping[JobKey, WorkflowMember], tally: Tally) -> None:
         name, own = record.subject.name, record.detail.members
         before = self.records.get(name)
-        if before is not None and before.detail is not record.detail:
-            self._forget_members(name, before.detail.members)
+        if before is not None and before.detail is record.detail:
+            used = usage_of(members) - usage_of({key: own[key] for key in members if key in own})
+            self._use(name, attrs.evolve(used, workflows=0))
+        else:
+            if before is not None:
+                self._use(name, Usage() - usage_of(before.detail.members, before.detail.edges))
+                self._forget_members(name, before.detail.members)
+            self._use(name, usage_of({**own, **members}, record.detail.edges))
         own.update(members)
         for key, member in members.items():
             self._of.setdefault(key, {})[name] = None
@@ -299,6 +343,29 @@ class Workflows:
                 self._become.setdefault(key, {})[(cluster, job_id)] = None
         self.records[name] = record
         self._tallies[name] = tally
+
+    def _use(self, name: str, usage: Usage) -> None:
+        owner = owner_of(name)
+        after = self.usage.get(owner, Usage()) + usage
+        if after == Usage():
+            self.usage.pop(owner, None)
+        else:
+            self.usage[owner] = after
+
+    def _has_room(self, drafts: Mapping[str, Draft], name: str, job: JobDescriptor | None, room: Room) -> bool:
+        """
+        Return whether there is room for the workflow in a tag, and for a job that joins it; it is taken then.
+
+        :param job: None if none joins it.
+        """
+        new = name not in self.records and name not in drafts
+        size = member_size(job.key, WorkflowMember.of(job)) if job is not None else 0
+        try:
+            room.take_for_tag(owner_of(name), Usage(int(new), int(job is not None), size + WORKFLOW_BYTES * new))
+        except NoRoom as error:
+            self.refused["tag", error.whose] += 1
+            return False
+        return True
 
     def _forget_members(self, name: str, members: Iterable[JobKey]) -> None:
         for key in members:
@@ -316,126 +383,43 @@ class Workflows:
         there = self._now_is(job.moved_key) if job is not None and job.moved_key is not None else None
         return job if there is None else there
 
-    def _draft_all(self, drafts: dict[str, _Draft], job: JobDescriptor, at: float) -> None:
+    def _draft_all(self, drafts: dict[str, Draft], job: JobDescriptor, at: float, room: Room) -> None:
         for name in self._of.get(job.key, ()):
-            self._draft(drafts, name, at).seen(self._now(job) or job, at, job.key)
+            if may_have(name, job):
+                self._draft(drafts, name, at).seen(self._now(job) or job, at, job.key)
         for key in self._moved.get(job.key, ()):
             for name in self._of.get(key, ()):
-                self._draft(drafts, name, at).moved(job, at, key)
-        for name in self._of.get((job.cluster, job.parent), ()) if job.parent is not None else ():
-            self._draft(drafts, name, at).part_seen(job, at)
+                if may_have(name, job):
+                    self._draft(drafts, name, at).moved(job, at, key)
+        array = (job.cluster, job.parent) if job.parent is not None else None
+        for name in self._of.get(array, ()) if array is not None else ():
+            if may_have(name, job):
+                self._draft(drafts, name, at).part_seen(job, at)
         found = self.tagged(job)
         if found is None:
             return
-        if job.parent is None and found not in self._of.get(job.key, ()):
-            self._draft(drafts, found, at).seen(self._now(job) or job, at, job.key)
-        elif job.parent is not None and found not in self._of.get((job.cluster, job.parent), ()):
+        if array is None and found not in self._of.get(job.key, ()):
+            draft = drafts.get(found)
+            if (draft is not None and job.key in draft.members) or self._has_room(drafts, found, job, room):
+                self._draft(drafts, found, at).seen(self._now(job) or job, at, job.key)
+        elif array is not None and found not in self._of.get(array, ()) and self._has_room(drafts, found, None, room):
             self._draft(drafts, found, at).part_seen(job, at)  # its array comes after it in the same batch
 
-    def _draft(self, drafts: dict[str, _Draft], name: str, at: float) -> _Draft:
+    def _draft(self, drafts: dict[str, Draft], name: str, at: float) -> Draft:
         draft = drafts.get(name)
         if draft is None:
-            record = self.records.get(name) or Record(Workflow(name, found=True), Membership())
-            draft = drafts[name] = _Draft(record, self._tallies.get(name), at)
+            record = self.records.get(name) or Record(Workflow(name, found=True, named=self._named), Membership())
+            draft = drafts[name] = Draft(record, self._tallies.get(name), at)
         return draft
 
 
-class _Draft:
-    """A workflow while a batch is looked at."""
-
-    def __init__(self, record: WorkflowRecord, tally: Tally | None, at: float) -> None:
-        self.record = record
-        self.tally = tally.copy() if tally is not None else Tally()
-        self.members: dict[JobKey, WorkflowMember] = {}
-        self.failure = record.subject.first_failure
-        self.at = at
-        self._begun: Workflow | None = None
-        self._begun_at = at
-
-    def get(self, key: JobKey) -> WorkflowMember | None:
-        """Return a member as it is now."""
-        return self.members.get(key) or self.record.detail.members.get(key)
-
-    def moved(self, job: JobDescriptor, at: float, key: JobKey) -> None:
-        """Take the job that a member has become in another cluster, if it still is that."""
-        member = self.get(key)
-        if member is not None and member.moved_to == f"{job.cluster}/{job.id}":
-            self.seen(job, at, key)
-
-    def seen(self, job: JobDescriptor, at: float, key: JobKey) -> None:
-        """Take a member, or a job that becomes one, as it is now; or what it has become in another cluster."""
-        before = self.get(key)
-        member = WorkflowMember.of(job, key)
-        if before is not None and before.settled and before.uid != member.uid and before.moved_to == member.moved_to:
-            return  # another job by the same id
-        if before is not None:
-            self.tally.remove(before)
-        self.tally.add(member)
-        self.members[key] = member
-        self.at = at
-        told_by_task = self.failure is not None and self.failure.member == key != self.failure.job
-        if not told_by_task:
-            self._note_failure(key, key, member)
-        if self._begun is None and member.begun and not self.record.subject.started:
-            self._begun, self._begun_at = self._describe(), at
-
-    def part_seen(self, job: JobDescriptor, at: float) -> None:
-        """Take a task of a member that is an array; the array's own event counts it."""
-        assert job.parent is not None
-        self.at = at
-        self._note_failure(job.key, (job.cluster, job.parent), WorkflowMember.of(job))
-
-    def replace(self, members: Mapping[JobKey, WorkflowMember], edges: tuple[tuple[JobKey, JobKey], ...]) -> None:
-        """Make these the members."""
-        self.tally = Tally()
-        for member in members.values():
-            self.tally.add(member)
-        self.record = attrs.evolve(self.record, detail=Membership(edges=edges))
-        self.members = dict(members)
-        if self.failure is not None and self.failure.member not in members:
-            self.failure = None
-        self._first_of_members()
-
-    def finish(self, found: WorkflowChanges) -> None:
-        """Add what has changed."""
-        before = self.record.subject
-        if not self.members and self.failure == before.first_failure:
-            return
-        after = self._describe()
-        new = self.record.last_seq == 0
-        if new or after.visible() != before.visible():
-            previous = None if new else before.state
-            if after.phase is Phase.DONE and self._begun is not None and self._begun.phase is not Phase.DONE:
-                # Begun and ended between two looks: that it ran is told all the same.
-                found.changes.append(Change(self._begun, previous, self._begun_at))
-                previous = self._begun.state
-            found.changes.append(Change(after, previous, self.at))
-        found.put(attrs.evolve(self.record, subject=after, updated_at=self.at), self.members, self.tally)
-
-    def _describe(self) -> Workflow:
-        before = self.record.subject
-        described = attrs.evolve(before, first_failure=self.failure)
-        return self.tally.describe(described, settles=before.terminal or not before.found)
-
-    def _note_failure(self, key: JobKey, member_key: JobKey, job: WorkflowMember) -> None:
-        failure = self.failure
-        if job.failed:
-            ended = job.ended_at or self.at
-            if failure is None or failure.job == key or ended < failure.at:
-                self.failure = _failure(key, member_key, job, ended)
-        elif failure is not None and failure.job == key:
-            self.failure = None  # it was requeued, or ended otherwise than it seemed
-            self._first_of_members()
-
-    def _first_of_members(self) -> None:
-        for key, member in {**self.record.detail.members, **self.members}.items():
-            ended = member.ended_at or self.at
-            if member.failed and (self.failure is None or ended < self.failure.at):
-                self.failure = _failure(key, key, member, ended)
-
-
-def _failure(key: JobKey, member: JobKey, job: WorkflowMember, at: float) -> FirstFailure:
-    return FirstFailure(key, member, job.state, at, job.exit_code, job.signal, job.reason)
+def may_have(name: str, job: JobDescriptor) -> bool:
+    """
+    Return whether the workflow of that name, as it is kept, may have this job: a user's workflow has that user's jobs alone, so
+    that nobody learns of others' by putting them into one; one that is nobody's has everybody's.
+    """
+    owner = owner_of(name)
+    return not owner or job.user == owner
 
 
 def _member(before: WorkflowRecord | None, key: JobKey, job: JobDescriptor | None) -> WorkflowMember:

@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IReactorTime
 from jobpush.core import wire
 from jobpush.core.job_table import ClusterJobs, JobTable
 from jobpush.core.record import AnyRecord, Changes, Event, JobRecord
-from jobpush.core.workflows import WorkflowChanges, Workflows
+from jobpush.core.workflow_draft import WorkflowChanges
+from jobpush.core.workflows import Workflows
 from jobpush.events.instruments import Instruments
 from jobpush.events.interfaces import IJournal
 from jobpush.events.recent_events import Tail

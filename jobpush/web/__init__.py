@@ -281,7 +281,10 @@ def resource(
     shares = _shares(reactor, limit, each, max_requests, bool(identity))
     registry = Registry(reactor, service.cooperator, service.tracker, service, limit, TimerWheel(reactor), shares)
     polls = Polls(service)
-    jobs, barriers, workflows = JobRoutes(service, polls), BarrierRoutes(service, polls), WorkflowRoutes(service, polls)
+    identity = identity or Identity()
+    service.workflows.tell_owners(bool(identity))
+    jobs, barriers = JobRoutes(service, polls), BarrierRoutes(service, polls)
+    workflows = WorkflowRoutes(service, polls, bool(identity))
     routes = Routes(
         {
             "jobs": jobs.list,

@@ -21,7 +21,7 @@ from jobpush.runtime.cooperate import Cooperator
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.fast_path import kept
 from jobpush.web.held.members import DeferredMember
-from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready
+from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready, asked_by
 from jobpush.web.held.registry import Registry
 from jobpush.web.params import body_of, decoded, preference, size_of
 from jobpush.web.principal import Principal
@@ -89,14 +89,17 @@ class Answering:
     async def _answer(
         self, request: ClientRequest, route: str, arguments: tuple[str, ...], parameters: dict[str, list[object]]
     ) -> bytes | int:
-        question = Question(
-            route,
-            arguments,
-            parameters,
-            self._reactor.seconds(),
-            request.visibility,
-            preference(request),
-            size=size_of(parameters),
+        question = asked_by(
+            request.principal.name,
+            Question(
+                route,
+                arguments,
+                parameters,
+                self._reactor.seconds(),
+                request.visibility,
+                preference(request),
+                size=size_of(parameters),
+            ),
         )
         outcome = self._ask(question)
         while isinstance(outcome, Later):
@@ -120,7 +123,7 @@ class Answering:
             wake = Wake(gathered, self._registry.tracker.head, timed_out=True, closing=True)
             return (await self.rendered(hold.render(wake))).apply(request)
         self._registry.check(request.principal, question.size, hold.key)
-        asked = kept(question, request.method, request.uri)
+        asked = kept(question, request.method, request.uri, request.principal.name)
         if self._connections.can_take(request):
             self._registry.hold(self._connections.take(request), hold, asked)
             return NOT_DONE_YET

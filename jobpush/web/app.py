@@ -108,6 +108,9 @@ def make_app(
     held("GET", "/v1/workflows/<name>", "workflow", "name")
     at_once("PUT", "/v1/workflows/<name>", workflows.put, Scope.WORKFLOW)
     at_once("DELETE", "/v1/workflows/<name>", workflows.delete, Scope.WORKFLOW)
+    held("GET", "/v1/workflows/<owner>/<name>", "workflow", "owner", "name")
+    at_once("PUT", "/v1/workflows/<owner>/<name>", workflows.put, Scope.WORKFLOW)
+    at_once("DELETE", "/v1/workflows/<owner>/<name>", workflows.delete, Scope.WORKFLOW)
     if tokens is not None:
         at_once("GET", "/v1/tokens", tokens.list)
         at_once("POST", "/v1/tokens", tokens.make)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from jobpush import __version__
+from jobpush.core.workflow_quotas import Usage
 from jobpush.runtime.histogram import Distribution
 from jobpush.service import JobPush
 from jobpush.web.held.registry import Registry
@@ -53,6 +54,7 @@ class Metrics:
         """All of them."""
         yield from self._queues()
         yield from self._events()
+        yield from self._workflows()
         yield from self._requests()
         yield from self._machine()
 
@@ -123,6 +125,17 @@ class Metrics:
         yield _histogram(
             "wake_seconds", "From when a change was durable to when its bytes were handed to the kernel", ["kind"],
             {(kind,): each for kind, each in instruments.wake_s.items()},
+        )  # fmt: skip
+
+    def _workflows(self) -> Iterator[Metric]:
+        workflows = self._service.workflows
+        total = sum(workflows.usage.values(), Usage())
+        yield _gauge("workflows", "Workflows that are known", [], {(): total.workflows})
+        yield _gauge("workflow_jobs", "Jobs that these have", [], {(): total.members})
+        yield _gauge("workflow_bytes", "Bytes of memory that these take up, about", [], {(): total.size})
+        yield _counter(
+            "workflow_refusals", "Workflows and jobs of workflows for which there was no room", ["source", "whose"],
+            dict(workflows.refused),
         )  # fmt: skip
 
     def _requests(self) -> Iterator[Metric]:

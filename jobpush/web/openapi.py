@@ -119,14 +119,44 @@ def _operation(
 
 _WAIT_PARAMETERS = [
     _query("job", TEXT, "A job or array, as CLUSTER/ID, or an id alone where one cluster is served.", many=True),
-    _query("workflow", TEXT, "The name of a workflow.", many=True),
+    _query("workflow", TEXT, "A workflow: NAME for one of one's own, OWNER/NAME, or -/NAME for nobody's.", many=True),
     _query("mode", {**TEXT, "pattern": "^(any|all|[1-9][0-9]*)$", "default": "all"}, "How many must be met: any, all or a number."),
     _query("until", {**enum_of(["started", "terminal"]), "default": "terminal"}, "What they must have done."),
     _WAIT,
     _query("since", TEXT, "A cursor: any and a number count, and met lists, only what was met after it."),
 ]
 _CHANGES_PARAMETERS = [*_filters(), _JOB_PARAMETER, _SINCE, _WAIT, _LIMIT]
-_WORKFLOW_NAME = _path("name", "The workflow's name; one that was found in tags has @USER after it.")
+_WORKFLOW_NAME = _path("name", "The name of one of one's own workflows; NAME@OWNER is another's.")
+_WORKFLOW_OWNER = _path("owner", "Whose it is; - for nobody's: of clients that did not say who they are.")
+
+
+def _workflow(suffix: str, name: list[Schema]) -> Schema:
+    """
+    The methods of one workflow.
+
+    :param suffix: of the operations' names.
+    :param name: the parameters that name it.
+    """
+    return {
+        "get": _operation(
+            f"getWorkflow{suffix}", "workflows", "One workflow, now or when it changes", "As with a job.",
+            _answers("WorkflowAnswer", "The workflow with its jobs.", 400, 404, 410, 503), [*name, _SINCE, _WAIT, _UNTIL],
+        ),
+        "put": _operation(
+            f"putWorkflow{suffix}", "workflows", "Say which jobs a workflow has",
+            "The same once more changes nothing. For its owner and operators; to others it does not exist.",
+            {**_answers("WorkflowAnswer", "It is so now.", 400, 404, 413, 429, 503),
+             "201": _answers("WorkflowAnswer", "It is new.", status=201)["201"]},
+            name,
+            _body({"jobs": _BODY_IDS, "edges": list_of({"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2})}, ("jobs",)),
+        ),
+        "delete": _operation(
+            f"deleteWorkflow{suffix}", "workflows", "Forget a workflow", "Its jobs are left alone. For its owner and operators.",
+            {"204": {"description": "It is forgotten."}, "404": {"$ref": "#/components/responses/404"},
+             "400": {"$ref": "#/components/responses/400"}, "503": {"$ref": "#/components/responses/503"}},
+            name,
+        ),
+    }  # fmt: skip
 
 
 def paths() -> dict[str, Schema]:
@@ -220,25 +250,8 @@ def _paths() -> dict[str, Schema]:
                  _query("after", TEXT, "The next page: what the page before gave.")],
             )
         },
-        "/v1/workflows/{name}": {
-            "get": _operation(
-                "getWorkflow", "workflows", "One workflow, now or when it changes", "As with a job.",
-                _answers("WorkflowAnswer", "The workflow with its jobs.", 400, 404, 410, 503), [_WORKFLOW_NAME, _SINCE, _WAIT, _UNTIL],
-            ),
-            "put": _operation(
-                "putWorkflow", "workflows", "Say which jobs a workflow has", "The same once more changes nothing.",
-                {**_answers("WorkflowAnswer", "It is so now.", 400, 413, 429, 503),
-                 "201": _answers("WorkflowAnswer", "It is new.", status=201)["201"]},
-                [_WORKFLOW_NAME],
-                _body({"jobs": _BODY_IDS, "edges": list_of({"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2})}, ("jobs",)),
-            ),
-            "delete": _operation(
-                "deleteWorkflow", "workflows", "Forget a workflow", "Its jobs are left alone.",
-                {"204": {"description": "It is forgotten."}, "404": {"$ref": "#/components/responses/404"},
-                 "400": {"$ref": "#/components/responses/400"}, "503": {"$ref": "#/components/responses/503"}},
-                [_WORKFLOW_NAME],
-            ),
-        },
+        "/v1/workflows/{name}": _workflow("", [_WORKFLOW_NAME]),
+        "/v1/workflows/{owner}/{name}": _workflow("Of", [_WORKFLOW_OWNER, _WORKFLOW_NAME]),
         "/v1/tokens": {
             "get": _operation("listTokens", "identity", "One's own tokens", "", _answers("Tokens", "What is known of them.")),
             "post": _operation(

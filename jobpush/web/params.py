@@ -19,7 +19,7 @@ from jobpush.core.cursors import Cursor
 from jobpush.core.filters import ALL, Selection, Visibility
 from jobpush.core.model import STATES, JobKey
 from jobpush.core.patterns import MOST_BYTES, MOST_PATTERNS, MOST_WILDCARDS, wildcards
-from jobpush.core.workflow import WORKFLOW_NAME
+from jobpush.core.workflow import WORKFLOW_NAME, kept_name, owner_of
 from jobpush.events.interfaces import CursorGone, JournalError
 from jobpush.runtime.cooperate import finish
 from jobpush.runtime.timer_wheel import SHARE
@@ -154,7 +154,8 @@ class Params:
                 check_workflow(name, "workflow")
             fields["workflows_of"] = self._service.workflows.names_of
         own = self._visibility.user
-        if not self._visibility.settled and fields.get("users") != {own}:
+        of_own = bool(fields.get("workflows")) and {owner_of(name) for name in fields["workflows"]} == {own}
+        if not self._visibility.settled and not of_own and fields.get("users") != {own}:
             raise not_yet_known(self._service.hiding.unknown())
         jobs = self._values.get("job")
         if jobs is not None:
@@ -245,6 +246,19 @@ def values_of(fields: Mapping[str, object]) -> dict[str, list[object]]:
         name = {"jobs": "job", "workflows": "workflow"}.get(name, name)
         values[name] = value if isinstance(value, list) else [value]
     return values
+
+
+def with_kept_names(values: Mapping[str, list[object]], asker: str) -> Mapping[str, list[object]]:
+    """
+    Return the parameters of a request with the names of workflows as they are kept: what is alike then means the same, whoever
+    asks.
+
+    :param asker: the user who asks; empty for who did not say who he is.
+    """
+    names = values.get("workflow")
+    if not names:
+        return values
+    return {**values, "workflow": [kept_name(name, asker) if isinstance(name, str) else name for name in names]}
 
 
 def size_of(values: Mapping[str, Sequence[object]]) -> int:

@@ -85,8 +85,9 @@ class SelectionTests(SynchronousTestCase):
         self.assertFalse(Selection(names=("ALIGN*",)).takes(self.job))
 
     def test_a_workflow_of_a_client(self) -> None:
-        """It is no user's, though its name may look so."""
-        self.assertFalse(Selection(users=frozenset({"kim"})).takes(Workflow("w1@kim", Phase.RUNNING)))
+        """It is its owner's; one without an owner is nobody's."""
+        self.assertTrue(Selection(users=frozenset({"kim"})).takes(Workflow("w1@kim", Phase.RUNNING)))
+        self.assertFalse(Selection(users=frozenset({"kim"})).takes(Workflow("w1", Phase.RUNNING)))
         self.assertTrue(Selection(workflows=frozenset({"w1"}), states=frozenset({"RUNNING"})).takes(Workflow("w1", Phase.RUNNING)))
 
 

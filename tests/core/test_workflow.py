@@ -111,9 +111,9 @@ class WorkflowTests(SynchronousTestCase):
         self.assertEqual(begun, {Phase.RUNNING, Phase.SUSPENDED, Phase.FINISHING, Phase.DONE})
 
     def test_names(self) -> None:
-        """One that was found is its user's; one that a client put is nobody's. Its key is no job's."""
-        self.assertEqual(Workflow("w@kim", found=True).user, "kim")
-        self.assertEqual((Workflow("w@", found=True).user, Workflow("w@kim").user, Workflow("w", found=True).user), (None, None, None))
+        """It is its owner's, or nobody's. Its key is no job's."""
+        self.assertEqual((Workflow("w@kim", found=True).user, Workflow("w@kim").user), ("kim", "kim"))
+        self.assertEqual((Workflow("w@", found=True).user, Workflow("w", found=True).user), (None, None))
         self.assertEqual((Workflow("w").key, workflow_key("w")), (("", "w"), ("", "w")))
         good = {text: WORKFLOW_NAME.fullmatch(text) is not None for text in ("w", "7", "a.b:c+d-e_f", "a" * 128, "a" * 129, "", ".x", "a@b", "a/b", "é")}
         self.assertEqual([text for text, fits in good.items() if fits], ["w", "7", "a.b:c+d-e_f", "a" * 128])

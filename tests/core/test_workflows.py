@@ -12,6 +12,7 @@ from jobpush.core.model import JobDescriptor, QueueFacts, split_state
 from jobpush.core.record import Change, JobStatusEvent
 from jobpush.core.wire import number, number_all
 from jobpush.core.workflow import Tally, WorkflowMember
+from jobpush.core.workflow_quotas import Quotas, Usage, usage_of
 from jobpush.core.workflows import QUIET_S, Workflows
 from jobpush.events.workflow_expiry import EVERY_S
 from jobpush.service import JobPush
@@ -300,6 +301,65 @@ class FoundTests(WorkflowCase):
         self.assertEqual(self.lab.get("/v1/workflows/align@kim").status, 200, "not before that")
         self.lab.clock.run(200, step=10)
         self.assertEqual(self.lab.get("/v1/workflows/align@kim").status, 404)
+
+
+class RoomTests(WorkflowCase):
+    """Quotas: `jobpush.core.workflow_quotas` has the sums."""
+
+    def room(self, owner: Usage, total: Usage = Usage(100, 100, 10**6)) -> Workflows:  # noqa: B008
+        """From now on there is as much."""
+        self.lab.service.workflows.quotas = Quotas(owner, total)
+        return self.lab.service.workflows
+
+    def test_tags_of_one_look(self) -> None:
+        """Workflows and jobs that come at once count as those that come one by one; each user has room of his own."""
+        workflows = self.room(Usage(2, 3, 10**6))
+        for count, (user, name) in enumerate([("kim", "a"), ("kim", "a"), ("kim", "b"), ("kim", "c"), ("kim", "a"), ("lee", "a"), ("lee", "c")]):
+            self.lab.queue.set(f"2{count}", "QUEUED", user=user, comment=f"workflow={name}")
+        self.lab.tick()
+        self.assertEqual({name: list(record.detail.members) for name, record in workflows.records.items()}, {
+            "a@kim": [("memory", "20"), ("memory", "21")], "b@kim": [("memory", "22")],
+            "a@lee": [("memory", "25")], "c@lee": [("memory", "26")],
+        })  # fmt: skip
+        self.assertEqual(workflows.refused, {("tag", "owner"): 2})
+        self.lab.set("20", "RUNNING", user="kim", comment="workflow=a")
+        self.assertEqual(self.workflow("a@kim")["counts"], {"QUEUED": 1, "RUNNING": 1}, "what has joined goes on")
+
+    def test_arrays_of_one_look(self) -> None:
+        """An array takes the room of one job, however many tasks it has; one that finds none leaves nothing."""
+        workflows = self.room(Usage(1, 2, 10**6))
+        for job_id in ("7_1", "7_2", "7_3", "8_1"):
+            self.lab.queue.set(job_id, "FAILED", user="kim", comment=f"workflow=a{job_id[0]}")
+        self.lab.tick()
+        self.assertEqual((list(workflows.records), workflows.usage["kim"].members), (["a7@kim"], 1))
+
+    def test_tags_leave_room_for_those_that_are_put(self) -> None:
+        """They take up three quarters of the room of all."""
+        workflows = self.room(Usage(10, 10, 10**6), Usage(4, 100, 10**6))
+        for count in range(5):
+            self.lab.queue.set(f"2{count}", "QUEUED", user=f"u{count}", comment="workflow=a")
+        self.lab.tick()
+        self.assertEqual((len(workflows.records), workflows.refused), (3, {("tag", "all"): 2}))
+        self.assertEqual((self.put("mine").status, self.put("mine2").status), (201, 503))
+
+    def test_usage(self) -> None:
+        """What is taken up is what the workflows have, whatever has become of them."""
+        workflows = self.lab.service.workflows
+        self.put("a", edges=[["memory/1", "memory/2"]])
+        self.put("b", jobs=("1", "77"))
+        self.put("a", jobs=("2", "3"))
+        self.lab.set("4", "QUEUED", name="one", user="kim", comment="workflow=a")
+        self.lab.set("4", "RUNNING", name="another", user="kim", comment="workflow=a", reason="why")
+        self.lab.set("2", "RUNNING", name="three", reason="Resources")
+        self.lab.request("DELETE", "/v1/workflows/b").body()
+        expected: dict[str, Usage] = {}
+        for name, record in workflows.records.items():
+            owner = name.partition("@")[2]
+            expected[owner] = expected.get(owner, Usage()) + usage_of(record.detail.members, record.detail.edges)
+        self.assertEqual((sorted(workflows.records), workflows.usage), (["a", "a@kim"], expected))
+        for name in ("a", "a@kim"):
+            self.lab.request("DELETE", f"/v1/workflows/{name}").body()
+        self.assertEqual(workflows.usage, {})
 
 
 class FollowTests(WorkflowCase):

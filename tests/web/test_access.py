@@ -127,7 +127,7 @@ class UserTests(AccessCase):
     def test_as_if_it_did_not_exist(self) -> None:
         """Another's job is answered with the very bytes of one that does not exist, on every route, once a look has been taken."""
         self.says(HIDES)
-        for there, absent in (("2", "7"), ("lee-w@lee", "pat-w@pat")):
+        for there, absent in (("2", "7"), ("lee/lee-w", "pat/pat-w")):
             for path in (
                 "/v1/jobs/memory/ID", "/v1/jobs/memory/ID?since=0&wait=3", "/v1/jobs/memory/ID?until=terminal&wait=3",
                 "/jobstatus?jobId=ID", "/jobstatus?jobId=ID&since=now", "/v1/wait?job=ID&wait=3", "/v1/wait?workflow=ID&wait=0",
@@ -221,8 +221,8 @@ class NotKnownTests(AccessCase):
         """What would show another's is 503, whether there is such a job or not: lists without one's name, other ids."""
         for path in (
             "/v1/jobs", "/v1/jobs?user=lee", "/v1/jobs?user=kim&user=lee", "/v1/changes?since=0", "/v1/events", "/v1/jobs/memory/2",
-            "/v1/jobs/memory/7", "/jobstatus?jobId=2", "/v1/wait?job=1&job=2&wait=0", "/v1/wait?job=7&wait=0", "/v1/workflows/w7", "/v1/workflows",
-            "/v1/wait?workflow=w7&wait=0",
+            "/v1/jobs/memory/7", "/jobstatus?jobId=2", "/v1/wait?job=1&job=2&wait=0", "/v1/wait?job=7&wait=0", "/v1/workflows/-/w7", "/v1/workflows/lee/w7",
+            "/v1/workflows", "/v1/wait?workflow=-/w7&wait=0", "/v1/changes?workflow=lee/w7",
         ):  # fmt: skip
             answer = self.settled(path, "kim")
             self.assertEqual((answer.status, bool(answer.header("retry-after"))), (503, True), path)

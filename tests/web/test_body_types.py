@@ -31,6 +31,7 @@ WHOLE: dict[str, dict[str, object]] = {
     "/v1/changes": {"wait": 0},
     "/v1/wait": {"jobs": ["memory/1"], "wait": 0},
     "/v1/workflows/{name}": {"jobs": ["memory/1", "memory/2"]},
+    "/v1/workflows/{owner}/{name}": {"jobs": ["memory/1", "memory/2"]},
     "/v1/nudge": {},
     "/v1/tokens": {},
     "/v1/tickets": {},
@@ -43,7 +44,7 @@ def bodies() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         for method, operation in methods.items():
             if "requestBody" in operation:
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
-                yield method.upper(), path.replace("{name}", "w"), path, schema["properties"]
+                yield method.upper(), path.replace("{name}", "w").replace("{owner}", "kim"), path, schema["properties"]
 
 
 def with_field(whole: dict[str, object], field: str, value: bytes) -> bytes:

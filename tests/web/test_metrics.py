@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from jobpush.core.workflow_quotas import Quotas, Usage
 from tests.service_process import ROOT
 from tests.support import LabCase
 
@@ -77,6 +78,15 @@ class MetricsTests(LabCase):
         self.lab.journal.problem = "the disk is full"
         self.assertEqual(self.value("jobpush_journal_failing"), 1)
         self.assertGreaterEqual(self.value("jobpush_journal_commit_seconds_count") or 0, 1)
+
+    def test_workflows(self) -> None:
+        """How many there are, what they take up, and what found no room."""
+        self.lab.service.workflows.quotas = Quotas(Usage(1, 5, 10**6), Usage(5, 5, 10**6))
+        for name in ("one", "two"):
+            self.lab.request("PUT", f"/v1/workflows/{name}", data=b'{"jobs": ["memory/1", "memory/2"]}').body()
+        values = [self.value(f"jobpush_workflow{name}") for name in ("s", "_jobs")]
+        self.assertEqual((values, self.value("jobpush_workflow_bytes")), ([1, 2], self.lab.service.workflows.usage[""].size))
+        self.assertEqual(self.value("jobpush_workflow_refusals_total", source="put", whose="owner"), 1)
 
     def test_not_installed(self) -> None:
         """Without prometheus_client the answer says what to type."""

@@ -109,7 +109,7 @@ class DocumentTests(LabCase):
             operation = methods.get("get")
             if operation is None or path in ("/v1/socket", "/v1/events", "/healthz", "/readyz", "/metrics", "/openapi.json"):
                 continue
-            address = path.format(cluster="memory", id="1", name="none")
+            address = path.format(cluster="memory", id="1", name="none", owner="-")
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "query":
                     value = str(parameter["schema"].get("enum", ["1"])[0])
@@ -123,7 +123,7 @@ class DocumentTests(LabCase):
             operation = methods.get("get")
             if operation is None:
                 continue
-            answer = self.lab.get(f"{path.format(cluster='memory', id='1', name='none')}?x_=1")
+            answer = self.lab.get(f"{path.format(cluster='memory', id='1', name='none', owner='-')}?x_=1")
             if answer.status == 400 and "known here are " in answer.json()["detail"]:
                 known = set(answer.json()["detail"].partition("known here are ")[2].split(", "))
                 described = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"}

@@ -8,14 +8,14 @@ import attrs
 
 from jobpush.core.model import JobKey, split_state
 from jobpush.core.wire.values import JsonFields, dumps, from_time, to_time
-from jobpush.core.workflow import FirstFailure, Workflow, WorkflowMember
+from jobpush.core.workflow import FirstFailure, Workflow, WorkflowMember, kept_name
 
 
 def workflow_fields(workflow: Workflow) -> dict[str, object]:
     """Return a workflow as the protocol names it."""
     failure = workflow.first_failure
     fields: dict[str, object] = {
-        "name": workflow.name,
+        "name": workflow.told_name,
         "state": workflow.state,
         "phase": workflow.phase.value,
         "outcome": workflow.outcome.value if workflow.outcome is not None else None,
@@ -47,7 +47,8 @@ def workflow_from_fields(fields: JsonFields) -> Workflow:
     phase, outcome = split_state(fields["state"])
     failure = fields["first_failure"]
     return Workflow(
-        name=fields["name"], phase=phase, outcome=outcome, settled=fields["settled"], counts=fields["counts"],
+        name=kept_name(fields["name"]), named="/" in fields["name"],
+        phase=phase, outcome=outcome, settled=fields["settled"], counts=fields["counts"],
         first_failure=FirstFailure(
             key_of(failure["job"]), key_of(failure["member"]), failure["state"], from_time(failure["at"]),
             failure["exit_code"], failure["signal"], failure["reason"],

@@ -24,6 +24,11 @@ function counts(workflow) {
   return Object.entries(workflow.counts).map(([state, count]) => h("span", { class: "state" }, h("span", { class: "dot", "--colour": colour(state), "aria-hidden": "true" }), `${number(count)} ${stateWord(state)}`));
 }
 
+// The address of a workflow by its name as it is told: one without an owner is nobody's, and not the reader's own.
+function pathOf(name) {
+  return (/[/@]/.test(name) ? name : `-/${name}`).split("/").map(encodeURIComponent).join("/");
+}
+
 export function workflowLink(name) {
   return `#/workflow/${encodeURIComponent(name)}`;
 }
@@ -118,7 +123,7 @@ export class WorkflowPage {
   async fetch() {
     const { name } = this;
     try {
-      const workflow = await get(`v1/workflows/${encodeURIComponent(name)}`, this.workflow ? {} : { wait: 5 });
+      const workflow = await get(`v1/workflows/${pathOf(name)}`, this.workflow ? {} : { wait: 5 });
       if (name !== this.name) return;
       this.workflow = workflow;
       this.problem = null;

@@ -26,7 +26,7 @@ from jobpush.web import twisted_internals
 from jobpush.web.access_log import client_address, client_words, line_format, request_line
 from jobpush.web.held import fast_path
 from jobpush.web.held.connection import HeldConnection, StreamConnection
-from jobpush.web.held.questions import Asked, Hold, Outcome, Question, Ready
+from jobpush.web.held.questions import Hold, Outcome, Question, Ready
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import Form
@@ -110,7 +110,7 @@ class Connections:
         #: What has come while requests were held.
         self._early: dict[HeldConnection, bytes] = {}
         self._targets = fast_path.targets()
-        self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility], LastHold] = OrderedDict()
+        self._last_holds: OrderedDict[tuple[fast_path.Target, Visibility, str], LastHold] = OrderedDict()
 
     @property
     def head(self) -> int:
@@ -256,10 +256,11 @@ class Connections:
         shares, principal = self.registry.shares, block.principal
         if not shares.may_ask(principal):
             return False
-        if self._hold_again(connection, target, visibility):
+        asker = fast_path.asker_of(target, principal.name)
+        if self._hold_again(connection, target, visibility, asker):
             shares.asked(principal)
             return True
-        question = fast_path.question_of(target, visibility, now)
+        question = fast_path.question_of(target, visibility, now, asker)
         outcome = self._ask(question)
         if isinstance(outcome, Ready):
             try:
@@ -274,7 +275,7 @@ class Connections:
             if outcome.deadline <= now:
                 return False
             try:
-                self._hold(connection, target, outcome, fast_path.Address(uri, visibility, target.size))
+                self._hold(connection, target, outcome, fast_path.Address(uri, visibility, target.size, asker))
             except Problem as problem:
                 response = problem.response()
             else:
@@ -289,7 +290,7 @@ class Connections:
         return True
 
     def _hold(
-        self, connection: HeldConnection, target: fast_path.Target, hold: Hold, asked: Asked
+        self, connection: HeldConnection, target: fast_path.Target, hold: Hold, asked: fast_path.Address
     ) -> None:
         """Hold a request of a connection that waited for it. Raises `Problem`, if no more requests may be held."""
         group = self.registry.hold(connection, hold, asked)
@@ -298,13 +299,15 @@ class Connections:
             head, forgotten = self._moment()
             if target.size > LONGEST_LAST_HOLD:
                 return
-            self._last_holds[target, asked.visibility] = LastHold(group, head, forgotten, hold.wait)
+            self._last_holds[target, asked.visibility, asked.asker] = LastHold(group, head, forgotten, hold.wait)
             if len(self._last_holds) > MOST_LAST_HOLDS:
                 self._last_holds.popitem(last=False)
 
-    def _hold_again(self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility) -> bool:
+    def _hold_again(
+        self, connection: HeldConnection, target: fast_path.Target, visibility: Visibility, asker: str
+    ) -> bool:
         """Hold it where the last one for the same address is held, if nothing has happened since that could change that."""
-        last = self._last_holds.get((target, visibility))
+        last = self._last_holds.get((target, visibility, asker))
         if (
             last is None
             or (last.head, last.forgotten) != self._moment()

@@ -21,7 +21,7 @@ from twisted.web.http import parse_qs
 from jobpush.core.bounded_cache import BoundedCache
 from jobpush.core.filters import Visibility
 from jobpush.web.access_log import escaped, without_ticket
-from jobpush.web.held.questions import Asked, Question
+from jobpush.web.held.questions import Asked, Question, asked_by
 from jobpush.web.params import decoded, size_of
 from jobpush.web.problems import Problem
 
@@ -75,11 +75,13 @@ class Address:
     A question that its address says in full, kept as that: what it says takes up ten times as much. See `questions.Asked`.
 
     :ivar uri: of a GET without a condition; `read_target` takes it.
+    :ivar asker: whose workflows it names; see `asker_of`.
     """
 
     uri: bytes
     visibility: Visibility
     size: int
+    asker: str = ""
 
     def seen_by(self, visibility: Visibility) -> Address:
         """See `jobpush.web.held.questions.Asked`."""
@@ -89,22 +91,40 @@ class Address:
         """See `jobpush.web.held.questions.Asked`."""
         target = read_target(self.uri)
         assert target is not None
-        return question_of(target, self.visibility, now)
+        return question_of(target, self.visibility, now, self.asker)
 
 
-def question_of(target: Target, visibility: Visibility, now: float) -> Question:
-    """Return what an address asks."""
-    return Question(target.route, target.arguments, target.parameters, now, visibility, size=target.size)
+def question_of(target: Target, visibility: Visibility, now: float, asker: str) -> Question:
+    """
+    Return what an address asks.
+
+    :param asker: the user who asks; empty for who did not say who he is.
+    """
+    return asked_by(
+        asker, Question(target.route, target.arguments, target.parameters, now, visibility, size=target.size)
+    )
 
 
-def kept(question: Question, method: bytes, uri: bytes) -> Asked:
-    """Return what is kept of a question that came in an ordinary request: its address, if that says all of it."""
+def asker_of(target: Target, asker: str) -> str:
+    """Return the user who asks, if it depends on that what the address means: it names workflows. Else nobody."""
+    return asker if target.route == "workflow" or "workflow" in target.parameters else ""
+
+
+def kept(question: Question, method: bytes, uri: bytes, asker: str) -> Asked:
+    """
+    Return what is kept of a question that came in an ordinary request: its address, if that says all of it.
+
+    :param asker: the user who asks.
+    """
     if method != b"GET" or question.condition is not None or len(uri) > LONGEST:
         return question
     target = read_target(uri)
-    if target is None or (target.route, target.arguments) != (question.route, question.arguments):
+    if target is None:
         return question
-    return Address(uri, question.visibility, question.size)
+    again = question_of(target, question.visibility, question.came_at, asker)
+    if (again.route, again.arguments) != (question.route, question.arguments):
+        return question
+    return Address(uri, question.visibility, question.size, asker_of(target, asker))
 
 
 def _size(uri: bytes, target: Target | None) -> int:
@@ -170,9 +190,9 @@ def read_target(uri: bytes) -> Target | None:
         if cluster and job_id and "/" not in job_id:
             route, arguments = "job", (cluster, job_id)
     elif route is None and path.startswith(b"/v1/workflows/"):
-        name = path[14:].decode("ascii")
-        if name and "/" not in name:
-            route, arguments = "workflow", (name,)
+        owner, slash, name = path[14:].decode("ascii").rpartition("/")
+        if name and bool(owner) is bool(slash) and "/" not in owner:
+            route, arguments = "workflow", (owner, name) if owner else (name,)
     if route is None:
         return None
     try:

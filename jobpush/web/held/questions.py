@@ -17,8 +17,9 @@ import attrs
 from jobpush.core.filters import ALL, Selects, Visibility
 from jobpush.core.model import JobKey
 from jobpush.core.record import Event
+from jobpush.core.workflow import kept_name
 from jobpush.events.tracker import Wake
-from jobpush.web.params import Preference
+from jobpush.web.params import Preference, with_kept_names
 from jobpush.web.responses import Rendering
 
 
@@ -51,6 +52,19 @@ class Question:
     def again(self, now: float) -> Question:
         """See `Asked`."""
         return attrs.evolve(self, came_at=now)
+
+
+def asked_by(asker: str, question: Question) -> Question:
+    """
+    Return a question with the names of workflows as they are kept: then it means the same whoever asks it, and what is shared
+    between those who ask alike is right for each of them.
+
+    :param asker: the user whose workflows names without an owner are of; empty for who did not say who he is.
+    """
+    if question.route == "workflow":
+        return attrs.evolve(question, arguments=(kept_name("/".join(question.arguments), asker),))
+    parameters = with_kept_names(question.parameters, asker)
+    return question if parameters is question.parameters else attrs.evolve(question, parameters=parameters)
 
 
 class Asked(Protocol):

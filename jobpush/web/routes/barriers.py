@@ -13,7 +13,7 @@ from jobpush.core import wire
 from jobpush.core.filters import Visibility
 from jobpush.core.model import JobDescriptor, JobKey, split_state
 from jobpush.core.record import HistoryEntry, JobStatusEvent, Subject
-from jobpush.core.workflow import Workflow, workflow_key
+from jobpush.core.workflow import Workflow, owner_of, workflow_key
 from jobpush.events.barrier import Barrier
 from jobpush.events.tracker import Wake
 from jobpush.runtime.cooperate import finish
@@ -168,7 +168,7 @@ class BarrierRoutes:
 
     def _put_nothing(self, asked: _BarrierQuery, barrier: Barrier, key: JobKey) -> None:
         """There is no such job or workflow, or it is not shown: which of them, is not told."""
-        if not asked.visibility.settled:
+        if not asked.visibility.settled and (key[0] or owner_of(key[1]) != asked.visibility.user):
             raise not_yet_known(self._service.hiding.unknown())
         barrier.put(key, None)
 
@@ -195,6 +195,10 @@ class BarrierRoutes:
                 barrier.put(job.key, job)
         barrier.give_up(keys)
 
+    def _name(self, key: JobKey) -> str:
+        """A job as CLUSTER/ID; a workflow by its name as it is told."""
+        return "/".join(key) if key[0] else self._service.workflows.told_name(key[1])
+
     def _render(self, asked: _BarrierQuery, barrier: Barrier, wake: Wake) -> Rendering:
         steps = self._response(asked, barrier, wake)
         return finish(steps) if len(barrier.met) <= _SLICE else steps
@@ -207,8 +211,8 @@ class BarrierRoutes:
             "cursor": cursor,
             "timed_out": wake.timed_out,
             "met": met,
-            "open": [_name(key) for key in (*barrier.open, *barrier.unseen)],
-            "unknown": [_name(key) for key in barrier.unknown],
+            "open": [self._name(key) for key in (*barrier.open, *barrier.unseen)],
+            "unknown": [self._name(key) for key in barrier.unknown],
         }
         for count, (key, subject) in enumerate(list(barrier.met.items()), 1):
             met.append(_met(key, subject, asked.targets[key]))
@@ -242,11 +246,6 @@ def _need(mode: object, targets: int) -> int | None:
     return int(text)
 
 
-def _name(key: JobKey) -> str:
-    """A job as CLUSTER/ID; a workflow by its name, in which there is no slash."""
-    return f"{key[0]}/{key[1]}" if key[0] else key[1]
-
-
 def _met(key: JobKey, subject: Subject, asked: str) -> dict[str, object]:
     """What is far enough, and how."""
     if isinstance(subject, Workflow):
@@ -258,7 +257,7 @@ def _met(key: JobKey, subject: Subject, asked: str) -> dict[str, object]:
 
 
 def _met_job(key: JobKey, job: JobDescriptor, asked: str) -> dict[str, object]:
-    name = _name(key)
+    name = "/".join(key)
     fields: dict[str, object] = {
         "job": name,
         "state": job.state,
@@ -272,7 +271,7 @@ def _met_job(key: JobKey, job: JobDescriptor, asked: str) -> dict[str, object]:
     if asked not in (name, key[1]):
         fields["asked"] = asked
     if job.key != key:
-        fields["moved_to"] = _name(job.key)
+        fields["moved_to"] = "/".join(job.key)
     if job.counts is not None:
         fields["counts"] = dict(job.counts)
     return fields

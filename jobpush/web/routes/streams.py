@@ -4,7 +4,7 @@ The routes on streams: server-sent events and the WebSocket.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,7 +16,7 @@ from jobpush.web.held.connections import Connections
 from jobpush.web.held.registry import Registry
 from jobpush.web.held.sse import ChunkedServerSentEvents, ServerSentEvents, Stream, stream_headers
 from jobpush.web.held.websocket import Messages, SocketFollower, SocketProtocol, check_upgrade, socket_resource
-from jobpush.web.params import Params, decoded, resolve
+from jobpush.web.params import Params, decoded, resolve, values_of, with_kept_names
 from jobpush.web.principal import Principal
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
@@ -50,7 +50,7 @@ class StreamRoutes:
 
     async def events(self, request: ClientRequest) -> object:
         """Server-sent events."""
-        params = Params(self._service, decoded(request.args), _EVENTS, request.visibility)
+        params = Params(self._service, self._parameters(request), _EVENTS, request.visibility)
         selection = _opened(request, params)
         size = 0 if self._registry.follows(selection) else params.size
         header = request.getHeader(b"last-event-id")
@@ -72,7 +72,7 @@ class StreamRoutes:
 
     def socket(self, request: ClientRequest) -> object:
         """A WebSocket."""
-        params = Params(self._service, decoded(request.args), _SOCKET, request.visibility)
+        params = Params(self._service, self._parameters(request), _SOCKET, request.visibility)
         selection = _opened(request, params)
         ticket = request.ticket
         text = params.text("since")
@@ -85,7 +85,8 @@ class StreamRoutes:
         principal = request.principal
 
         def read(fields: dict[str, Any]) -> tuple[Selection, int | None, int]:
-            chosen_by = Params.of_fields(self._service, fields["select"], SELECTION, self._visibility(principal))
+            values = with_kept_names(values_of(fields["select"]), principal.name)
+            chosen_by = Params(self._service, values, SELECTION, self._visibility(principal))
             chosen = chosen_by.selection()
             if ticket is not None and not ticket.opens(chosen):
                 raise Problem(403, "this socket was opened with a ticket for other filters", "select")
@@ -99,6 +100,10 @@ class StreamRoutes:
             return Deferred.fromCoroutine(follower.run(selection, since))
 
         return socket_resource(SocketProtocol(request, opened))
+
+    @staticmethod
+    def _parameters(request: ClientRequest) -> Mapping[str, list[object]]:
+        return with_kept_names(decoded(request.args), request.principal.name)
 
     def _resolve_in_band(self, text: str, name: str) -> int | None:
         """The number of a cursor; None if it is lost, which is said in the stream."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobpush.core import wire
 from jobpush.service import JobPush
-from jobpush.web.params import Params, body_of, decoded
+from jobpush.web.params import Params, body_of, decoded, with_kept_names
 from jobpush.web.problems import Problem, who_are_you
 from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Response, json_response
@@ -26,7 +26,7 @@ class TicketRoutes:
             raise who_are_you("who asks for a ticket must say who he is, with a token (jobpush login)")
         has_body = request.content.read(1) != b""
         request.content.seek(0)
-        values = body_of(request) if has_body else decoded(request.args)
+        values = with_kept_names(body_of(request) if has_body else decoded(request.args), principal.name)
         params = Params(self._service, values, SELECTION if has_body else frozenset(), request.visibility)
         if params.size > MOST_BYTES:
             raise Problem(400, f"the filters of a ticket may take up {MOST_BYTES} bytes, some forty values", "body")

@@ -10,7 +10,9 @@ from jobpush.core import wire
 from jobpush.core.filters import OfSubject
 from jobpush.core.model import JobDescriptor, JobKey
 from jobpush.core.record import Subject
-from jobpush.core.workflow import WorkflowRecord, workflow_key
+from jobpush.core.workflow import WorkflowRecord, kept_name, owner_of, workflow_key
+from jobpush.core.workflow_quotas import NoRoom
+from jobpush.core.workflows import may_have
 from jobpush.events.reader import Enough, Page
 from jobpush.runtime.cooperate import finish
 from jobpush.service import JobPush
@@ -25,11 +27,7 @@ _LIST = frozenset({"state", "user", "limit", "after"})
 _ONE = frozenset({"since", "wait", "until"})
 _PUT = frozenset({"job", "edges"})
 
-#: How many workflows clients may put, how many members and edges all of these may have, and how many edges one may have. A
-#: member takes about 400 bytes, an edge 100.
-MOST_WORKFLOWS = 10_000
-MOST_MEMBERS = 200_000
-MOST_EDGES_IN_ALL = 500_000
+#: How many edges a workflow may have.
 MOST_EDGES = 100_000
 
 #: When to come back for a place: workflows that nobody waits for, and of which no job is left, are forgotten in time.
@@ -40,11 +38,17 @@ _SLICE = 500
 
 
 class WorkflowRoutes:
-    """``/v1/workflows``."""
+    """
+    ``/v1/workflows``.
 
-    def __init__(self, service: JobPush, polls: Polls) -> None:
+    :param owned: whether clients can say who they are: then each has workflows of its own, and who does not say it has only
+        those that are nobody's. Else all are everybody's.
+    """
+
+    def __init__(self, service: JobPush, polls: Polls, owned: bool = False) -> None:
         self._service = service
         self._polls = polls
+        self._owned = owned
 
     def list(self, request: ClientRequest) -> Response:
         """Workflows now, without their jobs, a page at a time, by name."""
@@ -74,12 +78,12 @@ class WorkflowRoutes:
         if record is not None:
             return self._of_workflow(question, record, since, until, wait, deadline)
         if "@" not in name or deadline <= self._service.reactor.seconds() or not tagging:
-            raise _no_workflow(name)
+            raise self._no_workflow(name)
 
         def seen() -> Outcome:
             record = self._visible(question, name)
             if record is None:
-                return Ready(lambda: _no_workflow(name).response())
+                return Ready(lambda: self._no_workflow(name).response())
             return self._of_workflow(question, record, since, until, wait, deadline)
 
         begun = tuple(self._service.monitors[cluster].looks_begun for cluster in tagging)
@@ -87,7 +91,7 @@ class WorkflowRoutes:
             key=("workflow", name, since, until, question.visibility, self._service.feed.head, begun),
             since=self._service.feed.head,
             watch=None,
-            render=lambda wake: _no_workflow(name).response(),
+            render=lambda wake: self._no_workflow(name).response(),
             deadline=deadline,
             clusters=frozenset(tagging),
             looks=(LookRequest(tagging, seen),),
@@ -98,7 +102,7 @@ class WorkflowRoutes:
         record = self._service.workflows.records.get(name)
         if record is not None and question.visibility.shows(record.subject.user):
             return record
-        if not question.visibility.settled:
+        if not question.visibility.settled and owner_of(name) != question.visibility.user:
             raise not_yet_known(self._service.hiding.unknown())
         return None
 
@@ -162,46 +166,62 @@ class WorkflowRoutes:
 
     # -- those that clients put
 
-    async def put(self, request: ClientRequest, name: str) -> Response:
+    async def put(self, request: ClientRequest, name: str, owner: str | None = None) -> Response:
         """Say which jobs a workflow has, and which follow which. The same once more changes nothing."""
-        _check_sees_all(request)
-        check_workflow(name, "name", found=False)
+        name = self._own(request, owner, name, found=False)
         params = Params(self._service, body_of(request), _PUT)
         members = await self._service.cooperator.run(self._members(params))
         edges = _edges(params, members)
         workflows = self._service.workflows
         new = name not in workflows.records
-        others = [record for key, record in workflows.records.items() if key != name and not record.subject.found]
-        if new and len(others) >= MOST_WORKFLOWS:
-            raise Problem(429, f"{MOST_WORKFLOWS} workflows are known, as many as may be", headers=_LATER)
-        if sum(len(record.detail.members) for record in others) + len(members) > MOST_MEMBERS:
-            raise Problem(429, f"workflows would have more than {MOST_MEMBERS} jobs in all, as many as may be", headers=_LATER)
-        if sum(len(record.detail.edges) for record in others) + len(edges) > MOST_EDGES_IN_ALL:
-            raise Problem(429, f"workflows would have more than {MOST_EDGES_IN_ALL} edges in all", headers=_LATER)
-        remembered = await self._service.feed.last_of([key for key in members if self._polls.known(key) is None])
+
+        def of_table(key: JobKey) -> JobDescriptor | None:
+            found = self._polls.known(key)
+            return found[0] if found is not None and may_have(name, found[0]) else None
+
+        # A job that it may not have takes the same way as one that is not known.
+        remembered = await self._service.feed.last_of([key for key in members if of_table(key) is None])
 
         def known(key: JobKey) -> JobDescriptor | None:
-            found = self._polls.known(key)
-            if found is not None:
-                return found[0]
-            return remembered[key].job if key in remembered else None
+            return of_table(key) or (remembered[key].job if key in remembered else None)
 
         now = self._service.clocks.wall()
-        await self._service.publisher.apply_to_workflows(lambda w: w.define(name, members, edges, known, now))
+        try:
+            await self._service.publisher.apply_to_workflows(lambda w: w.define(name, members, edges, known, now))
+        except NoRoom as error:
+            raise Problem(429 if error.whose == "owner" else 503, f"no room: {error}", headers=_LATER) from None
         page = Page((), self._service.feed.head)
         response = await self._service.cooperator.run(self._response(workflows.records[name], page))
         response.status = 201 if new else 200
         return response
 
-    async def delete(self, request: ClientRequest, name: str) -> Response:
+    async def delete(self, request: ClientRequest, name: str, owner: str | None = None) -> Response:
         """Forget a workflow; its jobs stay what they are. One that was found comes back with its next job."""
-        _check_sees_all(request)
-        check_workflow(name, "name")
+        name = self._own(request, owner, name)
         if name not in self._service.workflows.records:
-            raise _no_workflow(name)
+            raise self._no_workflow(name)
         now = self._service.clocks.wall()
         await self._service.publisher.apply_to_workflows(lambda w: w.delete([name], now))
         return Response(204, ((b"jobpush-cursor", self._service.feed.cursor().encode()),), b"")
+
+    def _own(self, request: ClientRequest, owner: str | None, text: str, found: bool = True) -> str:
+        """
+        Return the name, as it is kept, of a workflow that the client may put and delete: it is its owner, or an operator.
+
+        :param owner: if it is named in the path.
+        :param found: whether ``NAME@OWNER`` is taken too.
+        :raise Problem: 400, if it is no name; 404, as for one that is unknown, if it is another's.
+        """
+        principal = request.principal
+        if not found:
+            check_workflow(text, "name", found=False)
+        name = check_workflow(kept_name(text if owner is None else f"{owner}/{text}", principal.name), "name")
+        if self._owned and not principal.sees_all and owner_of(name) != principal.name:
+            raise self._no_workflow(name)
+        return name
+
+    def _no_workflow(self, name: str) -> Problem:
+        return Problem(404, f"there is no workflow {self._service.workflows.told_name(name)}", "name")
 
     def _members(self, params: Params) -> Generator[None, None, dict[JobKey, str]]:
         """The jobs of a workflow by key, as the client wrote them. A task counts once if its array is one of them."""
@@ -214,20 +234,6 @@ class WorkflowRoutes:
             if task is not None and (key[0], task[0]) in members:
                 del members[key]
         return members
-
-
-def _check_sees_all(request: ClientRequest) -> None:
-    """
-    Workflows that clients put have no owner: who sees his own jobs alone would learn of others' by putting them into one.
-
-    :raise Problem: 403, if whoever asks does not see everybody's jobs.
-    """
-    if request.visibility.user is not None:
-        raise Problem(403, "where users see their own jobs alone, only operators put and delete workflows; use tags")
-
-
-def _no_workflow(name: str) -> Problem:
-    return Problem(404, f"there is no workflow {name}", "name")
 
 
 def _is_enough(until: str | None, workflow: Subject) -> bool:

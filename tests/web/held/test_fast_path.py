@@ -622,7 +622,7 @@ class BlockTests(SynchronousTestCase):
         self.assertEqual((target.route, target.arguments), ("workflow", ("w@kim",)))
         for uri in (
             b"/v1/changes?user=a b", b"/v1/changes?user=\xc3\xbc", b"/v1/changes?user=a\tb", b"/v1/changes?user=%ff", b"/v1/jobs/memory/1%2F2",
-            b"/v1/jobs/memory/1/2", b"/v1/jobs/memory/", b"/v1/jobs/memory", b"/v1/jobs//1", b"/v1/workflows/", b"/v1/workflows/a/b", b"/healthz", b"/",
+            b"/v1/jobs/memory/1/2", b"/v1/jobs/memory/", b"/v1/jobs/memory", b"/v1/jobs//1", b"/v1/workflows/", b"/v1/workflows/a/b/c", b"/v1/workflows/a/", b"/v1/workflows//a", b"/healthz", b"/",
         ):  # fmt: skip
             self.assertIsNone(fast_path.read_target(uri), uri)
 
@@ -631,8 +631,8 @@ class BlockTests(SynchronousTestCase):
         uri = b"/v1/jobs/memory/1?since=0&wait=5"
         target = fast_path.read_target(uri)
         assert target is not None
-        question = fast_path.question_of(target, Visibility("kim"), 7.0)
-        asked = fast_path.kept(question, b"GET", uri)
+        question = fast_path.question_of(target, Visibility("kim"), 7.0, "kim")
+        asked = fast_path.kept(question, b"GET", uri, "kim")
         assert isinstance(asked, fast_path.Address)
         self.assertEqual((asked.visibility, asked.size), (question.visibility, question.size))
         self.assertGreater(asked.size, 0)
@@ -647,10 +647,10 @@ class BlockTests(SynchronousTestCase):
         uri = b"/v1/jobs/memory/1"
         question = Question("job", ("memory", "1"), {}, 7.0, size=3)
         conditional = attrs.evolve(question, condition=Preference(("x",), 5.0))
-        self.assertIsInstance(fast_path.kept(question, b"GET", uri), fast_path.Address)
-        self.assertIs(fast_path.kept(question, b"POST", uri), question)
-        self.assertIs(fast_path.kept(conditional, b"GET", uri), conditional)
+        self.assertIsInstance(fast_path.kept(question, b"GET", uri, "kim"), fast_path.Address)
+        self.assertIs(fast_path.kept(question, b"POST", uri, "kim"), question)
+        self.assertIs(fast_path.kept(conditional, b"GET", uri, "kim"), conditional)
         for other in (b"/api/v1/jobs/memory/1", b"/v1/jobs/memory/2", b"/v1/changes", uri + b"?since=" + b"0" * fast_path.LONGEST):
-            self.assertIs(fast_path.kept(question, b"GET", other), question, other)
+            self.assertIs(fast_path.kept(question, b"GET", other, "kim"), question, other)
         again = conditional.seen_by(Visibility("lee")).again(9.0)
         self.assertEqual((again.visibility, again.came_at, again.condition), (Visibility("lee"), 9.0, conditional.condition))

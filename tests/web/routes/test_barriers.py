@@ -244,7 +244,7 @@ class BadInputTests(BarrierCase):
             ({}, "job"), ({"jobs": []}, "job"), ({"jobs": ["memory/1"], "mode": "most"}, "mode"), ({"jobs": ["memory/1"], "mode": 2}, "mode"),
             ({"jobs": ["memory/1"], "mode": 0}, "mode"), ({"jobs": ["memory/1"], "mode": True}, "mode"), ({"jobs": ["memory/1"], "mode": 1.5}, "mode"),
             ({"jobs": ["memory/1"], "until": "change"}, "until"), ({"jobs": ["memory/1"], "until": "later"}, "until"),
-            ({"jobs": ["nowhere/1"]}, "job"), ({"jobs": ["memory/--x"]}, "job"), ({"workflows": ["a/b"]}, "workflow"),
+            ({"jobs": ["nowhere/1"]}, "job"), ({"jobs": ["memory/--x"]}, "job"), ({"workflows": ["a/b/c"]}, "workflow"), ({"workflows": ["a/.b"]}, "workflow"),
             ({"workflows": [5]}, "workflow"), ({"jobs": ["memory/1"], "user": "kim"}, "user"), ({"jobs": ["memory/1"], "wait": -1}, "wait"),
         ]:  # fmt: skip
             answer = self.lab.post("/v1/wait", body)
