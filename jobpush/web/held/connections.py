@@ -107,6 +107,8 @@ class Connections:
                 "as expected ({why})",
                 why=why,
             )
+        #: What waits for its turn to be looked at.
+        self._later: dict[HeldConnection, bytes] = {}
         #: What has come while requests were held.
         self._early: dict[HeldConnection, bytes] = {}
         self._targets = fast_path.targets()
@@ -221,15 +223,20 @@ class Connections:
                 if sum(len(other) for other in self._early.values() if len(other) > EARLY_BYTES) > MOST_EARLY_BYTES:
                     connection.transport.abortConnection()
             return
+        if connection in self._later:  # it is not read meanwhile, but for what the reactor had seen before
+            self._later[connection] += data
+            return
         if self._turns.has_time or data.startswith(HEALTH_CHECKS):
             self._turns.now(lambda: self._look_at(connection, data))
             return
         self.registry.wheel.clear(connection)
         connection.transport.pauseProducing()
-        self._turns.later(lambda: self._look_later(connection, data))
+        self._later[connection] = data
+        self._turns.later(lambda: self._look_later(connection))
 
-    def _look_later(self, connection: HeldConnection, data: bytes) -> None:
-        if connection.transport.connected:
+    def _look_later(self, connection: HeldConnection) -> None:
+        data = self._later.pop(connection, None)
+        if data is not None and connection.transport.connected:
             connection.transport.resumeProducing()
             self._look_at(connection, data)
 
@@ -391,6 +398,9 @@ class Connections:
         for connection in self._early:
             if connection not in self.registry:
                 yield "bytes are kept for a connection whose request is not held"
+        for connection in self._later:
+            if connection in self.registry:
+                yield "a connection whose request is held waits for another one to be looked at"
 
     def lost(self, connection: HeldConnection | StreamConnection) -> None:
         """See `connection.Host`."""
@@ -398,6 +408,7 @@ class Connections:
         if isinstance(connection, HeldConnection):
             self.registry.wheel.clear(connection)
             self._early.pop(connection, None)
+            self._later.pop(connection, None)
             connection.summary.block.site.departures.over(connection)
 
     def time_is_up(self, connection: HeldConnection) -> None:

@@ -21,6 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from jobpush.core import wire
+from jobpush.runtime.turns import Turns
 from jobpush.web import access_log, resource
 from jobpush.web.first_requests import FirstRequests
 from jobpush.web.held import response_group
@@ -884,6 +885,24 @@ class WithoutChannelsTests(TestCase):
         while not house.lab.service.cooperator.idle:
             house.lab.clock.advance(0)
         self.assertEqual((house.registry.held, house.violations()), (0, []))
+        await house.stop()
+
+    async def test_more_comes_while_it_waits_for_its_turn(self) -> None:
+        """It is one request after the other: the first is held, the next one waits behind it."""
+        house = House(self, True)
+        client = house.client()
+        client.get("/v1/jobs")
+        await client.answers(1)
+        (connection,) = (item for item in house.registry.wheel if isinstance(item, HeldConnection))
+        with mock.patch.object(Turns, "has_time", False):  # as the reactor does with what it had seen before it was paused
+            connection.dataReceived(b"GET /v1/changes?since=now&wait=500 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connection.dataReceived(b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await house.held(1)
+        self.assertEqual(house.violations(), [])
+        house.lab.set("1", "SUSPENDED")
+        await client.answers(3)
+        self.assertEqual([b"events" in body for body in bodies(client.got)], [False, True, False])
+        self.assertEqual((house.violations(), house.resource.connections._later), ([], {}))
         await house.stop()
 
     async def test_one_group(self) -> None:
