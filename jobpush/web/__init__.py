@@ -39,7 +39,7 @@ from jobpush.web.held.registry import MOST_BYTES, RESERVE, Registry
 from jobpush.web.identity import Identity
 from jobpush.web.metrics import Metrics
 from jobpush.web.principal import ANONYMOUS, Principal
-from jobpush.web.problems import Problem, fault, nothing_at
+from jobpush.web.problems import Problem, fault, nothing_at, revoked
 from jobpush.web.requests import ClientRequest, client_request
 from jobpush.web.responses import guard
 from jobpush.web.routes.barriers import BarrierRoutes
@@ -118,7 +118,7 @@ class ApiResource(Resource):
 
     def _admit(self, request: ClientRequest) -> Any:
         request.connections = self.connections
-        request.principal, request.visibility, request.ticket = ANONYMOUS, NOTHING, None
+        request.principal, request.visibility, request.ticket, request.revoked = ANONYMOUS, NOTHING, None, False
         request.unread = self.connections.unread
         guard(request)
         try:
@@ -152,11 +152,12 @@ class ApiResource(Resource):
         :raise Problem: if that is not said, or wrong; the connection ends.
         """
         with audit.refusals(request):
-            principal = await self.identity.principal(request)
+            request.principal = principal = await self.identity.principal(request)
         self.registry.shares.ask(principal)
         with audit.refusals(request):
             request.visibility = await self.access.found_out(principal)
-        request.principal = principal
+        if request.revoked:
+            raise revoked()
         if request in self._requests:  # the client has not left meanwhile
             # The next request on the connection that has the same headers is asked by the same. What is answered whoever asks
             # leaves no headers for a request of another address, nor does what a ticket has opened.
@@ -210,6 +211,8 @@ class ApiResource(Resource):
     def _revoked(self, is_revoked: Callable[[Principal], bool]) -> None:
         """Some credentials are none any more."""
         self.connections.forget_header_blocks()
+        for request in self._requests:  # what they ask is being found out, or who may see what
+            request.revoked = request.revoked or is_revoked(request.principal)
         self.judging.revoke(is_revoked)
 
     # -- `jobpush.service.Clients`

@@ -25,7 +25,7 @@ from jobpush.web.held.questions import Hold, Later, Outcome, Question, Ready, as
 from jobpush.web.held.registry import Registry
 from jobpush.web.params import body_of, decoded, preference, size_of
 from jobpush.web.principal import Principal
-from jobpush.web.problems import Problem, fault
+from jobpush.web.problems import Problem, fault, revoked
 from jobpush.web.requests import ClientRequest
 from jobpush.web.responses import Rendering, Response
 
@@ -108,6 +108,8 @@ class Answering:
             if visibility != question.visibility:  # what may be shown has changed meanwhile
                 question = attrs.evolve(question, visibility=visibility)
                 outcome = self._ask(question)
+        if request.revoked:
+            raise revoked()
         if isinstance(outcome, Ready):
             return (await self.rendered(outcome.render())).apply(request)
         return await self._hold(request, outcome, question)

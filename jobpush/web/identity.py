@@ -137,6 +137,8 @@ class Identity:
         for authenticator in authenticators:
             self.add(authenticator)
         self.on_revoked: list[Callable[[Callable[[Principal], bool]], None]] = []
+        #: The last one: another object after each.
+        self._revocation = object()
 
     def add(self, authenticator: IAuthenticator) -> None:
         """Ask one more, after those of its sort."""
@@ -178,7 +180,10 @@ class Identity:
             return ANONYMOUS
         if not self._roles.named:
             return found
+        before = self._revocation
         groups = await self._groups_of(found.name) if self._roles.need_groups else frozenset[str]()
+        if self._revocation is not before:  # perhaps of what this one has shown
+            return await self.principal(request)
         return attrs.evolve(found, roles=found.roles | self._roles.of(found.name, groups))
 
     def _unread(self, request: ClientRequest) -> str:
@@ -191,6 +196,7 @@ class Identity:
 
     def revoke(self, is_revoked: Callable[[Principal], bool]) -> None:
         """Those of whom this is so are nobody any more, with what was held for them."""
+        self._revocation = object()
         for call in self.on_revoked:
             call(is_revoked)
 

@@ -90,6 +90,11 @@ def nothing_at(request: ClientRequest) -> Problem:
     return Problem(404, f"there is nothing at {path}")
 
 
+def revoked() -> Problem:
+    """401: who asked is nobody any more."""
+    return Problem(401, "what this request was made with has been revoked", close=True)
+
+
 def try_later(detail: str) -> Problem:
     """503, until there is room again. Not all come back at once."""
     return Problem(503, detail, headers={"Retry-After": str(random.randint(2, 10))})

@@ -93,6 +93,7 @@ class ClientRequest(Protocol):
     :ivar unread: the bound on what was answered and is not read, a `jobpush.web.unread.Unread`.
     :ivar came_at: the reactor's time at which its headers had come.
     :ivar ticket: with which it opens a stream, a `jobpush.web.tickets.Ticket`; None without one.
+    :ivar revoked: what says who asks has been revoked since the request came.
     :ivar below: the path below that of the API, not quoted any more; set by what finds its route.
     """
 
@@ -116,6 +117,7 @@ class ClientRequest(Protocol):
     unread: Any
     came_at: float
     ticket: Any
+    revoked: bool
     below: str
 
     def getHeader(self, name: bytes, /) -> bytes | None: ...

@@ -49,6 +49,7 @@ class JobpushRequest(Request):
     :ivar visibility: whose jobs it may be shown; set by the same.
     :ivar connections: what takes its connection when it is answered; set by the same.
     :ivar ticket: with which it opens a stream; set by the same.
+    :ivar revoked: what says who asks has been revoked since; set by the same.
     :ivar unread: the bound on what was answered and is not read; set by the same.
     :ivar received: bytes of its body that have come.
     :ivar gone: the client has left.
@@ -63,6 +64,7 @@ class JobpushRequest(Request):
     connections: IdleConnections | None = None
     unread: Any = None
     ticket: Any = None
+    revoked = False
     gone = False
     received = 0
 

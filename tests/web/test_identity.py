@@ -76,6 +76,26 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(self.refused(Says("token"), authorization="bearer  abc").status, 401)
         self.assertEqual(self.who(peer, peer="root", authorization="Basic abc").name, "root")
 
+    def test_revoked_while_groups_are_looked_up(self) -> None:
+        """Who has shown it is asked again: it may have been revoked."""
+        looked_up: list[Deferred[frozenset[str]]] = []
+
+        def groups_of(name: str) -> Deferred[frozenset[str]]:
+            looked_up.append(Deferred())
+            return looked_up[-1]
+
+        identity = Identity([Says("a")], Roles(frozenset({"@staff"})), groups_of)
+        request: Any = Request(a="kim")
+        asked = Deferred.fromCoroutine(identity.principal(request))
+        identity.revoke(lambda principal: True)
+        request.headers[b"a"] = b"wrong"  # as it is from now on
+        looked_up[0].callback(frozenset({"staff"}))
+        self.assertEqual(self.failureResultOf(asked, Problem).value.status, 401)
+        request.headers[b"a"] = b"kim"
+        asked = Deferred.fromCoroutine(identity.principal(request))
+        looked_up[1].callback(frozenset({"staff"}))
+        self.assertEqual(self.successResultOf(asked).name, "kim")
+
     def test_roles(self) -> None:
         """They come from the configuration, by name and by group; a name is no role."""
         asked: list[str] = []

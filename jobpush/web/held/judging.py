@@ -13,7 +13,7 @@ from jobpush.web.held.registry import Registry
 from jobpush.web.held.response_group import ResponseGroup
 from jobpush.web.held.stream_group import StreamGroup
 from jobpush.web.principal import Principal
-from jobpush.web.problems import Problem
+from jobpush.web.problems import Problem, revoked
 
 #: What requests are told whose time is up while it is found out what they may be told.
 _ASK_AGAIN = Problem(503, "what may be shown has just changed; ask again", headers={"Retry-After": "1"})
@@ -67,7 +67,7 @@ class Judging:
         for group in self._registry.groups():
             for member in list(group.members):
                 if is_revoked(member.principal):
-                    self._registry.refuse(member, Problem(401, "what this request was made with has been revoked", close=True))
+                    self._registry.refuse(member, revoked())
 
     def _ask_again(self, members: list[Any], asked: Asked) -> None:
         question = asked.again(self._registry.seconds())

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from jobpush.core.model import QueueFacts
+from jobpush.events.interfaces import Found
 from jobpush.web import resource
 from jobpush.web.access import Policy
 from jobpush.web.identity import Identity, Roles
@@ -155,6 +158,36 @@ class GoodTests(TokenCase):
         self.assertEqual(self.ask("DELETE", f"/v1/tokens/{token_id}", "kim").status, 204)
         self.assertEqual([held[0].held, held[1].status], [True, 401])
         self.assertEqual([self.ask("GET", "/v1/jobs", token=token).status for token in (one, other)], [200, 401])
+
+    def test_revoked_while_it_is_looked_what_may_be_shown(self) -> None:
+        """It is not answered, though it was good when the request came."""
+        token = self.make()
+        self.lab.service.monitors["memory"].status.facts = None
+        self.lab.journal.keep("hides_jobs", None)
+        self.lab.service.hiding.checked()
+        asked = [self.ask("GET", path, token=token) for path in ("/v1/jobs", "/v1/changes?since=now&wait=600", "/v1/events")]
+        self.assertEqual([each.held for each in asked], [True] * 3)
+        self.assertEqual(self.ask("DELETE", f"/v1/tokens/{self.made['id']}", token=token).held, True)
+        self.identity.revoke(lambda principal: principal.credential != "")
+        self.lab.clock.run(6)
+        self.assertEqual([each.status for each in asked], [401] * 3)
+        self.assertEqual(self.lab.registry.held, 0)
+
+    def test_revoked_while_the_journal_is_read(self) -> None:
+        """The same where it takes a while to find out what is to be told."""
+        token = self.make()
+        for number in range(5):
+            self.lab.set("1", "RUNNING", user="kim", comment=str(number))
+            self.lab.tick()
+        self.lab.keep_in_memory(1)
+        reading: Deferred[Found] = Deferred()
+        self.patch(self.lab.journal, "read", lambda *arguments: reading)
+        asked = self.ask("GET", "/v1/changes?since=0&job=memory/77&wait=600", token=token)
+        self.assertTrue(asked.held)
+        self.identity.revoke(lambda principal: principal.credential != "")
+        reading.callback(Found([], self.lab.service.tail.oldest))
+        self.lab.clock.advance(1)
+        self.assertEqual((asked.status, self.lab.registry.held), (401, 0))
 
     def test_revoked_by_itself(self) -> None:
         """A token may be used to revoke it: ``jobpush token revoke all`` with a token that has leaked."""
