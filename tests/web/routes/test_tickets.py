@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from jobpush.core.filters import Selection
 from jobpush.web.access_log import without_ticket
-from jobpush.web.tickets import GOOD_S, MOST_OF_ONE, PREFIX
-from tests.support import Pending
+from jobpush.web.held.connection import HeldConnection
+from jobpush.web.identity import Identity
+from jobpush.web.principal import Principal
+from jobpush.web.tickets import GOOD_S, MOST_OF_ONE, PREFIX, TicketAuthenticator, Tickets
+from tests.support import Pending, Says
+from tests.web.held.test_connections import House
 from tests.web.routes.test_tokens import TokenCase
 
 
@@ -126,6 +131,33 @@ class OpenTests(TicketCase):
         late = self.ticket(token=short)
         self.lab.clock.advance(17)
         self.assertEqual((self.lab.registry.of("kim"), self.open(late).status), ([], 401))
+
+
+class ConnectionTests(TestCase):
+    """What a ticket leaves on a connection, over a real socket."""
+
+    async def test_headers(self) -> None:
+        """The headers of a request with a ticket are not kept for the next one, which is nobody's; others' headers are."""
+        identity = Identity([Says("authorization")])
+        house = House(self, True, identity=identity)
+        tickets = Tickets(house.lab.clock)
+        identity.add(TicketAuthenticator(house.lab.clock, tickets))
+        try:
+            ticket = tickets.make(Principal("kim"), Selection())
+            for path, status, kept in ((f"/v1/events?ticket={ticket}&state=NONE", 400, False), ("/v1/jobs/memory/1", 200, True)):
+                client = house.client()
+                client.get(path)
+                await client.until(lambda client=client: b"\r\n\r\n" in client.got)
+                self.assertIn(b"HTTP/1.1 %d " % status, client.got)
+                await house.until(lambda: house.free_connections == 1)
+                (block,) = [
+                    each.protocol.summary.block for each in house.transports if isinstance(each.protocol, HeldConnection)
+                ]
+                self.assertEqual(bool(block.raw), kept, path)
+                client.socket.close()
+                await house.until(lambda: house.free_connections == 0)
+        finally:
+            await house.stop()
 
 
 class RedactedTests(SynchronousTestCase):
