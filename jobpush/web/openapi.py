@@ -75,7 +75,8 @@ def _answers(name: str, text: str, *problems: int, status: int = 200, media: str
         str(status): {
             "description": text,
             "headers": {"Jobpush-Cursor": {"description": "The cursor, as in the body.", "schema": TEXT}},
-            "content": {media: {"schema": schema}},
+            # What a stream is made of has no schema here: some tools take one for that of each event.
+            "content": {media: {"schema": schema} if media != "text/event-stream" else {}},
         }
     }
     for problem in problems:
@@ -253,10 +254,10 @@ def _paths() -> dict[str, Schema]:
         "/v1/workflows/{name}": _workflow("", [_WORKFLOW_NAME]),
         "/v1/workflows/{owner}/{name}": _workflow("Of", [_WORKFLOW_OWNER, _WORKFLOW_NAME]),
         "/v1/tokens": {
-            "get": _operation("listTokens", "identity", "One's own tokens", "", _answers("Tokens", "What is known of them.")),
+            "get": _operation("listTokens", "identity", "One's own tokens", "", _answers("Tokens", "What is known of them.", 404)),
             "post": _operation(
                 "makeToken", "identity", "A new token", "For whoever asks, who must have said so otherwise than by a token.",
-                _answers("NewToken", "It is good from now on.", 400, 403, 429, status=201),
+                _answers("NewToken", "It is good from now on.", 400, 403, 404, 429, status=201),
                 body={**_body(_NEW_TOKEN), "required": False},
             )
         },
@@ -271,7 +272,7 @@ def _paths() -> dict[str, Schema]:
             "post": _operation(
                 "makeTicket", "identity", "A ticket for a stream",
                 "For EventSource and WebSocket, which send no header: it opens one stream, with these filters, within 30 s.",
-                _answers("NewTicket", "It is good from now on.", 400, 403, 429, status=201),
+                _answers("NewTicket", "It is good from now on.", 400, 403, 404, 429, status=201),
                 body={**_body(_posted([*_filters(), _JOB_PARAMETER])), "required": False},
             )
         },
@@ -323,7 +324,7 @@ _PROBLEM_TEXTS = {
     400: "A parameter is wrong; `parameter` names it.",
     401: "Who asks must say who he is, or what he says is not so, or not any more.",
     403: "The page of another site may not ask here, or what the request was made with is not for this, or not from there.",
-    404: "There is none.",
+    404: "There is none. Of tokens and tickets: nobody can say here who he is.",
     410: "The journal no longer holds what follows this cursor: take a snapshot, and go on from its cursor.",
     413: "Too long, or too many.",
     415: "A body is application/json, and says so.",
