@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.faults.checker import Checker
+from tests.faults.checker import Checker, clock
 from tests.faults.clients import KINDS, Client, Witness
 from tests.faults.faults import Faults
 from tests.faults.history import History
@@ -65,6 +65,7 @@ async def play(
     await service.up(starting, world)
     await asyncio.to_thread(service.ready)
     watching = asyncio.ensure_future(world.watch_itself())
+    starving = asyncio.ensure_future(world.watch_service(lambda: service.process.pid if service.process is not None else None))
     made = [kind(f"{kind.kind} {n}", world, history, random.Random(draw.random())) for n in range(clients) for kind in KINDS]
     for number, client in enumerate(made):  # of each kind, some ask the service itself, some through each proxy
         place = number // len(KINDS) % (len(proxies) + 1)
@@ -101,7 +102,7 @@ async def play(
                 await multitude(service, history, world)
         await check(service, history, world, made)
     finally:
-        for task in (watching, changing, *running):
+        for task in (watching, starving, changing, *running):
             task.cancel()
         faults.hang_up()
 
@@ -185,6 +186,7 @@ def report(world: World, history: History, clients: int) -> str:
         f"Ended and started again: {kills + world.faults['SIGTERM']}. Versions of the file: {len(history.versions)}; "
         f"requeues: {history.requeued}; ids used again: {history.reused}; "
         f"calls for the journal that failed: {world.calls_failed}; jobs not known yet: {world.unknown}; clients that hung up: {world.hung_up}; phases without faults: {world.calms}; metrics compared: {world.compared}; requests and streams that proxies cut: {world.cut_by_proxies}.",
+        f"The service waited for a processor at most {world.starved[0]:.2f} s of one second, at {clock(world.starved[1])}.",
         f"In all: {sum(world.faults.values())} faults, {clients * len(KINDS)} clients, {sum(world.requests.values())} requests, "
         f"{sum(world.deliveries.values())} deliveries, {sum(world.violations.values())} violations.",
         *(f"{count} x {kind}" for kind, count in world.violations.items()),

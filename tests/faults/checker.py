@@ -16,6 +16,11 @@ STANDS_S = 2 * INTERVAL_S + 2.6
 CONCLUDED = {"FINISHING", "UNKNOWN", "LOST", "CANCELLED"}
 
 
+def clock(at: float) -> str:
+    """Return seconds since the epoch as a time of the day, UTC, as the service's log has it while its clock is right."""
+    return time.strftime("%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 10)}"
+
+
 class Branch:
     """The events of one branch of the journal."""
 
@@ -129,7 +134,7 @@ class Checker:
                 at = [event for event in events if self.heard(event) <= end]
                 if not at or at[-1]["job"]["state"] != stood.state:
                     last = at[-1]["job"]["state"] if at else "nothing"
-                    text = f"{stood.id} stood as {stood.state} for {end - begin:.1f} s and was told {last}"
+                    text = f"{stood.id} stood as {stood.state} for {end - begin:.1f} s from {clock(begin)} and was told {last}"
                     self.world.violation("state not told", text)
 
     @property

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.faults.world import Window, World
+from tests.faults.world import Window, World, waited_for_processor
 
 
 class ExcusedTests(SynchronousTestCase):
@@ -59,3 +60,18 @@ class ExcusedTests(SynchronousTestCase):
         self.assertEqual(self.world.asked_again(self.now - 1, self.now), self.now - 1)
         self.world.down.append(Window(self.now - 2))
         self.assertEqual(self.world.asked_again(self.now - 9, self.now), self.now)
+
+
+class ProcessorTests(SynchronousTestCase):
+    """`waited_for_processor`."""
+
+    def test_waited(self) -> None:
+        """It is a number of seconds that does not go back; None of a process that is not there."""
+        before = waited_for_processor(os.getpid())
+        if before is None:
+            raise SkipTest("this kernel does not say it")
+        os.sched_yield()
+        after = waited_for_processor(os.getpid())
+        assert after is not None
+        self.assertTrue(0 <= before <= after <= time.monotonic(), (before, after))
+        self.assertIsNone(waited_for_processor(2**22 + 1))

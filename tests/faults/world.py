@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -34,6 +35,14 @@ def number(cursor: str) -> int:
 def moment(event: Json) -> float:
     """Return when an event was by the service's clock, in seconds since the epoch."""
     return datetime.fromisoformat(str(event["at"]).replace("Z", "+00:00")).timestamp()
+
+
+def waited_for_processor(pid: int) -> float | None:
+    """Return for how many seconds a process's main thread has been ready to run without a processor; None if it is not known."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 @attrs.define
@@ -148,6 +157,7 @@ class World:
     :ivar unknown: how often a job was not known that may be unknown.
     :ivar hung_up: how often a client hung up while its request was held.
     :ivar calms: how often there were no faults for a while.
+    :ivar starved: seconds for which the service waited for a processor at most, of one second, and when that was.
     :ivar lost: the events of each branch of the journal that was given up.
     """
 
@@ -182,6 +192,7 @@ class World:
     unknown: int = 0
     hung_up: int = 0
     calms: int = 0
+    starved: tuple[float, float] = (0.0, 0.0)
     ending: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     @contextmanager
@@ -234,6 +245,23 @@ class World:
         """Return when a request came to the service, at the latest, that a proxy repeats after the service was away."""
         away = [window for window in (*self.down, *self.crowded) if window.overlap(begin - CUT_S, end) >= 0]
         return max([begin, *(end if window.end is None else window.end for window in away)])
+
+    async def watch_service(self, process: Callable[[], int | None]) -> None:
+        """
+        Note for how long the service's main thread was ready to run and had no processor.
+
+        :param process: returns the id of the service's process; None if there is none.
+        """
+        before, pid_before = 0.0, None
+        while True:
+            pid = process()
+            waited = waited_for_processor(pid) if pid is not None else None
+            if waited is not None:
+                if pid == pid_before:
+                    self.starved = max(self.starved, (waited - before, time.time()))
+                before = waited
+            pid_before = pid if waited is not None else None
+            await asyncio.sleep(1.0)
 
     async def watch_itself(self) -> None:
         """Note when this process itself was late."""
