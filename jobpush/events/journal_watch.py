@@ -1,6 +1,8 @@
 """
 Whether the journal is what was written: its files every two seconds, and after the start every event that it holds, a thousand
 at a time, with what they are found by. What is found stands in `IJournal.damage`, which makes ``/readyz`` 503.
+
+After a commit that failed it is tried again to write, also while no scheduler answers and nothing is to be told.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
 
@@ -28,7 +31,7 @@ class JournalWatch(Service):
     def __init__(self, reactor: IReactorTime, journal: IJournal) -> None:
         self._reactor = reactor
         self._journal = journal
-        self._files = LoopingCall(journal.look_at_files)
+        self._files = LoopingCall(self._look)
         self._files.clock = reactor
         self._reading: Deferred[None] | None = None
 
@@ -51,6 +54,17 @@ class JournalWatch(Service):
     def reading(self) -> bool:
         """Whether old events are still being read."""
         return self._reading is not None and not self._reading.called
+
+    def _look(self) -> Deferred[None] | None:
+        """Look at the files, and commit an empty batch if the last batch failed: then `IJournal.problem` is as it is now."""
+        self._journal.look_at_files()
+        if self._journal.problem is None or self._journal.damage is not None:
+            return None
+
+        def failed(failure: Failure) -> None:
+            failure.trap(JournalError)
+
+        return self._journal.commit((), (), ()).addErrback(failed)
 
     async def _read_all(self) -> None:
         """Read the events that were there at the start, while others wait for nothing."""

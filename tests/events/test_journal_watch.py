@@ -8,10 +8,12 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from unittest import mock
 
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobpush.adapter.interfaces import QueueError
 from jobpush.events.journal_watch import EVENTS_EVERY_S, FILES_EVERY_S
 from jobpush.events.state_directory import Files
 from tests.support import Lab
@@ -129,6 +131,24 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual(self.lab.service.feed.head, head)
         os.rename(f"{self.path}.gone", self.path)
         self.lab.tick()
+        self.assertEqual(self.lab.get("/v1/jobs/memory/1").json()["job"]["state"], "FAILED")
+
+    def test_written_again(self) -> None:
+        """While the scheduler is away too, it is found out that the journal can be written again, and not said before."""
+        journal = self.lab.service.journal
+        with mock.patch.object(journal, "_connect_writer", side_effect=sqlite3.OperationalError("unable to open database file")):
+            journal._writer.execute("PRAGMA query_only=1")
+            self.lab.set("1", "FAILED")
+            self.lab.queue.failure = QueueError("away")
+            self.lab.tick()
+            self.lab.clock.advance(FILES_EVERY_S)
+            status, words = self.ready()
+            self.assertEqual(status, 503)
+            self.assertIn("cannot be opened again", words)
+        self.lab.clock.advance(FILES_EVERY_S)
+        self.assertEqual((self.ready()[0], journal.problem), (200, None))
+        self.lab.queue.failure = None
+        self.lab.tick(10)
         self.assertEqual(self.lab.get("/v1/jobs/memory/1").json()["job"]["state"], "FAILED")
 
     def test_old_events(self) -> None:
