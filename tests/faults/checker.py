@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from tests.faults.history import History
 from tests.faults.service import INTERVAL_S, Service
@@ -142,11 +143,15 @@ class Checker:
         """When the journal was replaced."""
         return [window for window in self.world.down if window.replaces]
 
+    def away(self) -> Iterator[tuple[float, float]]:
+        """Yield the spans in which the service could not look, or could not tell."""
+        for window in (*self.world.down, *self.world.stopped, *self.world.failing, *self.world.crowded):
+            yield window.wall, window.wall_end or time.time()
+
     def free(self, begin: float, end: float) -> list[tuple[float, float]]:
         """Return the parts of a span in which the service could look."""
         parts = [(begin, end)]
-        for window in (*self.world.down, *self.world.stopped, *self.world.failing, *self.world.crowded):
-            low, high = window.wall, window.wall_end or time.time()
+        for low, high in self.away():
             cut = []
             for first, last in parts:
                 if high <= first or low >= last:

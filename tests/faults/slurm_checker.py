@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from tests.faults.checker import Checker
 from tests.faults.service import Service
 from tests.faults.slurm_history import Ending, SlurmHistory
-from tests.faults.world import Json, World
+from tests.faults.world import KNOWN_S, Json, World
 
 
 def submitted(event: Json) -> int:
@@ -42,6 +42,19 @@ class SlurmChecker(Checker):
         self.slurm = history
         super().__init__(world, history, events)
         self.arrays = arrays
+
+    def away(self) -> Iterator[tuple[float, float]]:
+        """
+        As `Checker.away`; and a service does not know who answers, and tells nothing, where the scheduler, or ``scontrol``
+        alone, has failed since its start. One that knows goes on while ``scontrol`` fails.
+        """
+        yield from super().away()
+        for down in self.world.down:
+            up = down.wall_end or time.time()
+            for silent in self.world.silent:
+                end = silent.wall_end or time.time()
+                if silent.wall <= up + KNOWN_S and end >= up:
+                    yield up, end + KNOWN_S
 
     def check(self, service: Service, until: float) -> None:
         super().check(service, until)

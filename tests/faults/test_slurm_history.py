@@ -10,9 +10,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobpush_adapters.slurm import accounting, queue, squeue
-from tests.faults.slurm_checker import untold
+from tests.faults.slurm_checker import SlurmChecker, untold
 from tests.faults.slurm_history import Ending, SlurmHistory, SlurmRow
-from tests.faults.world import Json
+from tests.faults.world import KNOWN_S, Json, Window, World
 
 TOKEN = "Tabcdefghij"
 
@@ -102,3 +102,34 @@ class UntoldTests(SynchronousTestCase):
             (Ending(50, "LOST", 90.0), {}),
         ):  # fmt: skip
             self.assertEqual(untold({"1": ending}, [event], 100.0), found)
+
+
+class SlurmCheckerTests(SynchronousTestCase):
+    """`SlurmChecker`."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir()
+        self.now = time.time() - 100
+        self.world = World(0)
+        self.world.down = [self.window(-60, -50), self.window(0, 1)]
+        self.checker = SlurmChecker(self.world, SlurmHistory(directory, random.Random(1)), [])
+
+    def window(self, begin: float, end: float) -> Window:
+        """A span of time."""
+        return Window(0.0, 0.0, self.now + begin, self.now + end)
+
+    def free(self) -> list[tuple[float, float]]:
+        """In what of the 20 s after the start of the service it could look, in seconds."""
+        return [(round(a - self.now, 3), round(b - self.now, 3)) for a, b in self.checker.free(self.now + 1, self.now + 21)]
+
+    def test_before_it_knows(self) -> None:
+        """Where the scheduler fails as the service starts, it may tell nothing, until a while after that."""
+        self.assertEqual(self.free(), [(1, 21)])
+        self.world.silent = [self.window(-1, 4)]
+        self.assertEqual(self.free(), [(4 + KNOWN_S, 21)])
+
+    def test_later(self) -> None:
+        """Where it has answered first, that is no excuse; nor is what was over before the start."""
+        self.world.silent = [self.window(2 + KNOWN_S, 12), self.window(-5, 0.5)]
+        self.assertEqual(self.free(), [(1, 21)])
