@@ -6,6 +6,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator
 
+from jobpush.polling.schedule import LONGEST_AWAITED_PAUSE_S
 from tests.faults.history import History
 from tests.faults.service import INTERVAL_S, Service
 from tests.faults.world import Barrier, Json, State, Stretch, Window, World, moment, number
@@ -147,6 +148,27 @@ class Checker:
         """Yield the spans in which the service could not look, or could not tell."""
         for window in (*self.world.down, *self.world.stopped, *self.world.failing, *self.world.crowded):
             yield window.wall, window.wall_end or time.time()
+        yield from self.pauses()
+
+    def pauses(self) -> Iterator[tuple[float, float]]:
+        """
+        Yield the spans in which the service may pause after looks that failed: its pauses are twice as long each time, so the
+        last one is as long as all before it, and an interval. What was mended between two looks did not end that.
+        """
+        spans = [(window.wall, window.wall_end or time.time()) for window in (*self.world.failing, *self.world.crowded)]
+        since: float | None = None
+        for version in self.history.versions:
+            if version.states is None:
+                since = version.before if since is None else since
+            elif since is not None:
+                spans.append((since, version.at))
+                since = None
+        begin = end = until = 0.0
+        for low, high in sorted(spans):
+            begin = low if low > until else begin
+            end = max(end, high)
+            until = end + min(LONGEST_AWAITED_PAUSE_S, end - begin + INTERVAL_S)
+            yield end, until
 
     def free(self, begin: float, end: float) -> list[tuple[float, float]]:
         """Return the parts of a span in which the service could look."""

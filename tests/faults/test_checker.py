@@ -90,6 +90,22 @@ class CheckerTests(SynchronousTestCase):
         self.world.down = [Window(0.0, 1.0, self.now - 8, self.now - 6)]
         self.assertEqual(self.found(), {"state not told": 1})
 
+    def test_pauses(self) -> None:
+        """After looks that failed the next one may be late by as long as they failed, at most by 10 s; not by more."""
+        del self.events[1]
+        begin = self.now - 10  # since when a state stands that is not told
+        for seconds, late in ((1.0, 1.2), (4.0, 4.2), (60.0, 10.0)):
+            broken = Version(begin - seconds, begin - seconds, None)
+            self.history.versions = [self.version(-100, QUEUED=1), broken, self.version(-10, RUNNING=1)]
+            checker = Checker(self.world, self.history, self.events)
+            (part,) = checker.free(begin, begin + 50)
+            self.assertAlmostEqual(part[0] - begin, late, 3)
+        self.history.versions[1:1] = [Version(self.now - 75, self.now - 75, None), self.version(-71, QUEUED=1)]
+        pauses = list(checker.pauses())  # the service has not seen that it was mended for a second
+        self.assertEqual([(round(a - self.now, 3), round(b - self.now, 3)) for a, b in pauses], [(-71, -66.8), (-10, 0)])
+        self.history.versions = [self.version(-100, QUEUED=1), Version(begin - 1, begin - 1, None), self.version(-10, RUNNING=1)]
+        self.assertEqual(self.found(), {"state not told": 1})
+
     def test_states(self) -> None:
         """One job's answers: another state than the journal's, and a time-out although there was an event."""
         self.world.states = [State("c", "1", 1, "e-2", "RUNNING", 0), State("c", "1", 2, "e-2", None, 0)]
