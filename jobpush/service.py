@@ -135,9 +135,13 @@ class JobPush(MultiService):
         self._clients: list[Clients] = []
         self.closing = False
         WorkflowExpiry(reactor, self.publisher, keep_workflows, clocks.wall, self._steps).setServiceParent(self)
-        JournalWatch(reactor, journal).setServiceParent(self)
+        JournalWatch(reactor, journal, self._journal_well).setServiceParent(self)
         for listener in listeners:
             ListenerService(reactor, listener, self.feed, journal).setServiceParent(self)
+
+    def _journal_well(self) -> None:
+        for monitor in self.monitors.values():
+            monitor.journal_well()
 
     def _monitor(self, queue: IBatchQueueService) -> JobStatusMonitor:
         """Return a monitor of a queue; where its jobs carry the names of their workflows is in force from now on."""

@@ -227,10 +227,13 @@ def check_synced(db: sqlite3.Connection) -> None:
     """
     Check that what is read is on the disk: a sync that failed may have left it in the kernel's memory alone.
 
+    The write-ahead log is emptied with that: what of it is on the disk may lack its end, and after a power cut it would be
+    played over newer pages.
+
     :raise JournalError: if it may not be.
     """
     try:
-        busy = db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]
+        busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         why = "a reader is in the way" if busy else None
     except sqlite3.Error as error:
         why = str(error)

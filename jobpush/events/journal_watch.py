@@ -7,6 +7,8 @@ After a commit that failed it is tried again to write, also while no scheduler a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -24,13 +26,15 @@ EVENTS_EVERY_S = 0.1
 class JournalWatch(Service):
     """
     :param journal: one that is open when this is started.
+    :param well: is called when it can be written again.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: IReactorTime, journal: IJournal) -> None:
+    def __init__(self, reactor: IReactorTime, journal: IJournal, well: Callable[[], None]) -> None:
         self._reactor = reactor
         self._journal = journal
+        self._well = well
         self._files = LoopingCall(self._look)
         self._files.clock = reactor
         self._reading: Deferred[None] | None = None
@@ -64,7 +68,7 @@ class JournalWatch(Service):
         def failed(failure: Failure) -> None:
             failure.trap(JournalError)
 
-        return self._journal.commit((), (), ()).addErrback(failed)
+        return self._journal.commit((), (), ()).addCallbacks(lambda _: self._well(), failed)
 
     async def _read_all(self) -> None:
         """Read the events that were there at the start, while others wait for nothing."""

@@ -99,6 +99,7 @@ class JobStatusMonitor:
         self._loop.clock = reactor
         self._running: Deferred[None] | None = None
         self._failed_in_row = 0
+        self._unpublished = False
         self._again = False
         self._lapse: IDelayedCall | None = None
         self._elapsed = clocks.elapsed
@@ -200,7 +201,7 @@ class JobStatusMonitor:
             self._again = True
         elif self.queue.interval is None:
             now = self._reactor.seconds()
-            wait = self._soonest(now, self._latest())
+            wait = self._soonest(now)
             if not jobs:
                 self._all_due = min(self._all_due, now + wait)
             self._bring_forward(now, wait)
@@ -221,7 +222,12 @@ class JobStatusMonitor:
         if self._nudged_at is None:
             self._nudged_at = now
         if self._running is None and not self._failed_in_row:
-            self._bring_forward(now, self._soonest(now, self._latest()))
+            self._bring_forward(now, self._soonest(now))
+
+    def journal_well(self) -> None:
+        """The journal can be written again: if the last query could not be published, do not sleep out the pause for that."""
+        if self._failed_in_row and self._unpublished:
+            self._bring_forward(now := self._reactor.seconds(), self._soonest(now))
 
     @property
     def unconfirmed(self) -> bool:
@@ -233,13 +239,9 @@ class JobStatusMonitor:
         """Whether changes are announced by nudges, so that the poll has become a reconciler."""
         return self._foresight.good
 
-    def _soonest(self, now: float, latest: float) -> float:
-        """
-        Seconds until a query that somebody wants may begin.
-
-        :param latest: the time at which it may begin whatever the load.
-        """
-        return max(0.0, self._began_at + self._schedule.floor - now, min(self._look.bucket.wait(now), latest - now))
+    def _soonest(self, now: float) -> float:
+        """Seconds until a query that somebody wants may begin."""
+        return max(0.0, self._began_at + self._schedule.floor - now, min(self._look.bucket.wait(now), self._latest() - now))
 
     def _latest(self) -> float:
         """The time at which the next query begins, whatever the load; not later than `latest_begin`."""
@@ -257,7 +259,7 @@ class JobStatusMonitor:
         if self._failed_in_row:
             self._bring_forward(now, max(0.0, self._ended_at + max(longest_pause(True), self.queue.interval or 0.0) - now))
         elif self.queue.interval is None:
-            wait = max(started + DEFAULT_INTERVAL_S - now, self._soonest(now, self._latest()))
+            wait = max(started + DEFAULT_INTERVAL_S - now, self._soonest(now))
             self._all_due = min(self._all_due, now + wait)
             self._bring_forward(now, wait)
 
@@ -306,6 +308,7 @@ class JobStatusMonitor:
         status.other = status.other or failure.check(OtherCluster) is not None
         status.failures += 1
         self._failed_in_row += 1
+        self._unpublished = failure.check(JournalError) is not None
 
     def _watch_freshness(self) -> None:
         """Let the log say when the answer that is served is not fresh any more."""
@@ -334,9 +337,8 @@ class JobStatusMonitor:
             wanted = max(wanted, self._rarely(self._schedule.reconcile))
         if self._look.unconfirmed:
             wanted = min(wanted, self._look.confirm)
-        latest = self._latest()
-        soonest = self._soonest(now, latest)
-        self._all_due = min(self._all_due, now + max(soonest, min(wanted, latest - now)))
+        soonest = self._soonest(now)
+        self._all_due = min(self._all_due, now + max(soonest, min(wanted, self._latest() - now)))
         echo = self._refreshes.echo()
         return max(soonest, self._all_due - now if echo is None else min(self._all_due - now, echo))
 

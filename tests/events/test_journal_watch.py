@@ -151,6 +151,20 @@ class WatchTests(SynchronousTestCase):
         self.lab.tick(10)
         self.assertEqual(self.lab.get("/v1/jobs/memory/1").json()["job"]["state"], "FAILED")
 
+    def test_what_could_not_be_written_is_told_at_once(self) -> None:
+        """When the journal is well again, the pause after the failed look is not slept out."""
+        self.lab.queue.interval = 600.0
+        with mock.patch.object(
+            self.lab.service.journal, "_connect_writer", side_effect=sqlite3.OperationalError("unable to open database file")
+        ):
+            self.lab.service.journal._writer.execute("PRAGMA query_only=1")
+            self.lab.set("1", "FAILED")
+        self.assertEqual(self.ready()[0], 503)
+        self.lab.clock.advance(FILES_EVERY_S)
+        self.lab.threads.release()
+        self.lab.clock.advance(1.0)
+        self.assertEqual(self.lab.get("/v1/jobs/memory/1").json()["job"]["state"], "FAILED")
+
     def test_old_events(self) -> None:
         """After a start all events are read, and one that is damaged makes it not ready, though nobody has asked for it."""
         for number in range(30):
