@@ -221,7 +221,7 @@ def run(given: argparse.Namespace, source: str, minutes: float) -> bool:
         service.machine = machine.environment
         made = random.Random(draw.random())
         history = SlurmHistory(Path(directory), made) if source == "slurm" else History(service.jobs_path, made)
-        world = World(service.port, *((6.0, 0.5) if minutes < 2 else (20.0, 1.0)))
+        world = World(service.port, *((6.0, 0.5) if minutes < 2 else (20.0, 1.0)), dates_are_of_looks=source == "mock")
         cuts_s = 5 if minutes < 2 else 30
         absent = missing()
         wanted = KINDS_OF_PROXIES if source == "mock" else {}

@@ -282,7 +282,7 @@ class Client:
         """Who waited for an event was told soon."""
         now, wall = time.monotonic(), time.time()
         first = self.world.heard.setdefault(event["cursor"], wall)
-        age = wall - (min(first, moment(event)) if self.world.clock_is_right else first)
+        age = wall - (min(first, moment(event)) if self.world.dates_are_of_looks else first)
         failed = sum(max(0.0, window.overlap(now - age, now)) for window in self.world.failing)  # nothing is told meanwhile
         if now - age > self.began and self.world.late(now - age, now, failed) > 0:
             self.world.violation("told late", f"{self.name}: {event['cursor']} after {age:.1f} s")

@@ -180,7 +180,7 @@ class MachineFaults:
     async def set_clock(self) -> None:
         """The service's clock is set, forward or back, and some time later set right."""
         self.machine.set_clock(self.draw.choice(STEPS_S))
-        self.world.clock_is_right = False
+        self.world.dates_are_of_looks = False
         await asyncio.sleep(self.draw.uniform(1.0, 6.0) * self.world.pace)
         self.machine.set_clock(0)
         # What was dated ahead of the clock stays so: dates are not compared with this host's clock any more.

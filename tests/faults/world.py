@@ -146,7 +146,8 @@ class World:
     :ivar failing: when some of the journal's writes or syncs failed.
     :ivar crowded: when the service could open hardly any files.
     :ivar silent: when the scheduler gave no answer that can be believed.
-    :ivar clock_is_right: whether the service's clock was never set.
+    :ivar dates_are_of_looks: whether events have the dates of the looks that saw them, by this host's clock: the service's was
+        never set, and no steps are told that are known only from the scheduler's dates.
     :ivar heard: by cursor, when an event was first heard of: seconds since the epoch, by this host's clock.
     :ivar calls_failed: how many calls for the journal's files failed.
     :ivar asking: the requests that are under way.
@@ -170,7 +171,7 @@ class World:
     failing: list[Window] = attrs.field(factory=list)
     crowded: list[Window] = attrs.field(factory=list)
     silent: list[Window] = attrs.field(factory=list)
-    clock_is_right: bool = True
+    dates_are_of_looks: bool = True
     heard: dict[str, float] = attrs.field(factory=dict)
     asking: set[Asking] = attrs.field(factory=set)
     asked: list[Asking] = attrs.field(factory=list)
