@@ -99,6 +99,7 @@ class Assembly(MultiService):
         self.reloads = Reloads(self._supervision.reloading, self._supervision.reloaded)
         self.reloads.add("the access log", site.access_log.reopen)
         self.reloads.add("the hosts", self._reload_hosts)
+        self.reloads.add("the origins", self._reload_origins)
         self.reloads.add("the queues", self._queues.reload)
         for port in self._ports:
             endpoint = getattr(port, "endpoint", None)
@@ -148,6 +149,18 @@ class Assembly(MultiService):
             return None
         self._api.connections.forget_header_blocks()
         return f"known as {', '.join(hosts.names)}"
+
+    def _reload_origins(self) -> str | None:
+        """Answer the pages of the origins that the settings list now."""
+        try:
+            given = self._options.read_again().cors
+        except ConfigError as error:
+            raise CannotReload(str(error)) from None
+        cors = self._api.admission.cors
+        if not cors.give(given):
+            return None
+        self._api.connections.forget_header_blocks()
+        return f"pages of {', '.join(cors.listed) or 'no other origin'} may ask"
 
     def _hangup(self) -> None:
         """SIGHUP: read again what can be read again; where the terminal was closed that the process runs in, end."""

@@ -21,7 +21,7 @@ from jobpush.settings import ConfigError, Settings
 CHECK_S = 10.0
 
 #: The settings that queues follow from, and those of other parts that are read again.
-_READ_AGAIN = frozenset({"config", "queues", "interval", "hosts"})
+_READ_AGAIN = frozenset({"config", "queues", "interval", "hosts", "cors"})
 
 
 class ConfiguredQueues:

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 import attrs
 from twisted.python import usage
 
+from jobpush.adapter import kinds
 from jobpush.adapter.interfaces import BadQueueOption
-from jobpush.adapter.kinds import HostName, Kind, Many, Number, Path, Text, WholeNumber, YesNo, YesNoAuto, is_toml_of, to_toml
+from jobpush.adapter.kinds import HostName, Kind, Many, Number, Origin, Path, Text, WholeNumber, YesNo, YesNoAuto
 from jobpush.adapter.options import declared
 from jobpush.adapter.registry import Component, ComponentKind
 from jobpush.core.workflow_quotas import Quotas
@@ -77,6 +78,15 @@ class Settings:
         example=("jobs.example.org", "*.cluster.example.org"),
         details="Ports are ignored; *.example.org is each name below example.org. Another Host is answered with 421: a page in "
         "a browser can give this host a name of its own. See docs/security.md. Read again on SIGHUP.",
+    )
+    cors: tuple[str, ...] = setting(
+        Many(Origin()),
+        (),
+        "The origin of a site whose pages may ask here from browsers",
+        default_text="none",
+        example=("https://gateway.example.org",),
+        details="Scheme, host, and a port if it is not the scheme's own; there is no way to list all. Such a page may do what "
+        "everybody may who reaches the port, and with a token what its user may. See docs/security.md. Read again on SIGHUP.",
     )
     allow_anonymous: bool = setting(
         YesNo(), False, "Serve all jobs to everybody who reaches the port, even where the scheduler hides them"
@@ -328,11 +338,11 @@ def _given_in_file(path: str, item: AnySetting, value: object) -> Given:
     directory = os.path.dirname(os.path.abspath(path))
 
     def one(kind: Kind[object], part: object, where: str) -> object:
-        if not is_toml_of(kind, part):
+        if not kinds.is_toml_of(kind, part):
             raise ConfigError(f"{where}: {kind.unexpected()}")
         return _read(kind, part, where, directory)
 
-    where = f"{path}: {f'[{item.name}]' if isinstance(value, dict) else f'{item.name} = {to_toml(value)}'}"
+    where = f"{path}: {f'[{item.name}]' if isinstance(value, dict) else f'{item.name} = {kinds.to_toml(value)}'}"
     if not isinstance(item.kind, Many):
         return Given(one(item.kind, value, where), where)
     element = item.kind.element

@@ -104,6 +104,7 @@ def makeService(options: Options) -> IService:
         Each(settings.max_held_each, settings.max_requests_each),
         settings.max_requests,
         tickets,
+        settings.cors,
     )
     has_socket = isinstance(options.users_address, UnixSocket)
     site = JobpushSite(root, reactor, settings.access_log, service.instruments, has_socket)

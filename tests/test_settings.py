@@ -33,6 +33,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "config": ("a.toml", "a.toml"),
     "port": ("9999", "9999"),
     "hosts": ("Jobs.Example.org", "jobs.example.org"),
+    "cors": ("https://Gateway.Example.org:443/", "https://gateway.example.org"),
     "state": ("there", "there"),
     "keep_events": ("5", 5),
     "keep_days": ("0.5", 0.5),
@@ -118,7 +119,7 @@ class CommandLineTests(SynchronousTestCase):
                     self.assertEqual(value, os.path.abspath(expected))
                 elif item.field == "nudge":
                     self.assertEqual(value, (UnixAddress(os.path.abspath(expected), 0o666),))
-                elif item.field in ("operators", "hosts"):
+                elif item.field in ("operators", "hosts", "cors"):
                     self.assertEqual(value, (expected,))
                 elif item.is_repeated:
                     self.assertEqual([part.options for part in value], [expected])
@@ -182,14 +183,14 @@ class FileTests(SynchronousTestCase):
             _, expected = TEXTS.get(item.field, ("", FLAGS.get(item.field)))
             given = {
                 "nudge": ["unix:sock:mode=666"], "health": "unix:/run/x:mode=666", "socket": "unix:/run/y", "operators": ["@staff"],
-                "hosts": [expected],
+                "hosts": [expected], "cors": [expected],
             }.get(item.field, expected)  # fmt: skip
             path = self.write(f"{item.name} = {to_toml(given)}")
             value = getattr(load(path), item.field)
             beside = os.path.join(os.path.dirname(path), str(expected))
             if item.field == "nudge":
                 expected = (UnixAddress(beside, 0o666),)
-            if item.field in ("operators", "hosts"):
+            if item.field in ("operators", "hosts", "cors"):
                 expected = (expected,)
             self.assertEqual(value, beside if item.field in PATHS else expected, item.name)
 
@@ -215,8 +216,8 @@ class FileTests(SynchronousTestCase):
         """An unknown key is named with all that are known."""
         self.assertEqual(
             self.refused("prot = 8080"),
-            "unknown key 'prot'; known are [[auth]], [[listener]], [[queue]], access_log, allow_anonymous, debug_invariants, health, host, interval, "
-            "keep_channels, keep_days, keep_events, max_held, max_held_each, max_requests, max_requests_each, max_workflow_jobs, max_workflow_mb, "
+            "unknown key 'prot'; known are [[auth]], [[listener]], [[queue]], access_log, allow_anonymous, cors, debug_invariants, health, host, "
+            "interval, keep_channels, keep_days, keep_events, max_held, max_held_each, max_requests, max_requests_each, max_workflow_jobs, max_workflow_mb, "
             "max_workflows, nudge, nudge_secret, operator, owner_workflow_jobs, owner_workflow_mb, owner_workflows, port, private, socket, state, "
             "static",
         )

@@ -26,6 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SERVER = r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 _SERVERS = re.compile(f"{_SERVER}(?:,{_SERVER}){{0,9}}")
 _HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
+_ORIGIN = re.compile(r"(https?)://([a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 _YES_NO = {"yes": True, "no": False, "true": True, "false": False}
 
 
@@ -110,6 +111,24 @@ class HostName(Kind[str]):
         if not _HOST.fullmatch(text):
             raise self.unexpected()
         return text.lower()
+
+
+@attrs.frozen
+class Origin(Kind[str]):
+    """The origin of pages as browsers write it (RFC 6454, 6.2): scheme, host, and a port that is not the scheme's own."""
+
+    placeholder: str = "ORIGIN"
+    expected: str = "the origin of a page without a path, such as https://gateway.example.org"
+
+    def read(self, value: object, directory: str = "") -> str:
+        matched = _ORIGIN.fullmatch(value.lower().removesuffix("/")) if isinstance(value, str) else None
+        if matched is None:
+            raise self.unexpected()
+        scheme, host, port = matched.groups()
+        if port is not None and not 0 < int(port) < 65536:
+            raise self.unexpected()
+        own = port is None or int(port) == {"http": 80, "https": 443}[scheme]
+        return f"{scheme}://{host}" if own else f"{scheme}://{host}:{int(port)}"
 
 
 @attrs.frozen

@@ -32,6 +32,7 @@ from jobpush.web.access import Access, Policy
 from jobpush.web.admission import HEALTH, READYZ, Admission
 from jobpush.web.answering import Answering, Routes
 from jobpush.web.app import make_app
+from jobpush.web.cors import Cors, preflight
 from jobpush.web.dispatch import Dispatch
 from jobpush.web.held.connections import Connections
 from jobpush.web.held.judging import Judging
@@ -119,6 +120,7 @@ class ApiResource(Resource):
     def _admit(self, request: ClientRequest) -> Any:
         request.connections = self.connections
         request.principal, request.visibility, request.ticket, request.revoked = ANONYMOUS, NOTHING, None, False
+        request.cross_origin = False
         request.unread = self.connections.unread
         guard(request)
         try:
@@ -136,14 +138,22 @@ class ApiResource(Resource):
                 return self._render(request)
             Deferred.fromCoroutine(self._readyz(request)).addErrback(self._failed, request)
             return NOT_DONE_YET
-        if (request.path in _OPEN and not (request.path == _METRICS and self.identity)) or request.path.startswith(_OPEN_BELOW):
+        answer = preflight(request)
+        if answer is not None or self._is_open(request.path):
             try:
                 self.registry.shares.ask(ANONYMOUS)
             except Problem as problem:
                 return _refuse(request, problem)
-            return self._render(request)
+            if answer is None:
+                return self._render(request)
+            request.write(answer.apply(request))
+            request.finish()
+            return NOT_DONE_YET
         Deferred.fromCoroutine(self._identify(request)).addErrback(self._failed, request)
         return NOT_DONE_YET
+
+    def _is_open(self, path: bytes) -> bool:
+        return (path in _OPEN and not (path == _METRICS and self.identity)) or path.startswith(_OPEN_BELOW)
 
     async def _identify(self, request: ClientRequest) -> None:
         """
@@ -160,8 +170,8 @@ class ApiResource(Resource):
             raise revoked()
         if request in self._requests:  # the client has not left meanwhile
             # The next request on the connection that has the same headers is asked by the same. What is answered whoever asks
-            # leaves no headers for a request of another address, nor does what a ticket has opened.
-            request.admitted = request.ticket is None
+            # leaves no headers for a request of another address, nor does one with a ticket, or of another origin's page.
+            request.admitted = request.ticket is None and not request.cross_origin
             self._render(request)
 
     async def _readyz(self, request: ClientRequest) -> None:
@@ -262,6 +272,7 @@ def resource(
     each: Each = Each(),  # noqa: B008
     max_requests: int | None = None,
     tickets: Tickets | None = None,
+    cors: Iterable[str] = (),
 ) -> ApiResource:
     """
     Make the API as a resource.
@@ -278,6 +289,7 @@ def resource(
     :param each: how much one principal may take.
     :param max_requests: how many requests a second all principals together may send in the long run; by default any number.
     :param tickets: if clients may open streams with tickets.
+    :param cors: origins whose pages may ask, as browsers write them.
     """
     reactor: IReactorTime = service.reactor
     limit = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
@@ -319,7 +331,7 @@ def resource(
         check = LoopingCall(_check_invariants, registry, connections)
         check.clock = reactor
         check.start(CHECK_S, now=False)
-    admission = Admission(KnownHosts(hosts))
+    admission = Admission(KnownHosts(hosts), Cors(cors))
     judging = Judging(registry, access.visibility, routes.ask)
     dispatch = Dispatch(app, handlers, errors)
     return ApiResource(app, dispatch, service, access, admission, identity, registry, connections, judging, turns)

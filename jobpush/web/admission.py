@@ -12,6 +12,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from jobpush.runtime.host_names import Authority, KnownHosts, read_authority
+from jobpush.web.cors import Cors
 from jobpush.web.problems import Problem
 from jobpush.web.requests import ClientRequest
 
@@ -27,10 +28,12 @@ _PORTS = {"http": 80, "https": 443}
 class Admission:
     """
     :param hosts: what the service is known by.
+    :param cors: the other origins whose pages may ask.
     """
 
-    def __init__(self, hosts: KnownHosts) -> None:
+    def __init__(self, hosts: KnownHosts, cors: Cors) -> None:
         self.hosts = hosts
+        self.cors = cors
 
     def check(self, request: ClientRequest) -> None:
         """
@@ -42,7 +45,7 @@ class Admission:
             shown = request.method.decode("latin-1")[:20]
             raise Problem(501, f"{shown} is no method: methods are in upper case", "method", close=True)
         self._check_host(request)
-        if request.path not in HEALTH:
+        if not self.cors.allow(request) and request.path not in HEALTH:
             _check_origin(request)
         _check_type(request)
 

@@ -94,6 +94,7 @@ class ClientRequest(Protocol):
     :ivar came_at: the reactor's time at which its headers had come.
     :ivar ticket: with which it opens a stream, a `jobpush.web.tickets.Ticket`; None without one.
     :ivar revoked: what says who asks has been revoked since the request came.
+    :ivar cross_origin: a page of a listed origin has sent it; its answer has headers of its own (`jobpush.web.cors`).
     :ivar below: the path below that of the API, not quoted any more; set by what finds its route.
     """
 
@@ -118,6 +119,7 @@ class ClientRequest(Protocol):
     came_at: float
     ticket: Any
     revoked: bool
+    cross_origin: bool
     below: str
 
     def getHeader(self, name: bytes, /) -> bytes | None: ...

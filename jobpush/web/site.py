@@ -50,6 +50,7 @@ class JobpushRequest(Request):
     :ivar connections: what takes its connection when it is answered; set by the same.
     :ivar ticket: with which it opens a stream; set by the same.
     :ivar revoked: what says who asks has been revoked since; set by the same.
+    :ivar cross_origin: a page of a listed origin has sent it; set by the same.
     :ivar unread: the bound on what was answered and is not read; set by the same.
     :ivar received: bytes of its body that have come.
     :ivar gone: the client has left.
@@ -65,6 +66,7 @@ class JobpushRequest(Request):
     unread: Any = None
     ticket: Any = None
     revoked = False
+    cross_origin = False
     gone = False
     received = 0
 

@@ -329,6 +329,30 @@ class TestReload:
         client.close()
         service.stop()
 
+    def test_origins(self, tmp_path: Path) -> None:
+        """Pages of other origins are let in and shut out, on open connections too."""
+        house = Configured(tmp_path)
+        house.queues("alpha")
+        service = house.service
+        service.start()
+        client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+
+        def ask() -> tuple[int, str | None]:
+            client.request("GET", "/v1/jobs", headers={"Origin": "https://gateway.example.org"})
+            answer = client.getresponse()
+            answer.read()
+            return answer.status, answer.headers["Access-Control-Allow-Origin"]
+
+        assert [ask() for _ in range(3)] == [(403, None)] * 3
+        house.path.write_text('cors = ["https://gateway.example.org"]\n' + house.path.read_text())
+        house.reload("the origins: pages of https://gateway.example.org may ask")
+        assert [ask() for _ in range(3)] == [(200, "https://gateway.example.org")] * 3
+        house.queues("alpha")
+        house.reload("the origins: pages of no other origin may ask")
+        assert [ask() for _ in range(3)] == [(403, None)] * 3
+        client.close()
+        service.stop()
+
     def test_logs(self, tmp_path: Path) -> None:
         """What logrotate has moved away is written no more."""
         house = Configured(tmp_path, f"--logfile={tmp_path}/service.log")

@@ -36,7 +36,7 @@ def chromium() -> Iterator[Any]:
 class Site:
     """jobpush with private jobs: two of this user's, one of lee's."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.jobs, self.log = directory / "jobs", directory / "access.log"
         self.rows = {number: {"id": number, "state": "RUNNING", "user": user} for number, user in (("1", ME), ("2", "lee"), ("3", ME))}
         self.write()
@@ -44,7 +44,7 @@ class Site:
         self.socket = f"{self.runtime.name}/users.sock"
         self.service = ServiceProcess(
             directory / "service", "--queue", f"mock:file={self.jobs}:interval=0.1", "--private", "yes",
-            "--socket", f"unix:{self.socket}", "--access-log", str(self.log), "--state", str(directory / "state"),
+            "--socket", f"unix:{self.socket}", "--access-log", str(self.log), "--state", str(directory / "state"), *options,
         )  # fmt: skip
         self.service.start()
         self.service.ready()

@@ -140,6 +140,7 @@ class Connections:
             and request.method in (b"GET", b"POST")
             and channel.requests == [request]
             and bool(request.startedWriting) is begun
+            and (begun or not request.cross_origin)
             and is_clear(channel.transport, flush=begun)
         )
 
