@@ -222,6 +222,12 @@ class Settings:
         "Keep the whole HTTP channel of each held request (ten times the memory)",
         details="With false requests are held without their channels where that can be done.",
     )
+    show_version: bool = setting(
+        YesNo(),
+        False,
+        "Tell the version to all in /readyz and /metrics, not to operators alone",
+        details="It tells which known faults may be tried. `jobpush_info` of /metrics is there for whoever is told the version.",
+    )
     debug_invariants: bool = setting(
         YesNo(),
         False,

@@ -105,6 +105,7 @@ def makeService(options: Options) -> IService:
         settings.max_requests,
         tickets,
         settings.cors,
+        settings.show_version,
     )
     has_socket = isinstance(options.users_address, UnixSocket)
     site = JobpushSite(root, reactor, settings.access_log, service.instruments, has_socket)

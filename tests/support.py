@@ -169,9 +169,9 @@ class Lab:
             self.keep_in_memory(tail)
         self.serve(max_held)
 
-    def serve(self, max_held: int = 1000, policy: Policy = Policy(), authenticators: Any = ()) -> None:  # noqa: B008
+    def serve(self, max_held: int = 1000, policy: Policy = Policy(), authenticators: Any = (), **how: Any) -> None:  # noqa: B008
         """Put the service's resource where requests go."""
-        self.resource = resource(self.service, policy, Identity(authenticators), max_held=max_held)
+        self.resource = resource(self.service, policy, Identity(authenticators), max_held=max_held, **how)
         self.registry = self.resource.registry
         self.treq = StubTreq(self.resource)
 

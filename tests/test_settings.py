@@ -61,7 +61,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "auth": ("ldap:server=x", {"server": "x"}),
 }
 
-FLAGS = {"allow_anonymous": True, "keep_channels": True, "new_epoch": True, "debug_invariants": True}
+FLAGS = {"allow_anonymous": True, "keep_channels": True, "new_epoch": True, "debug_invariants": True, "show_version": True}
 
 PATHS = {"config", "state", "access_log", "static", "nudge_secret"}
 
@@ -218,8 +218,8 @@ class FileTests(SynchronousTestCase):
             self.refused("prot = 8080"),
             "unknown key 'prot'; known are [[auth]], [[listener]], [[queue]], access_log, allow_anonymous, cors, debug_invariants, health, host, "
             "interval, keep_channels, keep_days, keep_events, max_held, max_held_each, max_requests, max_requests_each, max_workflow_jobs, max_workflow_mb, "
-            "max_workflows, nudge, nudge_secret, operator, owner_workflow_jobs, owner_workflow_mb, owner_workflows, port, private, socket, state, "
-            "static",
+            "max_workflows, nudge, nudge_secret, operator, owner_workflow_jobs, owner_workflow_mb, owner_workflows, port, private, show_version, socket, "
+            "state, static",
         )
 
     def test_wrong_values(self) -> None:

@@ -273,6 +273,7 @@ def resource(
     max_requests: int | None = None,
     tickets: Tickets | None = None,
     cors: Iterable[str] = (),
+    show_version: bool = False,
 ) -> ApiResource:
     """
     Make the API as a resource.
@@ -290,6 +291,7 @@ def resource(
     :param max_requests: how many requests a second all principals together may send in the long run; by default any number.
     :param tickets: if clients may open streams with tickets.
     :param cors: origins whose pages may ask, as browsers write them.
+    :param show_version: tell the version to others than operators too.
     """
     reactor: IReactorTime = service.reactor
     limit = max_held if max_held is not None else max(16, raise_descriptor_limit() - RESERVE)
@@ -321,10 +323,13 @@ def resource(
     def operates(principal: Principal) -> bool:
         return principal.sees_all or not identity or access.is_open()
 
-    pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None, operates)
+    def tells_version(principal: Principal) -> bool:
+        return show_version or principal.sees_all
+
+    pages = PageRoutes(Metrics(service, registry), Static(static) if static is not None else None, operates, tells_version)
     streams = StreamRoutes(service, registry, connections, access.visibility)
     token_routes = TokenRoutes(service, tokens) if tokens is not None else None
-    operations = OperationRoutes(service, registry, operates)
+    operations = OperationRoutes(service, registry, operates, show_version)
     ticket_routes = TicketRoutes(service, tickets) if tickets is not None else None
     app, handlers, errors = make_app(answering, streams, workflows, operations, pages, token_routes, ticket_routes)
     if debug_invariants:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import attrs
 
-from jobpush import __version__
 from jobpush.adapter.load import DUTY
 from jobpush.polling.look import QueueStatus
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S
@@ -114,7 +113,6 @@ def readiness(service: JobPush, held: int) -> tuple[bool, dict[str, object]]:
     return not why_not, {
         "status": "not ready" if why_not else "ready",
         "causes": why_not,
-        "version": __version__,
         "held": held,
         "journal": {
             "events": journal.last_seq - journal.trimmed_seq,

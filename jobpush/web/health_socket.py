@@ -22,7 +22,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from jobpush import __version__
 from jobpush.core import wire
 from jobpush.listen_addresses import InUse, TcpPort, UnixSocket
 from jobpush.runtime.clocks import elapsed
@@ -87,7 +86,7 @@ class HealthSocket(Service):
         self._loop.clock = reactor
         self._close: Callable[[], None] | None = None
         self._thread: _Thread | None = None
-        self._noted = Note(reactor.seconds(), False, {"status": "not ready", "causes": ["starting"], "version": __version__})
+        self._noted = Note(reactor.seconds(), False, {"status": "not ready", "causes": ["starting"]})
 
     def privilegedStartService(self) -> None:
         """
@@ -147,7 +146,7 @@ class HealthSocket(Service):
             ready, fields = self._readiness()
         except Exception:
             self.log.failure("it cannot be said whether the service is ready")
-            ready, fields = False, {"status": "not ready", "causes": ["fault"], "version": __version__}
+            ready, fields = False, {"status": "not ready", "causes": ["fault"]}
         self._noted = Note(self._reactor.seconds(), ready, fields)
 
     def answer(self, request: bytes) -> bytes:
@@ -163,7 +162,7 @@ class HealthSocket(Service):
             return Problem(405, "a health check is a GET or a HEAD", headers={"Allow": "GET, HEAD"}).raw()
         noted = self._noted
         age = max(0.0, self._reactor.seconds() - noted.at)
-        good, fields = (True, {"status": "ok", "version": __version__}) if path == b"/healthz" else (noted.ready, noted.fields)
+        good, fields = (True, {"status": "ok"}) if path == b"/healthz" else (noted.ready, noted.fields)
         if age >= STUCK_S:
             good, fields = False, {**fields, "status": "stuck", "causes": [f"the reactor has not turned for {age:.0f} s"]}
         return _response(200 if good else 503, {**fields, "age_s": round(age, 3)}, method == b"HEAD")

@@ -32,14 +32,15 @@ class Metrics:
         self._service = service
         self._registry = registry
 
-    def text(self) -> tuple[bytes, bytes]:
+    def text(self, with_version: bool) -> tuple[bytes, bytes]:
         """
         The content type, and the body.
 
+        :param with_version: whether it says which version this is.
         :raise Problem: 404, where prometheus_client is not installed.
         """
         try:
-            from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+            from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Info, generate_latest
             from prometheus_client.gc_collector import GCCollector
             from prometheus_client.process_collector import ProcessCollector
         except ImportError:
@@ -48,6 +49,8 @@ class Metrics:
         registry.register(self)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
+        if with_version:
+            Info("jobpush", "What runs", registry=registry).info({"version": __version__})
         return CONTENT_TYPE_LATEST.encode(), generate_latest(registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -151,10 +154,7 @@ class Metrics:
         yield _counter("answers", "HTTP answers", ["status"], {(str(status),): count for status, count in answers.items()})
 
     def _machine(self) -> Iterator[Metric]:
-        from prometheus_client.core import InfoMetricFamily
-
         journal, instruments = self._service.journal, self._service.instruments
-        yield InfoMetricFamily("jobpush", "What runs", value={"version": __version__})
         yield _gauge("journal_events", "Events that the journal holds", [], {(): journal.last_seq - journal.trimmed_seq})
         yield _gauge("journal_bytes", "Bytes that the journal's files take up", [], {(): journal.size()})
         yield _gauge("journal_failing", "1 while the last batch could not be committed", [], {(): journal.problem is not None})

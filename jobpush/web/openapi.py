@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobpush import __version__
 from jobpush.core.model import STATES
 from jobpush.web.openapi_schemas import INTEGER, NUMBER, SCHEMAS, TEXT, Schema, enum_of, list_of, ref
 from jobpush.web.params import DEFAULT_LIMIT, DEFAULT_WAIT_S, FILTERS, HIGHEST_LIMIT, LONGEST_WAIT_S, MOST_IDS
@@ -356,7 +355,7 @@ def document() -> Schema:
         "openapi": "3.1.0",
         "info": {
             "title": "jobpush",
-            "version": __version__,
+            "version": "1",
             "summary": "Changes of batch jobs, pushed to those who wait for them.",
             "description": "Errors are application/problem+json and name what is wrong. Parameters that are not listed are refused, "
             "unless they begin with `_`.",

@@ -251,12 +251,12 @@ SCHEMAS: dict[str, Schema] = {
     "NewTicket": object_of({"ticket": TEXT, "user": TEXT, "expires_in_s": NUMBER}),
     "Tokens": object_of({"tokens": list_of(ref("Token"))}),
     "Nudged": object_of({"clusters": list_of(TEXT), "jobs": list_of(TEXT)}),
-    "Health": object_of({"status": TEXT, "version": TEXT}),
+    "Health": object_of({"status": TEXT}),
     "Readiness": object_of(
         {
             "status": enum_of(["ready", "not ready"]),
             "causes": {**list_of(TEXT), "description": "Why it is not ready; none if it is."},
-            "version": TEXT,
+            "version": {**TEXT, "description": "That of the software, with --show-version."},
             "held": {**INTEGER, "description": "How many requests are held."},
             "journal": object_of({"events": INTEGER, "bytes": INTEGER, "missing": list_of(TEXT)}),
             "queues": {"type": "object", "additionalProperties": {"type": "object"}},

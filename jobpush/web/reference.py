@@ -34,8 +34,8 @@ def _page(document: Schema) -> Iterator[str]:
     info = document["info"]
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>jobpush {_text(info['version'])}: HTTP</title><style>{_STYLE}</style></head><body><main>"
-    yield f"<h1>jobpush {_text(info['version'])}</h1><p>{_text(info['summary'])} {_text(info['description'])}</p>"
+    yield f"<title>jobpush: HTTP</title><style>{_STYLE}</style></head><body><main>"
+    yield f"<h1>jobpush</h1><p>{_text(info['summary'])} {_text(info['description'])}</p>"
     yield '<p>The same for programs: <a href="openapi.json">openapi.json</a> (OpenAPI 3.1).</p>'
     operations = [
         (tag, method, path, operation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from jobpush import __version__
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import QueueFacts
 from jobpush.web.access import PATIENCE_S, Anonymous, Policy
@@ -285,6 +286,19 @@ class OperatorTests(AccessCase):
         self.assertTrue(metrics.held)
         self.lab.clock.advance(PATIENCE_S)
         self.assertEqual((metrics.status, self.ask("/metrics", "root+operator").status), (503, 200))
+
+    def test_versions(self) -> None:
+        """Operators are told in metrics; nobody else is, at any address that has no jobs, unless the administrator says so."""
+        paths = ("/metrics", "/readyz", "/healthz", "/openapi.json", "/docs", "/", "/dashboard", "/none")
+        for show in (False, True):
+            for facts in (OPEN, HIDES):
+                self.lab.serve(authenticators=[Says()], show_version=show)
+                self.says(facts)
+                for user in ("root+operator", "kim", None):
+                    tell = [path for path in paths if __version__.encode() in self.ask(path, user).body()]
+                    operates = user == "root+operator"
+                    both = show and (operates or facts is OPEN)
+                    self.assertEqual(tell, ["/metrics", "/readyz"] if both else ["/metrics"] if operates else [], (show, facts, user))
 
     def test_open(self) -> None:
         """Where everybody is shown all jobs, both are for everybody, as where nobody can say who he is."""

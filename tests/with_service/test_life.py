@@ -141,7 +141,7 @@ class TestSockets:
                     service.port = port
                     assert service.get("/healthz").status == 200
                 with Client(f"unix:{path}") as client:
-                    assert client.ready()["version"]
+                    assert client.ready()["queues"]
                 assert f"serves mock (mock) on 127.0.0.1:{ports[0]}, {path}, 127.0.0.1:{ports[1]}" in service.log
                 service.stop()
                 assert path.exists()

@@ -25,22 +25,32 @@ class OperationRoutes:
     ``/healthz``, ``/readyz``, ``/v1/nudge``.
 
     :param operates: returns whether a principal may see what is for operators.
+    :param show_version: tell the version.
     """
 
-    def __init__(self, service: JobPush, registry: Registry, operates: Callable[[Principal], bool]) -> None:
+    def __init__(
+        self,
+        service: JobPush,
+        registry: Registry,
+        operates: Callable[[Principal], bool],
+        show_version: bool,
+    ) -> None:
         self._operates = operates
+        self._show_version = show_version
         self._service = service
         self._registry = registry
 
     def healthz(self, request: ClientRequest) -> Response:
         """The process answers."""
-        return self._json({"status": "ok", "version": __version__})
+        return self._json({"status": "ok"})
 
     def readyz(self, request: ClientRequest) -> Response:
         """Whether it can do its work, and to operators what is missing."""
         ready, fields = health.readiness(self._service, self._registry.held)
         if not self._operates(request.principal):
             fields = {"status": fields["status"]}
+        elif self._show_version:
+            fields["version"] = __version__
         return self._json(fields, 200 if ready else 503)
 
     def nudge(self, request: ClientRequest) -> Response:

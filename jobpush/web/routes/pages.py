@@ -44,11 +44,19 @@ class PageRoutes:
     ``/``, ``/dashboard``, ``/docs``, ``/openapi.json``, ``/metrics``.
 
     :param operates: returns whether a principal may see what is for operators.
+    :param tells_version: returns whether it is told the version.
     :ivar files: the site's own files, if it has any.
     """
 
-    def __init__(self, metrics: Metrics, static_files: Static | None, operates: Callable[[Principal], bool]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        static_files: Static | None,
+        operates: Callable[[Principal], bool],
+        tells_version: Callable[[Principal], bool],
+    ) -> None:
         self._metrics = metrics
+        self._tells_version = tells_version
         self._operates = operates
         self.files = static_files
 
@@ -89,7 +97,7 @@ class PageRoutes:
         """For Prometheus."""
         if not self._operates(request.principal):
             raise Problem(403, "metrics are for operators, and for their tokens with the scope metrics")
-        kind, body = self._metrics.text()
+        kind, body = self._metrics.text(self._tells_version(request.principal))
         return self._text(request, kind, body)
 
     @staticmethod
