@@ -226,7 +226,7 @@ class Settings:
         YesNo(),
         False,
         "Tell the version to all in /readyz and /metrics, not to operators alone",
-        details="It tells which known faults may be tried. `jobpush_info` of /metrics is there for whoever is told the version.",
+        details="It says which known faults may be tried. `jobpush_info` of /metrics is there for whoever is told the version.",
     )
     debug_invariants: bool = setting(
         YesNo(),

@@ -335,6 +335,19 @@ _PROBLEM_TEXTS = {
 }
 
 
+#: How clients say who they are. Which of these a service takes, and whether it takes who says nothing, is its administrator's choice.
+_SECURITY = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token that `jobpush login` or POST /v1/tokens gave, or a JWT of Slurm's or of an identity provider.",
+    },
+    "slurm": {"type": "apiKey", "in": "header", "name": "X-SLURM-USER-TOKEN", "description": "A JWT of Slurm's (scontrol token)."},
+    "password": {"type": "http", "scheme": "basic", "description": "A name and a password of the users file."},
+    "ticket": {"type": "apiKey", "in": "query", "name": "ticket", "description": "What POST /v1/tickets gave, once."},
+}
+
+
 def _with_who_asks(every: Schema) -> Schema:
     """
     The same, where each address that may show a job says what becomes of those who may not see it, or may not yet; and each but
@@ -343,7 +356,10 @@ def _with_who_asks(every: Schema) -> Schema:
     for path, operations in every.items():
         if path not in ("/healthz", "/readyz"):
             shows_jobs = path.startswith("/v1/") or path == "/jobstatus"
+            names = [name for name in _SECURITY if name != "ticket" or path in ("/v1/events", "/v1/socket")]
             for operation in operations.values():
+                if shows_jobs or path == "/metrics":
+                    operation["security"] = [{}, *({name: []} for name in names)]
                 for status in (401, 429, 503) if shows_jobs else (429, 503):
                     operation["responses"].setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     return every
@@ -364,6 +380,7 @@ def document() -> Schema:
         "paths": _with_who_asks(paths()),
         "components": {
             "schemas": SCHEMAS,
+            "securitySchemes": _SECURITY,
             "responses": {
                 str(status): {"description": text, "content": {"application/problem+json": {"schema": ref("Problem")}}}
                 for status, text in _PROBLEM_TEXTS.items()

@@ -83,6 +83,17 @@ class DocumentTests(LabCase):
         validate(DOCUMENT)
         self.assertEqual(self.document["info"]["version"], "1")
 
+    def test_who_asks(self) -> None:
+        """What shows jobs says how clients say who they are; a ticket is for streams alone, and health checks ask nobody."""
+        schemes = set(self.document["components"]["securitySchemes"])
+        for path, operations in self.document["paths"].items():
+            for operation in operations.values():
+                named = {name for each in operation.get("security", []) for name in each}
+                wanted = schemes if path in ("/v1/events", "/v1/socket") else schemes - {"ticket"}
+                if not path.startswith("/v1/") and path not in ("/jobstatus", "/metrics"):
+                    wanted = set()
+                self.assertEqual(named, wanted, path)
+
     def test_served(self) -> None:
         """It is what ``/openapi.json`` answers, and ``/docs`` has every address of it."""
         self.assertEqual(self.lab.get("/openapi.json").json(), json.loads(json.dumps(DOCUMENT)))
