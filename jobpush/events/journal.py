@@ -274,7 +274,7 @@ class SQLiteJournal:
                 if not events or self._head() != events[-1].seq:
                     self._check_head(self.last_seq)
                     raise
-                check_synced(self._writer)
+                check_synced(self._writer, os.path.join(self.directory, f"{NAME}-wal") if self.directory is not None else None)
                 self._unsure = False
             try:
                 if events:

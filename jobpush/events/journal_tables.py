@@ -5,6 +5,7 @@ The tables of the journal's file: their schema, and how their rows are written a
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -223,21 +224,40 @@ def kept_texts(meta: Mapping[str, str]) -> dict[str, str]:
     return {name.removeprefix(_KEPT): value for name, value in meta.items() if name.startswith(_KEPT)}
 
 
-def check_synced(db: sqlite3.Connection) -> None:
+def check_synced(db: sqlite3.Connection, log: str | None) -> None:
     """
-    Check that what is read is on the disk: a sync that failed may have left it in the kernel's memory alone.
+    Check that what is read is on the disk: a sync that failed may have left it in the kernel's memory alone, marked as written
+    (https://lwn.net/Articles/752063/). So the write-ahead log is written once more as it is, and copied into the file. Of a log
+    that lacks its end on the disk the rest would be played over newer pages after a power cut.
 
-    The write-ahead log is emptied with that: what of it is on the disk may lack its end, and after a power cut it would be
-    played over newer pages.
-
+    :param log: the path of the write-ahead log; None for a journal in memory.
     :raise JournalError: if it may not be.
     """
     try:
-        busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if log is not None:
+            _write_again(log)
+        busy = db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]
         why = "a reader is in the way" if busy else None
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         why = str(error)
     if why is not None:
         raise JournalError(
             f"a batch whose write failed is in the journal, and it cannot be made sure that it is on the disk: {why}"
         )
+
+
+def _write_again(path: str) -> None:
+    """
+    Write a file's bytes in their places, and sync it: also what the kernel takes for written.
+
+    :raise OSError: if that fails.
+    """
+    with open(path, "r+b", buffering=0) as file:
+        at = 0
+        while chunk := os.pread(file.fileno(), _CHUNK, at):
+            at += os.pwrite(file.fileno(), chunk, at)
+        os.fsync(file.fileno())
+
+
+#: Bytes that are read and written at once.
+_CHUNK = 1024 * 1024

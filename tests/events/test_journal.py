@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
 import sqlite3
 import time
+from pathlib import Path
 from threading import current_thread
 from typing import Any
 from unittest import mock
@@ -157,15 +159,27 @@ class DurabilityTests(JournalCase):
         """What SQLite called a failure is read back: a batch that is in the file was committed."""
         journal = self.open()
         self.write(journal, change("1", "RUNNING"))
+        log, before, write = Path(self.directory, "journal.sqlite-wal"), [], os.pwrite
+
+        def noted(file: int, data: bytes, at: int) -> int:
+            if os.readlink(f"/proc/self/fd/{file}") == str(log):
+                self.assertEqual(at, sum(map(len, before)))
+                before.append(data)
+            return write(file, data, at)
+
+        self.patch(os, "pwrite", noted)
         done, _ = self.fails_after(journal, change("2", "RUNNING"))
         self.assertIsNone(self.successResultOf(done))
         self.assertEqual((journal.last_seq, journal.problem), (2, None))
+        # The log, which the kernel may take for written, has been written once more as it was.
+        self.assertEqual(before, [log.read_bytes()])
+        self.assertGreater(len(before[0]), 4096)
         self.write(journal, change("3", "RUNNING"))
         self.assertEqual(self.read(journal), [1, 2, 3])
 
     def test_written_and_perhaps_not_on_the_disk(self) -> None:
         """A batch that is in the file, and of which nobody can say that it is on the disk, is not told before the next start."""
-        for how, why in (("reader", "a reader is in the way"), ("disk", "disk I/O error")):
+        for how, why in (("reader", "a reader is in the way"), ("disk", "disk I/O error"), ("log", "[Errno 5] Input/output error")):
             journal = self.open()
             before = journal.last_seq
             self.write(journal, change("1", "RUNNING"))
@@ -179,6 +193,8 @@ class DurabilityTests(JournalCase):
                     made.execute.side_effect = lambda text, *more: self.fail_checkpoint(made, text, *more)
                 return made
 
+            if how == "log":
+                self.patch(os, "fsync", mock.Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO))))
             if how == "reader":  # it reads what was there before the batch: the log cannot be copied as a whole
                 reader.execute("BEGIN").execute("SELECT count(*) FROM event").fetchall()
             with mock.patch.object(journal, "_connect_writer", in_the_way):

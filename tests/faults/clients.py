@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import attrs
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from tests.faults.history import NEXT, USERS, History
 from tests.faults.http import Answer, Connection, Ended
@@ -384,7 +384,9 @@ class Stream(Client):
             with self.world.under_way(self.counted_as):
                 await self.read(stretch.end, until, branch)
         except (OSError, EOFError, Ended, WebSocketException) as error:
-            self.was_cut(began, repr(error))
+            refused = isinstance(error, InvalidStatus) and error.response.status_code == 503
+            if not (refused and self.world.may_fail(time.monotonic())):
+                self.was_cut(began, repr(error))
             raise Ended(str(error)) from None
         finally:
             self.connection.close()
