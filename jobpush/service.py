@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.adapter.interfaces import IBatchQueueService, IWatchfulQueue
+from jobpush.core.filters import ALL, Visibility
 from jobpush.core.job_table import JobTable
 from jobpush.core.model import JobDescriptor, JobKey, QueueFacts
 from jobpush.core.workflow import NO_CLUSTER
@@ -272,7 +273,7 @@ class JobPush(MultiService):
         return self.tracker.head, self.table.forgotten
 
     def fresh(
-        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
+        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None, visibility: Visibility = ALL
     ) -> Deferred[None]:
         """
         Fire when a look at each of these clusters that begins after this call has been published; never, while one of them
@@ -280,12 +281,15 @@ class JobPush(MultiService):
 
         :param jobs: those that are looked for. Accounting is asked about those that the looks have not shown.
         :param client: the name of who asks.
+        :param visibility: whose jobs that one may see. For whom some are hidden, no look is for single jobs, since how long
+            that takes tells whether there is such a job.
         """
         wanted = tuple(jobs)
-        waits = [self._fresh(cluster, [job_id for name, job_id in wanted if name == cluster], client) for cluster in clusters]
+        named = wanted if visibility.user is None else ()
+        waits = [self._fresh(cluster, [job_id for name, job_id in named if name == cluster], client) for cluster in clusters]
         gathered = gatherResults(waits, consumeErrors=True)
         if wanted:
-            gathered.addCallback(lambda _: self.look_up(wanted))
+            gathered.addCallback(lambda _: self.look_up(wanted, visibility))
         whole: Deferred[None] = Deferred(lambda _: gathered.cancel())
         gathered.addCallbacks(lambda _: whole.callback(None), lambda _: None)
         return whole
@@ -305,15 +309,19 @@ class JobPush(MultiService):
         waiting: Deferred[None] = monitor.fresh(jobs, client).addErrback(cancelled)
         return waiting
 
-    def look_up(self, jobs: Iterable[JobKey]) -> Deferred[list[None]]:
+    def look_up(self, jobs: Iterable[JobKey], visibility: Visibility = ALL) -> Deferred[list[None]]:
         """
-        Ask accounting about those of these jobs that are not known.
+        Ask accounting about those of these jobs that are not known, and about those that may not be shown as if they were not.
 
         :return: fires when it has answered, or cannot be asked; what it knows is published then. Cancelling is allowed.
         """
         served = [key for key in jobs if key[0] in self.monitors]
-        unknown = [key for key in served if self.table.find(*key, self.monitors[key[0]].queue.task_of) is None]
-        return gatherResults([self.monitors[cluster].lookups.find(job_id) for cluster, job_id in unknown], consumeErrors=True)
+        found = {key: self.table.find(*key, self.monitors[key[0]].queue.task_of) for key in served}
+        absent = [key for key, there in found.items() if there is None or not visibility.shows(there[0].user)]
+        hidden = visibility.user is not None
+        return gatherResults(
+            [self.monitors[cluster].lookups.find(job_id, hidden) for cluster, job_id in absent], consumeErrors=True
+        )
 
     def awaited(self, clusters: frozenset[str] = frozenset()) -> None:
         """Somebody begins to wait for jobs of these clusters; of all, if none is named."""

@@ -132,10 +132,11 @@ class IJournal(Interface):
         Fails with `CursorGone` if events after ``since`` have been removed, with `JournalError` if it cannot be read.
         """
 
-    def last_of(keys: Sequence[JobKey], upto: int) -> Deferred[dict[JobKey, Event]]:
+    def last_of(keys: Sequence[JobKey], upto: int, user: str | None = None) -> Deferred[dict[JobKey, Event]]:
         """
         Read the last event of each of these jobs and workflows up to that number, as far as the journal holds one.
 
+        :param user: if that is one of this user's; by default whosever it is. Of another's nothing is decoded.
         :param upto: what is published: a later event is on the disk, and nobody may hear of it yet.
 
         Fails with `JournalError` if it cannot be read.

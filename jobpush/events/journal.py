@@ -451,8 +451,8 @@ class SQLiteJournal:
     def read(self, since: int, upto: int, scope: Scope, limit: int) -> Deferred[Found]:
         return self._events.read(since, upto, scope, limit)
 
-    def last_of(self, keys: Sequence[JobKey], upto: int) -> Deferred[dict[JobKey, Event]]:
-        return self._run_reading(lambda: self._events.last_of(keys, upto))
+    def last_of(self, keys: Sequence[JobKey], upto: int, user: str | None = None) -> Deferred[dict[JobKey, Event]]:
+        return self._run_reading(lambda: self._events.last_of(keys, upto, user))
 
 
 def _tells_of_damage(error: sqlite3.Error) -> bool:

@@ -239,11 +239,11 @@ class Reading:
                 self.by_index = False
                 raise Damaged(f"the index {index} is damaged: event {seq} is not in it; see 'jobpush journal check'")
 
-    def last_of(self, keys: Sequence[JobKey], upto: int) -> dict[JobKey, Event]:
-        """Return the last event of each of these jobs and workflows up to that number, as far as there is one."""
+    def last_of(self, keys: Sequence[JobKey], upto: int, user: str | None) -> dict[JobKey, Event]:
+        """Return the last event of each of these jobs and workflows up to that number, as far as there is one of the user's."""
         found: dict[JobKey, Event] = {}
         for key in keys:
             condition = "cluster = ? AND job = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
             rows = self._connection().execute(f"SELECT {COLUMNS} FROM event WHERE {condition}", (*key_columns(key), upto))
-            found.update((key, decoded(stored(row))) for row in rows)
+            found.update((key, decoded(stored(row))) for row in rows if user is None or row[4] == user)
         return found

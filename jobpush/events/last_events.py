@@ -22,7 +22,8 @@ MOST_KEPT = 256
 
 Found = dict[JobKey, Event]
 Waiting = list["Deferred[Found]"]
-Asked = dict[tuple[JobKey, ...], "Waiting | Found"]
+Question = tuple["str | None", tuple[JobKey, ...]]
+Asked = dict[Question, "Waiting | Found"]
 
 
 class LastEvents:
@@ -37,15 +38,16 @@ class LastEvents:
         #: What was asked up to that head: who waits, or, of a single job, what was found.
         self._asked: Asked = {}
 
-    async def of(self, keys: Sequence[JobKey], head: int) -> Found:
+    async def of(self, keys: Sequence[JobKey], head: int, user: str | None = None) -> Found:
         """
         Return the last event of each of these jobs and workflows up to that number, as far as the journal holds one.
 
+        :param user: of this user's alone.
         :raise JournalError: if it cannot be read.
         """
         if head != self._head:
             self._head, self._asked = head, {}
-        asked, asked_by = tuple(keys), self._asked
+        asked, asked_by = (user, tuple(keys)), self._asked
         found = asked_by.get(asked)
         if isinstance(found, dict):
             return found
@@ -54,12 +56,12 @@ class LastEvents:
         answer: Deferred[Found] = Deferred(lambda cancelled: waiting.remove(cancelled))
         waiting.append(answer)
         if found is None:
-            maybeDeferred(self._journal.last_of, keys, head).addBoth(self._answered, asked, asked_by)
+            maybeDeferred(self._journal.last_of, keys, head, user).addBoth(self._answered, asked, asked_by)
         return await answer
 
-    def _answered(self, result: Found | Failure, asked: tuple[JobKey, ...], asked_by: Asked) -> None:
+    def _answered(self, result: Found | Failure, asked: Question, asked_by: Asked) -> None:
         waiting = asked_by.pop(asked)
-        if len(asked) == 1 and isinstance(result, dict):
+        if len(asked[1]) == 1 and isinstance(result, dict):
             kept = [key for key, found in asked_by.items() if isinstance(found, dict)]
             if len(kept) >= MOST_KEPT:
                 del asked_by[kept[0]]

@@ -201,9 +201,13 @@ class Feed:
             raise CursorGone(self._journal.trimmed_seq)
         return since.seq
 
-    async def last_of(self, keys: Sequence[JobKey]) -> dict[JobKey, Event]:
-        """The last published event of each of these jobs and workflows, as far as the journal holds one."""
-        return await self._last_events.of(keys, self._tail.head)
+    async def last_of(self, keys: Sequence[JobKey], user: str | None = None) -> dict[JobKey, Event]:
+        """
+        The last published event of each of these jobs and workflows, as far as the journal holds one.
+
+        :param user: of this user's alone.
+        """
+        return await self._last_events.of(keys, self._tail.head, user)
 
     async def next(
         self,

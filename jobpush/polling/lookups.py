@@ -63,17 +63,20 @@ class Lookups:
         self._publisher = publisher
         self._policy = policy
         self._waiting: dict[str, list[Deferred[None]]] = {}
+        #: When it was asked about jobs that it does not know, and about those that are asked for once in that time alone.
         self._unknown: dict[str, float] = {}
+        self._asked_once: set[str] = set()
         self._running = False
         self._call: IDelayedCall | None = None
         self._began_at = 0.0
         self._due = 0.0
 
-    def find(self, job_id: str) -> Deferred[None]:
+    def find(self, job_id: str, known_too: bool = False) -> Deferred[None]:
         """
         Ask accounting about a job that is in no table, or about all parts of an array of which not all are known.
 
         :param job_id: canonical.
+        :param known_too: also about one that is in the table: who asks may not find out by the time that it takes.
         :return: fires when it has answered, or cannot be asked; then what it knows of the job has been published. Cancelling
             is allowed.
         """
@@ -81,12 +84,14 @@ class Lookups:
         now = self._reactor.seconds()
         asked_at = self._unknown.get(job_id)
         jobs = self._publisher.table.cluster(self._queue.cluster)
-        known = jobs.get(job_id) is not None and job_id not in jobs.parts_unknown
+        known = not known_too and jobs.get(job_id) is not None and job_id not in jobs.parts_unknown
         recently = asked_at is not None and now - asked_at < UNKNOWN_S
         if known or recently or len(self._waiting) >= MOST_WAITING or not self._has_records:
             waiting.callback(None)
             return waiting
         self._waiting.setdefault(job_id, []).append(waiting)
+        if known_too:
+            self._asked_once.add(job_id)
         self._ask_soon()
         return waiting
 
@@ -139,7 +144,8 @@ class Lookups:
         jobs = self._publisher.table.cluster(queue.cluster)
         recorded = _recorded(ids, found, jobs)
         for job_id in ids:
-            if job_id not in found and job_id not in recorded:
+            if job_id in self._asked_once or (job_id not in found and job_id not in recorded):
+                self._asked_once.discard(job_id)
                 if len(self._unknown) >= MOST_UNKNOWN:
                     self._unknown.clear()
                 self._unknown[job_id] = asked_at

@@ -188,7 +188,7 @@ class Params:
         if not slash:
             cluster, job_id = only_cluster(self._service, name), value
         check_cluster(self._service, cluster, name)
-        return canonical_key(self._service, cluster, job_id, name)
+        return canonical_key(self._service, cluster, job_id, name, self._visibility)
 
 
 def _few(name: str, values: Sequence[Any]) -> frozenset[str]:
@@ -378,13 +378,26 @@ def check_workflow(name: object, where: str, found: bool = True) -> str:
     return text
 
 
-def canonical_key(service: JobPush, cluster: str, job_id: str, name: str) -> JobKey:
-    """The key of a job that a client wrote, aliases resolved. The id is within the scheduler's grammar."""
+def canonical_key(service: JobPush, cluster: str, job_id: str, name: str, visibility: Visibility) -> JobKey:
+    """
+    The key of a job that a client wrote, within the scheduler's grammar; aliases resolved of jobs that the client may see.
+    """
     try:
         canonical = service.monitor_of(cluster).queue.canonical_id(job_id)
     except InvalidJobId as error:
         raise Problem(400, f"{name}: {_shown(job_id)} is not a job id of {cluster}: {error}", name) from None
-    return (cluster, service.table.cluster(cluster).canonical(canonical))
+    return resolved(service, (cluster, canonical), visibility)
+
+
+def resolved(service: JobPush, key: JobKey, visibility: Visibility) -> JobKey:
+    """
+    Return the key that one is an alias of by now; itself, if it is none, or that of a job that may not be shown: its id is as
+    secret as the job.
+    """
+    jobs = service.table.cluster(key[0])
+    canonical = jobs.canonical(key[1])
+    record = jobs.get(canonical) if canonical != key[1] else None
+    return (key[0], canonical) if record is not None and visibility.shows(record.subject.user) else key
 
 
 def _clusters(service: JobPush) -> str:

@@ -29,6 +29,7 @@ from jobpush.events import journal as journal_module
 from jobpush.events import state_directory
 from jobpush.events.interfaces import CursorGone, Found, IJournal, JournalError
 from jobpush.events.journal import WAL_KEPT, Retention, SQLiteJournal
+from jobpush.events.journal_reading import decoded
 from jobpush.events.journal_tables import MIGRATIONS
 from jobpush.events.journal_threads import Threads
 from jobpush.events.state_directory import NETWORK_FILE_SYSTEMS
@@ -519,6 +520,16 @@ class ReadingTests(JournalCase):
         self.assertEqual({key: event.seq for key, event in found.items()}, {("c", "1"): 3, ("d", "1"): 4})
         found = self.successResultOf(journal.last_of([("c", "1"), ("d", "1"), ("c", "3")], 2))
         self.assertEqual({key: event.seq for key, event in found.items()}, {("c", "1"): 1})
+
+    def test_last_of_a_user(self) -> None:
+        """Another's is not there, and nothing of it is decoded: it takes as long as if there were none."""
+        journal = self.open()
+        self.write(journal, change("1", "QUEUED", user="lee"), change("2", "QUEUED", user="kim"), change("3", "QUEUED"))
+        keys = [("c", "1"), ("c", "2"), ("c", "3"), ("c", "4")]
+        with mock.patch("jobpush.events.journal_reading.decoded", wraps=decoded) as reads:
+            self.assertEqual(list(self.successResultOf(journal.last_of(keys, 3, "kim"))), [("c", "2")])
+            self.assertEqual(reads.call_count, 1)
+            self.assertEqual(len(self.successResultOf(journal.last_of(keys, 3))), 3)
 
     def test_texts_that_are_none(self) -> None:
         """Lone surrogates are no error, and no other's loss: the columns have what the bodies have."""

@@ -24,11 +24,13 @@ class Journal:
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[JobKey], int]] = []
+        self.users: list[str | None] = []
         self.answers: list[Deferred[Any]] = []
         self.at_once: Any = None
 
-    def last_of(self, keys: Sequence[JobKey], upto: int) -> Deferred[Any]:
+    def last_of(self, keys: Sequence[JobKey], upto: int, user: str | None) -> Deferred[Any]:
         self.asked.append((list(keys), upto))
+        self.users.append(user)
         self.answers.append(Deferred() if self.at_once is None else succeed(self.at_once))
         return self.answers[-1]
 
@@ -41,9 +43,9 @@ class LastEventsTests(SynchronousTestCase):
         self.journal = Journal()
         self.events = LastEvents(Cooperator(self.clock), self.journal)  # type: ignore[arg-type]
 
-    def ask(self, keys: Sequence[JobKey] = ONE, head: int = 7) -> Deferred[Any]:
+    def ask(self, keys: Sequence[JobKey] = ONE, head: int = 7, user: str | None = None) -> Deferred[Any]:
         """What is asked for."""
-        return Deferred.fromCoroutine(self.events.of(keys, head))
+        return Deferred.fromCoroutine(self.events.of(keys, head, user))
 
     def test_shared(self) -> None:
         """Who asks alike shares the reading; the first is answered at once, the others in turns."""
@@ -67,6 +69,16 @@ class LastEventsTests(SynchronousTestCase):
         for number in (2, 3, 3, 1):
             self.successResultOf(self.ask([("a", str(number))], 8))
         self.assertEqual([keys[0][1] for keys, _ in self.journal.asked[2:]], ["2", "3", "1"])
+
+    def test_users(self) -> None:
+        """What one may see says nothing of what another may."""
+        asking = [self.ask(user=user) for user in ("kim", "lee", None, "kim")]
+        self.assertEqual(self.journal.users, ["kim", "lee", None])
+        for answer, found in zip(self.journal.answers, ("of kim", "of lee", "of all"), strict=True):
+            answer.callback({ONE[0]: found})
+        self.clock.advance(0)
+        self.assertEqual([self.successResultOf(each)[ONE[0]] for each in asking], ["of kim", "of lee", "of all", "of kim"])
+        self.assertEqual(self.successResultOf(self.ask(user="lee"))[ONE[0]], "of lee")
 
     def test_several(self) -> None:
         """What was found of several jobs is not kept."""

@@ -8,6 +8,7 @@ from typing import Any
 from jobpush import __version__
 from jobpush.adapter.interfaces import QueueError
 from jobpush.core.model import QueueFacts
+from jobpush.polling.lookups import UNKNOWN_S
 from jobpush.web.access import PATIENCE_S, Anonymous, Policy
 from tests.support import USER_HEADER, LabCase, Pending, Says
 
@@ -311,3 +312,68 @@ class OperatorTests(AccessCase):
         self.lab.serve()
         self.says(HIDES)
         self.assertEqual(self.both(None)[0], 200)
+
+
+class SameWayTests(AccessCase):
+    """Another's job is looked for as one that does not exist is: neither words nor time tell them apart."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lab.serve(authenticators=[Says()])
+        self.lab.set("20_4", "RUNNING", user="lee", aliases=("37",))
+        self.lab.set("20_5", "RUNNING", user="kim", aliases=("38",))
+
+    def done(self, asked: Pending) -> Pending:
+        """An answer that has come, after some looks."""
+        for _ in range(8):
+            if not asked.held:
+                break
+            self.lab.tick()
+        return asked
+
+    def test_aliases(self) -> None:
+        """An id that stands for another's job is not told from one that stands for none: its own id is as secret as the job."""
+        self.says(HIDES)
+        self.assertEqual(self.ask("/v1/jobs/memory/38", "kim").json()["job"]["id"], "20_5")
+        for path in (
+            "/v1/jobs/memory/37", "/v1/jobs/memory/37?since=0&wait=3", "/jobstatus?jobId=37", "/jobstatus?jobId=37&since=now",
+            "/v1/wait?job=37&wait=3", "/v1/wait?job=37&wait=0", "/v1/jobs?job=37", "/v1/changes?since=0&job=37&wait=0",
+        ):  # fmt: skip
+            answer = self.done(self.ask(path, "kim"))
+            self.assertNotIn(b"20_4", answer.body(), path)
+            self.assertIn(answer.status, (200, 404))
+        body = json.dumps({"jobs": ["memory/37", "memory/38"]})
+        answer = self.lab.request("PUT", "/v1/workflows/w", data=body.encode(), headers={USER_HEADER: "kim"})
+        self.assertEqual((answer.status, b"20_4" in answer.body(), b"20_5" in answer.body()), (201, False, True))
+
+    def test_accounting(self) -> None:
+        """Is asked about both, once in a while; about what its owner asks for, which is known, it is not asked."""
+        self.lab.queue.facts = QueueFacts(sees_all=True, hides_jobs=True, accounting=True, evidence="PrivateData=jobs")
+        self.says(self.lab.queue.facts)
+        self.lab.queue.records["2"] = self.lab.queue.jobs["2"]
+        for path in ("/v1/jobs/memory/ID", "/jobstatus?jobId=ID&timeout=0"):
+            for job_id in ("2", "77"):
+                before = len(self.lab.queue.recorded_for)
+                for _ in range(3):
+                    asked = self.ask(path.replace("ID", job_id), "kim")
+                    self.assertEqual((self.done(asked).status, job_id), (404, job_id))
+                asked_for = self.lab.queue.recorded_for[before:]
+                self.assertEqual(asked_for, [(job_id,)], path)
+            self.lab.clock.run(UNKNOWN_S + 1)
+        before = len(self.lab.queue.recorded_for)
+        for user, job_id in (("lee", "2"), ("pat+operator", "2"), ("kim", "1")):
+            self.assertEqual(self.ask(f"/v1/jobs/memory/{job_id}", user).status, 200)
+        self.assertEqual(len(self.lab.queue.recorded_for), before)
+
+    def test_looks(self) -> None:
+        """A look for a single job would be shorter if it is there: who may not see all waits for one at all jobs."""
+        self.says(HIDES)
+        monitor, named = self.lab.service.monitors["memory"], []
+        fresh = monitor.fresh
+        self.patch(monitor, "fresh", lambda jobs=(), client=None: (named.append(list(jobs)), fresh(jobs, client))[1])
+        for user, wanted in (("kim", [[], []]), ("pat+operator", [["77"]])):
+            for job_id in ("2", "77") if user == "kim" else ("77",):
+                self.done(self.ask(f"/v1/jobs/memory/{job_id}?wait=3", user))
+                self.done(self.ask(f"/v1/wait?job={job_id}&wait=3", user))
+            self.assertEqual(named, [names for names in wanted for _ in range(2)], user)
+            named.clear()

@@ -115,11 +115,13 @@ class LookRequest:
     :ivar clusters: where to look.
     :ivar jobs: those that are looked for. What the look does not show of them is asked of accounting.
     :ivar seen: called in the turn in which it is published. An outcome takes the place of the hold; None leaves it.
+    :ivar visibility: whose jobs who asks may see.
     """
 
     clusters: tuple[str, ...]
     seen: Callable[[], Outcome | None]
     jobs: tuple[JobKey, ...] = ()
+    visibility: Visibility = ALL
 
 
 @attrs.frozen(eq=False)

@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobpush.core.filters import Selection, named_clusters
+from jobpush.core.filters import ALL, Selection, Visibility, named_clusters
 from jobpush.core.model import JobKey
 from jobpush.events.interfaces import JournalError
 from jobpush.events.tracker import JobStatusTracker
@@ -368,10 +368,10 @@ class Registry:
             self.answer((member,), response)
 
     def fresh(
-        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
+        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None, visibility: Visibility = ALL
     ) -> Deferred[None]:
         """See `schedulers.Looks`."""
-        return self._schedulers.fresh(clusters, jobs, client)
+        return self._schedulers.fresh(clusters, jobs, client, visibility)
 
     def settle(self, group: ResponseGroup, outcome: Outcome) -> None:
         """See `response_group.GroupRegistry`."""

@@ -131,7 +131,7 @@ class ResponseGroup(Continuation):
             self._registry.retire(self)
 
     def _look(self, look: LookRequest, client: str | None) -> Deferred[None]:
-        looking = self._registry.fresh(look.clusters, look.jobs, client)
+        looking = self._registry.fresh(look.clusters, look.jobs, client, look.visibility)
         looking.addCallback(lambda _: self._seen(look)).addErrback(self._not_seen)
         return looking
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from jobpush.core.filters import ALL, Visibility
 from jobpush.core.model import JobKey
 
 
@@ -14,13 +15,14 @@ class Looks(Protocol):
     """What takes looks at schedulers for those who wait."""
 
     def fresh(
-        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None
+        self, clusters: Iterable[str], jobs: Iterable[JobKey] = (), client: str | None = None, visibility: Visibility = ALL
     ) -> Deferred[None]:
         """
         Fire when a look at each of these clusters that begins now is published, and accounting has been asked about those of
         these jobs that it did not show. Cancelling is allowed.
 
         :param client: the name of who asks.
+        :param visibility: whose jobs that one may see. Others' are asked about in the same way as such as are not known.
         """
 
 

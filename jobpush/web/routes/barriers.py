@@ -107,7 +107,7 @@ class BarrierRoutes:
         return self._outcome(asked, held, {})
 
     async def _remember(self, asked: _BarrierQuery, held: _Held, absent: list[JobKey]) -> Outcome:
-        return self._outcome(asked, held, await self._service.feed.last_of(absent))
+        return self._outcome(asked, held, await self._service.feed.last_of(absent, asked.visibility.user))
 
     def _outcome(self, asked: _BarrierQuery, held: _Held, remembered: dict[JobKey, JobStatusEvent]) -> Outcome:
         """
@@ -153,7 +153,7 @@ class BarrierRoutes:
             job, record = found[0], self._polls.followed(found)[1]
             enough = asked.is_enough(record.subject)
             barrier.put(key, job, earlier=enough and asked.was_earlier(record.history, record.last_seq))
-        elif remembered is not None and asked.visibility.shows(remembered.job.user):
+        elif remembered is not None:
             barrier.put(key, remembered.job, earlier=asked.since is not None and remembered.seq <= asked.since)
         else:
             self._put_nothing(asked, barrier, key)
@@ -180,14 +180,19 @@ class BarrierRoutes:
             clusters = (key[0],) if key[0] else tagging if "@" in key[1] else ()
             by_clusters.setdefault(clusters, []).append(key)
         return tuple(
-            LookRequest(clusters, partial(self._after_look, asked, barrier, keys), tuple(key for key in keys if key[0]))
+            LookRequest(
+                clusters,
+                partial(self._after_look, asked, barrier, keys),
+                tuple(key for key in keys if key[0]),
+                asked.visibility,
+            )
             for clusters, keys in by_clusters.items()
         )
 
     def _after_look(self, asked: _BarrierQuery, barrier: Barrier, keys: list[JobKey]) -> None:
         for key in [key for key in keys if key in barrier.unseen and key[0]]:
             # What was no id of a known job may be an alias of one by now.
-            found = self._known(asked, self._polls.canonical(key))
+            found = self._known(asked, self._polls.canonical(key, asked.visibility))
             if found is not None:
                 job, _ = found
                 asked.targets[job.key] = asked.targets.pop(key)

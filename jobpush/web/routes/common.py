@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from jobpush.core.filters import Selects
+from jobpush.core.filters import Selects, Visibility
 from jobpush.core.model import JobDescriptor, JobKey
 from jobpush.core.record import UNSEEN, Event, JobRecord, JobStatusEvent, Record, packed
 from jobpush.events.interfaces import CursorGone
@@ -17,7 +17,7 @@ from jobpush.events.reader import Enough, Feed, Older, Page, Pending
 from jobpush.events.tracker import Wake
 from jobpush.service import JobPush
 from jobpush.web.held.questions import Hold, Later, Outcome, Ready
-from jobpush.web.params import FILTERS, gone
+from jobpush.web.params import FILTERS, gone, resolved
 from jobpush.web.responses import Rendering
 
 #: The parameters by which a client says which jobs it asks for.
@@ -149,14 +149,14 @@ class Polls:
         record = self.service.table.follow(job.moved_key) if job.moved_key is not None else None
         return found if record is None else (record.subject, record)
 
-    async def remembered(self, key: JobKey) -> Found | None:
-        """A job that only the journal knows."""
-        last = (await self.service.feed.last_of([key])).get(key)
+    async def remembered(self, key: JobKey, visibility: Visibility) -> Found | None:
+        """A job that only the journal knows, if it may be shown."""
+        last = (await self.service.feed.last_of([key], visibility.user)).get(key)
         return (last.job, from_event(last)) if last is not None else None
 
-    def canonical(self, key: JobKey) -> JobKey:
-        """The key that this one is an alias of by now; else itself."""
-        return key[0], self.service.table.cluster(key[0]).canonical(key[1])
+    def canonical(self, key: JobKey, visibility: Visibility) -> JobKey:
+        """See `jobpush.web.params.resolved`."""
+        return resolved(self.service, key, visibility)
 
 
 def from_event(event: JobStatusEvent) -> JobRecord:

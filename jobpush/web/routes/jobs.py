@@ -159,7 +159,7 @@ class JobRoutes:
             wait = condition.wait
         if wait is None and (since is not None or until is not None):
             wait = DEFAULT_WAIT_S
-        key = canonical_key(self._service, cluster, job_id, "id")
+        key = canonical_key(self._service, cluster, job_id, "id", question.visibility)
         zero = params.text("since") == "0"
         asked = _JobQuery(
             "job", key, question.visibility, since, until, zero, condition, self._service.feed.head, wait
@@ -178,7 +178,7 @@ class JobRoutes:
         check_cluster(self._service, cluster, "cluster")
         wait = params.wait(DEFAULT_WAIT_S, "timeout") or 0.0
         since = params.since()
-        key = canonical_key(self._service, cluster, job_id, "jobId")
+        key = canonical_key(self._service, cluster, job_id, "jobId", question.visibility)
         asked = _JobQuery(
             "jobstatus", key, question.visibility, since, None, False, None, self._service.feed.head, wait
         )
@@ -201,13 +201,13 @@ class JobRoutes:
         return self._of_job(asked, deadline, found)
 
     async def _find_older(self, asked: _JobQuery, deadline: float) -> Outcome:
-        remembered = self._visible(asked, await self._polls.remembered(asked.key))
+        remembered = await self._polls.remembered(asked.key, asked.visibility)
         found = self._known(asked) or remembered
         if found is not None:
             return self._of_job(asked, deadline, found)
         self._check_settled(asked)
         if deadline <= self._service.reactor.seconds():
-            looking = self._service.look_up([asked.key])
+            looking = self._service.look_up([asked.key], asked.visibility)
             await looking.addTimeout(LOOK_UP_S, self._service.reactor).addErrback(lambda _: None)
             found = self._known(asked)
             if found is not None:
@@ -221,13 +221,13 @@ class JobRoutes:
             render=lambda wake: self._unknown(asked, proven=False, closing=wake.closing),
             deadline=deadline,
             clusters=frozenset((cluster,)),
-            looks=(LookRequest((cluster,), lambda: self._after_look(asked, deadline), (asked.key,)),),
+            looks=(LookRequest((cluster,), lambda: self._after_look(asked, deadline), (asked.key,), asked.visibility),),
         )
 
     def _after_look(self, asked: _JobQuery, deadline: float) -> Outcome:
         """A look that began after the question has been published."""
         # What was no id of a known job may be an alias of one by now.
-        asked = attrs.evolve(asked, key=self._polls.canonical(asked.key))
+        asked = attrs.evolve(asked, key=self._polls.canonical(asked.key, asked.visibility))
         found = self._known(asked)
         if found is None:
             return Ready(lambda: self._unknown(asked, proven=True, closing=False))
@@ -261,7 +261,7 @@ class JobRoutes:
             stale_s, state = health.rounded(monitor.stale_s), monitor.status.health
             return Problem(404, text, "id", stale_s=stale_s, health=state).response()
         # A look that is not over may have found it: the cursor must not be ahead of its events, which are not told here.
-        found = self._known(attrs.evolve(asked, key=self._polls.canonical(asked.key)))
+        found = self._known(attrs.evolve(asked, key=self._polls.canonical(asked.key, asked.visibility)))
         began_at = asked.began_at if asked.since is None else asked.since
         cursor = self._service.feed.cursor(None if found is None else began_at)
         if simple:

@@ -169,7 +169,7 @@ class WorkflowRoutes:
     async def put(self, request: ClientRequest, name: str, owner: str | None = None) -> Response:
         """Say which jobs a workflow has, and which follow which. The same once more changes nothing."""
         name = self._own(request, owner, name, found=False)
-        params = Params(self._service, body_of(request), _PUT)
+        params = Params(self._service, body_of(request), _PUT, request.visibility)
         members = await self._service.cooperator.run(self._members(params))
         edges = _edges(params, members)
         workflows = self._service.workflows
@@ -180,7 +180,9 @@ class WorkflowRoutes:
             return found[0] if found is not None and may_have(name, found[0]) else None
 
         # A job that it may not have takes the same way as one that is not known.
-        remembered = await self._service.feed.last_of([key for key in members if of_table(key) is None])
+        remembered = await self._service.feed.last_of(
+            [key for key in members if of_table(key) is None], request.visibility.user
+        )
 
         def known(key: JobKey) -> JobDescriptor | None:
             return of_table(key) or (remembered[key].job if key in remembered else None)

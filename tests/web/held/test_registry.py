@@ -85,7 +85,7 @@ class Lab:
 
     # -- what the registry asks of those that watch the schedulers
 
-    def fresh(self, clusters: Any, jobs: Any = (), client: Any = None) -> Deferred[None]:
+    def fresh(self, clusters: Any, jobs: Any = (), client: Any = None, visibility: Any = None) -> Deferred[None]:
         look: Deferred[None] = Deferred()
         self.askers.append(client)
         self.looks.append(look)

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from jobpush.core.filters import EVERYTHING, OfSubject
+from jobpush.core.filters import ALL, EVERYTHING, OfSubject, Visibility
 from jobpush.events.journal import Retention
 from jobpush.events.reader import Page
 from jobpush.events.tracker import Wake
@@ -145,7 +145,9 @@ class JobsTests(PollCase):
         """A job that only the journal knows is as its last event told it."""
         self.lab.service.table.cluster("memory").forget("1")
         self.assertIsNone(self.polls.known(("memory", "1")))
-        found = self.successResultOf(Deferred.fromCoroutine(self.polls.remembered(("memory", "1"))))
+        found = self.successResultOf(Deferred.fromCoroutine(self.polls.remembered(("memory", "1"), ALL)))
         assert found is not None
         self.assertEqual((found[0].state, found[1].last_seq, [step.state for step in found[1].history]), ("RUNNING", self.head, ["RUNNING"]))
-        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(self.polls.remembered(("memory", "77")))))
+        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(self.polls.remembered(("memory", "77"), ALL))))
+        other = Deferred.fromCoroutine(self.polls.remembered(("memory", "1"), Visibility("somebody")))
+        self.assertIsNone(self.successResultOf(other))
