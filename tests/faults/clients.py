@@ -192,7 +192,7 @@ class Client:
         """Return whether this is an answer of the proxy's, that it may give: its patience is over, or the service away."""
         if self.cuts_s is None:
             return False
-        if status == 504 and now - began >= self.cuts_s - 0.5 and self.world.late(began, now, wait) <= 0:
+        if status == 504 and now - began >= self.cuts_s - 0.5 and self.late(began, now, wait) <= 0:
             self.world.cut_by_proxies += 1
             return True
         return status in (502, 503, 504) and self.world.may_fail(now, PROXY_S)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.faults.clients import Stream
+from tests.faults.clients import Client, Stream
 from tests.faults.history import History
-from tests.faults.world import Json, World
+from tests.faults.world import Json, Window, World
 
 
 class StreamTests(SynchronousTestCase):
@@ -36,6 +36,15 @@ class StreamTests(SynchronousTestCase):
         self.stream.told("reset", "f-1", "{}")
         self.assertEqual([(each.end, each.branch) for each in self.world.stretches], [("e-2", 0), ("f-1", 1)])
         self.assertEqual(self.world.violations, {})
+
+    def test_a_proxy_has_asked_again(self) -> None:
+        """A restart makes a proxy ask again; its patience begins anew, and so may be over when the client's time is."""
+        client = Client("poll by a proxy", self.world, History(Path(self.mktemp()), random.Random(1)), random.Random(1))
+        client.cuts_s = 30
+        self.world.down.append(Window(8.0, 9.0))
+        self.assertTrue(client.proxy_said(504, 0.0, 39.0, 34.0))
+        self.assertFalse(client.proxy_said(504, 10.0, 49.0, 34.0))
+        self.assertFalse(client.proxy_said(504, 0.0, 20.0, 34.0))
 
     def test_lost(self) -> None:
         """A cursor of this very journal may not be."""
