@@ -119,6 +119,6 @@ def _note_hangups(options: Options) -> Callable[[], bool]:
     """
     if options.parent is None or threading.current_thread() is not threading.main_thread():
         return lambda: False
-    if options.parent["nodaemon"] and has_terminal():
+    if options.parent.get("nodaemon", True) and has_terminal():  # `twist` never goes to the background
         return lambda: False
     return noted(signal.SIGHUP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,12 @@ from jobpush.settings import ConfigError
 from jobpush.tap import Options, is_public, makeService
 from tests.service_process import ServiceProcess, free_ports, run_twistd, twistd_environment
 from tests.slurm_cluster import wait_until
+
+
+def answers(port: int) -> bool:
+    """Whether something listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def options(*arguments: str) -> Options:
@@ -334,6 +341,24 @@ class TwistdTests(SynchronousTestCase):
             self.assertIn(expected, (self.directory / "two.log").read_text(), "twistd cuts the line after 100 bytes")
             # twistd's background process removes its file after it has told the one in the foreground
             wait_until(lambda: not (self.directory / "two.pid").exists(), 10)
+
+    def test_twist(self) -> None:
+        """Twisted's other command, which has other options of its own."""
+        port = free_ports(1)[0]
+        command = [sys.executable, "-m", "twisted", "jobpush", "--queue", "mock", "--port", str(port), "--state", "state"]
+        with (
+            open(self.directory / "twist.log", "wb") as log,
+            subprocess.Popen(command, cwd=self.directory, env=twistd_environment(None), stdout=log, stderr=log) as process,
+        ):
+            service = ServiceProcess(self.directory)
+            service.port = port
+            try:
+                wait_until(lambda: process.poll() is not None or answers(port), 20)
+                self.assertIsNone(process.poll(), (self.directory / "twist.log").read_text())
+                self.assertEqual(service.get("/v1/jobs").status, 200)
+            finally:
+                process.terminate()
+        self.assertIn(process.returncode, (0, -signal.SIGTERM))
 
     def test_bad_options(self) -> None:
         """One line, without the list of all options; status 1."""
