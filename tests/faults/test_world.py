@@ -42,6 +42,8 @@ class ExcusedTests(SynchronousTestCase):
         at = {3: True, 9.5: True, 17.9: True, 18.1: False, 30.5: False, -39: True}
         self.assertEqual({each: self.world.may_fail(self.now + each) for each in at}, at)
         self.assertAlmostEqual(self.world.late(self.now + 3, self.now + 12, 1.0), 0.0)
+        # One that came while the service was down has the same patience.
+        self.assertAlmostEqual(self.world.late(self.now + 0.5, self.now + 10, 1.0), 0.0)
         self.assertAlmostEqual(self.world.late(self.now + 20, self.now + 24, 1.0), 0.0)
         self.world.silent = [Window(self.now + 0.5)]
         self.assertTrue(self.world.may_fail(self.now + 90))

@@ -240,7 +240,9 @@ class World:
     def late(self, begin: float, end: float, wait: float) -> float:
         """Return by how many seconds an answer was late, beyond what is allowed and what it was stopped for."""
         stopped = sum(max(0.0, window.overlap(begin, end)) for window in (*self.stopped, *self.down, *self.crowded))
-        return end - begin - wait - stopped - LATE_S - (PATIENCE_S if self.may_be_unknown(begin) else 0.0)
+        # It may have come while the service was down, and be answered by the next.
+        begins = (begin, *(window.end for window in self.down if window.end is not None and begin <= window.end <= end))
+        return end - begin - wait - stopped - LATE_S - (PATIENCE_S if any(map(self.may_be_unknown, begins)) else 0.0)
 
     def asked_again(self, begin: float, end: float) -> float:
         """Return when a request came to the service, at the latest, that a proxy repeats after the service was away."""
