@@ -96,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows += [{"id": str(1000 + number), "state": "RUNNING", "user": "somebody.else"} for number in range(JOBS)]
         jobs.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
         command = [
-            Path(sys.executable).with_name("twistd"), "--nodaemon", "--pidfile=", f"--logfile={directory}/log", "jobpush", "--port", "0",
+            Path(sys.executable).with_name("twistd"), "--nodaemon", "--pidfile=", f"--logfile={directory}/log",
+            "jobpush", "--port", "0",
             "--private", "yes", "--socket", f"unix:{address}", "--queue", f"mock:file={jobs}:interval=0.2",
             "--state", f"{directory}/state",
         ]  # fmt: skip

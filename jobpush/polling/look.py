@@ -22,7 +22,6 @@ from jobpush.core.absence import (
     CONFIRM_S,
     NOTHING_ASKED,
     DiffPolicy,
-    guesses,
     newly_absent,
     shows_others,
     unchecked,
@@ -30,10 +29,11 @@ from jobpush.core.absence import (
 )
 from jobpush.core.diff import diff
 from jobpush.core.job_table import ClusterJobs
-from jobpush.core.model import JobDescriptor, Outcomes, QueueFacts, Snapshot
+from jobpush.core.model import Outcomes, QueueFacts, Snapshot
 from jobpush.core.record import Changes, Event, JobRecord
 from jobpush.events.instruments import Instruments
 from jobpush.events.publisher import Publisher
+from jobpush.polling.guesses import Guesses
 from jobpush.polling.schedule import DEFAULT_INTERVAL_S, fresh_for
 from jobpush.runtime.clocks import Clocks, ClockSteps
 
@@ -49,12 +49,6 @@ NAMED_S = 0.03
 
 #: A query for named jobs only must promise to be so much cheaper than one for all.
 NAMED_WORTH = 2.0
-
-#: Seconds between two questions to accounting about ends that were guesses, after the last of these and as the pause has grown;
-#: and how many of them it is asked about at once.
-GUESSES_SOON_S = 5.0
-GUESSES_EVERY_S = 60.0
-MOST_GUESSES = 500
 
 #: Seconds from now at which an adapter cannot have begun: what it tells is no date then, but the reactor's time.
 NO_DATE_S = 86400.0
@@ -171,9 +165,7 @@ class Look:
         self._checked_at: float | None = None
         self._last_check = 0.0
         self._forgot_at = -math.inf
-        self._guesses_due = 0.0
-        self._guesses_pause = GUESSES_SOON_S
-        self._latest_guess: str | None = None
+        self._guesses = Guesses()
         self._unbroken_since: float | None = None
         self._all_since = -math.inf
         self.unconfirmed = False
@@ -319,7 +311,7 @@ class Look:
         if now < self._accounting_due:
             return NOTHING_ASKED
         if accounting:
-            wanted += self._guesses(jobs, snapshot, now)
+            wanted += self._guesses.to_ask(jobs, snapshot, now)
         if not wanted:
             return NOTHING_ASKED
         try:
@@ -334,18 +326,6 @@ class Look:
         self._accounting_pause = 1.0 if progress else min(LONGEST_ACCOUNTING_PAUSE_S, 2 * self._accounting_pause)
         self._accounting_due = self._reactor.seconds() + self._accounting_pause
         return outcomes
-
-    def _guesses(self, jobs: ClusterJobs, snapshot: Snapshot, now: float) -> list[JobDescriptor]:
-        """Return the jobs whose end is a guess, if accounting is to be asked about them: soon, then less and less often."""
-        latest = next(reversed(jobs.guessed), None)
-        if latest != self._latest_guess:
-            self._latest_guess, self._guesses_pause = latest, GUESSES_SOON_S
-            self._guesses_due = min(self._guesses_due, now + GUESSES_SOON_S)
-        found = guesses(jobs, snapshot) if now >= self._guesses_due else []
-        if found:
-            self._guesses_due = now + self._guesses_pause
-            self._guesses_pause = min(GUESSES_EVERY_S, 2 * self._guesses_pause)
-        return found[-MOST_GUESSES:]
 
     def policy(self, keep_ended: float | None = None, first: bool = False) -> DiffPolicy:
         """Return what a comparison needs to know of the cluster, as things stand now."""
