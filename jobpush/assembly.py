@@ -19,6 +19,7 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
+from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.python.components import Componentized
 
@@ -38,9 +39,11 @@ from jobpush.service import DRAIN_S, JobPush
 from jobpush.settings import ConfigError
 from jobpush.tls_endpoint import TlsEndpoint
 from jobpush.web import ApiResource
+from jobpush.web.connection_shares import ConnectionShares
 from jobpush.web.first_requests import FirstRequests
 from jobpush.web.health import readiness
 from jobpush.web.health_socket import HealthSocket, HealthSocketError
+from jobpush.web.proxy_header import ProxyHeader
 from jobpush.web.site import JobpushSite
 
 #: Seconds from when all was done to the end of the process.
@@ -80,6 +83,7 @@ class Assembly(MultiService):
         self._site = site
         site.arrivals.give_up_idle.append(api.connections.give_up_idle)
         site.arrivals.on_refused.append(partial(api.registry.shares.note, "connections", "all"))
+        self._share_connections()
         self._health = self._health_socket()
         first = FirstRequests(api.turns, site)
         self._ports = [listening_service(reactor, endpoint, first) for endpoint in options.endpoints]
@@ -117,6 +121,29 @@ class Assembly(MultiService):
                 authenticator.setServiceParent(self)
             if hasattr(authenticator, "reload"):
                 self.reloads.add(f"auth {kind}", authenticator.reload)
+
+    def _share_connections(self) -> None:
+        """Where clients can say who they are, none of them may have more than a share of the connections."""
+        api, site, share = self._api, self._site, self._options.settings.max_connections_each
+        if share is None and not api.identity:
+            return
+
+        def closable(protocol: object) -> int | None:
+            kinds = (protocol in site.arrivals, api.connections.is_idle(protocol), protocol in site.departures)
+            return next((place for place, fits in enumerate(kinds) if fits), None)
+
+        proxies = [each.proxies for _, each in self._options.authenticators if isinstance(each, ProxyHeader)]
+        made = ConnectionShares(
+            self._reactor,
+            site.arrivals,
+            lambda: [each for each in {*self._reactor.getReaders(), *self._reactor.getWriters()} if isinstance(each, Server)],
+            closable,
+            share,
+            frozenset().union(*proxies),
+            partial(api.registry.shares.note, "connections", "one"),
+        )
+        site.arrivals.refusal = made.refusal
+        made.setServiceParent(self)
 
     def _health_socket(self) -> HealthSocket | None:
         """Make what answers health checks, the first of what is started here."""

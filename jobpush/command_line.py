@@ -30,9 +30,9 @@ from jobpush.listen_addresses import (
 )
 from jobpush.polling.nudge_sockets import SOCKET_NAME, UdpAddress, UnixAddress, read_secret
 from jobpush.polling.queue_options import CommonOptions
-from jobpush.queues import MadeQueues, make_queues
+from jobpush.queues import MadeQueues, explained, make_queues
 from jobpush.runtime.listening import InheritedSocket, inherited_sockets
-from jobpush.settings import CommandLine, ConfigError, Given, Settings, explained, make_settings, read_file
+from jobpush.settings import CommandLine, ConfigError, Given, Settings, make_settings, read_file
 from jobpush.tls_endpoint import PREFIX
 
 #: Connections that may wait to be accepted. Thousands of clients come back at once after each event; the default of 50

@@ -4,15 +4,17 @@ The queues that the settings ask for, or that are found on this host. Makes them
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import attrs
 
 from jobpush.adapter.interfaces import BadQueueOption, IBatchQueueService
 from jobpush.adapter.options import OptionValues
-from jobpush.adapter.registry import detect_queues, make_queue_from_table
+from jobpush.adapter.registry import Component, detect_queues, make_queue_from_table
 from jobpush.polling.queue_options import PollingOptions, take_common_options
-from jobpush.settings import Settings, explained
+from jobpush.setting import Place
+from jobpush.settings import ConfigError, Settings, settings_at
 
 
 @attrs.frozen(eq=False)
@@ -89,3 +91,23 @@ def make_queues(reactor: object, settings: Settings) -> MadeQueues:
             "Name a scheduler with --queue"
         )
     return MadeQueues(made, found)
+
+
+@contextmanager
+def explained(component: Component) -> Iterator[None]:
+    """
+    Say where a queue or a listener was asked for, if its options are refused.
+
+    :raise ConfigError: in place of a `BadQueueOption`.
+    """
+    try:
+        yield
+    except BadQueueOption as error:
+        where = f"{component.where} ({component.type})" if component.table else component.where
+        names = {item.name for item in settings_at(Place.FILE)}
+        if component.table and error.unknown in component.options and error.unknown in names:
+            raise ConfigError(
+                f"{where}: {error.unknown} stands below {component.table} and is taken for an option of that table; "
+                "a setting of the service must stand above the first table"
+            ) from None
+        raise ConfigError(f"{where}: {error}") from None

@@ -11,15 +11,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
 from twisted.python import usage
 
 from jobpush.adapter import kinds
-from jobpush.adapter.interfaces import BadQueueOption
 from jobpush.adapter.kinds import HostName, Kind, Many, Number, Origin, Path, Text, WholeNumber, YesNo, YesNoAuto
 from jobpush.adapter.options import declared
 from jobpush.adapter.registry import Component, ComponentKind
@@ -176,6 +174,14 @@ class Settings:
         default_text="a quarter of max_held where users can say who they are, else max_held",
         example=5000,
         details="One more is answered with 429; with 503 where max_held is reached.",
+    )
+    max_connections_each: int | None = setting(
+        WholeNumber(least=1),
+        None,
+        "How many connections one user of this host, or one address elsewhere, may have",
+        default_text="a quarter of what the limit of open files allows where users can say who they are, else any number",
+        example=4000,
+        details="It holds while half of the connections are taken. Those of the accounts of --auth proxy are exempt.",
     )
     max_requests: int | None = setting(
         WholeNumber(least=1),
@@ -445,23 +451,3 @@ def _given_on_command_line(item: AnySetting, texts: Sequence[str]) -> Given:
         return Given(_read(item.kind, texts[0], spelled[0]), spelled[0])
     element = item.kind.element
     return Given(tuple(_read(element, text, where) for text, where in zip(texts, spelled, strict=True)), " ".join(spelled))
-
-
-@contextmanager
-def explained(component: Component) -> Iterator[None]:
-    """
-    Say where a queue or a listener was asked for, if its options are refused.
-
-    :raise ConfigError: in place of a `BadQueueOption`.
-    """
-    try:
-        yield
-    except BadQueueOption as error:
-        where = f"{component.where} ({component.type})" if component.table else component.where
-        names = {item.name for item in settings_at(Place.FILE)}
-        if component.table and error.unknown in component.options and error.unknown in names:
-            raise ConfigError(
-                f"{where}: {error.unknown} stands below {component.table} and is taken for an option of that table; "
-                "a setting of the service must stand above the first table"
-            ) from None
-        raise ConfigError(f"{where}: {error}") from None

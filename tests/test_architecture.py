@@ -28,7 +28,7 @@ MEASURE = {
     "jobpush/polling": "look lookups monitor nudges past_attempts",
     "jobpush/runtime": "accounts clocks cooperate gc_pauses heartbeat timer_wheel turns",
     "jobpush": "assembly service",
-    "jobpush/web": "answering arrivals departures health_socket shares signed_tokens site tickets tokens users_file",
+    "jobpush/web": "answering arrivals connection_shares departures health_socket shares signed_tokens site tickets tokens users_file",
     "jobpush/web/held": "connections following judging registry response_group stream_group websocket",
     "jobpush/web/routes": "barriers common jobs tokens workflows",
     "adapters/jobpush_adapters/mock": "queue",

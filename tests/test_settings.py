@@ -40,6 +40,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "interval": ("3", 3.0),
     "max_held": ("7", 7),
     "max_held_each": ("3", 3),
+    "max_connections_each": ("400", 400),
     "max_requests": ("900", 900),
     "max_requests_each": ("90", 90),
     "owner_workflows": ("3", 3),
@@ -217,7 +218,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(
             self.refused("prot = 8080"),
             "unknown key 'prot'; known are [[auth]], [[listener]], [[queue]], access_log, allow_anonymous, cors, debug_invariants, health, host, "
-            "interval, keep_channels, keep_days, keep_events, max_held, max_held_each, max_requests, max_requests_each, max_workflow_jobs, max_workflow_mb, "
+            "interval, keep_channels, keep_days, keep_events, max_connections_each, max_held, max_held_each, max_requests, max_requests_each, max_workflow_jobs, max_workflow_mb, "
             "max_workflows, nudge, nudge_secret, operator, owner_workflow_jobs, owner_workflow_mb, owner_workflows, port, private, show_version, socket, "
             "state, static",
         )

@@ -56,6 +56,7 @@ class Arrivals:
     :ivar give_up_idle: each ends one connection on which nothing is asked, of a unix socket or not if it is told that, and
         returns whether there was one.
     :ivar on_refused: called when a connection was refused.
+    :ivar refusal: given a new connection's transport, returns what it is refused with; None if it is not.
     """
 
     def __init__(self, reactor: IReactorTime, reserved: bool = False) -> None:
@@ -66,6 +67,7 @@ class Arrivals:
         self._loop.clock = reactor
         self.give_up_idle: list[Callable[[bool | None], bool]] = []
         self.on_refused: list[Callable[[], None]] = []
+        self.refusal: Callable[[Any], Problem | None] = lambda transport: None
         self._first_kept = first_kept_descriptor()
         self._reserved = self._first_kept // RESERVED if reserved else 0
         self._said_at: float | None = None
@@ -77,6 +79,25 @@ class Arrivals:
 
     def __iter__(self) -> Iterator[Arriving]:
         return iter(self._begun)
+
+    def __contains__(self, channel: object) -> bool:
+        return channel in self._begun
+
+    @property
+    def room(self) -> int:
+        """How many descriptors connections may have."""
+        return self._first_kept
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether half of those are taken that any connection may have."""
+        try:
+            number = os.dup(self._any_file) if self._any_file >= 0 else 0
+        except OSError:
+            return True
+        if number:
+            os.close(number)
+        return number >= self._first_not_for(False) // 2
 
     def start(self) -> None:
         """Look for requests that take too long from now on."""

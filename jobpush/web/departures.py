@@ -72,6 +72,9 @@ class Departures:
     def __len__(self) -> int:
         return len(self._windows)
 
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._windows
+
     def start(self) -> None:
         """Look from now on."""
         self._loop.start(LOOK_S, now=False)

@@ -84,6 +84,11 @@ class NewConnection:
             self.transport.resumeProducing()
             self._look()
 
+    @property
+    def channel(self) -> Any:
+        """Its channel, where that is not the transport's protocol itself."""
+        return self._channel
+
     # -- what `jobpush.web.site.Arrivals` asks of it
 
     def refuse(self, problem: Problem) -> None:
@@ -103,7 +108,9 @@ class NewConnection:
         """See `IProtocol`."""
         self.transport = transport
         arrivals = self._first.site.arrivals
-        if arrivals.is_kept(transport):  # of those that only few may have, the channel decides what becomes
+        if (refusal := arrivals.refusal(transport)) is not None:
+            self.refuse(refusal)
+        elif arrivals.is_kept(transport):  # of those that only few may have, the channel decides what becomes
             self._give_channel()
         else:
             arrivals.begins(self)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -66,4 +69,76 @@ def test_half_sent_requests(service: ServiceProcess, tmp_path: Path) -> None:
     finally:
         for one in sockets:
             one.close()
+        service.stop()
+
+
+#: Opens so many connections as that user, asks once on each, and says how they are doing when a line comes.
+MANY = """
+import os, select, socket, sys
+port, count, uid = map(int, sys.argv[1:])
+"localhost".encode("idna")
+if uid:
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+def one():
+    made = socket.create_connection(("127.0.0.1", port), timeout=10)
+    made.sendall(b"GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    return made, made.recv(65536)[9:12].decode()
+made = [one() for _ in range(count)]
+print(*[status for _, status in made], flush=True)
+for line in sys.stdin:
+    if line == "alive\\n":
+        gone = set(select.select([each for each, _ in made], [], [], 0)[0])
+        print(len([each for each, _ in made if each not in gone]), flush=True)
+    else:
+        print(one()[1], flush=True)
+"""
+
+
+def test_one_user_has_a_share(tmp_path: Path) -> None:
+    """
+    One user of this host opens connection upon connection to the port, where all have one address: what is more than his share
+    is ended, new ones are refused, and another user's go on; when he has closed them, he may come again.
+    """
+    if os.geteuid():
+        pytest.skip("only root can be two users")
+    write_jobs(tmp_path / "jobs", '{"id": "1", "state": "RUNNING"}\n')
+    service = ServiceProcess(
+        tmp_path, "--queue", f"mock:file={tmp_path / 'jobs'}", "--socket", f"unix:{tmp_path / 'users'}", "--private", "yes", files=FILES
+    )
+    service.start()
+    share = (FILES - 128) // 4
+    command = [sys.executable, "-c", MANY, str(service.port)]
+    try:
+        service.ready()
+        with subprocess.Popen([*command, "20", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mine:
+            assert mine.stdin is not None
+            assert mine.stdout is not None
+            assert mine.stdout.readline().split() == ["200"] * 20
+            with subprocess.Popen([*command, "140", "65534"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as theirs:
+                assert theirs.stdin is not None
+                assert theirs.stdout is not None
+                said = theirs.stdout.readline().split()
+                assert said.count("200") >= share
+
+                def ask(process: subprocess.Popen[str], what: str) -> str:
+                    assert process.stdin is not None
+                    assert process.stdout is not None
+                    process.stdin.write(f"{what}\n")
+                    process.stdin.flush()
+                    return process.stdout.readline().strip()
+
+                wait_until(lambda: int(ask(theirs, "alive")) <= share, 10)
+                assert int(ask(theirs, "alive")) >= share - 1, "no more than what is too much"
+                wait_until(lambda: ask(theirs, "one") == "429", 5)
+                assert [ask(mine, "one") for _ in range(5)] == ["200"] * 5
+                assert ask(mine, "alive") == "20"
+                theirs.stdin.close()
+            wait_until(lambda: open_files(service) < 80, 10)
+            mine.stdin.close()
+        assert re.search(rf"uid 65534 has \d+ connections, more than the share of {share}", service.log)
+        assert "uid 0 has" not in service.log
+        assert "Traceback" not in service.log
+    finally:
         service.stop()

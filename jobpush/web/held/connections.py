@@ -195,6 +195,10 @@ class Connections:
                 return True
         return False
 
+    def is_idle(self, protocol: object) -> bool:
+        """Return whether this is a connection without a channel on which nothing is asked."""
+        return isinstance(protocol, HeldConnection) and protocol not in self.registry
+
     def _take(self, channel: Channel, request: ClientRequest) -> HeldConnection:
         summary, came_at = self._summary(channel, request), self.summaries.moment(request.came_at)
         transport = channel.transport
