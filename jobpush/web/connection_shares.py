@@ -98,7 +98,7 @@ class ConnectionShares(Service):
         if not self._arrivals.is_pressed:
             self._full = frozenset()
             return succeed(None)
-        ports = {transport.getHost().port for transport in self._transports() if isinstance(transport.client, tuple)}
+        ports = {transport.getHost().port for transport in self._transports() if _place(transport) is not None}
         asking: Deferred[dict[Place, int]] = deferToThreadPool(
             self._reactor, self._reactor.getThreadPool(), _owners, sorted(ports)
         )
@@ -169,14 +169,21 @@ def _owners(ports: Iterable[int]) -> dict[Place, int]:
 
 def _owner(transport: Any, uid_of: Callable[[Place], int | None]) -> Owner | None:
     """Return whose a connection is; None if that is not known."""
-    client = transport.client
-    if not isinstance(client, tuple) or not isinstance(client[1], int):
+    place = _place(transport)
+    if place is None:
         return peer_uid(transport)
-    host = _plain(client[0])
-    uid = uid_of((host, client[1]))
+    uid = uid_of(place)
     if uid is not None:
         return uid
-    return None if ip_address(host).is_loopback else _network(host)
+    return None if ip_address(place[0]).is_loopback else _network(place[0])
+
+
+def _place(transport: Any) -> Place | None:
+    """Return where a connection comes from; None if that is a unix socket."""
+    client = transport.client
+    if isinstance(client, tuple) and isinstance(client[1], int):
+        return _plain(client[0]), client[1]
+    return None
 
 
 @lru_cache(10_000)

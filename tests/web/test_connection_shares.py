@@ -89,6 +89,17 @@ class SharesTests(SynchronousTestCase):
         self.assertEqual([each.ended for each in theirs[10:13]], [True, False, True])
         self.assertEqual(len(self.noted), 13)
 
+    def test_unix_sockets(self) -> None:
+        """A user's connections to a unix socket are his as those over TCP are."""
+        self.patch(connection_shares, "peer_uid", lambda transport: 7)
+        for name in ("", ("/run/users.sock", None)):
+            self.transports.clear()
+            self.come("127.0.0.1", 8, uid=7)
+            for each in self.come("", 2):
+                each.client = name  # type: ignore[assignment]
+            self.assertEqual(self.look(), 0)
+            self.assertTrue(self.refused(*self.come("127.0.0.1", uid=7)))
+
     def test_addresses(self) -> None:
         """Elsewhere an address counts, of IPv6 a network; an IPv4 address is one, however it is written."""
         for host, alike, other in (

@@ -112,7 +112,9 @@ def test_one_user_has_a_share(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MANY, str(service.port)]
     try:
         service.ready()
-        with subprocess.Popen([*command, "20", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mine:
+        users = socket.socket(socket.AF_UNIX)
+        users.connect(str(tmp_path / "users"))
+        with users, subprocess.Popen([*command, "20", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mine:
             assert mine.stdin is not None
             assert mine.stdout is not None
             assert mine.stdout.readline().split() == ["200"] * 20
@@ -134,6 +136,8 @@ def test_one_user_has_a_share(tmp_path: Path) -> None:
                 wait_until(lambda: ask(theirs, "one") == "429", 5)
                 assert [ask(mine, "one") for _ in range(5)] == ["200"] * 5
                 assert ask(mine, "alive") == "20"
+                users.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert users.recv(65536).startswith(b"HTTP/1.1 200 ")
                 theirs.stdin.close()
             wait_until(lambda: open_files(service) < 80, 10)
             mine.stdin.close()
