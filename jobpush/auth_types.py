@@ -48,7 +48,17 @@ class ProxyOptions:
         example="X-Remote-User",
     )
     peer: str | None = option(
-        Text("USER,…"), None, "the account, or the uid, that the proxy runs as; more than one with commas", example="www-data"
+        Text("USER,…"),
+        None,
+        "the account, or the uid, that the proxy runs as, which asks over a unix socket; more than one with commas",
+        example="www-data",
+    )
+    certificate: str | None = option(
+        Text("NAME,…"),
+        None,
+        "the name in the certificate with which the proxy asks over jobpush-tls:…:clientCAs=FILE (the common name, or a DNS "
+        "name); more than one with commas",
+        example="portal.example.org",
     )
 
 

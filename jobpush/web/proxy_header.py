@@ -1,9 +1,10 @@
-"""A proxy on this host that has found out who asks, and says so in a header."""
+"""A proxy that has found out who asks, and says so in a header."""
 
 from __future__ import annotations
 
 import pwd
 import re
+from typing import Any
 
 from twisted.internet.defer import Deferred, execute
 from zope.interface import implementer
@@ -29,16 +30,19 @@ _TAKEN = frozenset(
 @implementer(IAuthenticator)
 class ProxyHeader:
     """
-    The user whom a header names, if a listed proxy has sent it over a unix socket. Sent by anybody else it is 403.
+    The user whom a header names, if a listed proxy has sent it: over a unix socket, or with a client certificate over TLS. Sent
+    by anybody else it is 403.
 
     :param header: its name.
+    :param certificates: names in the client certificates of proxies.
     :ivar proxies: the uids of the proxies.
     """
 
     explicit = True
 
-    def __init__(self, header: str, proxies: frozenset[int]) -> None:
+    def __init__(self, header: str, proxies: frozenset[int], certificates: frozenset[str] = frozenset()) -> None:
         self.proxies = proxies
+        self._certificates = certificates
         self.how = "go through the proxy of this site"
         self._header = header
 
@@ -50,7 +54,8 @@ class ProxyHeader:
         if not values:
             return None
         uid = peer_uid(request.channel.transport)
-        if uid not in self.proxies:
+        certified = self._certificates and certificate_names(request.channel.transport)
+        if uid not in self.proxies and not (certified and certified & self._certificates):
             why = "it is not from a listed proxy" if uid is None else f"uid {uid} is no listed proxy"
             alone = f"{self._header} is for the proxy of this site alone"
             raise Refused(403, alone, self._header, why=f"{self._header}: {why}")
@@ -66,12 +71,42 @@ def make(reactor: object, options: ProxyOptions) -> ProxyHeader:
 
     :raise BadQueueOption: if a proxy's account is not there, or the header is for something else.
     """
-    header, peers = options.header, options.peer
-    if header is None or peers is None:
-        raise BadQueueOption("expected header=NAME and peer=USER, the account of the proxy")
+    header, peers, certificates = options.header, _names(options.peer), _names(options.certificate)
+    if header is None or not (peers or certificates):
+        raise BadQueueOption("expected header=NAME, and peer=USER, the account of the proxy, or certificate=NAME")
     if not _HEADER.fullmatch(header) or header.lower() in _TAKEN:
         raise BadQueueOption(f"header={header!r}: expected a header's name that is for nothing else, such as X-Remote-User")
-    return ProxyHeader(header, frozenset(_uid(peer.strip()) for peer in peers.split(",")))
+    return ProxyHeader(header, frozenset(map(_uid, peers)), frozenset(certificates))
+
+
+def certificate_names(transport: Any) -> frozenset[str]:
+    """
+    Return the common name and the DNS names of the client's certificate; none, if it has shown none. That an authority has
+    certified it was checked when the connection began.
+    """
+    while transport is not None:
+        shown = transport.getPeerCertificate() if hasattr(transport, "getPeerCertificate") else None
+        if shown is not None:
+            return _names_in(shown.to_cryptography())
+        transport = getattr(transport, "transport", None)
+    return frozenset()
+
+
+def _names_in(certificate: Any) -> frozenset[str]:
+    from cryptography import x509  # the extra ``tls``, which who shows a certificate has
+
+    common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    try:
+        others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        others = ()
+    dns = others.get_values_for_type(x509.DNSName) if others else ()
+    return frozenset((*(str(name.value) for name in common), *map(str, dns)))
+
+
+def _names(text: str | None) -> list[str]:
+    """Return the names that commas stand between."""
+    return [name.strip() for name in text.split(",")] if text is not None else []
 
 
 def _uid(text: str) -> int:

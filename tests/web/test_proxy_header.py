@@ -89,7 +89,7 @@ class OptionTests(SynchronousTestCase):
     def test_errors(self) -> None:
         """What is missing, no account, and headers that say something else."""
         for options, words in (
-            ({}, "header=NAME and peer=USER"), ({"header": "X-A"}, "peer=USER"), ({"header": "X-A", "peer": "no such user"}, "no such user"),
+            ({}, "header=NAME, and peer=USER"), ({"header": "X-A"}, "or certificate=NAME"), ({"peer": "0"}, "header=NAME"), ({"header": "X-A", "peer": "no such user"}, "no such user"),
             ({"header": "X-A", "peer": "root,"}, "no such user"), ({"header": "Host", "peer": "0"}, "for nothing else"),
             ({"header": "authorization", "peer": "0"}, "for nothing else"), ({"header": "X_A", "peer": "0"}, "for nothing else"),
         ):  # fmt: skip

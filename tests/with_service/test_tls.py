@@ -248,3 +248,47 @@ def test_certified_clients(tmp_path: Path, authority: Authority) -> None:
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.BadStatusLine)):
         service.get("/healthz", timeout=10)
     service.stop()
+
+
+def test_a_certified_proxy(tmp_path: Path, authority: Authority) -> None:
+    """
+    A proxy on another host shows a certificate of the name that is listed, and says who asks, one user after the other on one
+    connection; another client that the same authority has certified is refused, and without the header it is nobody.
+    """
+    theirs = Authority(tmp_path, "clients")
+    write_jobs(tmp_path / "jobs", '{"id": "1", "state": "RUNNING", "user": "kim"}\n{"id": "2", "state": "RUNNING", "user": "lee"}\n')
+    service = TlsService(
+        tmp_path / "run", authority, authority.pair("first"), "--queue", f"mock:file={tmp_path / 'jobs'}", "--private", "yes",
+        "--auth", "proxy:header=X-Remote-User:certificate=other.example,portal.example", more=f":clientCAs={theirs.cert}",
+    )  # fmt: skip
+
+    def asked_by(name: str, *users: str | None) -> list[tuple[int, list[str]]]:
+        """What a client of that name is answered, for these users."""
+        pair = theirs.pair(name)
+        context = ssl.create_default_context(cafile=str(authority.cert))
+        context.load_cert_chain(pair.cert, pair.key)
+        connection = http.client.HTTPSConnection("localhost", service.port, timeout=10, context=context)
+        found = []
+        try:
+            for user in users:
+                connection.request("GET", "/v1/jobs", headers={"X-Remote-User": user} if user is not None else {})
+                answer = reply(connection)
+                found.append((answer.status, [job["id"] for job in answer.json.get("jobs", [])]))
+        finally:
+            connection.close()
+        return found
+
+    def answers() -> bool:
+        try:
+            return asked_by("portal.example", "kim")[0][0] == 200
+        except ConnectionRefusedError:
+            return False
+
+    service._answers = answers  # type: ignore[method-assign]
+    service.start()
+    wait_until(lambda: asked_by("portal.example", "kim") == [(200, ["1"])], 10)
+    assert asked_by("portal.example", "kim", "lee", "kim") == [(200, ["1"]), (200, ["2"]), (200, ["1"])]
+    assert asked_by("portal.example", None) == [(401, [])]
+    for other in ("user.example", "portal.example.org", "xportal.example"):
+        assert [asked_by(other, "kim") for _ in range(3)] == [[(403, [])]] * 3
+    service.stop()
