@@ -192,6 +192,12 @@ class ClockTests(SynchronousTestCase):
         found = {path for path, source in self.sources.items() if clock_uses.names_host_clock(source)}
         self.assertEqual(found, paths(NAME_A_CLOCK))
 
+    def test_who_repeats(self) -> None:
+        """What is repeated goes on after an error: by `Repeated`, or with a handler of its own."""
+        found = {path for path, source in self.sources.items() if "LoopingCall(" in source}
+        own = {"adapters/jobpush_adapters/common/watch.py", "jobpush/polling/monitor.py"}
+        self.assertEqual(found, own)
+
     def test_mistakes(self) -> None:
         """Each of these is found."""
         now = "now = self._reactor.seconds()"

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobpush.events.interfaces import CursorGone, IJournal, JournalError
+from jobpush.runtime.repeated import Repeated
 
 #: Seconds between two looks at the files, and between two readings of events.
 FILES_EVERY_S = 2.0
@@ -35,8 +36,7 @@ class JournalWatch(Service):
         self._reactor = reactor
         self._journal = journal
         self._well = well
-        self._files = LoopingCall(self._look)
-        self._files.clock = reactor
+        self._files = Repeated(reactor, self._look)
         self._reading: Deferred[None] | None = None
 
     def startService(self) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,6 +17,7 @@ from jobpush.core.model import JobDescriptor
 from jobpush.events.interfaces import JournalError
 from jobpush.events.publisher import ChangeWorkflows, Publisher
 from jobpush.runtime.clocks import ClockSteps
+from jobpush.runtime.repeated import Repeated
 
 #: Seconds between two looks at the clock.
 EVERY_S = 5.0
@@ -40,8 +40,7 @@ class WorkflowExpiry(Service):
         self._publisher = publisher
         self._keep = keep
         self._adopted = False
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = reactor
+        self._loop = Repeated(reactor, self._look)
         self._working: Deferred[None] | None = None
 
     def startService(self) -> None:

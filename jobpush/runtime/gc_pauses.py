@@ -19,9 +19,9 @@ import time
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 
 from jobpush.runtime.heap import give_back, resident_bytes
+from jobpush.runtime.repeated import Repeated
 
 #: Seconds between two looks at how much is new.
 LOOK_S = 0.5
@@ -51,8 +51,7 @@ class GcPausesService(Service):
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = reactor
+        self._loop = Repeated(reactor, self._look)
         self._everything_at = 0.0
         #: Seconds that the last collection of everything took.
         self._took_s = 0.0

@@ -7,13 +7,13 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401 - Werkzeug loads it late, when twistd --uid may no longer read it
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException
 from jobpush.core.filters import NOTHING
 from jobpush.runtime.descriptors import raise_descriptor_limit
 from jobpush.runtime.host_names import KnownHosts
+from jobpush.runtime.repeated import Repeated
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.runtime.turns import Turns
 from jobpush.service import JobPush
@@ -333,8 +334,7 @@ def resource(
     ticket_routes = TicketRoutes(service, tickets) if tickets is not None else None
     app, handlers, errors = make_app(answering, streams, workflows, operations, pages, token_routes, ticket_routes)
     if debug_invariants:
-        check = LoopingCall(_check_invariants, registry, connections)
-        check.clock = reactor
+        check = Repeated(reactor, partial(_check_invariants, registry, connections))
         check.start(CHECK_S, now=False)
     admission = Admission(KnownHosts(hosts), Cors(cors))
     judging = Judging(registry, access.visibility, routes.ask)

@@ -11,9 +11,9 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from jobpush.runtime.repeated import Repeated
 from jobpush.web.problems import Problem
 from jobpush.web.requests import is_local
 
@@ -63,8 +63,7 @@ class Arrivals:
         self._reactor = reactor
         #: When the request of each has begun, or the connection; in this order.
         self._begun: dict[Arriving, float] = {}
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = reactor
+        self._loop = Repeated(reactor, self._look)
         self.give_up_idle: list[Callable[[bool | None], bool]] = []
         self.on_refused: list[Callable[[], None]] = []
         self.refusal: Callable[[Any], Problem | None] = lambda transport: None

@@ -14,12 +14,12 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import LoopingCall
 from twisted.internet.tcp import Server
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from jobpush.runtime import sock_diag
+from jobpush.runtime.repeated import Repeated
 from jobpush.runtime.sock_diag import Place
 from jobpush.web.arrivals import Arrivals
 from jobpush.web.peers import peer_uid
@@ -73,8 +73,7 @@ class ConnectionShares(Service):
         #: Those that have their share, or more.
         self._full: frozenset[Owner] = frozenset()
         self._said: dict[Owner, float] = {}
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = reactor
+        self._loop = Repeated(reactor, self._look)
 
     def startService(self) -> None:
         super().startService()
@@ -98,7 +97,8 @@ class ConnectionShares(Service):
         if not self._arrivals.is_pressed:
             self._full = frozenset()
             return succeed(None)
-        ports = {transport.getHost().port for transport in self._transports() if _place(transport) is not None}
+        servers = {transport.server for transport in self._transports() if _place(transport) is not None}
+        ports = {server.getHost().port for server in servers}
         asking: Deferred[dict[Place, int]] = deferToThreadPool(
             self._reactor, self._reactor.getThreadPool(), _owners, sorted(ports)
         )

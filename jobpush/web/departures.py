@@ -11,9 +11,9 @@ from typing import Protocol
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from jobpush.runtime.repeated import Repeated
 from jobpush.web.requests import Transport
 from jobpush.web.twisted_internals import waiting
 
@@ -66,8 +66,7 @@ class Departures:
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._windows: dict[Departing, _Window] = {}
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = reactor
+        self._loop = Repeated(reactor, self._look)
 
     def __len__(self) -> int:
         return len(self._windows)

@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping
 import attrs
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from jobpush.core import wire
 from jobpush.listen_addresses import InUse, TcpPort, UnixSocket
 from jobpush.runtime.clocks import elapsed
+from jobpush.runtime.repeated import Repeated
 from jobpush.web.problems import Problem
 from jobpush.web.responses import reason
 
@@ -82,8 +82,7 @@ class HealthSocket(Service):
         self._reactor = reactor
         self._readiness = readiness
         self._wanted = wanted
-        self._loop = LoopingCall(self.note)
-        self._loop.clock = reactor
+        self._loop = Repeated(reactor, self.note)
         self._close: Callable[[], None] | None = None
         self._thread: _Thread | None = None
         self._noted = Note(reactor.seconds(), False, {"status": "not ready", "causes": ["starting"]})

@@ -14,12 +14,15 @@ from jobpush.runtime import sock_diag
 from jobpush.web import connection_shares
 from jobpush.web.connection_shares import LOOK_S, ConnectionShares
 
+PORT = mock.Mock(**{"getHost.return_value": IPv4Address("TCP", "127.0.0.1", 8080)})
+
 
 class Transport(Server):
     """A connection."""
 
     def __init__(self, host: str, port: int, kind: int | None = None) -> None:
         self.client = (host, port)
+        self.server = PORT  # type: ignore[assignment]
         self.protocol = mock.Mock(spec=["kind"], kind=kind)
         self.ended = False
 

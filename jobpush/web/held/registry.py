@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -20,6 +19,7 @@ from jobpush.core.model import JobKey
 from jobpush.events.interfaces import JournalError
 from jobpush.events.tracker import JobStatusTracker
 from jobpush.runtime.cooperate import Cooperator
+from jobpush.runtime.repeated import Repeated
 from jobpush.runtime.timer_wheel import TimerWheel
 from jobpush.web.held.held_requests import HeldRequests
 from jobpush.web.held.invariants import violations
@@ -100,8 +100,7 @@ class Registry:
         self._catching_up: AnyStreams = Streams(self)
         self.unread_limit = UnreadLimit(self._all_streams, self.seconds)
         self._warned = False
-        self._beat = LoopingCall(self._alive)
-        self._beat.clock = reactor
+        self._beat = Repeated(reactor, self._alive)
 
     # -- what can be asked
 
