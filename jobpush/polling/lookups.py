@@ -118,6 +118,7 @@ class Lookups:
             those.remove(waiting)
             if not those:
                 del self._waiting[job_id]
+                self._asked_once.discard(job_id)
 
     def _ask_soon(self) -> None:
         if self._running or not self._waiting:
@@ -145,7 +146,6 @@ class Lookups:
         recorded = _recorded(ids, found, jobs)
         for job_id in ids:
             if job_id in self._asked_once or (job_id not in found and job_id not in recorded):
-                self._asked_once.discard(job_id)
                 if len(self._unknown) >= MOST_UNKNOWN:
                     self._unknown.clear()
                 self._unknown[job_id] = asked_at
@@ -169,6 +169,7 @@ class Lookups:
         self._running = False
         took = self._reactor.seconds() - self._began_at
         self._due = self._began_at + max(PAUSE_S, min(took / DUTY, LONGEST_PAUSE_S))
+        self._asked_once.difference_update(ids)
         for job_id in ids:
             for waiting in self._waiting.pop(job_id, ()):
                 waiting.callback(None)

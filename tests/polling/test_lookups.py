@@ -215,6 +215,29 @@ class LookupTests(LabCase):
         self.lab.clock.advance(0)
         self.successResultOf(other)
 
+    def test_a_known_job_of_another(self) -> None:
+        """It is asked about as one that is not known, once in a while; nothing is kept of who leaves, or where it fails."""
+        self.lab.set("20", "RUNNING", user="lee")
+        left = self.lookups.find("20", known_too=True)
+        left.cancel()
+        self.failureResultOf(left, CancelledError)
+        self.lab.clock.run(5)
+        self.assertEqual((self.asked, self.lookups._asked_once), ([], set()))
+        self.record("20", "RUNNING", user="lee")
+        for _ in range(3):
+            self.successResultOf(self.asking("20"))
+        self.assertEqual((self.asked, self.lookups._asked_once), ([("20",)], set()))
+        self.lab.clock.run(lookups.UNKNOWN_S)
+        self.lab.queue.facts = QueueError("slurmdbd is down")
+        self.successResultOf(self.asking("20"))
+        self.assertEqual(self.lookups._asked_once, set())
+
+    def asking(self, job_id: str) -> Deferred[None]:
+        """Ask for one, whether it is known or not."""
+        asked = self.lookups.find(job_id, known_too=True)
+        self.lab.clock.run(lookups.PAUSE_S)
+        return asked
+
     def test_the_end(self) -> None:
         """Nobody waits then, and nothing is left to be called; nor is anybody asked when all have left."""
         waiting = self.lookups.find("20")
