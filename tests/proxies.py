@@ -21,14 +21,16 @@ class Proxy:
     :param directory: for its files.
     :param service_port: of the service that it stands in front of.
     :param cuts_s: seconds after which it gives up an answer of which nothing comes; as the sample has it, if None.
+    :param users: the service's unix socket: all that comes is asked there for kim, in the header X-Remote-User.
     """
 
     name = ""
 
-    def __init__(self, directory: Path, service_port: int, cuts_s: int | None = None) -> None:
+    def __init__(self, directory: Path, service_port: int, cuts_s: int | None = None, users: str | None = None) -> None:
         self.directory = directory
         self.service_port = service_port
         self.cuts_s = cuts_s
+        self.users = users
         self.port = free_ports(1)[0]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -39,6 +41,14 @@ class Proxy:
         if self.cuts_s is not None:
             text = re.sub(r"(proxy_read_timeout|timeout server) 630s", rf"\1 {self.cuts_s}s", text)
             text = text.replace("timeout tunnel 1h", f"timeout tunnel {self.cuts_s}s")
+        if self.users is not None:
+            address = f"127.0.0.1:{self.service_port}"
+            text = text.replace(f"server jobpush {address}", f"server jobpush unix@{self.users}")
+            text = text.replace(f"server {address}", f"server unix:{self.users}")
+            sets = 'proxy_set_header X-Remote-User kim;\n        proxy_set_header Authorization "";\n        proxy_read_timeout'
+            text = text.replace("proxy_read_timeout", sets, 1)
+            sets = "http-request set-header X-Remote-User kim\n    http-request del-header Authorization\n    option forwardfor"
+            text = text.replace("option forwardfor", sets)
         return text
 
     def command(self) -> list[str]:
