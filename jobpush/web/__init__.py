@@ -67,6 +67,9 @@ _METRICS = b"/metrics"
 _OPEN = frozenset((*HEALTH, _METRICS, b"/", b"/dashboard", b"/docs", b"/openapi.json"))
 _OPEN_BELOW = b"/dashboard/"
 
+#: Where who asks is told who that is, as far as is known here: a page behind a proxy that signs users in does not know it.
+_NAMES_WHO_ASKS = b"/v1/jobs"
+
 LOG = Logger(namespace="jobpush.web")
 
 #: Seconds between two checks of the invariants of held requests, where that is asked for.
@@ -169,6 +172,8 @@ class ApiResource(Resource):
             request.visibility = await self.access.found_out(principal)
         if request.revoked:
             raise revoked()
+        if request.path == _NAMES_WHO_ASKS and principal.name:
+            request.setHeader(b"jobpush-user", principal.name.encode())
         if request in self._requests:  # the client has not left meanwhile
             # The next request on the connection that has the same headers is asked by the same. What is answered whoever asks
             # leaves no headers for a request of another address, nor does one with a ticket, or of another origin's page.

@@ -22,7 +22,7 @@ _METHODS = b"GET, HEAD, POST, PUT, DELETE"
 _REQUEST_HEADERS = b"Authorization, Content-Type, If-None-Match, Last-Event-ID, Prefer, X-SLURM-USER-NAME, X-SLURM-USER-TOKEN"
 
 #: What a page may read beside the headers that it always may.
-_RESPONSE_HEADERS = b"ETag, Jobpush-Cursor, Preference-Applied, Retry-After, WWW-Authenticate"
+_RESPONSE_HEADERS = b"ETag, Jobpush-Cursor, Jobpush-User, Preference-Applied, Retry-After, WWW-Authenticate"
 
 
 class Cors:

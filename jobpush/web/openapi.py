@@ -178,7 +178,8 @@ def _paths() -> dict[str, Schema]:
         "/v1/jobs": {
             "get": _operation(
                 "listJobs", "jobs", "Jobs now",
-                "All jobs that match, a page at a time. Follow them from the first page's cursor with /v1/changes or /v1/events.",
+                "All jobs that match, a page at a time. Follow them from the first page's cursor with /v1/changes or /v1/events. "
+                "Where it is known who asks, the header Jobpush-User of the answer says who that is.",
                 _answers("Jobs", "A page of jobs.", 400, 410),
                 [*_filters(), _JOB_PARAMETER, _query("limit", {**INTEGER, "minimum": 1}, "How many at most; over 2000 is 2000."),
                  _query("after", TEXT, "The next page: what the page before gave.")],

@@ -288,6 +288,14 @@ class OperatorTests(AccessCase):
         self.lab.clock.advance(PATIENCE_S)
         self.assertEqual((metrics.status, self.ask("/metrics", "root+operator").status), (503, 200))
 
+    def test_who_that_is(self) -> None:
+        """A page is told who opened it, as far as that is known: nobody else, and at no other address."""
+        for facts in (OPEN, HIDES):
+            self.says(facts)
+            for user, name in (("kim", "kim"), ("root+operator", "root"), (None, None)):
+                self.assertEqual(self.ask("/v1/jobs?limit=1", user).header("jobpush-user"), name)
+                self.assertIsNone(self.ask("/v1/changes", user).header("jobpush-user"))
+
     def test_versions(self) -> None:
         """Operators are told in metrics; nobody else is, at any address that has no jobs, unless the administrator says so."""
         paths = ("/metrics", "/readyz", "/healthz", "/openapi.json", "/docs", "/", "/dashboard", "/none")

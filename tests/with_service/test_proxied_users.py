@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import browser
+from tests.browser import Visit
 from tests.proxies import KINDS, Proxy, missing
 from tests.service_process import ServiceProcess, write_jobs
 
@@ -118,3 +120,24 @@ def test_attacks(service: tuple[ServiceProcess, str], proxy: Proxy) -> None:
         after = exchanged(proxy.port, plain)
         assert (KIMS in after, LEES in after) == (True, False), (name, after)
     assert "Traceback" not in service[0].log
+
+
+@pytest.mark.browser
+def test_the_page_opens_on_my_jobs(service: tuple[ServiceProcess, str], proxy: Proxy) -> None:
+    """Nobody signs in: the proxy says who that is, and the page shows his jobs first; another address shows what it says."""
+    why = browser.why_not()
+    if why is not None:
+        pytest.skip(why)
+    with browser.running() as chromium:
+        visit = Visit(chromium, f"http://127.0.0.1:{proxy.port}")
+        visit.page.goto(visit.address + "/")
+        visit.live()
+        visit.state_of("mock/1", "running")
+        assert visit.page.input_value("#filter-user") == "kim"
+        assert "user=kim" in visit.page.url
+        visit.page.goto(visit.address + "/?user=lee")
+        visit.live()
+        assert visit.page.input_value("#filter-user") == "lee"
+        assert visit.page.evaluate("document.querySelectorAll('.body .row').length") == 0
+        assert visit.wrong == []
+        visit.close()

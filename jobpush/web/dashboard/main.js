@@ -2,7 +2,7 @@
 
 import { byId, h, replace } from "./dom.js";
 import { JobPage } from "./job.js";
-import { Stream, Unknown, get, load, signIn, ticket, token } from "./server.js";
+import { Stream, Unknown, get, load, signIn, ticket, token, whoAsks } from "./server.js";
 import { STATES, colour } from "./states.js";
 import { Store } from "./store.js";
 import { Table } from "./table.js";
@@ -165,12 +165,17 @@ async function takeToken(text) {
     byId("sign-in").hidden = true;
     byId("sign-out").hidden = false;
     byId("sign-out").title = user;
-    if (!new URLSearchParams(location.search).has("user")) byId("filter-user").value = user;
+    showOwn(user);
     begin();
     look();
   } catch (error) {
     askWho(error);
   }
+}
+
+// The jobs of whoever that is first, unless the address says otherwise.
+function showOwn(user) {
+  if (user && !new URLSearchParams(location.search).has("user")) byId("filter-user").value = user;
 }
 
 byId("sign-in").addEventListener("submit", (event) => {
@@ -388,6 +393,7 @@ say(read("jobpush.language", (navigator.languages ?? [navigator.language]).some(
 route();
 if (token()) takeToken(token());
 else {
+  showOwn(await whoAsks());
   begin();
   look();
 }
