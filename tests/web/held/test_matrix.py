@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import CloseConnection, Request, TextMessage
 
 from tests.web.held.test_connections import Client, House, bodies
 from tests.web.held.test_judging import HIDES, JudgingStage, statuses
@@ -54,8 +58,8 @@ WORKFLOWS: tuple[tuple[str, str, dict[str, Any] | None], ...] = (
 ASKERS = ("", "kim", "lee", "pat operator")
 
 
-class MatrixTests(JudgingStage):
-    """Every route."""
+class MatrixStage(JudgingStage):
+    """Requests of each method, and something to ask for."""
 
     async def ask(self, client: Client, method: str, address: str, fields: dict[str, Any] | None) -> bytes:
         """One request, and its answer: head and body."""
@@ -84,6 +88,10 @@ class MatrixTests(JudgingStage):
         for job_id, user in (("1", "kim"), ("2", "lee")):
             made = await self.ask(client(user), "PUT", f"/v1/workflows/of-{user}", {"jobs": [f"memory/{job_id}"]})
             self.assertIn(b"HTTP/1.1 201 ", made)
+
+
+class MatrixTests(MatrixStage):
+    """Every route."""
 
     async def asked_by_each(self, house: House, client: Any, method: str, address: str, fields: Any) -> dict[str, list[bytes]]:
         """What each asker is answered, three times, or once where the connection ends."""
@@ -163,19 +171,21 @@ class MatrixTests(JudgingStage):
         )
 
 
-class HeldTests(JudgingStage):
+class HeldTests(MatrixStage):
     """Each kind of request that is held, of a user whose token is revoked, and of one whose token ends."""
 
     HELD = (
         "/v1/changes?since=now&wait=500", "/v1/jobs/memory/1?since=now&wait=500", "/v1/jobs/memory/1?until=terminal&wait=500",
         "/jobstatus?jobId=1&since=now&timeout=500", "/v1/wait?job=1&wait=500", "/v1/wait?job=1&job=2&mode=any&wait=500",
-        "/v1/changes?since=now&wait=500&user=kim", "/v1/wait?job=1&job=2&mode=all&wait=500",
+        "/v1/changes?since=now&wait=500&user=kim", "/v1/workflows/kim/of-kim?since=now&wait=500",
+        "/v1/workflows/kim/of-kim?until=terminal&wait=500", "/v1/wait?workflow=kim/of-kim&wait=500",
     )  # fmt: skip
 
     async def test_revoked_and_expired(self) -> None:
         """401 at once, and the connection ends; the same request of somebody else is held on."""
 
         async def scene(house: House, client: Any) -> Any:
+            await self.prepare(house, client)
             for path in self.HELD:
                 count = house.registry.held
                 revoked, expires, stays = client("kim"), client("kim", None, house.lab.clock.seconds() + 20), client("pat", "operator")
@@ -193,3 +203,105 @@ class HeldTests(JudgingStage):
                 await house.held(count)
 
         await self.scene_of(scene)
+
+
+class Following:
+    """A client that follows over a WebSocket."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._protocol = WSConnection(ConnectionType.CLIENT)
+        client.send(self._protocol.send(Request(host="localhost", target="/v1/socket")))
+        self._read = 0
+        self.messages: list[dict[str, Any]] = []
+        self.closed: int | None = None
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Read until that is so."""
+
+        def read() -> object:
+            if len(self.client.got) > self._read:
+                self._protocol.receive_data(self.client.got[self._read :])
+                self._read = len(self.client.got)
+            for event in self._protocol.events():
+                if isinstance(event, TextMessage):
+                    self.messages.append(json.loads(event.data))
+                elif isinstance(event, CloseConnection) and self.closed is None:
+                    self.closed = event.code
+                    self.client.send(self._protocol.send(event.response()))
+            return condition()
+
+        await self.client.until(read)
+
+    def jobs(self) -> set[str]:
+        """The ids of the jobs that were told of."""
+        return {message["job"]["id"] for message in self.messages if "job" in message}
+
+
+class SocketTests(MatrixStage):
+    """WebSockets."""
+
+    async def test_own_jobs(self) -> None:
+        """Each is told of the own ones, with the same bytes, whatever was selected; an operator of all; nobody opens one."""
+
+        async def scene(house: House, client: Any) -> Any:
+            await self.prepare(house, client)
+            following = {who: Following(client(*who.split())) for who in ("kim", "lee", "pat operator")}
+            for each in following.values():
+                await each.until(lambda each=each: each.messages)
+            for state in ("RUNNING", "SUSPENDED", "RUNNING"):
+                for job_id, user in (("2", "lee"), ("1", "kim")):
+                    house.lab.set(job_id, state, user=user)
+            for who, told in (("kim", {"1"}), ("lee", {"2"}), ("pat operator", {"1", "2"})):
+                each = following[who]
+                await each.until(lambda each=each, told=told: len([m for m in each.messages if "job" in m]) == 3 * len(told))
+                self.assertEqual(each.jobs(), told)
+                each.client.socket.close()
+            nobody = client("")
+            nobody.send(WSConnection(ConnectionType.CLIENT).send(Request(host="localhost", target="/v1/socket")))
+            await nobody.until(lambda: b"\r\n\r\n" in nobody.got)
+            self.assertTrue(nobody.got.startswith(b"HTTP/1.1 401 "), nobody.got)
+            await house.held(0)
+
+        await self.scene_of(scene, without=False)
+
+    async def test_revoked_and_expired(self) -> None:
+        """Closed with 4401; another goes on."""
+
+        async def scene(house: House, client: Any) -> Any:
+            made = client("kim"), client("kim", None, house.lab.clock.seconds() + 20), client("pat", "operator")
+            revoked, expires, stays = (Following(each) for each in made)
+            for each in (revoked, expires, stays):
+                await each.until(lambda each=each: each.messages)
+            house.resource.identity.revoke(lambda principal: principal.name == "kim" and principal.expires_at is None)
+            await revoked.until(lambda: revoked.closed)
+            house.lab.clock.advance(15)
+            self.assertIsNone(expires.closed)
+            house.lab.clock.advance(6)
+            await expires.until(lambda: expires.closed)
+            house.lab.set("1", "SUSPENDED", user="kim")
+            await stays.until(stays.jobs)
+            self.assertEqual((revoked.closed, expires.closed, stays.closed), (4401, 4401, None))
+            stays.client.socket.close()
+            await house.held(0)
+
+        await self.scene_of(scene, without=False)
+
+    async def test_it_begins_to_hide(self) -> None:
+        """One goes on after ``reset`` with one's own; nobody's is closed with 4401."""
+
+        async def scene(house: House, client: Any) -> Any:
+            kim, nobody = Following(client("kim")), Following(client(""))
+            for each in (kim, nobody):
+                await each.until(lambda each=each: each.messages)
+            self.says(house, HIDES)
+            await nobody.until(lambda: nobody.closed)
+            await kim.until(lambda: any(message["type"] == "reset" for message in kim.messages))
+            house.lab.set("2", "SUSPENDED", user="lee")
+            house.lab.set("1", "SUSPENDED", user="kim")
+            await kim.until(kim.jobs)
+            self.assertEqual((nobody.closed, kim.jobs(), nobody.jobs()), (4401, {"1"}, set()))
+            kim.client.socket.close()
+            await house.held(0)
+
+        await self.scene_of(scene, without=False)
