@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -111,14 +113,20 @@ def test_attacks(service: tuple[ServiceProcess, str], proxy: Proxy) -> None:
     """Nothing of lee's is shown, on that connection, or to who comes after it on the proxy's connections to the service."""
     plain = f"{HEAD}\r\n"
     assert KIMS in exchanged(proxy.port, plain)
-    for name, sent in ATTACKS.items():
-        whole = sent if sent.endswith(HIDDEN) or "\r\n\r\n" in sent else f"{sent}\r\n"
+
+    def attack(name: str) -> None:
+        """Twice, each time followed by an honest request on the same connection; and then by one on another."""
+        sent = ATTACKS[name]
+        whole = sent if "\r\n\r\n" in sent else f"{sent}\r\n"
         for _ in range(2):
             got = exchanged(proxy.port, whole + plain)
             assert LEES not in got, (name, got)
-            assert b"HTTP/1.1 5" not in got.replace(b"HTTP/1.1 502", b"").replace(b"HTTP/1.1 501", b"").replace(b"HTTP/1.1 505", b""), (name, got)
+            assert not re.search(rb"HTTP/1\.[01] 500 ", got), (name, got)
         after = exchanged(proxy.port, plain)
         assert (KIMS in after, LEES in after) == (True, False), (name, after)
+
+    with ThreadPoolExecutor(8) as several:
+        list(several.map(attack, ATTACKS))
     assert "Traceback" not in service[0].log
 
 
